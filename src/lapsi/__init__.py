@@ -1,0 +1,29 @@
+"""lapsi: how much every training sample really teaches a model (Laplace Sample Information)."""
+
+from importlib.metadata import version as _version
+
+from lapsi.errors import ConvergenceError, InputError, LapsiError, MemoryLimitError, RunExistsError
+from lapsi.estimator import LaplaceSampleInformation
+from lapsi.scores import Scores
+from lapsi.scoring import score
+from lapsi.settings import Settings
+
+__version__ = _version("lapsi")
+
+__all__ = [
+    "ConvergenceError",
+    "InputError",
+    "LaplaceSampleInformation",
+    "LapsiError",
+    "MemoryLimitError",
+    "RunExistsError",
+    "Scores",
+    "Settings",
+    "load_run",
+    "score",
+]
+
+
+def load_run(path: str) -> Scores:
+    """The scores of a run directory; the same as `Scores.load`."""
+    return Scores.load(path)

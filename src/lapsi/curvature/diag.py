@@ -1,0 +1,96 @@
+"""Diagonal of the GGN: λ_ck = Σ_j x_jk² v_jc + δ with v = p(1 − p).
+
+Legend of the indices: n removed sample, j other samples, c class, m contrast, k l feature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from lapsi.curvature.base import Curvature
+from lapsi.precision.base import KLTerms
+from lapsi.precision.diag import DiagPrecision
+from lapsi.products import matmul
+from lapsi.probes.softmax import probability_change, probability_derivative, variance_change
+from lapsi.problem import Problem
+
+CACHE_ROWS = 64
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DiagCurvature(Curvature):
+    """Diagonal posterior; build it with `diag_curvature`.
+
+    Attributes:
+        problem, map_params: where the posterior sits.
+        precision: λ (C·D,).
+        derivative: M (C·D, P') = ∂λ/∂params, through which Δλ is linear in the shift (MATH §3).
+    """
+
+    problem: Problem
+    map_params: Tensor
+    precision: DiagPrecision
+    derivative: Tensor
+
+    def kl_terms(self, indices: Tensor, shift: Tensor) -> KLTerms:
+        inputs, probabilities, logit_change = self._own(indices, shift)
+        variance_dot = (1 - 2 * probabilities) * probability_derivative(probabilities, logit_change)
+        others = matmul(shift.flatten(1).to(self.derivative.dtype), self.derivative.T)
+        return self._kl(shift, others, probabilities * (1 - probabilities) + variance_dot, inputs)
+
+    def kl_terms_exact(self, indices: Tensor, shift: Tensor) -> KLTerms:
+        probe = self.problem.probe
+        others = shift.new_zeros(len(indices), probe.n_classes, probe.n_features)
+        for inputs, probabilities, change in self.problem.perturbed(self.map_params, shift):
+            others += torch.einsum("jnc,jk->nck", variance_change(probabilities, change), inputs.square())
+        own_inputs, own, logit_change = self._own(indices, shift)
+        moved = own + probability_change(own, logit_change)
+        return self._kl(shift, others.flatten(1), moved * (1 - moved), own_inputs)
+
+    def _own(self, indices: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        inputs = self.problem.inputs[indices]
+        return inputs, self.problem.probabilities_of(self.map_params, inputs), self.problem.own_logit_change(indices, shift)
+
+    def _kl(self, shift: Tensor, others: Tensor, own_variance: Tensor, inputs: Tensor) -> KLTerms:
+        """`others`: change of Σ_j x_j² v_j over all samples, of which the removed one takes x_i² v_i(shift) out.
+
+        Goes through a few samples at a time, so that the float64 temporaries stay in the cache.
+        """
+        parts = [part.split(CACHE_ROWS) for part in (shift, others, own_variance, inputs)]
+        terms = [self._kl_part(*part) for part in zip(*parts, strict=True)]
+        return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]))
+
+    def _kl_part(self, shift: Tensor, others: Tensor, own_variance: Tensor, inputs: Tensor) -> KLTerms:
+        change = others.double()
+        change -= (own_variance[:, :, None] * inputs.square()[:, None, :]).flatten(1)
+        change -= self.problem.objective.prior_drop()
+        return self.precision.kl_terms(self.problem.probe.weights(shift).flatten(1).double(), change)
+
+
+def diag_curvature(problem: Problem, map_params: Tensor, dtype: torch.dtype) -> DiagCurvature:
+    """Diagonal GGN posterior at `map_params`; M is built and kept in `dtype`."""
+    probe = problem.probe
+    diagonal = torch.full(
+        (probe.n_classes, probe.n_features),
+        problem.objective.prior(problem.n_samples),
+        dtype=torch.float64,
+        device=map_params.device,
+    )
+    derivative = torch.zeros(probe.n_classes, probe.n_features, probe.n_free_params, dtype=dtype, device=map_params.device)
+    basis = probe.basis
+    for rows in problem.row_blocks(derivative.element_size() * probe.n_free_params):
+        inputs = problem.inputs[rows]
+        probabilities = problem.probabilities_of(map_params, inputs)
+        variance = probabilities * (1 - probabilities)
+        diagonal += torch.einsum("jc,jk->ck", variance, inputs.square())
+        # ∂v_c/∂u_m = p_c(1 − 2p_c)(V_cm − Σ_a p_a V_am)
+        slope = (probabilities * (1 - 2 * probabilities))[:, :, None] * (basis - (probabilities @ basis)[:, None, :])
+        squared, inputs, slope = inputs.square().T.to(dtype).contiguous(), inputs.to(dtype), slope.to(dtype)
+        for c in range(probe.n_classes):
+            derivative[c] += matmul(squared, (slope[:, c, :, None] * inputs[:, None, :]).flatten(1))
+    return DiagCurvature(problem, map_params, DiagPrecision(diagonal.flatten()), derivative.flatten(0, 1))

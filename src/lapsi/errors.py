@@ -1,0 +1,34 @@
+"""The errors lapsi raises on purpose.
+
+Every message says what was got, what was expected and what to do. `exit_code` is what the command line returns.
+"""
+
+
+class LapsiError(Exception):
+    """Base of all errors that lapsi raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(LapsiError, ValueError):
+    """The data or a setting cannot be used as given."""
+
+    exit_code = 2
+
+
+class RunExistsError(LapsiError, FileExistsError):
+    """The output path is taken and nothing was overwritten."""
+
+    exit_code = 3
+
+
+class ConvergenceError(LapsiError, ArithmeticError):
+    """An optimisation did not reach its tolerance, so no score would mean anything."""
+
+    exit_code = 4
+
+
+class MemoryLimitError(LapsiError, MemoryError):
+    """The work does not fit into the memory limit; raised before any work starts."""
+
+    exit_code = 5

@@ -1,0 +1,91 @@
+"""A scikit-learn estimator around scoring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from lapsi.dataset import make_dataset
+from lapsi.progress import Stages
+from lapsi.scoring import score_dataset
+from lapsi.settings import Settings
+
+
+class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
+    """Linear softmax classifier that knows how much each of its training samples taught it.
+
+    Parameters are those of `lapsi.score`; here no progress bars are drawn unless `progress=True`.
+
+    Attributes:
+        scores_: `Scores`, one row a training sample.
+        lsi_: (n_samples,) LSI in nats.
+        loo_proba_: (n_samples, n_classes) probabilities under the model that never saw the sample.
+        classes_: (n_classes,) label values.
+        coef_, intercept_: (n_classes, n_features) and (n_classes,), on standardized features where that is on.
+        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+    """
+
+    def __init__(
+        self,
+        *,
+        curvature: str = "diag",
+        weight_decay: float = 0.01,
+        prior_precision: float | str = "map",
+        removal: str = "mean",
+        standardize: bool = True,
+        engine: str = "auto",
+        refine: int = 0,
+        verify: int = 16,
+        device: str | None = None,
+        dtype: str | None = None,
+        seed: int = 0,
+        memory_limit: int | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.curvature = curvature
+        self.weight_decay = weight_decay
+        self.prior_precision = prior_precision
+        self.removal = removal
+        self.standardize = standardize
+        self.engine = engine
+        self.refine = refine
+        self.verify = verify
+        self.device = device
+        self.dtype = dtype
+        self.seed = seed
+        self.memory_limit = memory_limit
+        self.progress = progress
+
+    def fit(self, X: Any, y: Any) -> LaplaceSampleInformation:
+        """Trains the probe and scores all samples; errors as in `lapsi.score`."""
+        parameters = self.get_params()
+        stages = Stages(parameters.pop("progress"))
+        settings = Settings(**parameters)
+        ids = getattr(X, "index", None)
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        check_classification_targets(y)
+        dataset = make_dataset(X, y, ids=ids if ids is not None and getattr(ids, "is_unique", False) else None)
+        self.scores_, self._probe = score_dataset(dataset, settings, np.arange(dataset.n_samples), stages)
+        self.classes_ = dataset.classes
+        self.lsi_ = self.scores_.lsi
+        self.loo_proba_ = self.scores_.loo_proba
+        self.coef_, self.intercept_ = self._probe.weights[:, :-1], self._probe.weights[:, -1]
+        return self
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """(n, n_classes) log-probabilities under the model of all training samples."""
+        check_is_fitted(self)
+        logits = self._probe.logits(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        return logits - np.logaddexp.reduce(logits, 1, keepdims=True)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(n, n_classes) probabilities under the model of all training samples."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(n,) most probable labels."""
+        return self.classes_[self.predict_log_proba(X).argmax(1)]

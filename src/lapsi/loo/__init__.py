@@ -1,0 +1,1 @@
+"""Leave-one-out engines: how the parameters move when one sample leaves."""

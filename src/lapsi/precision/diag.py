@@ -1,0 +1,36 @@
+"""Diagonal precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from lapsi.precision.base import KLTerms, Precision, excess
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DiagPrecision(Precision):
+    """Λ = diag(diagonal), diagonal (P,) positive; its change is Δλ (n, P)."""
+
+    diagonal: Tensor
+
+    def quad(self, vectors: Tensor) -> Tensor:
+        return vectors.square() @ self.diagonal
+
+    def solve(self, vectors: Tensor) -> Tensor:
+        return vectors / self.diagonal
+
+    def logdet(self) -> Tensor:
+        return self.diagonal.log().sum()
+
+    def to_dense(self) -> Tensor:
+        return torch.diag(self.diagonal)
+
+    def kl_terms(self, shift: Tensor, change: object) -> KLTerms:
+        assert isinstance(change, Tensor)
+        mean = 0.5 * torch.einsum("np,np->n", shift.square(), change) + 0.5 * self.quad(shift)
+        return KLTerms(mean, 0.5 * excess(change / self.diagonal).sum(1))

@@ -1,0 +1,82 @@
+"""Dense precision, and its change when a low-rank part and a ridge leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from lapsi.precision.base import KLTerms, Precision, excess
+
+SERIES_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class FullChange:
+    """Λ₋ᵢ = Λ′ − R_iR_iᵀ with Λ′ = Λ − ridge·I; R_i (P, c) is never formed, only its products.
+
+    Attributes:
+        gram: R_iᵀ Λ′⁻¹ R_i (n, c, c), float64.
+        ridge_trace: tr(R_iᵀ Λ⁻¹ Λ′⁻¹ R_i) (n,), float64; 0 where the ridge is 0.
+        projection: R_iᵀ shift_i (n, c), float64.
+    """
+
+    gram: Tensor
+    ridge_trace: Tensor
+    projection: Tensor
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FullPrecision(Precision):
+    """Λ = reduced + ridge·I; build it with `full_precision`.
+
+    Attributes:
+        reduced: Λ′ (P, P), the precision after the ridge has gone.
+        ridge: what every removal takes from the diagonal, ≥ 0.
+        ridge_curvature: ½[tr(Λ′Λ⁻¹) − P − ln det(Λ′Λ⁻¹)], the share of the ridge alone, the same for all samples.
+    """
+
+    reduced: Tensor
+    ridge: float
+    ridge_curvature: float
+
+    def quad(self, vectors: Tensor) -> Tensor:
+        return self._reduced_quad(vectors) + self.ridge * vectors.double().square().sum(1)
+
+    def solve(self, vectors: Tensor) -> Tensor:
+        return torch.linalg.solve(self.to_dense(), vectors.T).T
+
+    def logdet(self) -> Tensor:
+        return torch.linalg.slogdet(self.to_dense()).logabsdet
+
+    def to_dense(self) -> Tensor:
+        return self.reduced + self.ridge * torch.eye(len(self.reduced), dtype=self.reduced.dtype)
+
+    def kl_terms(self, shift: Tensor, change: object) -> KLTerms:
+        assert isinstance(change, FullChange)
+        mean = self._reduced_quad(shift) - change.projection.square().sum(1)
+        removal = excess(-torch.linalg.eigvalsh(change.gram)).sum(1) + self.ridge * change.ridge_trace
+        return KLTerms(0.5 * mean, 0.5 * removal + self.ridge_curvature)
+
+    def _reduced_quad(self, vectors: Tensor) -> Tensor:
+        vectors = vectors.to(self.reduced.dtype)
+        return torch.einsum("np,np->n", vectors @ self.reduced, vectors).double()
+
+
+def full_precision(reduced: Tensor, ridge: float, inverse: Tensor) -> FullPrecision:
+    """The precision Λ = reduced + ridge·I, given its `inverse` Λ⁻¹ (P, P)."""
+    return FullPrecision(reduced, ridge, 0.0 if ridge == 0 else _ridge_curvature(ridge * inverse))
+
+
+def _ridge_curvature(ratio: Tensor) -> float:
+    """½ tr[−E − ln(1 − E)] = ½ Σ_{m≥2} tr(E^m)/m for E = ridge·Λ⁻¹, whose eigenvalues are at most 1/2."""
+    power, total, order = ratio, 0.0, 2
+    while True:
+        term = float((power * ratio).sum()) / order
+        total += term
+        if term <= SERIES_TOLERANCE * total:
+            return 0.5 * total
+        power, order = power @ ratio, order + 1

@@ -1,0 +1,112 @@
+"""Kronecker-factored precision with the prior inside: Λ = B ⊗ G + δI.
+
+Legend of the indices: n sample, k l input direction (eigenbasis of G), a b output direction (eigenbasis of B).
+Parameters are W (C, D) flattened output-major, so the output factor comes first in the product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from lapsi.precision.base import KLTerms, Precision, excess
+
+
+@dataclass(frozen=True, slots=True)
+class KronChange:
+    """Λ₋ᵢ = (B + ΔB_i) ⊗ (G − x_ix_iᵀ) + (δ − prior_drop)·I.
+
+    Attributes:
+        removed: x_i (n, D).
+        output_change: ΔB_i (n, C, C).
+        prior_drop: how much the prior precision falls.
+    """
+
+    removed: Tensor
+    output_change: Tensor
+    prior_drop: float
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class KronPrecision(Precision):
+    """Λ = B ⊗ G + δI through the eigendecompositions of both factors; build it with `kron_precision`.
+
+    Attributes:
+        output_values, output_vectors: of the output factor B (C, C).
+        input_values, input_vectors: of the summed input factor G (D, D).
+        prior: δ.
+    """
+
+    output_values: Tensor
+    output_vectors: Tensor
+    input_values: Tensor
+    input_vectors: Tensor
+    prior: float
+
+    @property
+    def _eigenvalues(self) -> Tensor:
+        return torch.outer(self.output_values, self.input_values) + self.prior
+
+    def _rotate(self, vectors: Tensor) -> Tensor:
+        matrices = vectors.view(-1, len(self.output_values), len(self.input_values))
+        return self.output_vectors.T @ matrices @ self.input_vectors
+
+    def quad(self, vectors: Tensor) -> Tensor:
+        return torch.einsum("nak,ak->n", self._rotate(vectors).square(), self._eigenvalues)
+
+    def solve(self, vectors: Tensor) -> Tensor:
+        solved = self.output_vectors @ (self._rotate(vectors) / self._eigenvalues) @ self.input_vectors.T
+        return solved.flatten(1)
+
+    def logdet(self) -> Tensor:
+        return self._eigenvalues.log().sum()
+
+    def to_dense(self) -> Tensor:
+        output = self.output_vectors @ torch.diag(self.output_values) @ self.output_vectors.T
+        inputs = self.input_vectors @ torch.diag(self.input_values) @ self.input_vectors.T
+        product = torch.kron(output.contiguous(), inputs.contiguous())
+        return product + self.prior * torch.eye(len(product), dtype=product.dtype, device=product.device)
+
+    def kl_terms(self, shift: Tensor, change: object) -> KLTerms:
+        assert isinstance(change, KronChange)
+        output_change = self.output_vectors.T @ change.output_change @ self.output_vectors
+        removed = change.removed @ self.input_vectors
+        mean = self._mean_term(self._rotate(shift), output_change, removed, change.prior_drop)
+        return KLTerms(mean, self._curvature_term(output_change, removed.square(), change.prior_drop))
+
+    def _mean_term(self, shift: Tensor, output_change: Tensor, removed: Tensor, prior_drop: float) -> Tensor:
+        """½ shiftᵀ[Λ + ΔB⊗G − (B + ΔB)⊗xxᵀ − prior_drop·I]shift, everything in the eigenbasis."""
+        whole = torch.einsum("nak,ak->n", shift.square(), self._eigenvalues - prior_drop)
+        outer = torch.einsum("nak,k,nbk->nab", shift, self.input_values, shift)
+        own = torch.einsum("nak,nk->na", shift, removed)
+        own_quad = own.square() @ self.output_values + torch.einsum("na,nab,nb->n", own, output_change, own)
+        return 0.5 * (whole + (outer * output_change).sum((1, 2)) - own_quad)
+
+    def _curvature_term(self, output_change: Tensor, removed_sq: Tensor, prior_drop: float) -> Tensor:
+        """½[tr(Λ₋ᵢΛ⁻¹) − P − ln det(Λ₋ᵢΛ⁻¹)] in difference form.
+
+        With b′ = b + db the eigenvalues of B + ΔB, β the diagonal of ΔB in the eigenbasis of B and λ = b·g + δ, the
+        matrix determinant lemma on the rank-one change of G gives the determinant without the eigenvalues of G − xxᵀ:
+        ln det Λ₋ᵢ = Σ_ak ln(b′_a g_k + δ′) + Σ_a ln(1 − h_a), h_a = b′_a Σ_k x_k²/(b′_a g_k + δ′).
+        Trace and determinant are then combined term by term, so that no two nearly equal sums are subtracted.
+        """
+        b, g, lam = self.output_values, self.input_values, self._eigenvalues
+        beta = torch.diagonal(output_change, dim1=1, dim2=2)
+        db = torch.linalg.eigvalsh(torch.diag(b) + output_change) - b
+        new = (b + db)[:, :, None] * g + (self.prior - prior_drop)
+        kept = excess((db[:, :, None] * g - prior_drop) / lam).sum((1, 2)) + (beta - db) @ (g / lam).sum(1)
+        leverage = (b + db) * torch.einsum("nk,nak->na", removed_sq, 1 / new)
+        numerator = (db * self.prior + b * prior_drop)[:, :, None] - beta[:, :, None] * new
+        leverage_gap = torch.einsum("nk,nak->na", removed_sq, numerator / (new * lam))
+        return 0.5 * (kept + (leverage_gap + excess(-leverage)).sum(1))
+
+
+def kron_precision(output_factor: Tensor, input_factor: Tensor, prior: float) -> KronPrecision:
+    """Λ = output_factor ⊗ input_factor + prior·I from symmetric factors (C, C) and (D, D), float64."""
+    output_values, output_vectors = torch.linalg.eigh(output_factor)
+    input_values, input_vectors = torch.linalg.eigh(input_factor)
+    return KronPrecision(output_values, output_vectors, input_values, input_vectors, prior)

@@ -1,0 +1,1 @@
+"""Models on frozen features: forward passes and per-sample derivatives in batch form."""

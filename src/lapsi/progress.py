@@ -1,0 +1,47 @@
+"""Stages of a run: a progress bar for each while it runs, and its seconds afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Shows and times the stages of a run.
+
+    Attributes:
+        show: draw progress bars on standard error.
+        seconds: wall seconds of every finished stage, by name.
+    """
+
+    show: bool
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """Runs one stage; yields the function that reports how many units of work were done."""
+        start = time.perf_counter()
+        with _bar(self.show) as bar:
+            task = bar.add_task(name, total=total)
+            yield lambda units: bar.update(task, advance=units)
+            bar.update(task, total=bar.tasks[0].completed or 1, completed=bar.tasks[0].completed or 1)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def _bar(show: bool) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description:<16}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not show,
+    )

@@ -1,0 +1,87 @@
+"""Run directories, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from lapsi.errors import InputError, RunExistsError
+
+MARKER = "run.json"
+
+
+def require_free(path: Path, force: bool) -> None:
+    """Refuses a taken path before any work starts.
+
+    Raises:
+        RunExistsError: when something is there and `force` is not set, or when it is no run of lapsi.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    if not (path / MARKER).is_file():
+        raise RunExistsError(f"{path} exists and is no lapsi run, so it is never overwritten; choose another path.")
+    if not force:
+        raise RunExistsError(f"{path} holds a run already; choose another path, or overwrite it with --force (force=True).")
+
+
+def require_run(path: Path) -> None:
+    """Refuses a path that holds no run.
+
+    Raises:
+        InputError: saying what is there instead.
+    """
+    if not (path / MARKER).is_file():
+        state = "holds no run (no run.json)" if path.is_dir() else "is no directory" if path.exists() else "does not exist"
+        raise InputError(f"{path} {state}; expected a directory written by 'lapsi score' or Scores.save().")
+
+
+def write_directory(path: Path, write: Callable[[Path], None], force: bool) -> None:
+    """Fills a hidden directory beside `path` by `write`, then renames it to `path` in one step.
+
+    A kill at any moment leaves the old run, or none, at `path`: never half of one.
+
+    Raises:
+        RunExistsError: as `require_free`.
+    """
+    require_free(path, force)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        content = staging / "run"
+        content.mkdir()
+        write(content)
+        for file in content.iterdir():
+            _sync(file)
+        if path.exists():
+            path.rename(staging / "old")
+        content.rename(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_file(path: Path, write: Callable[[Path], None], force: bool) -> None:
+    """Writes a file beside `path` by `write`, then renames it to `path` in one step.
+
+    Raises:
+        RunExistsError: when the file exists and `force` is not set.
+    """
+    if path.exists() and not force:
+        raise RunExistsError(f"{path} exists already; choose another path, or overwrite it with --force.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as staging:
+        content = Path(staging) / path.name
+        write(content)
+        _sync(content)
+        content.replace(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

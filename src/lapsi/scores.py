@@ -1,0 +1,209 @@
+"""Scores: one row a sample, with the provenance that makes them worth trusting."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lapsi.errors import InputError
+from lapsi.runs import MARKER, require_run, write_directory
+
+ROWS = "scores.parquet"
+PROBABILITIES = "loo_proba.npy"
+
+COLUMNS = {
+    "id": "identifier of the sample",
+    "label": "its label, as given",
+    "lsi": "Laplace Sample Information, KL(with ‖ without), nats, ≥ 0; high: atypical, hard or mislabelled",
+    "lsi_mean": "share of lsi from the shift of the parameters, nats",
+    "lsi_curvature": "share of lsi from the change of the posterior's width, nats",
+    "loo_probability": "probability of the given label under the model that never saw the sample",
+    "loo_label": "label that this model predicts",
+    "loo_margin": "loo_probability minus the largest probability of another label, in [-1, 1]",
+    "loo_loss": "-ln(loo_probability), nats",
+    "train_probability": "probability of the given label under the model that saw the sample",
+    "leverage": "how much the sample bends its own fit, tr(S K), in [0, C-1)",
+    "shift_norm": "Euclidean norm of the change of the weights when the sample leaves",
+    "rank": "position by lsi, 1 is the most informative",
+    "rank_in_class": "the same among the samples of its label",
+    "label_quality": "(loo_margin + 1) / 2, in [0, 1]; low: the label is likely wrong, below 0.5 the model disagrees",
+    "suggested_label": "loo_label where it differs from label, else missing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where scores come from and how exact they are.
+
+    Attributes:
+        version: of lapsi.
+        created: UTC time, ISO 8601.
+        settings: of the run, as given.
+        engine, dtype, device: what was used in the end.
+        source, data_hash: the data.
+        n_samples, n_features, n_classes: of the data set (n_features without the constant).
+        train_accuracy: share of samples that the probe trained on all of them classifies as labelled.
+        grad_norm, n_iterations: of the fit (gradient of the mean-form objective).
+        seconds: wall time by stage.
+        verification: measured accuracy (fields of `Verification`), or None when it was turned off.
+    """
+
+    version: str
+    created: str
+    settings: dict[str, Any]
+    engine: str
+    dtype: str
+    device: str
+    source: str
+    data_hash: str
+    n_samples: int
+    n_features: int
+    n_classes: int
+    train_accuracy: float
+    grad_norm: float
+    n_iterations: int
+    seconds: dict[str, float]
+    verification: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """LSI and leave-one-out evidence of n scored samples.
+
+    Attributes:
+        table: (n rows) the columns of `COLUMNS`, in the order of the data set.
+        loo_proba: (n, C) float32, class probabilities under the model that never saw the sample.
+        classes: (C,) the label values, the order of the columns of `loo_proba`.
+        provenance: where the scores come from and how exact they are.
+    """
+
+    table: pd.DataFrame
+    loo_proba: np.ndarray
+    classes: np.ndarray
+    provenance: Provenance
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def lsi(self) -> np.ndarray:
+        """(n,) LSI in nats."""
+        return self.table["lsi"].to_numpy()
+
+    def ranking(self) -> pd.DataFrame:
+        """The table sorted from the most to the least informative sample."""
+        return self.table.sort_values("rank", ignore_index=True)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A copy of the table, one row a sample."""
+        return self.table.copy()
+
+    def summary(self) -> pd.DataFrame:
+        """One row a class, ordered by median LSI, and a last row "all".
+
+        Columns: samples, median, mean and maximum of lsi (nats), share of lsi_curvature in the sum of lsi,
+        leave-one-out accuracy, number of samples whose label the leave-one-out model contradicts.
+        """
+        groups = [(str(name), part) for name, part in self.table.groupby("label", sort=True)]
+        rows = pd.DataFrame([_summary_row(name, part) for name, part in groups]).sort_values("lsi_median")
+        whole = pd.DataFrame([_summary_row("all", self.table)])
+        return pd.concat([rows, whole], ignore_index=True).set_index("label")
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Writes a run directory (scores.parquet, loo_proba.npy, run.json), whole or not at all.
+
+        Raises:
+            RunExistsError: when the path is taken and `force` is not set, or it holds something else than a run.
+        """
+        write_directory(Path(path), self.write_into, force)
+        return Path(path)
+
+    def write_into(self, directory: Path) -> None:
+        """Writes the files of a run into an existing directory."""
+        self.table.to_parquet(directory / ROWS, index=False)
+        np.save(directory / PROBABILITIES, self.loo_proba, allow_pickle=False)
+        record = {**asdict(self.provenance), "classes": self.classes.tolist(), "columns": COLUMNS}
+        (directory / MARKER).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Scores:
+        """Reads a run directory.
+
+        Raises:
+            InputError: when there is no run, or a file of it is missing or damaged.
+        """
+        directory = Path(path)
+        require_run(directory)
+        try:
+            record = json.loads((directory / MARKER).read_text(encoding="utf-8"))
+            del record["columns"]
+            classes = np.asarray(record.pop("classes"))
+            table = pd.read_parquet(directory / ROWS)
+            probabilities = np.load(directory / PROBABILITIES, allow_pickle=False)
+            return cls(table, probabilities, classes, Provenance(**record))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"The run in {directory} cannot be read ({error}); score the data again.") from error
+
+
+def build_table(
+    ids: np.ndarray, labels: np.ndarray, classes: np.ndarray, loo_logits: np.ndarray, measures: dict[str, np.ndarray]
+) -> pd.DataFrame:
+    """The table of `Scores`.
+
+    Args:
+        ids: (n,).
+        labels: (n,) codes, positions in `classes` (C,).
+        loo_logits: (n, C) logits under the models that never saw the sample.
+        measures: the columns lsi_mean, lsi_curvature, train_probability, leverage, shift_norm, (n,) each.
+    """
+    own = np.arange(len(labels))
+    log_probabilities = loo_logits - np.logaddexp.reduce(loo_logits, 1, keepdims=True)
+    given = np.exp(log_probabilities[own, labels])
+    others = log_probabilities.copy()
+    others[own, labels] = -np.inf
+    margin = given - np.exp(others.max(1))
+    predicted = log_probabilities.argmax(1)
+    lsi = measures["lsi_mean"] + measures["lsi_curvature"]
+    table = pd.DataFrame(
+        {
+            "id": ids,
+            "label": classes[labels],
+            "lsi": lsi,
+            "lsi_mean": measures["lsi_mean"],
+            "lsi_curvature": measures["lsi_curvature"],
+            "loo_probability": given,
+            "loo_label": classes[predicted],
+            "loo_margin": margin,
+            "loo_loss": -log_probabilities[own, labels],
+            "train_probability": measures["train_probability"],
+            "leverage": measures["leverage"],
+            "shift_norm": measures["shift_norm"],
+        }
+    )
+    table["rank"] = _rank(table["lsi"])
+    table["rank_in_class"] = _rank(table.groupby("label")["lsi"])
+    table["label_quality"] = (margin + 1) / 2
+    table["suggested_label"] = table["loo_label"].astype(object).where(predicted != labels, None)
+    return table
+
+
+def _rank(values: Any) -> pd.Series:
+    return values.rank(method="first", ascending=False).astype("int64")
+
+
+def _summary_row(name: str, part: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "label": name,
+        "samples": len(part),
+        "lsi_median": part["lsi"].median(),
+        "lsi_mean": part["lsi"].mean(),
+        "lsi_max": part["lsi"].max(),
+        "curvature_share": part["lsi_curvature"].sum() / part["lsi"].sum(),
+        "loo_accuracy": part["suggested_label"].isna().mean(),
+        "contradicted": int(part["suggested_label"].notna().sum()),
+    }

@@ -1,0 +1,1 @@
+"""MAP fits of a problem."""

@@ -38,7 +38,7 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         removal: str = "mean",
         standardize: bool = True,
         engine: str = "auto",
-        refine: int = 0,
+        refine: int | str = "auto",
         verify: int = 16,
         device: str | None = None,
         dtype: str | None = None,

@@ -16,6 +16,9 @@ from lapsi.settings import Settings
 LIBRARIES_BYTES = 400 * 2**20
 AVAILABLE_SHARE = 0.8
 FIT_PASSES = 90
+REFINE_SHARE = 0.25
+REFINE_FLOOR = 5e11
+REFINE_STEPS = 4
 GIB = 2**30
 
 
@@ -28,17 +31,19 @@ class Plan:
         peak_bytes: memory at the peak.
         limit_bytes: what it may be.
         flop: floating point operations by stage.
+        n_refined: samples that `refine="auto"` converges.
     """
 
     engine: str
     peak_bytes: int
     limit_bytes: int
     flop: dict[str, float]
+    n_refined: int
 
     def seconds(self) -> float:
         """Estimated wall time on this machine, from a short calibration."""
         slow, fast = _flop_rate(torch.float64), _flop_rate(torch.float32)
-        rates = {"fit": slow / 6, "hessian": 0.8 * slow, "curvature": 0.7 * fast, "leave-one-out": 0.6 * fast, "verify": slow / 6}
+        rates = {"fit": slow / 6, "hessian": 0.8 * slow, "curvature": 0.7 * fast, "leave-one-out": 0.6 * fast, "refine": slow, "verify": slow / 2}
         return sum(flop / rates[stage] for stage, flop in self.flop.items())
 
     def require_memory(self, n_features: int, n_classes: int) -> None:
@@ -71,14 +76,21 @@ def make_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int, se
     limit = settings.memory_limit or int(AVAILABLE_SHARE * psutil.virtual_memory().available)
     per_sample = {"diag": 2.0 * c * d * free, "kfac": 2.0 * d * c * d, "full": 2.0 * free**2 + 4.0 * free * d * (c - 1)}
     build = {"diag": 2.0 * n * d * c * free, "kfac": 2.0 * n * d * c**3, "full": 4.0 * free**3}
+    step = 8.0 * n * d * c
+    steps = 0 if settings.refine == "auto" else int(settings.refine)
     flop = {
         "fit": 4.0 * FIT_PASSES * n * d * c,
         "hessian": 0.625 * n * free * (free + d) + 2.0 * free**3,
         "curvature": build[settings.curvature],
-        "leave-one-out": n_scored * (2.0 * free**2 + per_sample[settings.curvature] + 8.0 * settings.refine * n * d * c),
-        "verify": 40.0 * min(settings.verify, n_scored) * n * d * c,
+        "leave-one-out": n_scored * (2.0 * free**2 + per_sample[settings.curvature] + steps * step),
+        "verify": 5 * min(settings.verify, n_scored) * step,
     }
-    return Plan("newton", peak, limit, flop)
+    n_refined = 0
+    if settings.refine == "auto":
+        budget = max(REFINE_FLOOR, REFINE_SHARE * sum(flop.values()))
+        n_refined = min(n_scored, int(budget / (REFINE_STEPS * step)))
+        flop["refine"] = n_refined * REFINE_STEPS * step
+    return Plan("newton", peak, limit, flop, n_refined)
 
 
 def _flop_rate(dtype: torch.dtype) -> float:

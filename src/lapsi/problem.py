@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lapsi.objective import Objective
 from lapsi.probes.linear import LinearProbe, weighted_gram
+from lapsi.products import matmul
 from lapsi.probes.softmax import logit_hessian, probability_change, residual
 
 BLOCK_BYTES = 32 * 2**20
@@ -91,22 +92,25 @@ class Problem:
         """
         objective = self.objective
         gradient = objective.l2_without(self.n_samples) * shift - objective.l2_drop() * map_params.to(shift.dtype)
+        in_classes = shift.new_zeros(self.probe.n_classes, len(indices), self.probe.n_features)
         for inputs, _, change in self.perturbed(map_params, shift):
-            gradient += torch.einsum("inc,cm,ik->nmk", change, self.probe.basis.to(change.dtype), inputs)
+            in_classes += matmul(change.flatten(1).T, inputs).view_as(in_classes)
+        gradient += torch.einsum("cnk,cm->nmk", in_classes, self.probe.basis.to(shift.dtype))
         own_inputs = self.inputs[indices]
         own_logits = self.probe.logits(map_params, own_inputs) + self.own_logit_change(indices, shift)
         own = residual(torch.softmax(own_logits, -1), self.labels[indices])
         return gradient - torch.einsum("nc,cm,nk->nmk", own, self.probe.basis, own_inputs).to(shift.dtype)
 
     def perturbed(self, map_params: Tensor, shift: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """For every block of rows: inputs (b, D), probabilities (b, 1, C) and their change (b, n, C) under n shifts."""
-        n_shifts = shift.shape[0]
-        row_bytes = shift.element_size() * (4 * n_shifts * self.probe.n_classes + self.probe.n_features)
-        for rows in self.row_blocks(row_bytes):
+        """For every block of rows: inputs (b, D), probabilities (b, C, 1) and their change (b, C, n) under n shifts."""
+        n_shifts, n_classes = len(shift), self.probe.n_classes
+        weights = self.probe.weights(shift).transpose(0, 1).flatten(0, 1)
+        for rows in self.row_blocks(shift.element_size() * (4 * n_shifts * n_classes + self.probe.n_features)):
             inputs = self.inputs[rows]
-            probabilities = self.probabilities_of(map_params, inputs).to(shift.dtype)[:, None, :]
+            probabilities = self.probabilities_of(map_params, inputs).to(shift.dtype)[:, :, None]
             inputs = inputs.to(shift.dtype)
-            yield inputs, probabilities, probability_change(probabilities, self.probe.logits(shift, inputs))
+            logit_change = matmul(inputs, weights.T).view(len(inputs), n_classes, n_shifts)
+            yield inputs, probabilities, probability_change(probabilities, logit_change, class_axis=1)
 
     def own_logit_change(self, indices: Tensor, shift: Tensor) -> Tensor:
         """Δz_i(x_i) = ΔW_i x_i (n, C) float64: how each removed sample's own logits move."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from lapsi.curvature.full import full_curvature
 from lapsi.curvature.kron import kron_curvature
 from lapsi.dataset import Dataset, Standardizer, fit_standardizer, make_dataset
 from lapsi.errors import InputError
+from lapsi.loo.chunk import LooChunk
 from lapsi.loo.newton import NewtonEngine
 from lapsi.objective import Objective
 from lapsi.plan import make_plan
@@ -58,7 +60,7 @@ def score(
     removal: str = "mean",
     standardize: bool = True,
     engine: str = "auto",
-    refine: int = 0,
+    refine: int | str = "auto",
     ids: Any = None,
     indices: Any = None,
     verify: int = 16,
@@ -123,12 +125,22 @@ def score_dataset(dataset: Dataset, settings: Settings, rows: np.ndarray, stages
     probe = FittedProbe(standardizer, problem.probe.weights(fit.params).cpu().numpy())
     with stages.stage("curvature"):
         curvature = _curvature(problem, fit, inverse, settings.curvature)
-    engine = NewtonEngine(problem, fit.params, inverse, settings.refine)
+    steps = 0 if settings.refine == "auto" else int(settings.refine)
+    engine = NewtonEngine(problem, fit.params, inverse, steps)
     grad_norm, n_iterations = fit.grad_norm, fit.n_iterations
     del fit
 
+    indices = torch.as_tensor(rows, device=device)
     with stages.stage("leave-one-out", len(rows)) as advance:
-        logits, measures = _measure(engine, curvature, torch.as_tensor(rows, device=device), settings.refine > 0, advance)
+        logits, measures = _measure(curvature, engine(indices), problem, engine.map_params, steps > 0, advance)
+    if plan.n_refined > 0:
+        with stages.stage("refine", plan.n_refined) as advance:
+            picked = np.argsort(-measures["logit_change"], kind="stable")[: plan.n_refined]
+            chunks = engine.refined(indices[torch.as_tensor(picked, device=device)])
+            refined = _measure(curvature, chunks, problem, engine.map_params, True, advance)
+            logits[picked] = refined[0]
+            for name, values in refined[1].items():
+                measures[name][picked] = values
     lsi = measures["lsi_mean"] + measures["lsi_curvature"]
     checked = None
     if settings.verify > 0:
@@ -216,19 +228,19 @@ def _curvature(problem: Problem, fit: MapFit, inverse: Tensor, structure: str) -
 
 
 def _measure(
-    engine: NewtonEngine, curvature: Curvature, indices: Tensor, exact: bool, advance: Any
+    curvature: Curvature, chunks: Iterator[LooChunk], problem: Problem, map_params: Tensor, exact: bool, advance: Callable[[int], None]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Leave-one-out logits (n, C) and the measures of `build_table`, chunk by chunk."""
-    problem = engine.problem
     logits, columns = [], []
-    for chunk in engine(indices):
+    for chunk in chunks:
         terms = (curvature.kl_terms_exact if exact else curvature.kl_terms)(chunk.indices, chunk.shift)
-        seen = problem.probabilities_of(engine.map_params, problem.inputs[chunk.indices])
-        own = seen.gather(1, problem.labels[chunk.indices][:, None])[:, 0]
+        before = problem.probe.logits(map_params, problem.inputs[chunk.indices])
+        own = torch.softmax(before, 1).gather(1, problem.labels[chunk.indices][:, None])[:, 0]
+        logit_change = (chunk.logits - before).abs().amax(1)
         shift_norm = chunk.shift.flatten(1).norm(dim=1).double()
-        columns.append(torch.stack([terms.mean, terms.curvature, own, chunk.leverage, shift_norm]).cpu())
+        columns.append(torch.stack([terms.mean, terms.curvature, own, chunk.leverage, shift_norm, logit_change]).cpu())
         logits.append(chunk.logits.cpu())
         advance(len(chunk.indices))
-    names = ("lsi_mean", "lsi_curvature", "train_probability", "leverage", "shift_norm")
+    names = ("lsi_mean", "lsi_curvature", "train_probability", "leverage", "shift_norm", "logit_change")
     values = torch.cat(columns, 1).numpy()
     return torch.cat(logits).numpy(), dict(zip(names, values, strict=True))

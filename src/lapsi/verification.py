@@ -44,14 +44,13 @@ def verify(engine: NewtonEngine, curvature: Curvature, rows: np.ndarray, lsi: np
     """Checks reported values `lsi` (n,) of samples `rows` (n,) against converged leave-one-out optima (to 1e-10)."""
     indices = torch.as_tensor(rows, device=engine.map_params.device)
     shift = engine.converge(indices)
-    if not isinstance(curvature, FullCurvature):
-        errors = relative_errors(lsi, curvature.kl_terms_exact(indices, shift).total)
-        return Verification(tuple(rows.tolist()), float(errors.max()), float(np.median(errors)), "exact")
-    errors = relative_errors(lsi, curvature.kl_terms(indices, shift).total)
-    exact = None
-    if exact_full_flop(engine, len(rows)) <= EXACT_FULL_FLOP:
-        exact = float(relative_errors(lsi, curvature.kl_terms_exact(indices, shift).total).max())
-    return Verification(tuple(rows.tolist()), float(errors.max()), float(np.median(errors)), "removal form", exact)
+    errors = relative_errors(lsi, curvature.kl_terms_exact(indices, shift).total)
+    reference, dense = "exact", None
+    if isinstance(curvature, FullCurvature):
+        reference = "removal form"
+        if exact_full_flop(engine, len(rows)) <= EXACT_FULL_FLOP:
+            dense = float(relative_errors(lsi, curvature.kl_terms_dense(indices, shift).total).max())
+    return Verification(tuple(rows.tolist()), float(errors.max()), float(np.median(errors)), reference, dense)
 
 
 def exact_full_flop(engine: NewtonEngine, n_rows: int) -> float:

@@ -22,4 +22,7 @@ class Curvature(ABC):
 
     @abstractmethod
     def kl_terms_exact(self, indices: Tensor, shift: Tensor) -> KLTerms:
-        """The same with the curvature of the other samples evaluated at the shifted parameters, by a pass over them."""
+        """The same with the curvature of the other samples evaluated at the shifted parameters, by a pass over them.
+
+        `full` keeps its removal form.
+        """

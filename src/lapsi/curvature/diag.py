@@ -45,9 +45,10 @@ class DiagCurvature(Curvature):
 
     def kl_terms_exact(self, indices: Tensor, shift: Tensor) -> KLTerms:
         probe = self.problem.probe
-        others = shift.new_zeros(len(indices), probe.n_classes, probe.n_features)
+        by_class = shift.new_zeros(probe.n_classes, len(indices), probe.n_features)
         for inputs, probabilities, change in self.problem.perturbed(self.map_params, shift):
-            others += torch.einsum("jnc,jk->nck", variance_change(probabilities, change), inputs.square())
+            by_class += matmul(variance_change(probabilities, change).flatten(1).T, inputs.square()).view_as(by_class)
+        others = by_class.transpose(0, 1)
         own_inputs, own, logit_change = self._own(indices, shift)
         moved = own + probability_change(own, logit_change)
         return self._kl(shift, others.flatten(1), moved * (1 - moved), own_inputs)

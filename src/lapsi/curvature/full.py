@@ -54,7 +54,13 @@ class FullCurvature(Curvature):
         return KLTerms(terms.mean, terms.curvature + self.mean_direction)
 
     def kl_terms_exact(self, indices: Tensor, shift: Tensor) -> KLTerms:
-        """Dense and slow, one sample at a time: a pass of N·P'² flop and an eigendecomposition (P', P') for each."""
+        """The removal form again: what is exact at `shift` are the shift and the sample's own curvature."""
+        return self.kl_terms(indices, shift)
+
+    def kl_terms_dense(self, indices: Tensor, shift: Tensor) -> KLTerms:
+        """With the curvature of the other samples evaluated at the shifted parameters.
+
+        Dense and slow, one sample at a time: a pass of N·P'² flop and an eigendecomposition (P', P') for each."""
         factor = torch.linalg.cholesky(self.precision.to_dense().double())
         terms = [self._exact_one(index, one, factor) for index, one in zip(indices, shift.double(), strict=True)]
         mean, curvature = torch.tensor(terms, dtype=torch.float64, device=shift.device).T
@@ -69,7 +75,7 @@ class FullCurvature(Curvature):
 
         def blocks():
             for inputs, probabilities, change in problem.perturbed(self.map_params, shift[None]):
-                yield inputs, problem.to_contrasts(logit_hessian_change(probabilities[:, 0], change[:, 0]))
+                yield inputs, problem.to_contrasts(logit_hessian_change(probabilities[:, :, 0], change[:, :, 0]))
             yield own_input, -problem.to_contrasts(moved)
 
         change = weighted_gram(blocks())

@@ -53,8 +53,9 @@ class KronCurvature(Curvature):
         others = shift.new_zeros(len(indices), n_classes, n_classes)
         for _, probabilities, change in self.problem.perturbed(self.map_params, shift):
             # Σ_j of logit_hessian_change, without a (j, n, C, C) array
-            cross = torch.einsum("jna,jb->nab", change, probabilities[:, 0])
-            others += torch.diag_embed(change.sum(0)) - cross - cross.mT - torch.einsum("jna,jnb->nab", change, change)
+            cross = torch.einsum("jan,jb->nab", change, probabilities[:, :, 0])
+            square = torch.einsum("jan,jbn->nab", change, change)
+            others += torch.diag_embed(change.sum(0).T) - cross - cross.mT - square
         own_inputs, own, logit_change = self._own(indices, shift)
         moved = logit_hessian(own) + logit_hessian_change(own, probability_change(own, logit_change))
         return self._kl(shift, others.double(), moved, own_inputs)

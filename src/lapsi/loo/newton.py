@@ -19,8 +19,9 @@ from lapsi.problem import Problem
 from lapsi.training.newton import fit_map
 
 CHUNK_BYTES = 256 * 2**20
-CHORD_ITERATIONS = 60
 SHIFT_TOLERANCE = 1e-10
+REFINED_TOLERANCE = 1e-4
+REFINED_CHUNK = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +48,32 @@ class NewtonEngine:
             shift = removal.newton_step()
             for _ in range(self.refine):
                 shift = shift - removal.chord_step(shift)
-            logits = removal.logits + self.problem.own_logit_change(part, shift)
-            yield LooChunk(part, shift, logits, torch.einsum("nab,nba->n", removal.hessians, removal.gram))
+            yield self._chunk(removal, shift)
+
+    def refined(self, indices: Tensor) -> Iterator[LooChunk]:
+        """The same with chord-Newton steps for each sample until they are below 1e-4 of the shift."""
+        for part in indices.split(min(REFINED_CHUNK, chunk_size(self.problem, self.inverse.dtype))):
+            removal = Removal.of(self, part)
+            yield self._chunk(removal, removal.approach(REFINED_TOLERANCE, self.inverse.dtype)[0])
 
     def converge(self, indices: Tensor) -> Tensor:
         """Shifts (n, C−1, D) float64 to the leave-one-out optima themselves, to a relative 1e-10.
 
-        Chord-Newton steps with gradients in float64; a sample whose steps do not contract is fitted anew.
+        A sample whose chord-Newton steps do not contract is fitted anew without it.
         """
-        parts = [self._converge(part) for part in indices.split(chunk_size(self.problem, torch.float64))]
+        parts = []
+        for part in indices.split(chunk_size(self.problem, torch.float64)):
+            shift, converged = Removal.of(self, part).approach(SHIFT_TOLERANCE, torch.float64)
+            for row in torch.nonzero(~converged).flatten().tolist():
+                without = self.problem.without(int(part[row]))
+                start = self.map_params + shift[row] if bool(shift[row].isfinite().all()) else self.map_params
+                shift[row] = fit_map(without, start).params - self.map_params
+            parts.append(shift)
         return torch.cat(parts)
 
-    def _converge(self, indices: Tensor) -> Tensor:
-        removal = Removal.of(self, indices)
-        shift = removal.newton_step().double()
-        last = torch.full((len(indices),), torch.inf, dtype=torch.float64, device=shift.device)
-        for _ in range(CHORD_ITERATIONS):
-            step = removal.chord_step(shift)
-            size = step.flatten(1).norm(dim=1) / shift.flatten(1).norm(dim=1)
-            if bool((size <= SHIFT_TOLERANCE).all()) or bool((size > last).all()):
-                break
-            shift, last = shift - step, size
-        for row in torch.nonzero(~(size <= SHIFT_TOLERANCE)).flatten().tolist():
-            without = self.problem.without(int(indices[row]))
-            start = self.map_params + shift[row] if bool(shift[row].isfinite().all()) else self.map_params
-            shift[row] = fit_map(without, start).params - self.map_params
-        return shift
+    def _chunk(self, removal: Removal, shift: Tensor) -> LooChunk:
+        logits = removal.logits + self.problem.own_logit_change(removal.indices, shift)
+        return LooChunk(removal.indices, shift, logits, torch.einsum("nab,nba->n", removal.hessians, removal.gram))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,23 @@ class Removal:
         solved = (gradient.flatten(1).to(engine.inverse.dtype) @ engine.inverse).view_as(shift)
         projection = torch.einsum("nmk,nk->nm", solved.double(), self.inputs)
         return (solved + downdate(self.columns, self.gram, self.hessians, projection)).to(shift.dtype)
+
+    def approach(self, tolerance: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Chord-Newton steps until they are below `tolerance` relative to the shift, or no longer contract.
+
+        Returns:
+            Shifts (n, C−1, D) in `dtype`, and whether each got there (n,).
+        """
+        shift = self.newton_step().to(dtype)
+        last = torch.full((len(shift),), torch.inf, dtype=dtype, device=shift.device)
+        while True:
+            step = self.chord_step(shift)
+            size = step.flatten(1).norm(dim=1) / shift.flatten(1).norm(dim=1)
+            contracts = size < last
+            shift = shift - torch.where(contracts[:, None, None], step, 0.0)
+            if not bool((contracts & (size > tolerance)).any()):
+                return shift, contracts & (size <= tolerance)
+            last = torch.where(contracts & (size > tolerance), size, last.clamp(max=tolerance))
 
 
 def chunk_size(problem: Problem, dtype: torch.dtype) -> int:

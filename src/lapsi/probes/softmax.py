@@ -39,15 +39,15 @@ def logit_hessian_root(probabilities: Tensor) -> Tensor:
     return torch.diag_embed(root) - torch.einsum("ia,ib->iab", probabilities, root)
 
 
-def probability_change(probabilities: Tensor, logit_change: Tensor) -> Tensor:
+def probability_change(probabilities: Tensor, logit_change: Tensor, class_axis: int = -1) -> Tensor:
     """softmax(z + Δz) − softmax(z) in difference form (MATH §5), so that its error is relative to Δz.
 
     p ∘ (expm1(Δz) − m)/(1 + m), m = Σ_c p_c expm1(Δz_c); Δz is first shifted by its largest entry so that
-    nothing overflows. The shapes broadcast; the last axis is the class.
+    nothing overflows. The shapes broadcast.
     """
-    growth = torch.expm1(logit_change - logit_change.amax(-1, keepdim=True))
-    mean_growth = (probabilities * growth).sum(-1, keepdim=True)
-    return probabilities * (growth - mean_growth) / (1 + mean_growth)
+    growth = (logit_change - logit_change.amax(class_axis, keepdim=True)).expm1_()
+    mean_growth = (probabilities * growth).sum(class_axis, keepdim=True)
+    return growth.sub_(mean_growth).mul_(probabilities / (1 + mean_growth))
 
 
 def variance_change(probabilities: Tensor, change: Tensor) -> Tensor:

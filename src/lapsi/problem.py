@@ -74,6 +74,11 @@ class Problem:
         """Σ_j (VᵀS_jV) ⊗ x_jx_jᵀ + l2·I, (P', P'); equal to the GGN plus l2·I."""
         return _add_ridge(weighted_gram(self._hessian_blocks(params)), l2)
 
+    def hessian_flop(self) -> float:
+        """Flop of `hessian`."""
+        n_free = self.probe.n_free_params
+        return 0.625 * self.n_samples * n_free * (n_free + self.probe.n_features)
+
     def to_contrasts(self, matrices: Tensor) -> Tensor:
         """VᵀSV (n, C−1, C−1) for matrices S (n, C, C)."""
         basis = self.probe.basis.to(matrices.dtype)

@@ -9,6 +9,7 @@ products stay in torch for the same reason.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cache
 
 import numpy as np
@@ -34,9 +35,14 @@ def matmul(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     def multiply(start: int, stop: int) -> None:
         np.matmul(a[start:stop], b, out=product[start:stop])
 
-    with openblas.limit(limits=1):
+    with one_thread_each():
         list(_workers(n_threads).map(multiply, bounds[:-1], bounds[1:]))
     return out
+
+
+def one_thread_each() -> AbstractContextManager[object]:
+    """Within it, every OpenBLAS of this process (NumPy's and SciPy's) runs in the thread that calls it."""
+    return _openblas().limit(limits=1)
 
 
 @cache

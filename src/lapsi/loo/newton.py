@@ -6,6 +6,7 @@ With H the Hessian at the L2 strength that is left, J = I ⊗ x_i and K = JᵀH�
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ CHUNK_BYTES = 256 * 2**20
 SHIFT_TOLERANCE = 1e-10
 REFINED_TOLERANCE = 1e-4
 REFINED_CHUNK = 128
+REFIT_FLOP = 1e10
+CHORD_STEPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +54,24 @@ class NewtonEngine:
             yield self._chunk(removal, shift)
 
     def refined(self, indices: Tensor) -> Iterator[LooChunk]:
-        """The same with chord-Newton steps for each sample until they are below 1e-4 of the shift."""
-        for part in indices.split(min(REFINED_CHUNK, chunk_size(self.problem, self.inverse.dtype))):
+        """The same with chord-Newton steps for each sample until what remains is below 1e-4 of the shift."""
+        for part in indices.split(min(REFINED_CHUNK, chunk_size(self.problem, torch.float64))):
             removal = Removal.of(self, part)
-            yield self._chunk(removal, removal.approach(REFINED_TOLERANCE, self.inverse.dtype)[0])
+            yield self._chunk(removal, self._settle(removal, REFINED_TOLERANCE, REFIT_FLOP))
 
     def converge(self, indices: Tensor) -> Tensor:
-        """Shifts (n, C−1, D) float64 to the leave-one-out optima themselves, to a relative 1e-10.
+        """Shifts (n, C−1, D) float64 to the leave-one-out optima themselves, to a relative 1e-10."""
+        parts = indices.split(chunk_size(self.problem, torch.float64))
+        return torch.cat([self._settle(Removal.of(self, part), SHIFT_TOLERANCE, math.inf) for part in parts])
 
-        A sample whose chord-Newton steps do not contract is fitted anew without it.
-        """
-        parts = []
-        for part in indices.split(chunk_size(self.problem, torch.float64)):
-            shift, converged = Removal.of(self, part).approach(SHIFT_TOLERANCE, torch.float64)
+    def _settle(self, removal: Removal, tolerance: float, refit_flop: float) -> Tensor:
+        """Shifts to `tolerance` in float64; a sample whose steps do not contract is fitted anew, at `refit_flop` at most."""
+        shift, converged = removal.approach(tolerance)
+        if self.problem.hessian_flop() <= refit_flop:
             for row in torch.nonzero(~converged).flatten().tolist():
-                without = self.problem.without(int(part[row]))
-                start = self.map_params + shift[row] if bool(shift[row].isfinite().all()) else self.map_params
-                shift[row] = fit_map(without, start).params - self.map_params
-            parts.append(shift)
-        return torch.cat(parts)
+                without = self.problem.without(int(removal.indices[row]))
+                shift[row] = fit_map(without, self.map_params + shift[row]).params - self.map_params
+        return shift
 
     def _chunk(self, removal: Removal, shift: Tensor) -> LooChunk:
         logits = removal.logits + self.problem.own_logit_change(removal.indices, shift)
@@ -117,22 +119,30 @@ class Removal:
         projection = torch.einsum("nmk,nk->nm", solved.double(), self.inputs)
         return (solved + downdate(self.columns, self.gram, self.hessians, projection)).to(shift.dtype)
 
-    def approach(self, tolerance: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Chord-Newton steps until they are below `tolerance` relative to the shift, or no longer contract.
+    def approach(self, tolerance: float) -> tuple[Tensor, Tensor]:
+        """Chord-Newton steps in float64 until what remains is below `tolerance` relative to the shift.
+
+        Steps that shrink by a factor ρ leave step·ρ/(1 − ρ) to go. A sample whose steps do not shrink rests where it was.
 
         Returns:
-            Shifts (n, C−1, D) in `dtype`, and whether each got there (n,).
+            Shifts (n, C−1, D), and whether each got there (n,).
         """
-        shift = self.newton_step().to(dtype)
-        last = torch.full((len(shift),), torch.inf, dtype=dtype, device=shift.device)
-        while True:
+        shift = self.newton_step().double()
+        last = torch.full((len(shift),), torch.inf, dtype=torch.float64, device=shift.device)
+        active = torch.ones(len(shift), dtype=torch.bool, device=shift.device)
+        converged = ~active
+        for _ in range(CHORD_STEPS):
             step = self.chord_step(shift)
             size = step.flatten(1).norm(dim=1) / shift.flatten(1).norm(dim=1)
-            contracts = size < last
-            shift = shift - torch.where(contracts[:, None, None], step, 0.0)
-            if not bool((contracts & (size > tolerance)).any()):
-                return shift, contracts & (size <= tolerance)
-            last = torch.where(contracts & (size > tolerance), size, last.clamp(max=tolerance))
+            active &= size < last
+            shift = shift - torch.where(active[:, None, None], step, 0.0)
+            remaining = torch.where(last.isinf(), size, size.square() / (last - size))
+            converged |= active & (remaining <= tolerance)
+            active &= ~converged
+            if not bool(active.any()):
+                break
+            last = size
+        return shift, converged
 
 
 def chunk_size(problem: Problem, dtype: torch.dtype) -> int:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
 from torch import Tensor
 
 from lapsi.errors import ConvergenceError
 from lapsi.problem import Problem
+from lapsi.products import one_thread_each
 
 LBFGS_MEMORY = 20
 LBFGS_ITERATIONS = 500
@@ -62,27 +65,23 @@ def _lbfgs(problem: Problem, advance: Callable[[], None]) -> tuple[Tensor, int]:
     probe = problem.probe
     gram_values, gram_vectors = torch.linalg.eigh(problem.inputs.T @ problem.inputs)
     scale = (gram_values.clamp(min=0) / probe.n_classes + problem.objective.l2(problem.n_samples)).rsqrt()
-    whitened = gram_values.new_zeros(probe.n_classes - 1, probe.n_features)
-    optimizer = torch.optim.LBFGS(
-        [whitened],
-        max_iter=LBFGS_ITERATIONS,
-        history_size=LBFGS_MEMORY,
-        tolerance_grad=LBFGS_TOLERANCE * problem.n_samples**0.5,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
-    n_evaluations = 0
+    shape = (probe.n_classes - 1, probe.n_features)
 
-    def closure() -> Tensor:
-        nonlocal n_evaluations
-        n_evaluations += 1
+    def to_params(flat: np.ndarray) -> Tensor:
+        whitened = torch.from_numpy(flat).to(scale.device).view(shape)
+        return (whitened * scale) @ gram_vectors.T
+
+    def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         advance()
-        value, gradient = problem.value_and_gradient((whitened * scale) @ gram_vectors.T)
-        whitened.grad = (gradient @ gram_vectors) * scale
-        return value
+        value, gradient = problem.value_and_gradient(to_params(flat))
+        return float(value), ((gradient @ gram_vectors) * scale).flatten().cpu().numpy()
 
-    optimizer.step(closure)
-    return (whitened * scale) @ gram_vectors.T, n_evaluations
+    tolerance = LBFGS_TOLERANCE * problem.n_samples**0.5
+    options = {"maxcor": LBFGS_MEMORY, "maxiter": LBFGS_ITERATIONS, "gtol": tolerance, "ftol": 0.0}
+    with one_thread_each():
+        start = np.zeros(probe.n_free_params)
+        result = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
+    return to_params(result.x), int(result.nfev)
 
 
 def _newton(problem: Problem, params: Tensor, n_iterations: int, advance: Callable[[], None]) -> MapFit:

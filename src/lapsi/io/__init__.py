@@ -1,0 +1,1 @@
+"""Readers of feature files, and the writer of score tables."""

@@ -1,0 +1,67 @@
+"""One picture of a run: the distribution of LSI, and the samples at its two ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lapsi.scores import Scores
+
+LOW, HIGH, INK = "#0072B2", "#D55E00", "#333333"  # blue and vermillion of Okabe and Ito's colour-blind safe palette
+GALLERY_COLUMNS = 10
+
+
+def save_overview(scores: Scores, path: Path, images: np.ndarray | None = None, planted: np.ndarray | None = None) -> None:
+    """Writes the picture of a run as PNG, SVG or PDF.
+
+    Args:
+        scores: the run.
+        path: the file; its ending chooses the format.
+        images: (n, height, width) grey values of the scored samples, for the galleries; None leaves them out.
+        planted: (n,) booleans, labels known to be wrong; they get their own bars.
+    """
+    has_images = images is not None
+    figure = Figure(figsize=(9, 7.2 if has_images else 3.4), layout="constrained")
+    rows = figure.subfigures(3, 1, height_ratios=[3.4, 1.75, 1.75]) if has_images else [figure]
+    draw_histogram(rows[0].subplots(), scores, planted)
+    if images is not None:
+        order = np.argsort(scores.lsi, kind="stable")
+        draw_gallery(rows[1], scores, images, order[:GALLERY_COLUMNS], "Least informative: typical, redundant", LOW)
+        draw_gallery(rows[2], scores, images, order[::-1][:GALLERY_COLUMNS], "Most informative: atypical, hard or mislabelled", HIGH)
+    figure.savefig(path, dpi=150)
+
+
+def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None) -> Axes:
+    """Distribution of LSI on a logarithmic axis; samples known to be mislabelled apart, where given."""
+    lsi = scores.lsi
+    bins = np.geomspace(lsi.min() * 0.999, lsi.max() * 1.001, 50)
+    if planted is None:
+        axes.hist(lsi, bins=bins, color=LOW, label="samples")
+    else:
+        axes.hist([lsi[~planted], lsi[planted]], bins=bins, stacked=True, color=[LOW, HIGH], label=["label as found", "label flipped"])
+        axes.legend(frameon=False)
+    axes.set_xscale("log")
+    axes.axvline(float(np.median(lsi)), color=INK, linewidth=1, linestyle="--")
+    axes.annotate("median", (float(np.median(lsi)), 0.97), xycoords=("data", "axes fraction"), xytext=(4, 0), textcoords="offset points", va="top", color=INK)
+    axes.set_xlabel("Laplace Sample Information (nats, log scale)")
+    axes.set_ylabel("samples")
+    axes.set_title(f"How much each of {len(scores):,} samples teaches the model", loc="left", color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def draw_gallery(figure: Figure, scores: Scores, images: np.ndarray, rows: np.ndarray, title: str, color: str) -> None:
+    """One row of samples with their labels; "label → suggestion" where the model that never saw it disagrees."""
+    figure.suptitle(title, x=0.01, ha="left", color=color)
+    cells = np.atleast_1d(figure.subplots(1, GALLERY_COLUMNS))
+    for cell in cells:
+        cell.set_axis_off()
+    for cell, row in zip(cells, rows, strict=False):
+        record = scores.table.iloc[row]
+        cell.imshow(images[row], cmap="gray_r", interpolation="nearest")
+        suggestion = "" if record["suggested_label"] is None else f" → {record['suggested_label']}?"
+        cell.set_title(f"{record['label']}{suggestion}", fontsize=10, color=INK)
+        cell.text(0.5, -0.06, f"{record['lsi']:.1e}", transform=cell.transAxes, ha="center", va="top", fontsize=8, color=INK)

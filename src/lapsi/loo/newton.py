@@ -21,7 +21,7 @@ from lapsi.training.newton import fit_map
 
 CHUNK_BYTES = 256 * 2**20
 SHIFT_TOLERANCE = 1e-10
-REFINED_TOLERANCE = 1e-4
+REFINED_TOLERANCE = 1e-5
 REFINED_CHUNK = 128
 REFIT_FLOP = 1e10
 CHORD_STEPS = 16
@@ -54,7 +54,7 @@ class NewtonEngine:
             yield self._chunk(removal, shift)
 
     def refined(self, indices: Tensor) -> Iterator[LooChunk]:
-        """The same with chord-Newton steps for each sample until what remains is below 1e-4 of the shift."""
+        """The same with chord-Newton steps for each sample until what remains is about 1e-5 of the shift."""
         for part in indices.split(min(REFINED_CHUNK, chunk_size(self.problem, torch.float64))):
             removal = Removal.of(self, part)
             yield self._chunk(removal, self._settle(removal, REFINED_TOLERANCE, REFIT_FLOP))

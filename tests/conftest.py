@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+import torch
+
+import oracles
+from lapsi.objective import Objective
+from lapsi.probes.linear import linear_probe
+from lapsi.problem import Problem
+from lapsi.training.newton import fit_map
+
+
+@pytest.fixture
+def make_problem():
+    """Builds a problem from inputs (N, D) that end in the constant 1."""
+
+    def build(inputs, labels, n_classes, weight_decay=0.05, prior_precision="map", removal="mean"):
+        probe = linear_probe(inputs.shape[1], n_classes, torch.device("cpu"))
+        objective = Objective(weight_decay, prior_precision, removal)
+        return Problem(torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(labels), probe, objective)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """40 samples, 3 features and the constant, 3 classes."""
+    return oracles.make_data(40, 3, 3, seed=1)
+
+
+@pytest.fixture
+def fitted(make_problem, blobs):
+    """Problem, fit and inverse Hessian of the blobs."""
+    problem = make_problem(*blobs, 3)
+    fit = fit_map(problem)
+    return problem, fit, torch.cholesky_inverse(fit.factor)

@@ -1,0 +1,128 @@
+"""One conformance suite over all structures, against their dense form."""
+
+import mpmath
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+import oracles
+from lapsi.precision.base import excess
+from lapsi.precision.diag import DiagPrecision
+from lapsi.precision.full import FullChange, full_precision
+from lapsi.precision.kron import KronChange, kron_precision
+
+C, D, N = 3, 4, 5
+ALGEBRA = {"rtol": 1e-10, "atol": 1e-12}
+PLAIN_KL = {"rtol": 1e-7, "atol": 1e-12}  # the plain formula subtracts nearly equal numbers
+
+
+def random(seed, *shape):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def positive(seed, size):
+    root = random(seed, size, size)
+    return root @ root.T / size + 0.1 * torch.eye(size, dtype=torch.float64)
+
+
+def unit_columns(seed, *shape):
+    """Orthonormal columns, so that what is removed is always less than what is there."""
+    return torch.linalg.qr(random(seed, *shape)).Q
+
+
+def diag_case(seed, scale):
+    diagonal = 1 + random(seed, C * D).square()
+    change = -scale * diagonal * torch.rand(N, C * D, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return DiagPrecision(diagonal), change, [torch.diag(row) for row in change], random(seed + 1, N, C * D)
+
+
+def kron_case(seed, scale):
+    output, inputs = positive(seed, C), 10 * positive(seed + 1, D)
+    removed = scale * unit_columns(seed + 2, N, D, 1)[:, :, 0] @ torch.linalg.cholesky(inputs).T
+    root = torch.linalg.cholesky(output) @ unit_columns(seed + 3, N, C, 2)
+    output_change = -scale * root @ root.mT
+    prior, drop = 0.7, 0.07 * scale
+    dense = torch.kron(output, inputs) + prior * torch.eye(C * D, dtype=torch.float64)
+    changes = []
+    for x, change in zip(removed, output_change, strict=True):
+        after = torch.kron(output + change, inputs - torch.outer(x, x)) + (prior - drop) * torch.eye(C * D, dtype=torch.float64)
+        changes.append(after - dense)
+    return kron_precision(output, inputs, prior), KronChange(removed, output_change, drop), changes, random(seed + 4, N, C * D)
+
+
+def full_case(seed, scale):
+    p = C * D
+    whole = positive(seed, p) + 0.3 * torch.eye(p, dtype=torch.float64)
+    ridge = 0.05 * scale
+    reduced = whole - ridge * torch.eye(p, dtype=torch.float64)
+    roots = scale * torch.linalg.cholesky(reduced) @ unit_columns(seed + 1, N, p, 2)
+    shift = random(seed + 2, N, p)
+    inverse, whole_inverse = torch.linalg.inv(reduced), torch.linalg.inv(whole)
+    change = FullChange(
+        roots.mT @ inverse @ roots,
+        torch.einsum("npc,pq,nqc->n", roots, whole_inverse @ inverse, roots),
+        torch.einsum("npc,np->nc", roots, shift),
+    )
+    eye = torch.eye(p, dtype=torch.float64)
+    return full_precision(reduced, ridge, whole_inverse), change, [-r @ r.T - ridge * eye for r in roots], shift
+
+
+CASES = {"diag": diag_case, "kron": kron_case, "full": full_case}
+
+
+@pytest.mark.parametrize("structure", CASES)
+def test_algebra_matches_the_dense_form(structure):
+    precision, _, _, vectors = CASES[structure](0, 0.5)
+    dense = precision.to_dense()
+    assert_close(dense, dense.T, **ALGEBRA)
+    assert_close(precision.quad(vectors), torch.einsum("np,pq,nq->n", vectors, dense, vectors), **ALGEBRA)
+    assert_close(precision.solve(vectors) @ dense, vectors, **ALGEBRA)
+    assert_close(precision.logdet(), torch.linalg.slogdet(dense).logabsdet, **ALGEBRA)
+
+
+@pytest.mark.parametrize("structure", CASES)
+@given(seed=st.integers(0, 1000), scale=st.floats(0.05, 0.9))
+def test_kl_matches_the_plain_formula(structure, seed, scale):
+    precision, change, dense_changes, shift = CASES[structure](seed, scale)
+    terms = precision.kl_terms(shift, change)
+    dense = precision.to_dense().numpy()
+    for row, dense_change in enumerate(dense_changes):
+        mean, curvature = oracles.kl(shift[row].numpy(), dense, dense + dense_change.numpy())
+        assert_close(terms.mean[row].item(), mean, **PLAIN_KL)
+        assert_close(terms.curvature[row].item(), curvature, rtol=1e-6, atol=1e-11)
+    assert bool((terms.total >= 0).all())
+
+
+@pytest.mark.parametrize("structure", CASES)
+def test_no_change_means_no_divergence(structure):
+    precision, change, _, shift = CASES[structure](0, 0.0)
+    terms = precision.kl_terms(torch.zeros_like(shift), change)
+    assert_close(terms.total, torch.zeros(N, dtype=torch.float64), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("structure", CASES)
+def test_tiny_changes_keep_their_digits(structure):
+    """At a change of 1e-6 the divergence is of order 1e-12: the plain formula has no digit left, mpmath has all."""
+    precision, change, dense_changes, shift = CASES[structure](3, 1e-6)
+    terms = precision.kl_terms(0 * shift, change if structure != "full" else change_without_shift(change))
+    with mpmath.workdps(50):
+        dense = mpmath.matrix(precision.to_dense().tolist())
+        ratio = mpmath.inverse(dense) * mpmath.matrix(dense_changes[0].tolist())
+        eigenvalues = mpmath.eig(ratio, left=False, right=False)
+        expected = sum(mpmath.re(e) - mpmath.log(1 + mpmath.re(e)) for e in eigenvalues) / 2
+        assert expected > 0
+        assert abs(terms.curvature[0].item() / expected - 1) < {"diag": 1e-12, "kron": 2e-3, "full": 1e-3}[structure]
+
+
+def change_without_shift(change):
+    return FullChange(change.gram, change.ridge_trace, 0 * change.projection)
+
+
+@given(st.floats(-0.999, 1e3).filter(lambda ratio: abs(ratio) > 1e-40))
+def test_excess_has_full_relative_precision(ratio):
+    with mpmath.workdps(120):
+        expected = mpmath.mpf(ratio) - mpmath.log(1 + mpmath.mpf(ratio))
+        value = excess(torch.tensor([ratio, 2.0], dtype=torch.float64))[0].item()
+        assert value == expected == 0 or abs(value / expected - 1) < 1e-9

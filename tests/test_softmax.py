@@ -52,6 +52,9 @@ def test_probability_change_keeps_its_digits_and_never_overflows(logits):
     p = torch.softmax(logits, 1)
     tiny = 1e-12 * torch.ones_like(logits).cumsum(1)
     assert_close(sm.probability_change(p, tiny), sm.probability_derivative(p, tiny), rtol=1e-10, atol=0)
+    far = torch.tensor([[-60.0, 0, 0, 0]], dtype=torch.float64)
+    sure = torch.softmax(-far, 1)
+    assert_close(sm.probability_change(sure, 2 * far), torch.softmax(far, 1) - sure, rtol=1e-12, atol=0)
     huge = torch.tensor([[900.0, 0, 0, -900.0]], dtype=torch.float64)
     assert_close(p[:1] + sm.probability_change(p[:1], huge), torch.eye(4, dtype=torch.float64)[:1], **EXACT)
 

@@ -12,6 +12,7 @@ import pandas as pd
 from lapsi.errors import InputError
 
 CONSTANT_BELOW = 1e-12
+TOO_LARGE = "The features are too large to be scaled in float64; divide them by a constant first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,16 @@ class Standardizer:
         np.subtract(features, self.mean, out=inputs[:, :-1])
         inputs[:, :-1] *= self.scale
         if not np.isfinite(inputs.sum()):
-            raise InputError("The features are too large to be scaled in float64; divide them by a constant first.")
+            raise InputError(TOO_LARGE)
         return inputs
 
 
 def fit_standardizer(features: np.ndarray, standardize: bool) -> Standardizer:
-    """Mean and 1/standard deviation (population) of every feature; the identity where `standardize` is False."""
+    """Mean and 1/standard deviation (population) of every feature; the identity where `standardize` is False.
+
+    Raises:
+        InputError: when the deviation is not finite in float64.
+    """
     d = features.shape[1]
     if not standardize:
         return Standardizer(np.zeros(d), np.ones(d))
@@ -93,6 +98,8 @@ def fit_standardizer(features: np.ndarray, standardize: bool) -> Standardizer:
     for start in range(0, len(features), 8192):
         variance += np.square(features[start : start + 8192] - mean).sum(0)
     std = np.sqrt(variance / len(features))
+    if not np.isfinite(std).all():
+        raise InputError(TOO_LARGE)
     constant = std <= CONSTANT_BELOW * np.abs(mean)
     return Standardizer(mean, np.where(constant, 0.0, 1 / np.where(constant, 1.0, std)))
 
@@ -191,14 +198,14 @@ def _classes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"Unknown label type: dtype {labels.dtype}; expected integers, strings or booleans.")
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
-        raise InputError(f"All labels are {classes[0]!r}: only one class; expected at least 2 classes.")
+        raise InputError(f"All labels are {classes.tolist()[0]!r}: only one class; expected at least 2 classes.")
     return classes, codes.astype(np.int64)
 
 
 def _ids(ids: np.ndarray) -> np.ndarray:
     unique, counts = np.unique(ids.astype(str), return_counts=True)
     if len(unique) < len(ids):
-        raise InputError(f"The ids are not unique: {unique[counts > 1][0]!r} occurs {counts.max()} times; expected one a sample.")
+        raise InputError(f"The ids are not unique: {str(unique[counts > 1][0])!r} occurs {counts.max()} times; expected one a sample.")
     return ids
 
 

@@ -88,4 +88,5 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """(n,) most probable labels."""
+        check_is_fitted(self)
         return self.classes_[self.predict_log_proba(X).argmax(1)]

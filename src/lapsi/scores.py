@@ -188,7 +188,7 @@ def build_table(
     table["rank"] = _rank(table["lsi"])
     table["rank_in_class"] = _rank(table.groupby("label")["lsi"])
     table["label_quality"] = (margin + 1) / 2
-    table["suggested_label"] = table["loo_label"].astype(object).where(predicted != labels, None)
+    table["suggested_label"] = table["loo_label"].convert_dtypes().mask(predicted == labels)
     return table
 
 

@@ -17,7 +17,7 @@ from lapsi.curvature.diag import diag_curvature
 from lapsi.curvature.full import full_curvature
 from lapsi.curvature.kron import kron_curvature
 from lapsi.dataset import Dataset, Standardizer, fit_standardizer, make_dataset
-from lapsi.errors import InputError
+from lapsi.errors import ConvergenceError, InputError
 from lapsi.loo.chunk import LooChunk
 from lapsi.loo.newton import NewtonEngine
 from lapsi.objective import Objective
@@ -135,13 +135,14 @@ def score_dataset(dataset: Dataset, settings: Settings, rows: np.ndarray, stages
         logits, measures = _measure(curvature, engine(indices), problem, engine.map_params, steps > 0, advance)
     if plan.n_refined > 0:
         with stages.stage("refine", plan.n_refined) as advance:
-            picked = np.argsort(-measures["logit_change"], kind="stable")[: plan.n_refined]
+            picked = np.argsort(-_urgency(measures), kind="stable")[: plan.n_refined]
             chunks = engine.refined(indices[torch.as_tensor(picked, device=device)])
             refined = _measure(curvature, chunks, problem, engine.map_params, True, advance)
             logits[picked] = refined[0]
             for name, values in refined[1].items():
                 measures[name][picked] = values
     lsi = measures["lsi_mean"] + measures["lsi_curvature"]
+    _require_scores(lsi, settings.weight_decay)
     checked = None
     if settings.verify > 0:
         with stages.stage("verify"):
@@ -225,6 +226,21 @@ def _curvature(problem: Problem, fit: MapFit, inverse: Tensor, structure: str) -
     if structure == "kfac":
         return kron_curvature(problem, fit.params)
     return full_curvature(problem, fit.params, fit.hessian, inverse)
+
+
+def _urgency(measures: dict[str, np.ndarray]) -> np.ndarray:
+    """Which samples to converge first (n,): those whose closed form is no divergence, then by change of the logits."""
+    lsi = measures["lsi_mean"] + measures["lsi_curvature"]
+    return np.where(lsi >= 0, measures["logit_change"], np.inf)
+
+
+def _require_scores(lsi: np.ndarray, weight_decay: float) -> None:
+    bad = int((~(np.isfinite(lsi) & (lsi >= 0))).sum())
+    if bad:
+        raise ConvergenceError(
+            f"{bad} of {len(lsi)} samples have no finite LSI: without them the model changes beyond what the closed form "
+            f"describes. Use a larger weight decay (now {weight_decay:g}), or refine=3 to converge every sample."
+        )
 
 
 def _measure(

@@ -100,7 +100,7 @@ def _extremes_table(title: str, rows: pd.DataFrame) -> Table:
     for name, justify in (("id", "left"), ("label", "left"), ("LSI", "right"), ("LOO probability", "right"), ("quality", "right"), ("suggested", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for row in rows.to_dict("records"):
-        suggested = "" if row["suggested_label"] is None else str(row["suggested_label"])
+        suggested = "" if pd.isna(row["suggested_label"]) else str(row["suggested_label"])
         numbers = (f"{row['lsi']:.2e}", f"{row['loo_probability']:.3f}", f"{row['label_quality']:.2f}")
         table.add_row(Text(str(row["id"])), Text(str(row["label"])), *numbers, Text(suggested))
     return table

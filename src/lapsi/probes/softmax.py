@@ -42,12 +42,19 @@ def logit_hessian_root(probabilities: Tensor) -> Tensor:
 def probability_change(probabilities: Tensor, logit_change: Tensor, class_axis: int = -1) -> Tensor:
     """softmax(z + Δz) − softmax(z) in difference form (MATH §5), so that its error is relative to Δz.
 
-    p ∘ (expm1(Δz) − m)/(1 + m), m = Σ_c p_c expm1(Δz_c); Δz is first shifted by its largest entry so that
-    nothing overflows. The shapes broadcast.
+    p ∘ (expm1(Δz) − m)/(1 + m), m = Σ_c p_c expm1(Δz_c); Δz is first shifted by its largest entry so that nothing
+    overflows. Where the prediction turns over (m < −½) nothing is nearly equal and the plain difference is taken.
+    The shapes broadcast.
     """
-    growth = (logit_change - logit_change.amax(class_axis, keepdim=True)).expm1_()
+    relative = logit_change - logit_change.amax(class_axis, keepdim=True)
+    growth = torch.expm1(relative)
     mean_growth = (probabilities * growth).sum(class_axis, keepdim=True)
-    return growth.sub_(mean_growth).mul_(probabilities / (1 + mean_growth))
+    change = growth.sub_(mean_growth).mul_(probabilities / (1 + mean_growth))
+    turned = mean_growth < -0.5
+    if bool(turned.any()):
+        moved = probabilities * relative.exp()
+        change = torch.where(turned, moved / moved.sum(class_axis, keepdim=True) - probabilities, change)
+    return change
 
 
 def variance_change(probabilities: Tensor, change: Tensor) -> Tensor:

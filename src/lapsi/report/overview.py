@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -62,6 +63,6 @@ def draw_gallery(figure: Figure, scores: Scores, images: np.ndarray, rows: np.nd
     for cell, row in zip(cells, rows, strict=False):
         record = scores.table.iloc[row]
         cell.imshow(images[row], cmap="gray_r", interpolation="nearest")
-        suggestion = "" if record["suggested_label"] is None else f" → {record['suggested_label']}?"
+        suggestion = "" if pd.isna(record["suggested_label"]) else f" → {record['suggested_label']}?"
         cell.set_title(f"{record['label']}{suggestion}", fontsize=10, color=INK)
         cell.text(0.5, -0.06, f"{record['lsi']:.1e}", transform=cell.transAxes, ha="center", va="top", fontsize=8, color=INK)

@@ -85,14 +85,14 @@ def _lbfgs(problem: Problem, advance: Callable[[], None]) -> tuple[Tensor, int]:
 
 
 def _newton(problem: Problem, params: Tensor, n_iterations: int, advance: Callable[[], None]) -> MapFit:
-    n_samples = problem.n_samples
+    n_samples, l2 = problem.n_samples, problem.objective.l2(problem.n_samples)
     floor = ROUNDING_FLOOR * float(torch.linalg.vector_norm(problem.inputs, dim=1).sum())
     hessian: Tensor | None = None
     value, gradient = problem.value_and_gradient(params)
     for iteration in range(NEWTON_ITERATIONS):
         advance()
         if hessian is None:
-            hessian = problem.hessian(params, problem.objective.l2_without(n_samples))
+            hessian = problem.hessian(params, problem.objective.l2_without(n_samples) if n_samples > 1 else l2)
             factor = _factor(hessian)
         step = -torch.cholesky_solve(gradient.view(-1, 1), factor).view_as(params)
         step_norm, params_norm = float(step.norm()), float(params.norm())

@@ -1,0 +1,99 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
+
+from lapsi.dataset import fit_standardizer, make_dataset
+from lapsi.errors import InputError
+
+X = np.arange(12.0).reshape(6, 2)
+Y = np.array([0, 1, 0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["b", "a", "b", "a", "b", "a"], ["a", "b"]),
+        ([7, -3, 7, -3, 7, -3], [-3, 7]),
+        ([True, False] * 3, [False, True]),
+        ([1.0, 0.0] * 3, [0, 1]),
+        (pd.Series(["b", "a"] * 3, dtype="category"), ["a", "b"]),
+        (pd.Series(["b", "a"] * 3, dtype="string"), ["a", "b"]),
+        (torch.tensor([1, 0] * 3), [0, 1]),
+        (np.array([[1], [0]] * 3), [0, 1]),
+    ],
+)
+def test_labels_of_any_kind_are_mapped_and_kept(labels, classes):
+    dataset = make_dataset(X, labels)
+    assert_array_equal(dataset.classes, classes)
+    assert_array_equal(dataset.labels, [1, 0] * 3)
+
+
+@pytest.mark.parametrize("features", [X, X.astype("uint8"), X.astype("float16"), torch.tensor(X), pd.DataFrame(X), X.tolist(), X > 3])
+def test_features_of_any_kind_are_taken(features):
+    assert make_dataset(features, Y).features.shape == (6, 2)
+
+
+def with_value(value):
+    changed = X.copy()
+    changed[4, 1] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        (with_value(np.nan), Y, "1 NaN or infinite values in 1 samples, the first at row 4, column 1.*fill"),
+        (with_value(np.inf), Y, "NaN or infinite.*row 4"),
+        (X, Y[:5], "6 samples but 5 labels"),
+        (X[:0], Y[:0], "empty: 0 samples"),
+        (X[:1], Y[:1], "1 sample; expected at least 2"),
+        (X[:, :0], Y, "0 feature"),
+        (X, np.zeros(6), "only one class"),
+        (X[:, 0], Y, r"shape \(6,\); expected 2 axes.*[Rr]eshape"),
+        (X.astype(complex), Y, "[Cc]omplex"),
+        (csr_matrix(X), Y, "Sparse.*toarray"),
+        ([["a", "b"]] * 6, Y, "not all numbers"),
+        ([[1, 2], [3]] * 3, Y, "not all numbers|shape"),
+        (X, [0.5, 1.0] * 3, "continuous"),
+        (X, [None, "a"] * 3, "3 labels are missing.*row 0"),
+        (X, [np.nan, 1.0] * 3, "3 labels are missing"),
+        (X, np.array(["a", 1] * 3, dtype=object), "mix types"),
+        (X, np.eye(2)[Y], "labels have shape"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(features, labels, message):
+    with pytest.raises(InputError, match=message):
+        make_dataset(features, labels)
+
+
+def test_ids_are_checked_and_taken_from_a_frame():
+    with pytest.raises(InputError, match="not unique: 'b' occurs 2 times"):
+        make_dataset(X, Y, ids=["a", "b", "c", "b", "d", "e"])
+    with pytest.raises(InputError, match="6 samples but 2 ids"):
+        make_dataset(X, Y, ids=["a", "b"])
+    assert_array_equal(make_dataset(pd.DataFrame(X, index=list("abcdef")), Y).ids, list("abcdef"))
+
+
+def test_standardizer_centres_scales_and_zeroes_constants():
+    features = np.c_[X, np.full(6, 1e6 + 0.1)]
+    inputs = fit_standardizer(features, True).inputs(features)
+    assert_allclose(inputs.mean(0), [0, 0, 0, 1], atol=1e-12)
+    assert_allclose(inputs.std(0), [1, 1, 0, 0], atol=1e-12)
+    assert_array_equal(fit_standardizer(features, False).inputs(features), np.c_[features, np.ones(6)])
+
+
+def test_digest_tells_data_apart():
+    digest = make_dataset(X, Y).digest()
+    assert digest == make_dataset(X.copy(), Y.copy()).digest()
+    assert digest != make_dataset(with_value(9.5), Y).digest()
+    assert digest != make_dataset(X, Y[::-1]).digest()
+    assert digest != make_dataset(X, np.array(["a", "b"])[Y]).digest()
+
+
+def test_overflowing_features_are_refused():
+    with pytest.raises(InputError, match="too large"), np.errstate(over="ignore", invalid="ignore"):
+        huge = np.array([[1e308], [-1e308], [1e308]])
+        fit_standardizer(huge, True).inputs(huge)

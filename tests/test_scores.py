@@ -1,0 +1,87 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.datasets import load_iris
+
+import lapsi
+from lapsi.scores import COLUMNS
+
+
+@pytest.fixture(scope="module")
+def scores():
+    X, y = load_iris(return_X_y=True)
+    return lapsi.score(X, np.array(["a", "b", "c"])[y], verify=3, progress=False)
+
+
+def test_columns_and_ranks(scores):
+    table = scores.to_pandas()
+    assert list(table) == list(COLUMNS)
+    assert_array_equal(np.sort(table["rank"]), np.arange(1, 151))
+    assert table.loc[table["rank"] == 1, "lsi"].item() == table["lsi"].max()
+    assert (table["lsi"] == table["lsi_mean"] + table["lsi_curvature"]).all()
+    assert table["label_quality"].between(0, 1).all()
+    for _, part in table.groupby("label"):
+        assert_array_equal(np.sort(part["rank_in_class"]), np.arange(1, 51))
+    table["lsi"] = 0
+    assert scores.lsi.min() > 0
+
+
+def test_ranking_is_sorted(scores):
+    assert scores.ranking()["lsi"].is_monotonic_decreasing
+
+
+def test_summary_has_each_class_and_all(scores):
+    summary = scores.summary()
+    assert list(summary.index[-1:]) == ["all"]
+    assert summary["lsi_median"].iloc[:-1].is_monotonic_increasing
+    assert summary.loc["all", "samples"] == 150 == summary["samples"].iloc[:-1].sum()
+    assert summary.loc["all", "contradicted"] == scores.table["suggested_label"].notna().sum()
+
+
+def test_save_and_load_round_trip(scores, tmp_path):
+    path = scores.save(tmp_path / "deep" / "run")
+    again = lapsi.load_run(path)
+    pd.testing.assert_frame_equal(again.table, scores.table)
+    assert_array_equal(again.loo_proba, scores.loo_proba)
+    assert_array_equal(again.classes, scores.classes)
+    assert again.provenance == scores.provenance
+    record = json.loads((path / "run.json").read_text())
+    assert record["version"] == lapsi.__version__
+    assert record["settings"]["weight_decay"] == 0.01
+    assert record["verification"]["max_relative_error"] >= 0
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_runs_are_overwritten_only_by_force(scores, tmp_path):
+    path = scores.save(tmp_path / "run")
+    with pytest.raises(lapsi.RunExistsError, match="holds a run already.*--force"):
+        scores.save(path)
+    scores.save(path, force=True)
+    (tmp_path / "photos").mkdir()
+    for force in (False, True):
+        with pytest.raises(lapsi.RunExistsError, match="no lapsi run, so it is never overwritten"):
+            scores.save(tmp_path / "photos", force=force)
+
+
+def test_a_failing_write_leaves_the_old_run(scores, tmp_path, monkeypatch):
+    path = scores.save(tmp_path / "run")
+    before = sorted((file.name, file.read_bytes()) for file in path.iterdir())
+    monkeypatch.setattr(np, "save", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        scores.save(path, force=True)
+    assert sorted((file.name, file.read_bytes()) for file in path.iterdir()) == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_is_no_run_is_refused(scores, tmp_path):
+    with pytest.raises(lapsi.InputError, match="does not exist"):
+        lapsi.load_run(tmp_path / "nowhere")
+    with pytest.raises(lapsi.InputError, match="holds no run"):
+        lapsi.load_run(tmp_path)
+    path = scores.save(tmp_path / "run")
+    (path / "scores.parquet").write_bytes(b"half")
+    with pytest.raises(lapsi.InputError, match="cannot be read"):
+        lapsi.load_run(path)

@@ -1,0 +1,190 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import spearmanr
+from sklearn.datasets import load_digits
+
+import lapsi
+import oracles
+from lapsi import scoring
+
+SAME = {"rtol": 1e-6, "atol": 1e-12}
+QUIET = {"progress": False, "verify": 0}
+STRUCTURES = ["diag", "kfac", "full"]
+
+
+@pytest.fixture(scope="module")
+def data():
+    inputs, labels = oracles.make_data(60, 4, 3, seed=7)
+    return inputs[:, :-1], labels
+
+
+def brute_force(X, y, structure, weight_decay, form="exact", standardize=True):
+    scaled = (X - X.mean(0)) / X.std(0) if standardize else X
+    inputs = np.c_[scaled, np.ones(len(X))]
+    return np.array([oracles.lsi(structure, inputs, y, 3, weight_decay, i, form=form) for i in range(len(y))])
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_defaults_equal_retraining_without_each_sample(data, structure):
+    X, y = data
+    scores = lapsi.score(X, y, curvature=structure, weight_decay=0.05, **QUIET)
+    expected = brute_force(X, y, structure, 0.05, "removal" if structure == "full" else "exact")
+    assert_allclose(scores.lsi, expected.sum(1), rtol=1e-4)
+    assert_allclose(scores.table[["lsi_mean", "lsi_curvature"]], expected, rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_closed_form_ranks_like_retraining(data, structure):
+    X, y = data
+    scores = lapsi.score(X, y, curvature=structure, weight_decay=0.05, refine=0, **QUIET)
+    expected = brute_force(X, y, structure, 0.05).sum(1)
+    assert spearmanr(scores.lsi, expected)[0] > 0.99
+    assert np.median(abs(scores.lsi / expected - 1)) < (0.3 if structure == "full" else 0.05)
+
+
+def test_by_products_are_those_of_the_model_without_the_sample(data):
+    X, y = data
+    scores = lapsi.score(X, y, weight_decay=0.05, **QUIET)
+    inputs = np.c_[(X - X.mean(0)) / X.std(0), np.ones(60)]
+    whole = oracles.train(inputs, y, 3, 0.05).reshape(3, -1)
+    for index in (0, 20, 59):
+        without = oracles.leave_one_out_weights(inputs, y, 3, 0.05, index).reshape(3, -1)
+        p = np.exp(without @ inputs[index])
+        p /= p.sum()
+        row = scores.table.iloc[index]
+        others = np.delete(p, y[index])
+        assert_allclose(scores.loo_proba[index], p, rtol=1e-4)
+        assert_allclose(row["loo_probability"], p[y[index]], rtol=1e-4)
+        assert_allclose(row["loo_margin"], p[y[index]] - others.max(), rtol=1e-3, atol=1e-5)
+        assert_allclose(row["loo_loss"], -np.log(p[y[index]]), rtol=1e-3)
+        assert_allclose(row["label_quality"], (row["loo_margin"] + 1) / 2)
+        assert_allclose(row["shift_norm"], np.linalg.norm(without - whole), rtol=1e-3)
+        assert row["loo_label"] == p.argmax()
+        assert pd.isna(row["suggested_label"]) if p.argmax() == y[index] else row["suggested_label"] == p.argmax()
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("options", [{}, {"prior_precision": 1.0}, {"removal": "sum"}, {"standardize": False}])
+def test_order_of_samples_does_not_matter(data, structure, options):
+    X, y = data
+    order = np.random.default_rng(0).permutation(60)
+    one = lapsi.score(X, y, curvature=structure, dtype="float64", **options, **QUIET)
+    other = lapsi.score(X[order], y[order], curvature=structure, dtype="float64", **options, **QUIET)
+    assert_allclose(other.lsi, one.lsi[order], **SAME)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_names_of_classes_do_not_matter(data, structure):
+    X, y = data
+    names = np.array(["zebra", "ant", "mole"])
+    one = lapsi.score(X, y, curvature=structure, dtype="float64", **QUIET)
+    other = lapsi.score(X, names[y], curvature=structure, dtype="float64", **QUIET)
+    assert_allclose(other.lsi, one.lsi, **SAME)
+    assert_array_equal(other.table["label"], names[y])
+    assert_array_equal(other.table["loo_label"], names[one.table["loo_label"]])
+
+
+def test_float32_products_are_close_to_float64(data):
+    X, y = data
+    exact = lapsi.score(X, y, dtype="float64", refine=0, **QUIET)
+    fast = lapsi.score(X, y, dtype="float32", refine=0, **QUIET)
+    assert_allclose(fast.lsi, exact.lsi, rtol=1e-4)
+
+
+def test_ill_conditioned_data_are_computed_in_float64(data):
+    X, y = data
+    assert lapsi.score(X, y, **QUIET).provenance.dtype == "float32"
+    assert lapsi.score(X * [1, 1e3, 1, 1], y, standardize=False, weight_decay=1e-5, **QUIET).provenance.dtype == "float64"
+
+
+def test_a_subset_is_scored_against_the_whole_model(data):
+    X, y = data
+    whole = lapsi.score(X, y, **QUIET)
+    part = lapsi.score(X, y, indices=[41, 3, 12], **QUIET)
+    assert_allclose(part.lsi, whole.lsi[[41, 3, 12]], rtol=1e-5)
+    assert_array_equal(part.table["id"], [41, 3, 12])
+    assert sorted(part.table["rank"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [([], "non-empty"), ([0.5], "integers"), ([60], "from 60 to 60; expected positions from 0 to 59"), ([1, 1], "more than once")],
+)
+def test_wrong_indices_are_refused(data, indices, message):
+    with pytest.raises(lapsi.InputError, match=message):
+        lapsi.score(*data, indices=indices, **QUIET)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_awkward_data_work(data, structure):
+    X, y = data
+    X = np.c_[X, np.full(60, 3.0)]  # a constant feature
+    X[1], y = X[0], y.copy()  # a duplicate row
+    y[1] = y[0]
+    y[5] = 3  # a class with one sample, which empties when it leaves
+    scores = lapsi.score(X, y, curvature=structure, weight_decay=0.05, progress=False, verify=60)
+    assert np.isfinite(scores.table.select_dtypes("number")).all(axis=None)
+    assert (scores.table[["lsi", "lsi_mean"]] > 0).all(axis=None)
+    assert scores.lsi[5] > np.median(scores.lsi)
+    assert scores.provenance.verification["max_relative_error"] < 1e-3
+    assert_allclose(scores.lsi[0], scores.lsi[1], rtol=1e-4)
+
+
+def test_two_classes_two_samples_work():
+    scores = lapsi.score([[0.0], [1.0]], ["a", "b"], progress=False)
+    assert len(scores) == 2
+    assert_allclose(scores.lsi[0], scores.lsi[1], rtol=1e-4)
+
+
+def test_inputs_may_be_torch_or_pandas(data):
+    X, y = data
+    expected = lapsi.score(X, y, **QUIET).lsi
+    assert_allclose(lapsi.score(torch.tensor(X), torch.tensor(y), **QUIET).lsi, expected, rtol=1e-12)
+    assert_allclose(lapsi.score(pd.DataFrame(X), pd.Series(y), **QUIET).lsi, expected, rtol=1e-12)
+
+
+def test_inputs_are_left_as_they_were(data):
+    X, y = data
+    before = X.copy(), y.copy()
+    lapsi.score(X, y, **QUIET)
+    assert_array_equal(X, before[0])
+    assert_array_equal(y, before[1])
+
+
+def test_seeds_repeat(data):
+    one, other = (lapsi.score(*data, progress=False, seed=3, verify=4).provenance.verification for _ in range(2))
+    assert one["rows"] == other["rows"]
+
+
+def test_verification_reports_what_the_closed_form_misses(data):
+    X, y = data
+    scores = lapsi.score(X, y, weight_decay=0.05, refine=0, verify=60, progress=False, dtype="float64")
+    expected = brute_force(X, y, "diag", 0.05).sum(1)
+    errors = abs(scores.lsi / expected - 1)
+    assert_allclose(scores.provenance.verification["max_relative_error"], errors.max(), rtol=1e-3)
+    assert_allclose(scores.provenance.verification["median_relative_error"], np.median(errors), rtol=1e-2)
+
+
+def test_too_little_memory_is_refused_before_anything_runs(data, monkeypatch):
+    monkeypatch.setattr(scoring, "fit_map", lambda *_, **__: pytest.fail("the fit ran"))
+    with pytest.raises(lapsi.MemoryLimitError, match=r"needs about .* GiB.*limit is 0\.0 GiB.*PCA"):
+        lapsi.score(*data, memory_limit=10_000_000, **QUIET)
+
+
+def test_an_unknown_device_is_refused(data):
+    with pytest.raises(lapsi.InputError, match="device 'abacus' cannot be used"):
+        lapsi.score(*data, device="abacus", **QUIET)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_digits_stay_within_the_stated_accuracy(structure):
+    """Every digit by default; the closed form alone on features of one scale, as MATH states it."""
+    X, y = load_digits(return_X_y=True)
+    default = lapsi.score(X, y, curvature=structure, verify=100, progress=False).provenance.verification
+    assert default["max_relative_error"] < 1e-3
+    closed = lapsi.score(X / 16, y, standardize=False, curvature=structure, refine=0, verify=100, progress=False)
+    assert closed.provenance.verification["max_relative_error"] < 2.5e-2
+    assert closed.provenance.verification["median_relative_error"] < 2e-3

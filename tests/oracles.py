@@ -44,7 +44,9 @@ def train(inputs, labels, n_classes, weight_decay, start=None):
         value, gradient, hessian = objective(weights, inputs, labels, weight_decay)
         step = -np.linalg.solve(hessian, gradient)
         length = 1.0
-        while objective(weights + length * step, inputs, labels, weight_decay)[0] > value + 1e-14 * abs(value) and length > 1e-6:
+        while (
+            objective(weights + length * step, inputs, labels, weight_decay)[0] > value + 1e-14 * abs(value) and length > 1e-6
+        ):
             length /= 2
         weights = weights + length * step
         if np.linalg.norm(step) <= 1e-11 * (1 + np.linalg.norm(weights)):

@@ -20,12 +20,12 @@ from lapsi.cli.main import main
 
 def run(*arguments):
     out, err, code = io.StringIO(), io.StringIO(), 0
-    with mock.patch.object(sys, "argv", ["lapsi", *map(str, arguments)]):
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                main()
-            except SystemExit as stop:
-                code = stop.code or 0
+    argv = mock.patch.object(sys, "argv", ["lapsi", *map(str, arguments)])
+    with argv, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
     return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue(), returncode=code)
 
 

@@ -111,7 +111,12 @@ def test_a_subset_is_scored_against_the_whole_model(data):
 
 @pytest.mark.parametrize(
     ("indices", "message"),
-    [([], "non-empty"), ([0.5], "integers"), ([60], "from 60 to 60; expected positions from 0 to 59"), ([1, 1], "more than once")],
+    [
+        ([], "non-empty"),
+        ([0.5], "integers"),
+        ([60], "from 60 to 60; expected positions from 0 to 59"),
+        ([1, 1], "more than once"),
+    ],
 )
 def test_wrong_indices_are_refused(data, indices, message):
     with pytest.raises(lapsi.InputError, match=message):

@@ -205,7 +205,9 @@ def _classes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _ids(ids: np.ndarray) -> np.ndarray:
     unique, counts = np.unique(ids.astype(str), return_counts=True)
     if len(unique) < len(ids):
-        raise InputError(f"The ids are not unique: {str(unique[counts > 1][0])!r} occurs {counts.max()} times; expected one a sample.")
+        raise InputError(
+            f"The ids are not unique: {str(unique[counts > 1][0])!r} occurs {counts.max()} times; expected one a sample."
+        )
     return ids
 
 

@@ -43,7 +43,14 @@ class Plan:
     def seconds(self) -> float:
         """Estimated wall time on this machine, from a short calibration."""
         slow, fast = _flop_rate(torch.float64), _flop_rate(torch.float32)
-        rates = {"fit": slow / 6, "hessian": 0.8 * slow, "curvature": 0.7 * fast, "leave-one-out": 0.6 * fast, "refine": slow, "verify": slow / 2}
+        rates = {
+            "fit": slow / 6,
+            "hessian": 0.8 * slow,
+            "curvature": 0.7 * fast,
+            "leave-one-out": 0.6 * fast,
+            "refine": slow,
+            "verify": slow / 2,
+        }
         return sum(flop / rates[stage] for stage, flop in self.flop.items())
 
     def require_memory(self, n_features: int, n_classes: int) -> None:

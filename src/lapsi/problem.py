@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lapsi.objective import Objective
 from lapsi.probes.linear import LinearProbe, weighted_gram
-from lapsi.products import matmul
 from lapsi.probes.softmax import logit_hessian, probability_change, residual
+from lapsi.products import matmul
 
 BLOCK_BYTES = 32 * 2**20
 
@@ -53,9 +53,7 @@ class Problem:
     def without(self, index: int) -> Problem:
         """The problem that a retraining without sample `index` solves, its data copied."""
         keep = torch.arange(self.n_samples, device=self.labels.device) != index
-        objective = replace(
-            self.objective, weight_decay=self.objective.l2_without(self.n_samples) / (self.n_samples - 1)
-        )
+        objective = replace(self.objective, weight_decay=self.objective.l2_without(self.n_samples) / (self.n_samples - 1))
         return Problem(self.inputs[keep], self.labels[keep], self.probe, objective)
 
     def value_and_gradient(self, params: Tensor) -> tuple[Tensor, Tensor]:

@@ -149,7 +149,9 @@ def score_dataset(dataset: Dataset, settings: Settings, rows: np.ndarray, stages
             picked = draw_rows(lsi, settings.verify, settings.seed)
             checked = verify(engine, curvature, rows[picked], lsi[picked]).to_dict()
 
-    train_accuracy = float((problem.probe.logits(engine.map_params, problem.inputs).argmax(1) == problem.labels).double().mean())
+    train_accuracy = float(
+        (problem.probe.logits(engine.map_params, problem.inputs).argmax(1) == problem.labels).double().mean()
+    )
     provenance = Provenance(
         version=version("lapsi"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -244,7 +246,12 @@ def _require_scores(lsi: np.ndarray, weight_decay: float) -> None:
 
 
 def _measure(
-    curvature: Curvature, chunks: Iterator[LooChunk], problem: Problem, map_params: Tensor, exact: bool, advance: Callable[[int], None]
+    curvature: Curvature,
+    chunks: Iterator[LooChunk],
+    problem: Problem,
+    map_params: Tensor,
+    exact: bool,
+    advance: Callable[[int], None],
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Leave-one-out logits (n, C) and the measures of `build_table`, chunk by chunk."""
     logits, columns = [], []

@@ -6,7 +6,7 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import typer
@@ -22,9 +22,11 @@ from lapsi.report.overview import save_overview
 from lapsi.runs import require_free, write_directory, write_file
 from lapsi.scores import Scores
 from lapsi.scoring import check_indices, score_dataset
-from lapsi.settings import CURVATURES, ENGINES, REMOVALS, Settings
+from lapsi.settings import Settings
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+Number = TypeVar("Number", int, float)
 
 app = typer.Typer(
     help="How much every training sample really teaches a model (Laplace Sample Information, nats).\n\n"
@@ -35,10 +37,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Curvature = StrEnum("Curvature", [(name, name) for name in (*CURVATURES, "kron")])
-Engine = StrEnum("Engine", [(name, name) for name in ENGINES])
-RemovalConvention = StrEnum("RemovalConvention", [(name, name) for name in REMOVALS])
-Dtype = StrEnum("Dtype", [("auto", "auto"), ("float32", "float32"), ("float64", "float64")])
+Curvature = StrEnum("Curvature", {"diag": "diag", "kfac": "kfac", "full": "full", "kron": "kron"})
+Engine = StrEnum("Engine", {"auto": "auto", "newton": "newton"})
+RemovalConvention = StrEnum("RemovalConvention", {"mean": "mean", "sum": "sum"})
+Dtype = StrEnum("Dtype", {"auto": "auto", "float32": "float32", "float64": "float64"})
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no tables.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output instead of tables.")]
@@ -66,7 +68,10 @@ def demo(
     elif not quiet:
         console = Console()
         print_run(result.scores, 10, console)
-        console.print(f"[bold]{found} of the {planted} planted label errors[/] stand in the top 10 % by LSI ({round(0.1 * len(result.scores))} samples).")
+        console.print(
+            f"[bold]{found} of the {planted} planted label errors[/] stand in the top 10 % by LSI "
+            f"({round(0.1 * len(result.scores))} samples)."
+        )
         console.print(f"Run directory: {output}   picture: {output / PICTURE}", soft_wrap=True, markup=False)
 
 
@@ -74,24 +79,32 @@ def demo(
 def score(
     source: Annotated[Path, typer.Argument(help="Features: .npz, .npy, .safetensors, .parquet or .csv.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run directory to write.")] = None,
-    features: Annotated[str | None, typer.Option(help="Array (npz, safetensors) or list column (parquet) with the features.")] = None,
+    features: Annotated[
+        str | None, typer.Option(help="Array (npz, safetensors) or list column (parquet) with the features.")
+    ] = None,
     feature_prefix: Annotated[str | None, typer.Option(help="Tables: all columns whose names start so are features.")] = None,
     labels: Annotated[str | None, typer.Option(help="Array or column with the labels; for .npy the second file.")] = None,
     ids: Annotated[str | None, typer.Option(help="Array or column with unique identifiers; default: row numbers.")] = None,
-    curvature: Annotated[Curvature, typer.Option(help="Structure of the posterior precision (kron is kfac).")] = Curvature("diag"),
+    curvature: Annotated[Curvature, typer.Option(help="Structure of the posterior precision (kron is kfac).")] = Curvature.diag,
     weight_decay: Annotated[float, typer.Option(help="L2 weight w of the mean loss, > 0; biases included.")] = 0.01,
     prior_precision: Annotated[str, typer.Option(help="'map' (N·w, the weight decay read as prior) or a number > 0.")] = "map",
-    removal: Annotated[RemovalConvention, typer.Option(help="mean: w stays fixed in the mean loss; sum: the total N·w does.")] = RemovalConvention("mean"),
-    standardize: Annotated[bool, typer.Option("--standardize/--no-standardize", help="Scale features to mean 0, deviation 1.")] = True,
-    engine: Annotated[Engine, typer.Option(help="Leave-one-out engine.")] = Engine("auto"),
+    removal: Annotated[
+        RemovalConvention, typer.Option(help="mean: w stays fixed in the mean loss; sum: the total N·w does.")
+    ] = RemovalConvention.mean,
+    standardize: Annotated[
+        bool, typer.Option("--standardize/--no-standardize", help="Scale features to mean 0, deviation 1.")
+    ] = True,
+    engine: Annotated[Engine, typer.Option(help="Leave-one-out engine.")] = Engine.auto,
     refine: Annotated[str, typer.Option(help="'auto', or the number of chord-Newton steps each sample takes.")] = "auto",
     verify: Annotated[int, typer.Option(help="Samples checked against converged leave-one-out optima; 0: none.")] = 16,
     indices: Annotated[Path | None, typer.Option(help="Score these rows only: .npy, or text with one number a line.")] = None,
     limit: Annotated[int | None, typer.Option(help="Score the first LIMIT rows only (all train the model).")] = None,
     device: Annotated[str, typer.Option(help="torch device, e.g. cpu or cuda.")] = "cpu",
-    dtype: Annotated[Dtype, typer.Option(help="Of the large products; auto: float32 where conditioning allows.")] = Dtype("auto"),
+    dtype: Annotated[Dtype, typer.Option(help="Of the large products; auto: float32 where conditioning allows.")] = Dtype.auto,
     seed: Annotated[int, typer.Option(help="Seed of the draw of verified samples.")] = 0,
-    memory_limit: Annotated[str | None, typer.Option(help="Peak memory, e.g. 8G or 500M; default: 80 % of what is free.")] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Peak memory, e.g. 8G or 500M; default: 80 % of what is free.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print engine, memory and time, and stop.")] = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -183,7 +196,7 @@ def _rows(indices: Path | None, limit: int | None, n_samples: int) -> np.ndarray
     return rows if limit is None else rows[:limit]
 
 
-def _number_or(word: str, text: str, kind: type[int] | type[float], option: str) -> str | int | float:
+def _number_or(word: str, text: str, kind: type[Number], option: str) -> str | Number:
     if text == word:
         return text
     try:

@@ -34,16 +34,17 @@ def run_as_dict(scores: Scores, n_extremes: int) -> dict[str, Any]:
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as plain JSON values; missing values as None."""
-    return table.astype(object).where(table.notna(), None).to_dict("records")
+    rows = table.astype(object).where(table.notna(), None).to_numpy()
+    return [dict(zip(table.columns, row, strict=True)) for row in rows]
 
 
 def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     """Summary by class, both ends of the ranking, accuracy and time."""
     provenance = scores.provenance
     console.print(
-        f"[bold]{len(scores):,} of {provenance.n_samples:,} samples[/] from [cyan]{_escaped(provenance.source)}[/]: {provenance.n_features} features, "
-        f"{provenance.n_classes} classes; {provenance.settings['curvature']} curvature, weight decay "
-        f"{provenance.settings['weight_decay']:g}; train accuracy {provenance.train_accuracy:.1%}"
+        f"[bold]{len(scores):,} of {provenance.n_samples:,} samples[/] from [cyan]{_escaped(provenance.source)}[/]: "
+        f"{provenance.n_features} features, {provenance.n_classes} classes; {provenance.settings['curvature']} curvature, "
+        f"weight decay {provenance.settings['weight_decay']:g}; train accuracy {provenance.train_accuracy:.1%}"
     )
     console.print(_summary_table(scores.summary()))
     ranking = scores.ranking()
@@ -82,7 +83,11 @@ def _summary_table(summary: pd.DataFrame) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.caption = "curvature: its share of LSI; LOO acc.: leave-one-out accuracy; doubted: samples it contradicts"
     classes = summary.drop(index="all") if len(summary) > 1 else summary
-    shown = classes.index if len(classes) <= CLASSES_SHOWN else [*classes.index[: CLASSES_SHOWN // 2], *classes.index[-CLASSES_SHOWN // 2 :]]
+    shown = (
+        classes.index
+        if len(classes) <= CLASSES_SHOWN
+        else [*classes.index[: CLASSES_SHOWN // 2], *classes.index[-CLASSES_SHOWN // 2 :]]
+    )
     for position, (label, row) in enumerate(summary.iterrows()):
         if position < len(classes) and label not in set(shown):
             continue
@@ -97,10 +102,17 @@ def _summary_table(summary: pd.DataFrame) -> Table:
 
 def _extremes_table(title: str, rows: pd.DataFrame) -> Table:
     table = Table(title=title, title_justify="left")
-    for name, justify in (("id", "left"), ("label", "left"), ("LSI", "right"), ("LOO probability", "right"), ("quality", "right"), ("suggested", "left")):
+    for name, justify in (
+        ("id", "left"),
+        ("label", "left"),
+        ("LSI", "right"),
+        ("LOO probability", "right"),
+        ("quality", "right"),
+        ("suggested", "left"),
+    ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for row in rows.to_dict("records"):
-        suggested = "" if pd.isna(row["suggested_label"]) else str(row["suggested_label"])
+    for row in to_records(rows):
+        suggested = "" if row["suggested_label"] is None else str(row["suggested_label"])
         numbers = (f"{row['lsi']:.2e}", f"{row['loo_probability']:.3f}", f"{row['label_quality']:.2f}")
         table.add_row(Text(str(row["id"])), Text(str(row["label"])), *numbers, Text(suggested))
     return table

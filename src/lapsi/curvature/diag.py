@@ -14,9 +14,9 @@ from torch import Tensor
 from lapsi.curvature.base import Curvature
 from lapsi.precision.base import KLTerms
 from lapsi.precision.diag import DiagPrecision
-from lapsi.products import matmul
 from lapsi.probes.softmax import probability_change, probability_derivative, variance_change
 from lapsi.problem import Problem
+from lapsi.products import matmul
 
 CACHE_ROWS = 64
 

@@ -6,6 +6,7 @@ Legend of the indices: n removed sample, m contrast, c column of the root F of S
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -73,7 +74,7 @@ class FullCurvature(Curvature):
         own_change = probability_change(own_probabilities, problem.probe.logits(shift, own_input))
         moved = logit_hessian(own_probabilities) + logit_hessian_change(own_probabilities, own_change)
 
-        def blocks():
+        def blocks() -> Iterator[tuple[Tensor, Tensor]]:
             for inputs, probabilities, change in problem.perturbed(self.map_params, shift[None]):
                 yield inputs, problem.to_contrasts(logit_hessian_change(probabilities[:, :, 0], change[:, :, 0]))
             yield own_input, -problem.to_contrasts(moved)

@@ -47,7 +47,9 @@ def read_dataset(path: Path, columns: Columns) -> Dataset:
             everything that `make_dataset` refuses.
     """
     if not path.is_file():
-        raise InputError(f"{path} {'is a directory' if path.is_dir() else 'does not exist'}; expected a file: {', '.join(READERS)}.")
+        raise InputError(
+            f"{path} {'is a directory' if path.is_dir() else 'does not exist'}; expected a file: {', '.join(READERS)}."
+        )
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path.name} is a file of kind {path.suffix or '(none)'!r}; expected {', '.join(READERS)}.")
@@ -123,11 +125,15 @@ def _pick_columns(
 
 def _feature_matrix(table: pa.Table, names: list[str], path: Path) -> np.ndarray:
     first = table[names[0]]
-    if len(names) == 1 and (pa.types.is_list(first.type) or pa.types.is_large_list(first.type) or pa.types.is_fixed_size_list(first.type)):
+    if len(names) == 1 and (
+        pa.types.is_list(first.type) or pa.types.is_large_list(first.type) or pa.types.is_fixed_size_list(first.type)
+    ):
         return _stack_lists(first, names[0], path)
     wrong = [name for name in names if not (pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type))]
     if wrong:
-        raise InputError(f"Column {wrong[0]!r} of {path.name} holds {table[wrong[0]].type}; expected numbers or lists of numbers.")
+        raise InputError(
+            f"Column {wrong[0]!r} of {path.name} holds {table[wrong[0]].type}; expected numbers or lists of numbers."
+        )
     matrix = np.empty((table.num_rows, len(names)))
     for position, name in enumerate(names):
         matrix[:, position] = table[name].to_numpy(zero_copy_only=False)

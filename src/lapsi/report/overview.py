@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from lapsi.scores import Scores
 
@@ -24,29 +25,43 @@ def save_overview(scores: Scores, path: Path, images: np.ndarray | None = None, 
         images: (n, height, width) grey values of the scored samples, for the galleries; None leaves them out.
         planted: (n,) booleans, labels known to be wrong; they get their own bars.
     """
-    has_images = images is not None
-    figure = Figure(figsize=(9, 7.2 if has_images else 3.4), layout="constrained")
-    rows = figure.subfigures(3, 1, height_ratios=[3.4, 1.75, 1.75]) if has_images else [figure]
-    draw_histogram(rows[0].subplots(), scores, planted)
-    if images is not None:
+    if images is None:
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        draw_histogram(figure.subplots(), scores, planted)
+    else:
+        figure = Figure(figsize=(9, 7.2), layout="constrained")
+        parts: Any = figure.subfigures(3, 1, height_ratios=[3.4, 1.75, 1.75])
+        top, low, high = parts
+        draw_histogram(top.subplots(), scores, planted)
         order = np.argsort(scores.lsi, kind="stable")
-        draw_gallery(rows[1], scores, images, order[:GALLERY_COLUMNS], "Least informative: typical, redundant", LOW)
-        draw_gallery(rows[2], scores, images, order[::-1][:GALLERY_COLUMNS], "Most informative: atypical, hard or mislabelled", HIGH)
+        draw_gallery(low, scores, images, order, "Least informative: typical, redundant", LOW)
+        draw_gallery(high, scores, images, order[::-1], "Most informative: atypical, hard or mislabelled", HIGH)
     figure.savefig(path, dpi=150)
 
 
 def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None) -> Axes:
     """Distribution of LSI on a logarithmic axis; samples known to be mislabelled apart, where given."""
     lsi = scores.lsi
-    bins = np.geomspace(lsi.min() * 0.999, lsi.max() * 1.001, 50)
+    positive = lsi[lsi > 0]
+    bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 50).tolist()
     if planted is None:
         axes.hist(lsi, bins=bins, color=LOW, label="samples")
     else:
-        axes.hist([lsi[~planted], lsi[planted]], bins=bins, stacked=True, color=[LOW, HIGH], label=["label as found", "label flipped"])
+        axes.hist(
+            [lsi[~planted], lsi[planted]], bins=bins, stacked=True, color=[LOW, HIGH], label=["label as found", "label flipped"]
+        )
         axes.legend(frameon=False)
     axes.set_xscale("log")
     axes.axvline(float(np.median(lsi)), color=INK, linewidth=1, linestyle="--")
-    axes.annotate("median", (float(np.median(lsi)), 0.97), xycoords=("data", "axes fraction"), xytext=(4, 0), textcoords="offset points", va="top", color=INK)
+    axes.annotate(
+        "median",
+        (float(np.median(lsi)), 0.97),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="top",
+        color=INK,
+    )
     axes.set_xlabel("Laplace Sample Information (nats, log scale)")
     axes.set_ylabel("samples")
     axes.set_title(f"How much each of {len(scores):,} samples teaches the model", loc="left", color=INK)
@@ -54,8 +69,8 @@ def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None
     return axes
 
 
-def draw_gallery(figure: Figure, scores: Scores, images: np.ndarray, rows: np.ndarray, title: str, color: str) -> None:
-    """One row of samples with their labels; "label → suggestion" where the model that never saw it disagrees."""
+def draw_gallery(figure: FigureBase, scores: Scores, images: np.ndarray, rows: np.ndarray, title: str, color: str) -> None:
+    """One line with the first samples of `rows`, titled "label → suggestion?" where the leave-one-out model disagrees."""
     figure.suptitle(title, x=0.01, ha="left", color=color)
     cells = np.atleast_1d(figure.subplots(1, GALLERY_COLUMNS))
     for cell in cells:

@@ -9,15 +9,16 @@ import psutil
 import torch
 
 from lapsi.errors import MemoryLimitError
-from lapsi.loo.newton import CHUNK_BYTES
+from lapsi.loo.newton import CHUNK_BYTES, NEIGHBOURS
 from lapsi.products import matmul
 from lapsi.settings import Settings
 
 LIBRARIES_BYTES = 400 * 2**20
 AVAILABLE_SHARE = 0.8
 FIT_PASSES = 90
-REFINE_SHARE = 0.25
+REFINE_SHARE = 0.1
 REFINE_FLOOR = 5e11
+CORRECTION_OVERHEAD = 1e8
 REFINE_STEPS = 4
 GIB = 2**30
 
@@ -31,7 +32,8 @@ class Plan:
         peak_bytes: memory at the peak.
         limit_bytes: what it may be.
         flop: floating point operations by stage.
-        n_refined: samples that `refine="auto"` converges.
+        n_refined: samples that `refine="auto"` goes beyond the closed form for.
+        converges: whether these are converged to their optimum (then they are all), or corrected by their neighbours.
     """
 
     engine: str
@@ -39,6 +41,7 @@ class Plan:
     limit_bytes: int
     flop: dict[str, float]
     n_refined: int
+    converges: bool
 
     def seconds(self) -> float:
         """Estimated wall time on this machine, from a short calibration."""
@@ -78,6 +81,7 @@ def make_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int, se
     inputs = 8 * n * d
     fit = 3 * 8 * free**2
     held = {"diag": itemsize * free * c * d, "kfac": 8 * c * c * free, "full": (8 + 4 * itemsize) * free**2}
+    inputs += itemsize * n * d if settings.refine == "auto" else 0
     scoring = itemsize * free**2 + held[settings.curvature] + 2 * CHUNK_BYTES
     peak = LIBRARIES_BYTES + inputs + max(fit, scoring + (2 * 8 * free**2 if settings.curvature == "full" else 0))
     limit = settings.memory_limit or int(AVAILABLE_SHARE * psutil.virtual_memory().available)
@@ -92,12 +96,14 @@ def make_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int, se
         "leave-one-out": n_scored * (2.0 * free**2 + per_sample[settings.curvature] + steps * step),
         "verify": 5 * min(settings.verify, n_scored) * step,
     }
-    n_refined = 0
+    n_refined, converges = 0, False
     if settings.refine == "auto":
-        budget = max(REFINE_FLOOR, REFINE_SHARE * sum(flop.values()))
-        n_refined = min(n_scored, int(budget / (REFINE_STEPS * step)))
-        flop["refine"] = n_refined * REFINE_STEPS * step
-    return Plan("newton", peak, limit, flop, n_refined)
+        converges = n_scored * REFINE_STEPS * step <= REFINE_FLOOR
+        correction = 2.0 * n * d + 4.0 * NEIGHBOURS * d * c + CORRECTION_OVERHEAD
+        budget = REFINE_SHARE * sum(flop.values())
+        n_refined = n_scored if converges else min(n_scored, int(budget / correction))
+        flop["refine"] = n_refined * (REFINE_STEPS * step if converges else correction)
+    return Plan("newton", peak, limit, flop, n_refined, converges)
 
 
 def _flop_rate(dtype: torch.dtype) -> float:

@@ -72,6 +72,11 @@ class Problem:
         """Σ_j (VᵀS_jV) ⊗ x_jx_jᵀ + l2·I, (P', P'); equal to the GGN plus l2·I."""
         return _add_ridge(weighted_gram(self._hessian_blocks(params)), l2)
 
+    def start_hessian(self) -> Tensor:
+        """XᵀX/C + l2·I (D, D): one of the C−1 equal blocks of the Hessian at params = 0."""
+        gram = self.inputs.T @ self.inputs / self.probe.n_classes
+        return _add_ridge(gram, self.objective.l2(self.n_samples))
+
     def hessian_flop(self) -> float:
         """Flop of `hessian`."""
         n_free = self.probe.n_free_params

@@ -136,8 +136,9 @@ def score_dataset(dataset: Dataset, settings: Settings, rows: np.ndarray, stages
     if plan.n_refined > 0:
         with stages.stage("refine", plan.n_refined) as advance:
             picked = np.argsort(-_urgency(measures), kind="stable")[: plan.n_refined]
-            chunks = engine.refined(indices[torch.as_tensor(picked, device=device)])
-            refined = _measure(curvature, chunks, problem, engine.map_params, True, advance)
+            source = engine.refined if plan.converges else engine.corrected
+            chunks = source(indices[torch.as_tensor(picked, device=device)])
+            refined = _measure(curvature, chunks, problem, engine.map_params, plan.converges, advance)
             logits[picked] = refined[0]
             for name, values in refined[1].items():
                 measures[name][picked] = values

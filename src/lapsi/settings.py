@@ -28,9 +28,10 @@ class Settings:
             optimiser settings does. `"sum"`: the total regularisation N·w.
         standardize: scale every feature to mean 0, standard deviation 1 first (constant features become 0).
         engine: `"auto"` or `"newton"` (closed-form leave-one-out Newton step).
-        refine: chord-Newton steps after the closed form, each 8·N·D·C flop a sample, and an exact pass for the change
-            of the curvature. `"auto"` converges the samples whose logits move most, as many as a quarter of the
-            run's cost buys (on small data: all); a number of steps is taken by every sample; 0 is the closed form.
+        refine: what follows the closed form. `"auto"`: on small data every sample is converged to its leave-one-out
+            optimum; else the samples whose logits move most get the second-order term of their nearest neighbours, as
+            many as a tenth of the run's cost buys. A number: so many chord-Newton steps for every sample, each
+            8·N·D·C flop, and an exact pass for the change of the curvature. 0: the closed form alone.
         verify: number of samples checked against converged leave-one-out optima; 0 turns the check off.
         device: torch device; None means the CPU.
         dtype: of the large matrix products, `"float32"` or `"float64"`. None takes float32 where the conditioning

@@ -60,7 +60,7 @@ def print_plan(plan: Plan, seconds: float, console: Console) -> None:
     table.add_row("peak memory", f"{plan.peak_bytes / GIB:.2f} GiB (limit {plan.limit_bytes / GIB:.2f} GiB)")
     table.add_row("time", f"about {seconds:.0f} s on this machine")
     table.add_row("work", f"{sum(plan.flop.values()):.2e} flop")
-    table.add_row("converged samples", f"{plan.n_refined:,}")
+    table.add_row("converged" if plan.converges else "corrected by neighbours", f"{plan.n_refined:,} samples")
     console.print(table)
 
 
@@ -73,6 +73,7 @@ def plan_as_dict(plan: Plan, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "flop": plan.flop,
         "n_refined": plan.n_refined,
+        "converges": plan.converges,
     }
 
 

@@ -18,7 +18,7 @@ from lapsi.probes.softmax import probability_change, probability_derivative, var
 from lapsi.problem import Problem
 from lapsi.products import matmul
 
-CACHE_ROWS = 64
+CACHE_ROWS = 16
 
 
 @final
@@ -75,16 +75,12 @@ class DiagCurvature(Curvature):
 
 def diag_curvature(problem: Problem, map_params: Tensor, dtype: torch.dtype) -> DiagCurvature:
     """Diagonal GGN posterior at `map_params`; M is built and kept in `dtype`."""
-    probe = problem.probe
-    diagonal = torch.full(
-        (probe.n_classes, probe.n_features),
-        problem.objective.prior(problem.n_samples),
-        dtype=torch.float64,
-        device=map_params.device,
-    )
+    probe, basis = problem.probe, problem.probe.basis
+    prior = problem.objective.prior(problem.n_samples)
+    diagonal = torch.full((probe.n_classes, probe.n_features), prior, dtype=torch.float64, device=map_params.device)
     derivative = torch.zeros(probe.n_classes, probe.n_features, probe.n_free_params, dtype=dtype, device=map_params.device)
-    basis = probe.basis
-    for rows in problem.row_blocks(derivative.element_size() * probe.n_free_params):
+    product = torch.empty_like(derivative[0])
+    for rows in problem.row_blocks(derivative.element_size() * probe.n_free_params // 2):
         inputs = problem.inputs[rows]
         probabilities = problem.probabilities_of(map_params, inputs)
         variance = probabilities * (1 - probabilities)
@@ -92,6 +88,8 @@ def diag_curvature(problem: Problem, map_params: Tensor, dtype: torch.dtype) -> 
         # ∂v_c/∂u_m = p_c(1 − 2p_c)(V_cm − Σ_a p_a V_am)
         slope = (probabilities * (1 - 2 * probabilities))[:, :, None] * (basis - (probabilities @ basis)[:, None, :])
         squared, inputs, slope = inputs.square().T.to(dtype).contiguous(), inputs.to(dtype), slope.to(dtype)
+        wide = inputs.new_empty(len(inputs), probe.n_classes - 1, probe.n_features)
         for c in range(probe.n_classes):
-            derivative[c] += matmul(squared, (slope[:, c, :, None] * inputs[:, None, :]).flatten(1))
+            torch.mul(slope[:, c, :, None], inputs[:, None, :], out=wide)
+            derivative[c] += matmul(squared, wide.flatten(1), out=product)
     return DiagCurvature(problem, map_params, DiagPrecision(diagonal.flatten()), derivative.flatten(0, 1))

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from lapsi.loo.chunk import LooChunk
 from lapsi.loo.woodbury import combine, downdate, influence_columns, leverage
-from lapsi.probes.softmax import logit_hessian, residual
+from lapsi.probes.softmax import logit_hessian, probability_change, probability_derivative, residual
 from lapsi.problem import Problem
+from lapsi.products import matmul
 from lapsi.training.newton import fit_map
 
 CHUNK_BYTES = 256 * 2**20
@@ -24,6 +25,7 @@ SHIFT_TOLERANCE = 1e-10
 REFINED_TOLERANCE = 1e-5
 REFINED_CHUNK = 128
 REFIT_FLOP = 1e10
+NEIGHBOURS = 2000
 CHORD_STEPS = 16
 
 
@@ -58,6 +60,34 @@ class NewtonEngine:
         for part in indices.split(min(REFINED_CHUNK, chunk_size(self.problem, torch.float64))):
             removal = Removal.of(self, part)
             yield self._chunk(removal, self._settle(removal, REFINED_TOLERANCE, REFIT_FLOP))
+
+    def corrected(self, indices: Tensor) -> Iterator[LooChunk]:
+        """The closed form and the second-order term that it leaves out, summed over the samples nearest to the removed one.
+
+        The gradient without the sample at the closed form is Σ_j (Δp_j − S_jΔz_j) ⊗ x_j over the others, and few of them
+        make most of it: those most similar to x_i under the Hessian at params = 0.
+        """
+        problem, dtype = self.problem, self.inverse.dtype
+        inputs = problem.inputs.to(dtype)
+        probabilities = problem.probabilities_of(self.map_params, problem.inputs).to(dtype)
+        metric = torch.linalg.inv(problem.start_hessian()).to(dtype)
+        n_neighbours = min(NEIGHBOURS, problem.n_samples - 1)
+        for part in indices.split(min(REFINED_CHUNK, chunk_size(problem, dtype))):
+            removal = Removal.of(self, part)
+            shift = removal.newton_step()
+            similarity = matmul(inputs[part] @ metric, inputs.T).abs_()
+            similarity[torch.arange(len(part), device=part.device), part] = -1.0
+            rows = similarity.topk(n_neighbours, sorted=False).indices
+            weights = problem.probe.weights(shift)
+            gradient = torch.zeros_like(weights)
+            for row, near in enumerate(rows):
+                near_inputs, near_probabilities = inputs[near], probabilities[near]
+                logit_change = near_inputs @ weights[row].T
+                remainder = probability_change(near_probabilities, logit_change)
+                remainder -= probability_derivative(near_probabilities, logit_change)
+                gradient[row] = remainder.T @ near_inputs
+            in_contrasts = torch.einsum("nck,cm->nmk", gradient, problem.probe.basis.to(dtype))
+            yield self._chunk(removal, shift - removal.solve(in_contrasts))
 
     def converge(self, indices: Tensor) -> Tensor:
         """Shifts (n, C−1, D) float64 to the leave-one-out optima themselves, to a relative 1e-10."""
@@ -112,12 +142,15 @@ class Removal:
         return combine(self.columns, contrasts + torch.einsum("nab,nb->na", self.hessians, reaction)) + whole
 
     def chord_step(self, shift: Tensor) -> Tensor:
-        """(H − J S Jᵀ)⁻¹ of the gradient without the sample at `shift`; computed in the dtype of `shift`."""
-        engine = self.engine
-        gradient = engine.problem.gradient_without(self.indices, engine.map_params, shift)
-        solved = (gradient.flatten(1).to(engine.inverse.dtype) @ engine.inverse).view_as(shift)
+        """`solve` of the gradient without the sample at `shift`; computed in the dtype of `shift`."""
+        return self.solve(self.engine.problem.gradient_without(self.indices, self.engine.map_params, shift))
+
+    def solve(self, gradient: Tensor) -> Tensor:
+        """(H − J S Jᵀ)⁻¹ of one gradient (n, C−1, D) a sample, in the dtype of the gradient."""
+        inverse = self.engine.inverse
+        solved = (gradient.flatten(1).to(inverse.dtype) @ inverse).view_as(gradient)
         projection = torch.einsum("nmk,nk->nm", solved.double(), self.inputs)
-        return (solved + downdate(self.columns, self.gram, self.hessians, projection)).to(shift.dtype)
+        return (solved + downdate(self.columns, self.gram, self.hessians, projection)).to(gradient.dtype)
 
     def approach(self, tolerance: float) -> tuple[Tensor, Tensor]:
         """Chord-Newton steps in float64 until what remains is below `tolerance` relative to the shift.

@@ -61,20 +61,20 @@ def fit_map(problem: Problem, start: Tensor | None = None, advance: Callable[[],
 
 
 def _lbfgs(problem: Problem, advance: Callable[[], None]) -> tuple[Tensor, int]:
-    """L-BFGS in coordinates that whiten the Hessian at params = 0, which is (1/C) I ⊗ XᵀX + l2·I."""
+    """L-BFGS in coordinates that whiten the Hessian at params = 0, which is I ⊗ (XᵀX/C + l2·I)."""
     probe = problem.probe
-    gram_values, gram_vectors = torch.linalg.eigh(problem.inputs.T @ problem.inputs)
-    scale = (gram_values.clamp(min=0) / probe.n_classes + problem.objective.l2(problem.n_samples)).rsqrt()
+    values, vectors = torch.linalg.eigh(problem.start_hessian())
+    scale = values.clamp(min=problem.objective.l2(problem.n_samples)).rsqrt()
     shape = (probe.n_classes - 1, probe.n_features)
 
     def to_params(flat: np.ndarray) -> Tensor:
         whitened = torch.from_numpy(flat).to(scale.device).view(shape)
-        return (whitened * scale) @ gram_vectors.T
+        return (whitened * scale) @ vectors.T
 
     def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         advance()
         value, gradient = problem.value_and_gradient(to_params(flat))
-        return float(value), ((gradient @ gram_vectors) * scale).flatten().cpu().numpy()
+        return float(value), ((gradient @ vectors) * scale).flatten().cpu().numpy()
 
     tolerance = LBFGS_TOLERANCE * problem.n_samples**0.5
     options = {"maxcor": LBFGS_MEMORY, "maxiter": LBFGS_ITERATIONS, "gtol": tolerance, "ftol": 0.0}

@@ -83,3 +83,23 @@ def test_chunks_do_not_change_the_result(make_problem, monkeypatch):
     parts = list(engine(torch.arange(70)))
     assert len(parts) > 3
     assert_close(torch.cat([part.shift for part in parts]), whole.shift, rtol=1e-12, atol=1e-14)
+
+
+def test_neighbours_carry_the_second_order_term(make_problem, monkeypatch):
+    """With all others as neighbours the correction is one chord step; with some of them it goes most of the way."""
+    inputs, labels = oracles.make_data(400, 4, 3, seed=8)
+    problem = make_problem(inputs, labels, 3)
+    engine, _ = engine_of(problem)
+    indices = torch.arange(0, 400, 9)
+    exact = engine.converge(indices)
+
+    def error(chunks):
+        shift = torch.cat([chunk.shift for chunk in chunks])
+        return (shift - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
+
+    one_step = torch.cat([chunk.shift for chunk in NewtonEngine(problem, engine.map_params, engine.inverse, 1)(indices)])
+    everyone = torch.cat([chunk.shift for chunk in engine.corrected(indices)])
+    assert_close(everyone, one_step, rtol=1e-5, atol=1e-8)
+    closed = error(engine(indices))
+    monkeypatch.setattr(newton, "NEIGHBOURS", 80)
+    assert float(error(engine.corrected(indices)).median()) < 0.6 * float(closed.median())

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 import lapsi
 import oracles
-from lapsi import scoring
+from lapsi import plan, scoring
 
 SAME = {"rtol": 1e-6, "atol": 1e-12}
 QUIET = {"progress": False, "verify": 0}
@@ -85,6 +85,16 @@ def test_names_of_classes_do_not_matter(data, structure):
     assert_allclose(other.lsi, one.lsi, **SAME)
     assert_array_equal(other.table["label"], names[y])
     assert_array_equal(other.table["loo_label"], names[one.table["loo_label"]])
+
+
+def test_large_data_are_corrected_by_neighbours(data, monkeypatch):
+    monkeypatch.setattr(plan, "REFINE_FLOOR", 0)
+    monkeypatch.setattr(plan, "REFINE_SHARE", 1e6)
+    X, y = data
+    options = {"weight_decay": 0.05, "verify": 60, "progress": False}
+    corrected = lapsi.score(X, y, **options).provenance.verification
+    closed = lapsi.score(X, y, refine=0, **options).provenance.verification
+    assert corrected["median_relative_error"] < 0.5 * closed["median_relative_error"]
 
 
 def test_float32_products_are_close_to_float64(data):

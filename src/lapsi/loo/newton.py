@@ -20,7 +20,7 @@ from lapsi.problem import Problem
 from lapsi.products import matmul
 from lapsi.training.newton import fit_map
 
-CHUNK_BYTES = 256 * 2**20
+CHUNK_BYTES = 384 * 2**20
 SHIFT_TOLERANCE = 1e-10
 REFINED_TOLERANCE = 1e-5
 REFINED_CHUNK = 128
@@ -81,8 +81,8 @@ class NewtonEngine:
             weights = problem.probe.weights(shift)
             gradient = torch.zeros_like(weights)
             for row, near in enumerate(rows):
-                near_inputs, near_probabilities = inputs[near], probabilities[near]
-                logit_change = near_inputs @ weights[row].T
+                near_inputs, near_probabilities = inputs.index_select(0, near), probabilities.index_select(0, near)
+                logit_change = (weights[row] @ near_inputs.T).T
                 remainder = probability_change(near_probabilities, logit_change)
                 remainder -= probability_derivative(near_probabilities, logit_change)
                 gradient[row] = remainder.T @ near_inputs

@@ -1,32 +1,17 @@
 """The command line: its entry point called in this process, and twice as the installed command."""
 
-import contextlib
-import io
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import lapsi
-from lapsi.cli.main import main
-
-
-def run(*arguments):
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    argv = mock.patch.object(sys, "argv", ["lapsi", *map(str, arguments)])
-    with argv, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue(), returncode=code)
+from commands import run
 
 
 def run_installed(*arguments, cwd):

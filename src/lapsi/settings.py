@@ -30,7 +30,7 @@ class Settings:
         engine: `"auto"` or `"newton"` (closed-form leave-one-out Newton step).
         refine: what follows the closed form. `"auto"`: on small data every sample is converged to its leave-one-out
             optimum; else the samples whose logits move most get the second-order term of their nearest neighbours, as
-            many as a tenth of the run's cost buys. A number: so many chord-Newton steps for every sample, each
+            many as a fifteenth of the run's cost buys. A number: so many chord-Newton steps for every sample, each
             8·N·D·C flop, and an exact pass for the change of the curvature. 0: the closed form alone.
         verify: number of samples checked against converged leave-one-out optima; 0 turns the check off.
         device: torch device; None means the CPU.

@@ -1,0 +1,21 @@
+"""Calls the command line's entry point in this process."""
+
+import contextlib
+import io
+import sys
+from types import SimpleNamespace
+from unittest import mock
+
+from lapsi.cli.main import main
+
+
+def run(*arguments):
+    """Runs `lapsi` with these arguments; returns stdout, stderr and returncode."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    argv = mock.patch.object(sys, "argv", ["lapsi", *map(str, arguments)])
+    with argv, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue(), returncode=code)

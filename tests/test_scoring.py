@@ -60,7 +60,7 @@ def test_by_products_are_those_of_the_model_without_the_sample(data):
         assert_allclose(row["loo_probability"], p[y[index]], rtol=1e-4)
         assert_allclose(row["loo_margin"], p[y[index]] - others.max(), rtol=1e-3, atol=1e-5)
         assert_allclose(row["loo_loss"], -np.log(p[y[index]]), rtol=1e-3)
-        assert_allclose(row["label_quality"], (row["loo_margin"] + 1) / 2)
+        assert row["label_quality"] == row["loo_probability"]
         assert_allclose(row["shift_norm"], np.linalg.norm(without - whole), rtol=1e-3)
         assert row["loo_label"] == p.argmax()
         assert pd.isna(row["suggested_label"]) if p.argmax() == y[index] else row["suggested_label"] == p.argmax()

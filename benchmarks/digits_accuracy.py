@@ -24,7 +24,7 @@ from lapsi.dataset import fit_standardizer
 from lapsi.objective import Objective
 from lapsi.probes.linear import linear_probe
 from lapsi.problem import Problem
-from lapsi.training.newton import fit_map
+from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 INPUTS = {"pixels / 16": (1 / 16, False), "standardized": (1.0, True)}
 
@@ -45,7 +45,7 @@ def main() -> None:
         curvatures = {
             "diag": diag_curvature(problem, fit.params, torch.float64),
             "kfac": kron_curvature(problem, fit.params),
-            "full": full_curvature(problem, fit.params, fit.hessian.clone(), torch.cholesky_inverse(fit.factor)),
+            "full": full_curvature(problem, fit.params, reduced_hessian(problem, fit), invert(reduced_hessian(problem, fit))),
         }
         for structure, curvature in curvatures.items():
             reference = curvature.kl_terms_exact(indices, shift).total.numpy()

@@ -6,7 +6,7 @@ import oracles
 from lapsi.objective import Objective
 from lapsi.probes.linear import linear_probe
 from lapsi.problem import Problem
-from lapsi.training.newton import fit_map
+from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 
 @pytest.fixture
@@ -32,4 +32,4 @@ def fitted(make_problem, blobs):
     """Problem, fit and inverse Hessian of the blobs."""
     problem = make_problem(*blobs, 3)
     fit = fit_map(problem)
-    return problem, fit, torch.cholesky_inverse(fit.factor)
+    return problem, fit, invert(reduced_hessian(problem, fit))

@@ -154,6 +154,13 @@ def test_two_classes_two_samples_work():
     assert_allclose(scores.lsi[0], scores.lsi[1], rtol=1e-4)
 
 
+def test_two_samples_of_many_features_work():
+    """Directions without curvature: a step with the L2 strength of one sample too few would overshoot for ever."""
+    X = np.random.default_rng(0).normal(size=(2, 6))
+    for structure in STRUCTURES:
+        assert np.isfinite(lapsi.score(X, [0, 1], curvature=structure, standardize=False, progress=False).lsi).all()
+
+
 def test_inputs_may_be_torch_or_pandas(data):
     X, y = data
     expected = lapsi.score(X, y, **QUIET).lsi

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from lapsi.errors import InputError
 
@@ -214,7 +215,8 @@ def _ids(ids: np.ndarray) -> np.ndarray:
 def to_numpy(values: Any) -> np.ndarray:
     """numpy array of numpy, pandas, torch (any device) or nested-list input."""
     if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
+        tensor = values.detach().cpu()
+        values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     if isinstance(values, pd.DataFrame | pd.Series | pd.Index):
         values = values.to_numpy()
     return np.asarray(values)

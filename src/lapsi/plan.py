@@ -79,7 +79,7 @@ def make_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int, se
     free = (c - 1) * d
     itemsize = 4 if settings.dtype == "float32" else 8
     inputs = 8 * n * d
-    fit = 3 * 8 * free**2
+    fit = 4 * 8 * free**2
     held = {"diag": itemsize * free * c * d, "kfac": 8 * c * c * free, "full": (8 + 4 * itemsize) * free**2}
     inputs += itemsize * n * d if settings.refine == "auto" else 0
     scoring = itemsize * free**2 + held[settings.curvature] + 2 * CHUNK_BYTES

@@ -20,6 +20,7 @@ from lapsi.precision.full import FullChange, FullPrecision, full_precision
 from lapsi.probes.linear import weighted_gram
 from lapsi.probes.softmax import logit_hessian, logit_hessian_change, logit_hessian_root, probability_change
 from lapsi.problem import Problem
+from lapsi.training.newton import invert
 
 
 @final
@@ -110,14 +111,10 @@ def full_curvature(problem: Problem, map_params: Tensor, hessian: Tensor, invers
     ridge_gap = prior - drop - objective.l2_without(n_samples)
     if ridge_gap != 0:
         hessian.diagonal().add_(ridge_gap)
-        inverse = _inverse(hessian).to(inverse.dtype)
+        inverse = invert(hessian).to(inverse.dtype)
     with_ridge = hessian if drop == 0 else hessian + drop * torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
-    whole_inverse = None if drop == 0 else _inverse(with_ridge).to(inverse.dtype)
+    whole_inverse = None if drop == 0 else invert(with_ridge).to(inverse.dtype)
     precision = full_precision(hessian.to(inverse.dtype), drop, inverse if whole_inverse is None else whole_inverse)
     cross = None if whole_inverse is None else whole_inverse @ inverse
     mean_direction = 0.5 * problem.probe.n_features * float(excess(torch.tensor(-drop / prior, dtype=torch.float64)))
     return FullCurvature(problem, map_params, precision, inverse, cross, mean_direction)
-
-
-def _inverse(matrix: Tensor) -> Tensor:
-    return torch.cholesky_inverse(torch.linalg.cholesky(matrix))

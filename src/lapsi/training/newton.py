@@ -29,16 +29,13 @@ class MapFit:
 
     Attributes:
         params: (C−1, D).
-        hessian: (P', P') of the sum-form objective with the L2 strength of one sample fewer, at `params` or within a
-            relative step of 1e-6 of it.
-        factor: its lower Cholesky factor (P', P').
+        hessian: (P', P') of the sum-form objective, at `params` or within a relative step of 1e-6 of it.
         grad_norm: norm of the gradient of the mean-form objective.
         n_iterations: evaluations of L-BFGS and Newton steps together.
     """
 
     params: Tensor
     hessian: Tensor
-    factor: Tensor
     grad_norm: float
     n_iterations: int
 
@@ -85,20 +82,20 @@ def _lbfgs(problem: Problem, advance: Callable[[], None]) -> tuple[Tensor, int]:
 
 
 def _newton(problem: Problem, params: Tensor, n_iterations: int, advance: Callable[[], None]) -> MapFit:
-    n_samples, l2 = problem.n_samples, problem.objective.l2(problem.n_samples)
+    n_samples = problem.n_samples
     floor = ROUNDING_FLOOR * float(torch.linalg.vector_norm(problem.inputs, dim=1).sum())
     hessian: Tensor | None = None
     value, gradient = problem.value_and_gradient(params)
     for iteration in range(NEWTON_ITERATIONS):
         advance()
         if hessian is None:
-            hessian = problem.hessian(params, problem.objective.l2_without(n_samples) if n_samples > 1 else l2)
+            hessian = problem.hessian(params, problem.objective.l2(n_samples))
             factor = _factor(hessian)
         step = -torch.cholesky_solve(gradient.view(-1, 1), factor).view_as(params)
         step_norm, params_norm = float(step.norm()), float(params.norm())
         grad_norm = float(gradient.norm())
         if step_norm <= STEP_TOLERANCE * params_norm or grad_norm <= floor:
-            return MapFit(params, hessian, factor, grad_norm / n_samples, n_iterations + iteration)
+            return MapFit(params, hessian, grad_norm / n_samples, n_iterations + iteration)
         params, value, gradient = _line_search(problem, params, step, value, gradient)
         if step_norm > STALE_STEP * params_norm:
             hessian = None
@@ -132,3 +129,19 @@ def _factor(hessian: Tensor) -> Tensor:
             "scale. Use a larger weight decay, or standardize the features."
         )
     return factor
+
+
+def reduced_hessian(problem: Problem, fit: MapFit) -> Tensor:
+    """The Hessian (P', P') of all samples at the L2 strength that is left when one leaves: H of the leave-one-out step."""
+    reduced = fit.hessian.clone()
+    reduced.diagonal().sub_(problem.objective.l2_drop())
+    return reduced
+
+
+def invert(matrix: Tensor) -> Tensor:
+    """Inverse (P', P') of a symmetric positive definite matrix.
+
+    Raises:
+        ConvergenceError: when it is not positive definite in float64.
+    """
+    return torch.cholesky_inverse(_factor(matrix))

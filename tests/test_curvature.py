@@ -25,9 +25,10 @@ def build(structure, problem, fit, inverse):
 
 @pytest.mark.parametrize(("prior", "removal"), CONVENTIONS)
 @pytest.mark.parametrize("structure", ["diag", "kfac", "full"])
-def test_both_parts_match_brute_force(make_problem, structure, prior, removal):
-    inputs, labels = oracles.make_data(25, 3, 3, seed=5)
-    problem = make_problem(inputs, labels, 3, 0.05, prior, removal)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_both_parts_match_brute_force(make_problem, structure, prior, removal, n_classes):
+    inputs, labels = oracles.make_data(25, 3, n_classes, seed=5)
+    problem = make_problem(inputs, labels, n_classes, 0.05, prior, removal)
     fit = fit_map(problem)
     inverse = invert(reduced_hessian(problem, fit))
     indices = torch.arange(0, 25, 4)
@@ -36,7 +37,7 @@ def test_both_parts_match_brute_force(make_problem, structure, prior, removal):
     terms = curvature.kl_terms_exact(indices, shift)
     form = "removal" if structure == "full" else "exact"
     for row, index in enumerate(indices.tolist()):
-        mean, bend = oracles.lsi(structure, inputs, labels, 3, 0.05, index, prior, removal, form)
+        mean, bend = oracles.lsi(structure, inputs, labels, n_classes, 0.05, index, prior, removal, form)
         assert_close(terms.curvature[row].item(), bend, **EXACT)
         assert_close(terms.mean[row].item(), mean, **EXACT)
 

@@ -21,6 +21,7 @@ Y = np.array([0, 1, 0, 1, 0, 1])
         ([1.0, 0.0] * 3, [0, 1]),
         (pd.Series(["b", "a"] * 3, dtype="category"), ["a", "b"]),
         (pd.Series(["b", "a"] * 3, dtype="string"), ["a", "b"]),
+        (np.array([b"b", b"a"] * 3), ["a", "b"]),
         (torch.tensor([1, 0] * 3), [0, 1]),
         (np.array([[1], [0]] * 3), [0, 1]),
     ],
@@ -64,6 +65,7 @@ def with_value(value):
         (X, [np.nan, 1.0] * 3, "3 labels are missing"),
         (X, np.array(["a", 1] * 3, dtype=object), "mix types"),
         (X, np.eye(2)[Y], "labels have shape"),
+        (X, np.array([(0,), (1,)] * 3 + [None], dtype=object)[:6], "of type tuple"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(features, labels, message):
@@ -74,6 +76,8 @@ def test_what_cannot_be_scored_is_refused(features, labels, message):
 def test_ids_are_checked_and_taken_from_a_frame():
     with pytest.raises(InputError, match="not unique: 'b' occurs 2 times"):
         make_dataset(X, Y, ids=["a", "b", "c", "b", "d", "e"])
+    with pytest.raises(InputError, match="ids mix types"):
+        make_dataset(X, Y, ids=np.array([0, 1, 2, 3, 4, "x"], dtype=object))
     with pytest.raises(InputError, match="6 samples but 2 ids"):
         make_dataset(X, Y, ids=["a", "b"])
     assert_array_equal(make_dataset(pd.DataFrame(X, index=list("abcdef")), Y).ids, list("abcdef"))

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -74,6 +75,21 @@ def test_a_failing_write_leaves_the_old_run(scores, tmp_path, monkeypatch):
         scores.save(path, force=True)
     assert sorted((file.name, file.read_bytes()) for file in path.iterdir()) == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_failing_rename_brings_the_old_run_back(scores, tmp_path, monkeypatch):
+    path = scores.save(tmp_path / "run")
+    rename = Path.rename
+
+    def failing(self, target):
+        if self.name == "run" and self.parent != tmp_path:
+            raise OSError("no rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="no rename"):
+        scores.save(path, force=True)
+    assert len(lapsi.load_run(path)) == 150
 
 
 def test_what_is_no_run_is_refused(scores, tmp_path):

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 import lapsi
 import oracles
 from lapsi import plan, scoring
+from lapsi.loo import newton
 
 SAME = {"rtol": 1e-6, "atol": 1e-12}
 QUIET = {"progress": False, "verify": 0}
@@ -90,11 +91,12 @@ def test_names_of_classes_do_not_matter(data, structure):
 def test_large_data_are_corrected_by_neighbours(data, monkeypatch):
     monkeypatch.setattr(plan, "REFINE_FLOOR", 0)
     monkeypatch.setattr(plan, "REFINE_SHARE", 1e6)
+    monkeypatch.setattr(newton, "NEIGHBOURS", 40)
     X, y = data
     options = {"weight_decay": 0.05, "verify": 60, "progress": False}
     corrected = lapsi.score(X, y, **options).provenance.verification
     closed = lapsi.score(X, y, refine=0, **options).provenance.verification
-    assert corrected["median_relative_error"] < 0.5 * closed["median_relative_error"]
+    assert corrected["median_relative_error"] < 0.7 * closed["median_relative_error"]
 
 
 def test_float32_products_are_close_to_float64(data):
@@ -161,6 +163,14 @@ def test_two_samples_of_many_features_work():
         assert np.isfinite(lapsi.score(X, [0, 1], curvature=structure, standardize=False, progress=False).lsi).all()
 
 
+def test_a_small_fixed_prior_keeps_full_curvature_exact():
+    """The posterior is then conditioned far worse than the fit, and must not be inverted in float32."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(80, 5)) @ rng.normal(size=(5, 12)), np.arange(80) % 3
+    options = {"curvature": "full", "prior_precision": 1e-6, "verify": 0, "progress": False}
+    assert_allclose(lapsi.score(X, y, **options).lsi, lapsi.score(X, y, dtype="float64", **options).lsi, rtol=1e-3)
+
+
 def test_inputs_may_be_torch_or_pandas(data):
     X, y = data
     expected = lapsi.score(X, y, **QUIET).lsi
@@ -206,7 +216,7 @@ def test_digits_stay_within_the_stated_accuracy(structure):
     """Every digit by default; the closed form alone on features of one scale, as MATH states it."""
     X, y = load_digits(return_X_y=True)
     default = lapsi.score(X, y, curvature=structure, verify=100, progress=False).provenance.verification
-    assert default["max_relative_error"] < 1e-3
+    assert default["max_relative_error"] < 1e-4
     closed = lapsi.score(X / 16, y, standardize=False, curvature=structure, refine=0, verify=100, progress=False)
     assert closed.provenance.verification["max_relative_error"] < 2.5e-2
     assert closed.provenance.verification["median_relative_error"] < 2e-3

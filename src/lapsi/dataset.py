@@ -192,10 +192,11 @@ def _classes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
             raise InputError("Unknown label type: the labels are continuous numbers; expected classes (integers or strings).")
         labels = labels.astype(np.int64)
-    if labels.dtype.kind == "O" and len({type(value) for value in labels}) > 1:
-        kinds = sorted({type(value).__name__ for value in labels})
-        raise InputError(f"The labels mix types ({', '.join(kinds)}); expected one type, e.g. all strings.")
-    if labels.dtype.kind not in "OUSiub":
+    if labels.dtype.kind == "S":
+        labels = labels.astype(str)
+    if labels.dtype.kind == "O":
+        labels = _one_type(labels, "labels")
+    if labels.dtype.kind not in "OUiub":
         raise InputError(f"Unknown label type: dtype {labels.dtype}; expected integers, strings or booleans.")
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
@@ -203,7 +204,21 @@ def _classes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return classes, codes.astype(np.int64)
 
 
+def _one_type(values: np.ndarray, name: str) -> np.ndarray:
+    """Objects of one storable type (n,)."""
+    kinds = sorted({type(value).__name__ for value in values})
+    if len(kinds) > 1:
+        raise InputError(f"The {name} mix types ({', '.join(kinds)}); expected one type, e.g. all strings.")
+    if not isinstance(values[0], str | int | bool | np.integer | np.bool_):
+        raise InputError(f"The {name} are of type {kinds[0]}; expected strings, integers or booleans.")
+    return values
+
+
 def _ids(ids: np.ndarray) -> np.ndarray:
+    if ids.dtype.kind == "S":
+        ids = ids.astype(str)
+    if ids.dtype.kind == "O":
+        ids = _one_type(ids, "ids")
     unique, counts = np.unique(ids.astype(str), return_counts=True)
     if len(unique) < len(ids):
         raise InputError(

@@ -24,7 +24,9 @@ def require_free(path: Path, force: bool) -> None:
     if not (path / MARKER).is_file():
         raise RunExistsError(f"{path} exists and is no lapsi run, so it is never overwritten; choose another path.")
     if not force:
-        raise RunExistsError(f"{path} holds a run already; choose another path, or overwrite it with --force (force=True).")
+        raise RunExistsError(
+            f"{path} holds a run already; choose another path, or overwrite it with --force (in Python force=True)."
+        )
 
 
 def require_run(path: Path) -> None:
@@ -55,12 +57,25 @@ def write_directory(path: Path, write: Callable[[Path], None], force: bool) -> N
         write(content)
         for file in content.iterdir():
             _sync(file)
-        if path.exists():
-            path.rename(staging / "old")
-        content.rename(path)
+        _sync(content)
+        require_free(path, force)
+        _swap(content, path, staging / "old")
         _sync(path.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _swap(content: Path, path: Path, aside: Path) -> None:
+    """Moves `content` to `path`; what stood there comes back if that fails."""
+    replaces = path.exists()
+    if replaces:
+        path.rename(aside)
+    try:
+        content.rename(path)
+    except OSError:
+        if replaces:
+            aside.rename(path)
+        raise
 
 
 def write_file(path: Path, write: Callable[[Path], None], force: bool) -> None:

@@ -73,8 +73,8 @@ def score(
     """Laplace Sample Information of every sample of a labelled data set, under a linear softmax probe.
 
     LSI(i) = KL(q ‖ q₋ᵢ) in nats: the divergence between the Laplace posterior over the probe's weights trained with
-    sample i and the one trained without it (paper, Definition 2). Nothing is retrained: the leave-one-out optimum is
-    an exact Newton step, whose accuracy is measured on `verify` samples and stored with the scores.
+    sample i and the one trained without it (paper, Definition 2). Not N models are trained but one: the
+    leave-one-out optimum is an exact Newton step, whose accuracy is measured on `verify` samples and stored with the scores.
 
     Args:
         X: (N, d) numeric features: numpy array, torch tensor, pandas frame.
@@ -233,7 +233,7 @@ def _curvature(problem: Problem, params: Tensor, hessian: Tensor, inverse: Tenso
 
 
 def _urgency(measures: dict[str, np.ndarray]) -> np.ndarray:
-    """Which samples to converge first (n,): those whose closed form is no divergence, then by change of the logits."""
+    """Urgency of going beyond the closed form (n,): first where it is no divergence, then by change of the logits."""
     lsi = measures["lsi_mean"] + measures["lsi_curvature"]
     return np.where(lsi >= 0, measures["logit_change"], np.inf)
 
@@ -243,7 +243,7 @@ def _require_scores(lsi: np.ndarray, weight_decay: float) -> None:
     if bad:
         raise ConvergenceError(
             f"{bad} of {len(lsi)} samples have no finite LSI: without them the model changes beyond what the closed form "
-            f"describes. Use a larger weight decay (now {weight_decay:g}), or refine=3 to converge every sample."
+            f"describes. Use a larger weight decay (now {weight_decay:g}), or a larger number for refine."
         )
 
 

@@ -35,7 +35,7 @@ class Settings:
         verify: number of samples checked against converged leave-one-out optima; 0 turns the check off.
         device: torch device; None means the CPU.
         dtype: of the large matrix products, `"float32"` or `"float64"`. None takes float32 where the conditioning
-            allows. Whatever is factorised, summed over samples or subtracted is float64 always.
+            allows. What is factorised or subtracted is float64 always.
         seed: of the draw of verified samples.
         memory_limit: bytes that the run may use at its peak; None means 80 % of what is available.
     """

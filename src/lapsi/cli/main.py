@@ -162,6 +162,7 @@ def export(
     """Write the rows of a run to a table."""
     scores = Scores.load(run)
     write_file(to, lambda path: write_table(scores.table, path), force)
+    Console().print(f"{len(scores):,} rows to {to}", soft_wrap=True, markup=False)
 
 
 def main() -> None:
@@ -210,7 +211,7 @@ def _bytes(text: str) -> int:
     unit = digits[-1:] if digits[-1:] in UNITS else ""
     try:
         return int(float(digits.removesuffix(unit)) * UNITS[unit])
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InputError(f"--memory-limit is {text!r}; expected a size such as 8G, 500M or a number of bytes.") from None
 
 

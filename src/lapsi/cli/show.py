@@ -79,11 +79,12 @@ def plan_as_dict(plan: Plan, seconds: float) -> dict[str, Any]:
 
 def _summary_table(summary: pd.DataFrame) -> Table:
     table = Table(title="By class, ordered by median LSI (nats)", title_justify="left")
-    table.add_column("label")
-    for name in ("samples", "median", "mean", "max", "curvature", "LOO acc.", "doubted"):
+    table.add_column("label", min_width=12, overflow="fold")
+    for name in ("samples", "median", "max", "curvature", "LOO acc.", "doubted"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.caption = "curvature: its share of LSI; LOO acc.: leave-one-out accuracy; doubted: samples it contradicts"
-    classes = summary.drop(index="all") if len(summary) > 1 else summary
+    table.caption = "curvature: share of lsi_curvature; doubted: labels that leave-one-out contradicts"
+    table.caption_justify = "left"
+    classes = summary.iloc[:-1]
     shown = (
         classes.index
         if len(classes) <= CLASSES_SHOWN
@@ -93,7 +94,7 @@ def _summary_table(summary: pd.DataFrame) -> Table:
         if position < len(classes) and label not in set(shown):
             continue
         last = position == len(summary) - 1
-        cells = [f"{int(row['samples']):,}", *(f"{row[name]:.1e}" for name in ("lsi_median", "lsi_mean", "lsi_max"))]
+        cells = [f"{int(row['samples']):,}", *(f"{row[name]:.1e}" for name in ("lsi_median", "lsi_max"))]
         cells += [f"{row['curvature_share']:.1%}", f"{row['loo_accuracy']:.1%}", f"{int(row['contradicted']):,}"]
         table.add_row(Text(str(label)), *cells, style="bold" if last else None)
     if len(classes) > CLASSES_SHOWN:

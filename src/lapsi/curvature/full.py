@@ -111,7 +111,7 @@ def full_curvature(problem: Problem, map_params: Tensor, hessian: Tensor, invers
     ridge_gap = prior - drop - objective.l2_without(n_samples)
     if ridge_gap != 0:
         hessian.diagonal().add_(ridge_gap)
-        inverse = invert(hessian).to(inverse.dtype)
+        inverse = invert(hessian)  # float64: a prior smaller than the weight decay conditions it worse than the fit
     with_ridge = hessian if drop == 0 else hessian + drop * torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
     whole_inverse = None if drop == 0 else invert(with_ridge).to(inverse.dtype)
     precision = full_precision(hessian.to(inverse.dtype), drop, inverse if whole_inverse is None else whole_inverse)

@@ -6,7 +6,6 @@ With H the Hessian at the L2 strength that is left, J = I ⊗ x_i and K = JᵀH�
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,7 +23,6 @@ CHUNK_BYTES = 384 * 2**20
 SHIFT_TOLERANCE = 1e-10
 REFINED_TOLERANCE = 1e-5
 REFINED_CHUNK = 128
-REFIT_FLOP = 1e10
 NEIGHBOURS = 2000
 CHORD_STEPS = 16
 
@@ -59,7 +57,7 @@ class NewtonEngine:
         """The same with chord-Newton steps for each sample until what remains is about 1e-5 of the shift."""
         for part in indices.split(min(REFINED_CHUNK, chunk_size(self.problem, torch.float64))):
             removal = Removal.of(self, part)
-            yield self._chunk(removal, self._settle(removal, REFINED_TOLERANCE, REFIT_FLOP))
+            yield self._chunk(removal, self._settle(removal, REFINED_TOLERANCE))
 
     def corrected(self, indices: Tensor) -> Iterator[LooChunk]:
         """The closed form and the second-order term that it leaves out, summed over the samples nearest to the removed one.
@@ -92,15 +90,14 @@ class NewtonEngine:
     def converge(self, indices: Tensor) -> Tensor:
         """Shifts (n, C−1, D) float64 to the leave-one-out optima themselves, to a relative 1e-10."""
         parts = indices.split(chunk_size(self.problem, torch.float64))
-        return torch.cat([self._settle(Removal.of(self, part), SHIFT_TOLERANCE, math.inf) for part in parts])
+        return torch.cat([self._settle(Removal.of(self, part), SHIFT_TOLERANCE) for part in parts])
 
-    def _settle(self, removal: Removal, tolerance: float, refit_flop: float) -> Tensor:
-        """Shifts to `tolerance` in float64; a sample whose steps do not contract is fitted anew, at `refit_flop` at most."""
+    def _settle(self, removal: Removal, tolerance: float) -> Tensor:
+        """Shifts to `tolerance` in float64; a sample whose steps do not contract is fitted anew without it."""
         shift, converged = removal.approach(tolerance)
-        if self.problem.hessian_flop() <= refit_flop:
-            for row in torch.nonzero(~converged).flatten().tolist():
-                without = self.problem.without(int(removal.indices[row]))
-                shift[row] = fit_map(without, self.map_params + shift[row]).params - self.map_params
+        for row in torch.nonzero(~converged).flatten().tolist():
+            without = self.problem.without(int(removal.indices[row]))
+            shift[row] = fit_map(without, self.map_params + shift[row]).params - self.map_params
         return shift
 
     def _chunk(self, removal: Removal, shift: Tensor) -> LooChunk:

@@ -53,7 +53,7 @@ class FullPrecision(Precision):
         return torch.linalg.slogdet(self.to_dense()).logabsdet
 
     def to_dense(self) -> Tensor:
-        return self.reduced + self.ridge * torch.eye(len(self.reduced), dtype=self.reduced.dtype)
+        return self.reduced + self.ridge * torch.eye(len(self.reduced), dtype=self.reduced.dtype, device=self.reduced.device)
 
     def kl_terms(self, shift: Tensor, change: object) -> KLTerms:
         assert isinstance(change, FullChange)

@@ -42,7 +42,7 @@ def save_overview(scores: Scores, path: Path, images: np.ndarray | None = None, 
 def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None) -> Axes:
     """Distribution of LSI on a logarithmic axis; samples known to be mislabelled apart, where given."""
     lsi = scores.lsi
-    positive = lsi[lsi > 0]
+    positive = np.append(lsi[lsi > 0], [] if (lsi > 0).any() else [1.0])
     bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 50).tolist()
     if planted is None:
         axes.hist(lsi, bins=bins, color=LOW, label="samples")
@@ -76,7 +76,7 @@ def draw_gallery(figure: FigureBase, scores: Scores, images: np.ndarray, rows: n
     for cell in cells:
         cell.set_axis_off()
     for cell, row in zip(cells, rows, strict=False):
-        record = scores.table.iloc[row]
+        record = {name: scores.table[name].iloc[row] for name in ("label", "suggested_label", "lsi")}
         cell.imshow(images[row], cmap="gray_r", interpolation="nearest")
         suggestion = "" if pd.isna(record["suggested_label"]) else f" → {record['suggested_label']}?"
         cell.set_title(f"{record['label']}{suggestion}", fontsize=10, color=INK)

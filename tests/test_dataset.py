@@ -61,6 +61,7 @@ def with_value(value):
         ([["a", "b"]] * 6, Y, "not all numbers"),
         ([[1, 2], [3]] * 3, Y, "not all numbers|shape"),
         (X, [0.5, 1.0] * 3, "continuous"),
+        (X, [0.0, 1e19] * 3, "beyond 2.53"),
         (X, [None, "a"] * 3, "3 labels are missing.*row 0"),
         (X, [np.nan, 1.0] * 3, "3 labels are missing"),
         (X, np.array(["a", 1] * 3, dtype=object), "mix types"),

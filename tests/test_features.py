@@ -88,6 +88,13 @@ def test_wrong_files_are_told(tmp_path):
         (tmp_path / name).write_bytes(b"no such thing")
         with pytest.raises(InputError, match="cannot be read as"):
             read_dataset(tmp_path / name, Columns(labels=str(tmp_path / name)))
+    write_npz(tmp_path / "whole.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:300])
+    np.save(tmp_path / "y.npy", Y)
+    (tmp_path / "array.npz").write_bytes((tmp_path / "y.npy").read_bytes())
+    for name in ("cut.npz", "array.npz"):
+        with pytest.raises(InputError, match="cannot be read as .npz"):
+            read_dataset(tmp_path / name, Columns())
     (tmp_path / "a.xlsx").write_bytes(b"")
     with pytest.raises(InputError, match=r"kind '.xlsx'; expected .npz, .npy"):
         read_dataset(tmp_path / "a.xlsx", Columns())

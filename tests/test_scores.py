@@ -63,8 +63,13 @@ def test_runs_are_overwritten_only_by_force(scores, tmp_path):
     scores.save(path, force=True)
     (tmp_path / "photos").mkdir()
     for force in (False, True):
-        with pytest.raises(lapsi.RunExistsError, match="no lapsi run, so it is never overwritten"):
+        with pytest.raises(lapsi.RunExistsError, match="other things than a lapsi run, so it is never"):
             scores.save(tmp_path / "photos", force=force)
+    (path / "thesis.txt").write_text("precious")
+    with pytest.raises(lapsi.RunExistsError, match="other things than a lapsi run"):
+        scores.save(path, force=True)
+    with pytest.raises(lapsi.InputError, match="Nothing can be written below"):
+        scores.save(path / "thesis.txt" / "run")
 
 
 def test_a_failing_write_leaves_the_old_run(scores, tmp_path, monkeypatch):

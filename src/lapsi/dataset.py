@@ -191,6 +191,10 @@ def _classes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
             raise InputError("Unknown label type: the labels are continuous numbers; expected classes (integers or strings).")
+        if (np.abs(labels) > 2.0**53).any():
+            raise InputError(
+                "The labels are floating-point numbers beyond 2^53, which are not exact; pass integers or strings."
+            )
         labels = labels.astype(np.int64)
     if labels.dtype.kind == "S":
         labels = labels.astype(str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -11,22 +12,43 @@ from pathlib import Path
 from lapsi.errors import InputError, RunExistsError
 
 MARKER = "run.json"
+FILES = {MARKER, "scores.parquet", "loo_proba.npy", "overview.png"}
 
 
 def require_free(path: Path, force: bool) -> None:
     """Refuses a taken path before any work starts.
 
     Raises:
-        RunExistsError: when something is there and `force` is not set, or when it is no run of lapsi.
+        RunExistsError: when something is there and `force` is not set, or when it holds anything but a run of lapsi.
+        InputError: when the folder above cannot be written.
     """
     if not path.exists() and not path.is_symlink():
+        _require_writable(path.absolute().parent)
         return
-    if not (path / MARKER).is_file():
-        raise RunExistsError(f"{path} exists and is no lapsi run, so it is never overwritten; choose another path.")
+    if not _is_run(path):
+        raise RunExistsError(
+            f"{path} exists and holds other things than a lapsi run, so it is never overwritten; choose another path."
+        )
     if not force:
         raise RunExistsError(
             f"{path} holds a run already; choose another path, or overwrite it with --force (in Python force=True)."
         )
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a directory holds a run of lapsi and nothing else."""
+    try:
+        record = json.loads((path / MARKER).read_text(encoding="utf-8"))
+        return "data_hash" in record and {file.name for file in path.iterdir()} <= FILES
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _require_writable(folder: Path) -> None:
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"Nothing can be written below {folder}: it is no directory or not writable; choose another path.")
 
 
 def require_run(path: Path) -> None:
@@ -84,6 +106,9 @@ def write_file(path: Path, write: Callable[[Path], None], force: bool) -> None:
     Raises:
         RunExistsError: when the file exists and `force` is not set.
     """
+    if path.is_dir():
+        raise RunExistsError(f"{path} is a directory; expected the name of a file to write.")
+    _require_writable(path.absolute().parent)
     if path.exists() and not force:
         raise RunExistsError(f"{path} exists already; choose another path, or overwrite it with --force.")
     path.parent.mkdir(parents=True, exist_ok=True)

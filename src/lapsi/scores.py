@@ -143,7 +143,7 @@ class Scores:
             record = json.loads((directory / MARKER).read_text(encoding="utf-8"))
             del record["columns"]
             classes = np.asarray(record.pop("classes"))
-            table = pd.read_parquet(directory / ROWS)
+            table = pd.read_parquet(directory / ROWS)[list(COLUMNS)]
             probabilities = np.load(directory / PROBABILITIES, allow_pickle=False)
             return cls(table, probabilities, classes, Provenance(**record))
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -243,7 +243,7 @@ def _require_scores(lsi: np.ndarray, weight_decay: float) -> None:
     if bad:
         raise ConvergenceError(
             f"{bad} of {len(lsi)} samples have no finite LSI: without them the model changes beyond what the closed form "
-            f"describes. Use a larger weight decay (now {weight_decay:g}), or a larger number for refine."
+            f"describes. Use a larger weight decay (now {weight_decay:g}), or refine='auto'."
         )
 
 

@@ -172,6 +172,9 @@ def main() -> None:
     except LapsiError as error:
         Console(stderr=True, soft_wrap=True).print(f"lapsi: {error}", style="red", markup=False, highlight=False)
         sys.exit(error.exit_code)
+    except OSError as error:
+        Console(stderr=True, soft_wrap=True).print(f"lapsi: {error}", style="red", markup=False, highlight=False)
+        sys.exit(1)
 
 
 def _tell_run(scores: Scores, n_extremes: int, quiet: bool, as_json: bool) -> None:

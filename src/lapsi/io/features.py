@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,7 @@ def read_dataset(path: Path, columns: Columns) -> Dataset:
         features, labels, ids = reader(path, columns)
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, pa.ArrowException, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, BadZipFile, pa.ArrowException, SafetensorError) as error:
         raise InputError(f"{path} cannot be read as {path.suffix} ({error}); is the file whole and of this kind?") from error
     return make_dataset(features, labels, ids=ids, source=str(path))
 
@@ -198,7 +199,7 @@ def read_indices(path: Path) -> np.ndarray:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
         return np.asarray([int(line) for line in path.read_text(encoding="utf-8").split()], dtype=np.int64)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise InputError(f"{path} cannot be read as row positions ({error}); expected .npy, or one integer a line.") from error
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -42,7 +43,7 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     """Summary by class, both ends of the ranking, accuracy and time."""
     provenance = scores.provenance
     console.print(
-        f"[bold]{len(scores):,} of {provenance.n_samples:,} samples[/] from [cyan]{_escaped(provenance.source)}[/]: "
+        f"[bold]{len(scores):,} of {provenance.n_samples:,} samples[/] from [cyan]{escape(provenance.source)}[/]: "
         f"{provenance.n_features} features, {provenance.n_classes} classes; {provenance.settings['curvature']} curvature, "
         f"weight decay {provenance.settings['weight_decay']:g}; train accuracy {provenance.train_accuracy:.1%}"
     )
@@ -137,7 +138,3 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
 def _seconds_line(seconds: dict[str, float]) -> Text:
     parts = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     return Text(f"Seconds: {sum(seconds.values()):.1f} ({parts})")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lapsi.loo.chunk import LooChunk
-from lapsi.loo.woodbury import combine, downdate, influence_columns, leverage
+from lapsi.loo.woodbury import combine, downdate, influence_columns, leverage, reaction
 from lapsi.probes.softmax import logit_hessian, probability_change, probability_derivative, residual
 from lapsi.problem import Problem
 from lapsi.products import matmul
@@ -134,9 +134,7 @@ class Removal:
         decay = problem.objective.l2_drop() * engine.map_params.flatten().to(engine.inverse.dtype)
         whole = (engine.inverse @ decay).view_as(engine.map_params)
         projection = torch.einsum("nab,nb->na", self.gram, contrasts) + self.inputs @ whole.double().T
-        identity = torch.eye(self.gram.shape[1], dtype=self.gram.dtype, device=self.gram.device)
-        reaction = torch.linalg.solve(identity - self.gram @ self.hessians, projection)
-        return combine(self.columns, contrasts + torch.einsum("nab,nb->na", self.hessians, reaction)) + whole
+        return combine(self.columns, contrasts + reaction(self.gram, self.hessians, projection)) + whole
 
     def chord_step(self, shift: Tensor) -> Tensor:
         """`solve` of the gradient without the sample at `shift`; computed in the dtype of `shift`."""

@@ -41,9 +41,13 @@ def downdate(columns: Tensor, gram: Tensor, hessians: Tensor, projection: Tensor
         hessians: S in contrasts (n, C−1, C−1).
         projection: JᵀH⁻¹b (n, C−1), float64.
     """
+    return combine(columns, reaction(gram, hessians, projection))
+
+
+def reaction(gram: Tensor, hessians: Tensor, projection: Tensor) -> Tensor:
+    """S (I − K S)⁻¹ JᵀH⁻¹b (n, C−1): the coefficients of Y in `downdate`."""
     identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    reaction = torch.einsum("nab,nb->na", hessians, torch.linalg.solve(identity - gram @ hessians, projection))
-    return combine(columns, reaction)
+    return torch.einsum("nab,nb->na", hessians, torch.linalg.solve(identity - gram @ hessians, projection))
 
 
 def combine(columns: Tensor, coefficients: Tensor) -> Tensor:

@@ -105,15 +105,11 @@ def _summary_table(summary: pd.DataFrame) -> Table:
 
 def _extremes_table(title: str, rows: pd.DataFrame) -> Table:
     table = Table(title=title, title_justify="left")
-    for name, justify in (
-        ("id", "left"),
-        ("label", "left"),
-        ("LSI", "right"),
-        ("LOO probability", "right"),
-        ("quality", "right"),
-        ("suggested", "left"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name in ("id", "label"):
+        table.add_column(name)
+    for name in ("LSI", "LOO probability", "quality"):
+        table.add_column(name, justify="right")
+    table.add_column("suggested")
     for row in to_records(rows):
         suggested = "" if row["suggested_label"] is None else str(row["suggested_label"])
         numbers = (f"{row['lsi']:.2e}", f"{row['loo_probability']:.3f}", f"{row['label_quality']:.2f}")

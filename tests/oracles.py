@@ -4,6 +4,7 @@ Parameters are W (C, D) flattened class-major; everything is retrained and every
 """
 
 import numpy as np
+import torch
 from scipy.special import log_softmax, softmax
 
 
@@ -98,3 +99,31 @@ def lsi(structure, inputs, labels, n_classes, weight_decay, index, prior_precisi
     at = without if form == "exact" else whole
     after = precision(structure, at, inputs[keep], n_classes, prior_left)
     return kl(without - whole, before, after)
+
+
+def network_jacobian(forward, params):
+    """∂logits/∂params (n, C, P) by automatic differentiation."""
+    return torch.autograd.functional.jacobian(forward, params)
+
+
+def network_precision(structure, forward, params, prior, layer_inputs, layer_sizes):
+    """Dense posterior precision (P, P) of any network at `params`, from the Jacobian of its logits.
+
+    `layer_inputs` are the (n, in) inputs of the layers with their constant 1 (kfac); `layer_sizes` their numbers of parameters.
+    """
+    logits = forward(params)
+    p = torch.softmax(logits, 1)
+    hessians = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    jacobian = network_jacobian(forward, params)
+    if structure != "kfac":
+        curvature = torch.einsum("jap,jab,jbq->pq", jacobian, hessians, jacobian)
+        if structure == "diag":
+            curvature = torch.diag(torch.diagonal(curvature))
+        return (curvature + prior * torch.eye(len(params), dtype=torch.float64)).numpy()
+    blocks = []
+    for part, inputs in zip(jacobian.split(layer_sizes, 2), layer_inputs, strict=True):
+        # the bias column of a layer is ∂z/∂a itself
+        by_unit = part.unflatten(2, (-1, inputs.shape[1]))[..., -1]
+        output = torch.einsum("jao,jab,jbp->op", by_unit, hessians, by_unit) / len(inputs)
+        blocks.append(torch.kron(output, (inputs.T @ inputs).contiguous()))
+    return (torch.block_diag(*blocks) + prior * torch.eye(len(params), dtype=torch.float64)).numpy()

@@ -16,7 +16,7 @@ from torch import Tensor
 from lapsi.curvature.base import Curvature
 from lapsi.loo.woodbury import influence_columns, leverage
 from lapsi.precision.base import KLTerms, excess
-from lapsi.precision.full import FullChange, FullPrecision, full_precision
+from lapsi.precision.full import FullChange, FullPrecision, dense_kl, full_precision
 from lapsi.probes.linear import weighted_gram
 from lapsi.probes.softmax import logit_hessian, logit_hessian_change, logit_hessian_root, probability_change
 from lapsi.problem import Problem
@@ -83,10 +83,9 @@ class FullCurvature(Curvature):
         change = weighted_gram(blocks())
         change.diagonal().sub_(problem.objective.prior_drop())
         flat = shift.flatten()
-        mean = 0.5 * (self.precision.quad(flat[None])[0] + flat @ change @ flat)
-        half = torch.linalg.solve_triangular(factor, change, upper=False)
-        ratios = torch.linalg.eigvalsh(torch.linalg.solve_triangular(factor, half.T, upper=False))
-        return float(mean), float(0.5 * excess(ratios).sum())
+        quad = self.precision.quad(flat[None]) + flat @ change @ flat
+        terms = dense_kl(factor, change, quad)
+        return float(terms.mean), float(terms.curvature)
 
     def _root(self, inputs: Tensor) -> Tensor:
         """Vᵀ F (n, C−1, C), so that VᵀSV = (VᵀF)(VᵀF)ᵀ."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -56,6 +57,10 @@ class Precision(ABC):
             shift: (n, P) difference of the means.
             change: Λ₋ᵢ − Λ for each sample, in the type that belongs to the structure.
         """
+
+    @abstractmethod
+    def kl_to(self, shift: Tensor, other: Self) -> KLTerms:
+        """KL(N(0, Λ⁻¹) ‖ N(shift, other⁻¹)) for another precision of the same structure and one shift (P,); terms (1,)."""
 
 
 def excess(ratio: Tensor) -> Tensor:

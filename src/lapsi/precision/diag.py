@@ -34,3 +34,6 @@ class DiagPrecision(Precision):
         assert isinstance(change, Tensor)
         mean = 0.5 * torch.einsum("np,np->n", shift.square(), change) + 0.5 * self.quad(shift)
         return KLTerms(mean, 0.5 * excess(change / self.diagonal).sum(1))
+
+    def kl_to(self, shift: Tensor, other: DiagPrecision) -> KLTerms:
+        return self.kl_terms(shift[None], (other.diagonal - self.diagonal)[None])

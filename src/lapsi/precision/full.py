@@ -61,9 +61,20 @@ class FullPrecision(Precision):
         removal = excess(-torch.linalg.eigvalsh(change.gram)).sum(1) + self.ridge * change.ridge_trace
         return KLTerms(0.5 * mean, 0.5 * removal + self.ridge_curvature)
 
+    def kl_to(self, shift: Tensor, other: FullPrecision) -> KLTerms:
+        before, after = self.to_dense(), other.to_dense()
+        return dense_kl(torch.linalg.cholesky(before), after - before, other.quad(shift[None]))
+
     def _reduced_quad(self, vectors: Tensor) -> Tensor:
         vectors = vectors.to(self.reduced.dtype)
         return torch.einsum("np,np->n", vectors @ self.reduced, vectors).double()
+
+
+def dense_kl(factor: Tensor, change: Tensor, quad: Tensor) -> KLTerms:
+    """KL terms (1,) when Λ = L Lᵀ changes by `change` (P, P), from L and the quadratic form (1,) of the new Λ at the shift."""
+    half = torch.linalg.solve_triangular(factor, change, upper=False)
+    ratios = torch.linalg.eigvalsh(torch.linalg.solve_triangular(factor, half.T, upper=False))
+    return KLTerms(0.5 * quad, 0.5 * excess(ratios).sum()[None])
 
 
 def full_precision(reduced: Tensor, ridge: float, inverse: Tensor) -> FullPrecision:

@@ -66,9 +66,7 @@ class KronPrecision(Precision):
         return self._eigenvalues.log().sum()
 
     def to_dense(self) -> Tensor:
-        output = self.output_vectors @ torch.diag(self.output_values) @ self.output_vectors.T
-        inputs = self.input_vectors @ torch.diag(self.input_values) @ self.input_vectors.T
-        product = torch.kron(output.contiguous(), inputs.contiguous())
+        product = torch.kron(self.output_factor().contiguous(), self.input_factor().contiguous())
         return product + self.prior * torch.eye(len(product), dtype=product.dtype, device=product.device)
 
     def kl_terms(self, shift: Tensor, change: object) -> KLTerms:
@@ -77,6 +75,29 @@ class KronPrecision(Precision):
         removed = change.removed @ self.input_vectors
         mean = self._mean_term(self._rotate(shift), output_change, removed, change.prior_drop)
         return KLTerms(mean, self._curvature_term(output_change, removed.square(), change.prior_drop))
+
+    def kl_to(self, shift: Tensor, other: KronPrecision) -> KLTerms:
+        """As the base class says; both factors and the prior of `other` may differ in any way.
+
+        With b′, g′ the eigenvalues of the other factors and β, γ their diagonals in the eigenbasis of Λ, trace and determinant
+        are Σ (βγ + δ′)/λ and Π (b′g′ + δ′), combined as Σ excess((b′g′ + δ′ − λ)/λ) + Σ (βγ − b′g′)/λ.
+        """
+        b, g, lam = self.output_values, self.input_values, self._eigenvalues
+        output_change = self.output_vectors.T @ other.output_factor() @ self.output_vectors - torch.diag(b)
+        input_change = self.input_vectors.T @ other.input_factor() @ self.input_vectors - torch.diag(g)
+        db, dg = other.output_values - b, other.input_values - g
+        beta, gamma = torch.diagonal(output_change), torch.diagonal(input_change)
+        kept = excess((torch.outer(db, g + dg) + torch.outer(b, dg) + (other.prior - self.prior)) / lam).sum()
+        turned = torch.outer(beta - db, g + gamma) + torch.outer(b + db, gamma - dg)
+        return KLTerms(0.5 * other.quad(shift[None]), 0.5 * (kept + (turned / lam).sum())[None])
+
+    def output_factor(self) -> Tensor:
+        """B (C, C)."""
+        return self.output_vectors @ torch.diag(self.output_values) @ self.output_vectors.T
+
+    def input_factor(self) -> Tensor:
+        """G (D, D)."""
+        return self.input_vectors @ torch.diag(self.input_values) @ self.input_vectors.T
 
     def _mean_term(self, shift: Tensor, output_change: Tensor, removed: Tensor, prior_drop: float) -> Tensor:
         """½ shiftᵀ[Λ + ΔB⊗G − (B + ΔB)⊗xxᵀ − prior_drop·I]shift, everything in the eigenbasis."""

@@ -12,6 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+TURNS_BELOW = -0.69  # m > −½ while every Δz is above ln ½
+OVERFLOWS_ABOVE = 60.0
+
 
 def contrast_basis(n_classes: int) -> Tensor:
     """V (C, C−1): orthonormal columns, each summing to zero (normalised Helmert contrasts), float64."""
@@ -23,9 +26,9 @@ def contrast_basis(n_classes: int) -> Tensor:
 
 
 def residual(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Gradient of the loss in the logits, p − e_y (n, C); the entry of the label is −Σ of the others, not p_y − 1."""
-    others = probabilities.scatter(1, labels[:, None], 0.0)
-    return others.scatter(1, labels[:, None], -others.sum(1, keepdim=True))
+    """Gradient of the loss in the logits, p − e_y (…, C); the entry of the label is −Σ of the others, not p_y − 1."""
+    others = probabilities.scatter(-1, labels[..., None], 0.0)
+    return others.scatter(-1, labels[..., None], -others.sum(-1, keepdim=True))
 
 
 def logit_hessian(probabilities: Tensor) -> Tensor:
@@ -39,12 +42,27 @@ def logit_hessian_root(probabilities: Tensor) -> Tensor:
     return torch.diag_embed(root) - torch.einsum("ia,ib->iab", probabilities, root)
 
 
-def probability_change(probabilities: Tensor, logit_change: Tensor, class_axis: int = -1) -> Tensor:
+def probability_change(
+    probabilities: Tensor, logit_change: Tensor, class_axis: int = -1, out: Tensor | None = None
+) -> Tensor:
     """softmax(z + Δz) − softmax(z) in difference form (MATH §5), so that its error is relative to Δz.
 
-    p ∘ (expm1(Δz) − m)/(1 + m), m = Σ_c p_c expm1(Δz_c); Δz is first shifted by its largest entry so that nothing
-    overflows. Where the prediction turns over (m < −½) nothing is nearly equal and the plain difference is taken.
-    The shapes broadcast.
+    p ∘ (expm1(Δz) − m)/(1 + m), m = Σ_c p_c expm1(Δz_c). The shapes broadcast; `out`, of the shape of the result, may be Δz.
+    """
+    low, high = logit_change.aminmax() if logit_change.numel() > 0 else (logit_change.new_zeros(()),) * 2
+    if float(low) <= TURNS_BELOW or float(high) >= OVERFLOWS_ABOVE:
+        change = _large_probability_change(probabilities, logit_change, class_axis)
+        return change if out is None else out.copy_(change)
+    growth = torch.expm1(logit_change, out=out)
+    mean_growth = (probabilities * growth).sum(class_axis, keepdim=True)
+    change = torch.sub(growth, mean_growth, out=out)
+    return change.mul_(mean_growth.add_(1).reciprocal_()).mul_(probabilities)
+
+
+def _large_probability_change(probabilities: Tensor, logit_change: Tensor, class_axis: int) -> Tensor:
+    """The same, with Δz first shifted by its largest entry so that nothing overflows.
+
+    Where the prediction turns over (m < −½) nothing is nearly equal and the plain difference is taken.
     """
     relative = logit_change - logit_change.amax(class_axis, keepdim=True)
     growth = torch.expm1(relative)

@@ -1,0 +1,267 @@
+"""The softmax probe with hidden layers (none: the linear probe), all derivatives in closed form, for many models at once.
+
+Legend of the indices: b model, j sample, o unit of a layer, k input of a layer. Layer l maps h_l (with a constant 1 at its
+end, the bias) to a_l = W_l h_l; h_{l+1} = (φ(a_l), 1), h_0 = x, and the last a are the logits. `params` is (P,), all W_l
+row by row, layer after layer; for the linear probe that is class-major. δ_l = ∂loss/∂a_l, so the gradient is δ_l ⊗ h_l.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from lapsi.probes.activation import Activation, positive_part_change
+from lapsi.probes.softmax import probability_change, residual
+from lapsi.products import matmul
+
+CACHE_ENTRIES = 2**19
+NORM_OFFSET = 1e-6  # as in opacus, so that clipping agrees with it to the last digits
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Forward and backward pass of one model (or, with leading axes, of several).
+
+    Attributes:
+        hidden: h_l (…, n, in), one a layer.
+        pre, slopes, errors: a_l, φ′(a_l) and W_{l+1}ᵀδ_{l+1} (…, n, out) of the hidden layers.
+        probabilities: (…, n, C).
+        losses: (…, n), nats.
+        deltas: δ_l (…, n, out), one a layer.
+    """
+
+    hidden: tuple[Tensor, ...]
+    pre: tuple[Tensor, ...]
+    slopes: tuple[Tensor, ...]
+    errors: tuple[Tensor, ...]
+    probabilities: Tensor
+    losses: Tensor
+    deltas: tuple[Tensor, ...]
+
+    def gradient_norm_squares(self) -> Tensor:
+        """Squared norm of each sample's gradient (…, n)."""
+        return sum((_squares(delta) * _squares(h) for delta, h in zip(self.deltas, self.hidden, strict=True)), torch.tensor(0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Clipping of per-sample gradients to the norm C: they are multiplied by C/m with m = max(‖g‖ + 1e-6, C).
+
+    Attributes:
+        clip_norm: C.
+        norms: ‖g_j‖ (n,) of the model with all samples.
+        margins: ‖g_j‖ + 1e-6 − C (n,); positive where the gradient is clipped.
+    """
+
+    clip_norm: float
+    norms: Tensor
+    margins: Tensor
+
+    @property
+    def reach(self) -> Tensor:
+        """m (n,)."""
+        return self.margins.clamp(min=0) + self.clip_norm
+
+    @property
+    def factors(self) -> Tensor:
+        """C/m (n,)."""
+        return self.clip_norm / self.reach
+
+
+def clip_of(trace: Trace, clip_norm: float) -> Clip:
+    """The clipping of the samples of a trace."""
+    norms = trace.gradient_norm_squares().sqrt()
+    return Clip(clip_norm, norms, norms + NORM_OFFSET - clip_norm)
+
+
+@dataclass(frozen=True, slots=True)
+class MlpProbe:
+    """Shapes of a probe with hidden layers and its passes.
+
+    Attributes:
+        sizes: D (the constant 1 included), the units of the hidden layers, C.
+        activation: φ.
+    """
+
+    sizes: tuple[int, ...]
+    activation: Activation
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(out, in) of the weights of every layer, the bias column included."""
+        inputs = (self.sizes[0], *(size + 1 for size in self.sizes[1:-1]))
+        return tuple(zip(self.sizes[1:], inputs, strict=True))
+
+    @property
+    def n_params(self) -> int:
+        """P."""
+        return sum(map(prod, self.shapes))
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return self.sizes[-1]
+
+    def layers(self, params: Tensor) -> list[Tensor]:
+        """Views W_l (…, out, in) of params (…, P)."""
+        parts = params.split([prod(shape) for shape in self.shapes], -1)
+        return [part.view(*part.shape[:-1], *shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def initial(self, seed: int) -> Tensor:
+        """Params (P,) float64 as torch.nn.Linear draws them after torch.manual_seed(seed): uniform in ±1/√fan-in."""
+        generator = torch.Generator().manual_seed(seed)
+        parts = []
+        for out, width in self.shapes:
+            weight, bias = torch.empty(out, width - 1), torch.empty(out)
+            torch.nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator)
+            bound = (width - 1) ** -0.5
+            bias.uniform_(-bound, bound, generator=generator)
+            parts.append(torch.cat([weight, bias[:, None]], 1).flatten())
+        return torch.cat(parts).double()
+
+    def logits(self, params: Tensor, inputs: Tensor) -> Tensor:
+        """(…, n, C) of inputs (…, n, D) under params (…, P)."""
+        return self._forward(params, inputs)[2]
+
+    def trace(self, params: Tensor, inputs: Tensor, labels: Tensor) -> Trace:
+        """Both passes over samples (…, n, D) with labels (…, n)."""
+        hidden, pre, logits = self._forward(params, inputs)
+        log_probabilities = torch.log_softmax(logits, -1)
+        probabilities = log_probabilities.exp()
+        losses = -log_probabilities.gather(-1, labels[..., None])[..., 0]
+        slopes = [self.activation.slope(a) for a in pre]
+        deltas, errors = [residual(probabilities, labels)], []
+        for weights, slope in zip(self.layers(params)[:0:-1], slopes[::-1], strict=True):
+            errors.insert(0, deltas[0] @ weights[..., :-1])
+            deltas.insert(0, slope * errors[0])
+        return Trace(tuple(hidden), tuple(pre), tuple(slopes), tuple(errors), probabilities, losses, tuple(deltas))
+
+    def gradient(self, trace: Trace, clip: Clip | None = None) -> Tensor:
+        """Σ_j of the gradients (…, P), clipped where asked."""
+        deltas = trace.deltas if clip is None else [clip.factors[..., None] * delta for delta in trace.deltas]
+        return _join(delta.mT @ h for delta, h in zip(deltas, trace.hidden, strict=True))
+
+    def gradient_change(
+        self, params: Tensor, shift: Tensor, trace: Trace, clip: Clip | None = None, buffer: Tensor | None = None
+    ) -> Tensor:
+        """Σ_j [gradient_j(params + shift_b) − gradient_j(params)] (B, P), in difference form (MATH §5).
+
+        Args:
+            params: (P,), in the dtype of the shift.
+            shift: (B, P).
+            trace: of the samples under `params`.
+            clip: clipping of the samples under `params`, where gradients are clipped.
+            buffer: (≥ n·B·out of the first layer,) memory to work in; what was used before costs no page faults.
+        """
+        weights, changes, last = self.layers(params), self.layers(shift), len(self.shapes) - 1
+        hidden_changes: list[Tensor] = []
+        slope_changes: list[Tensor] = []
+        for layer in range(last + 1):
+            pre_change = _shared_product(trace.hidden[layer], changes[layer], layer == last, buffer if layer == 0 else None)
+            if layer > 0:
+                moved = (weights[layer] + changes[layer])[..., :-1]
+                pre_change = torch.matmul(hidden_changes[-1], moved.mT).add_(pre_change)
+            if layer < last:
+                hidden_change, slope_change = self.activation.change(trace.pre[layer], pre_change)
+                hidden_changes.append(hidden_change)
+                slope_changes.append(slope_change)
+        delta_changes = [_probability_change(trace.probabilities, pre_change)]
+        for layer in range(last, 0, -1):
+            moved = (weights[layer] + changes[layer])[..., :-1]
+            error_change = delta_changes[0] @ moved + _shared_product(trace.deltas[layer], changes[layer][..., :-1].mT, False)
+            slope, slope_change = trace.slopes[layer - 1], slope_changes[layer - 1]
+            delta_changes.insert(0, slope * error_change + slope_change * (trace.errors[layer - 1] + error_change))
+        deltas = list(trace.deltas)
+        if clip is not None:
+            deltas, delta_changes = _clip_change(trace, clip, delta_changes, hidden_changes)
+        parts = []
+        for layer, (delta, delta_change) in enumerate(zip(deltas, delta_changes, strict=True)):
+            part = _shared_outer(delta_change, trace.hidden[layer], layer == last)
+            if layer > 0:
+                part[..., :-1] += (delta + delta_change).mT @ hidden_changes[layer - 1]
+            parts.append(part)
+        return _join(parts)
+
+    def _forward(self, params: Tensor, inputs: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        hidden, pre = [inputs], []
+        *inner, top = self.layers(params)
+        for weights in inner:
+            pre.append(hidden[-1] @ weights.mT)
+            value = self.activation.value(pre[-1])
+            hidden.append(torch.cat([value, value.new_ones(*value.shape[:-1], 1)], -1))
+        return hidden, pre, hidden[-1] @ top.mT
+
+
+def mlp_probe(n_inputs: int, hidden: tuple[int, ...], n_classes: int, activation: Activation) -> MlpProbe:
+    """The probe for D inputs (the constant included), `hidden` units a layer and C classes."""
+    return MlpProbe((n_inputs, *hidden, n_classes), activation)
+
+
+def _clip_change(
+    trace: Trace, clip: Clip, delta_changes: list[Tensor], hidden_changes: list[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The deltas times C/m, and their change: with c′ = C/(m + Δm) it is c′Δδ − C Δm/(m(m + Δm)) δ."""
+    norm_change: Tensor | float = 0.0
+    for layer, (delta, change) in enumerate(zip(trace.deltas, delta_changes, strict=True)):
+        squares, growth = _squares(trace.hidden[layer]), _square_change(delta, change)
+        if layer > 0:
+            hidden_growth = _square_change(trace.hidden[layer][..., :-1], hidden_changes[layer - 1])
+            norm_change = norm_change + _squares(delta) * hidden_growth
+            squares = squares + hidden_growth
+        norm_change = norm_change + growth * squares
+    assert isinstance(norm_change, Tensor)
+    tiny = torch.finfo(clip.norms.dtype).tiny
+    moved = (clip.norms.square() + norm_change).clamp(min=0).sqrt()
+    reach_change = positive_part_change(clip.margins, norm_change / (moved + clip.norms + tiny))
+    factor = clip.clip_norm / (clip.reach + reach_change)
+    factor_change = -reach_change * factor / clip.reach
+    clipped = [factor[..., None] * change + factor_change[..., None] * delta for delta, change in zip(trace.deltas, delta_changes, strict=True)]
+    return [clip.factors[..., None] * delta for delta in trace.deltas], clipped
+
+
+def _shared_product(inputs: Tensor, weights: Tensor, unit_major: bool, buffer: Tensor | None = None) -> Tensor:
+    """weights_b inputs_j for all models at once, (B, n, out), from inputs (n, in) and weights (B, out, in).
+
+    One matrix product (n, in) × (in, B·out). In memory the models come last (`unit_major`: sums over units are fast) or
+    the units do (products with a matrix a model are).
+    """
+    n_models, out, width = weights.shape
+    flat = (weights.transpose(0, 1) if unit_major else weights).reshape(-1, width)
+    into = None if buffer is None else buffer[: len(inputs) * len(flat)].view(len(inputs), -1)
+    product = matmul(inputs, flat.T, out=into)
+    if unit_major:
+        return product.view(-1, out, n_models).permute(2, 0, 1)
+    return product.view(-1, n_models, out).transpose(0, 1)
+
+
+def _shared_outer(deltas: Tensor, inputs: Tensor, unit_major: bool) -> Tensor:
+    """Σ_j delta_bj ⊗ input_j (B, out, in) for deltas (B, n, out) laid out as `_shared_product` does."""
+    n_models, _, out = deltas.shape
+    if unit_major:
+        return matmul(deltas.permute(1, 2, 0).flatten(1).T, inputs).view(out, n_models, -1).transpose(0, 1)
+    return matmul(deltas.transpose(0, 1).flatten(1).T, inputs).view(n_models, out, -1)
+
+
+def _probability_change(probabilities: Tensor, logit_change: Tensor) -> Tensor:
+    """Of probabilities (n, C) under B changes (B, n, C), in memory (n, C, B) and in parts that fit the cache."""
+    change = logit_change.permute(1, 2, 0).contiguous()
+    size = max(1, CACHE_ENTRIES // change[:1].numel()) if change.numel() > 0 else 1
+    for part, before in zip(change.split(size), probabilities[:, :, None].split(size), strict=True):
+        probability_change(before, part, class_axis=1, out=part)
+    return change.permute(2, 0, 1)
+
+
+def _squares(rows: Tensor) -> Tensor:
+    return rows.square().sum(-1)
+
+
+def _square_change(rows: Tensor, change: Tensor) -> Tensor:
+    """‖v + Δv‖² − ‖v‖² along the last axis."""
+    return (change * (2 * rows + change)).sum(-1)
+
+
+def _join(parts: object) -> Tensor:
+    return torch.cat([part.flatten(-2) for part in parts], -1)  # type: ignore[attr-defined]

@@ -1,0 +1,29 @@
+"""A quantity of the model with all samples, and how it differs in each of B models without one (MATH §5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A vector and its changes. Every rule of training maps pairs to pairs, changes in difference form.
+
+    Attributes:
+        value: (P,) float64, of the model with all samples.
+        change: (B, P), value of model b minus `value`; B = 0 trains the one model alone.
+    """
+
+    value: Tensor
+    change: Tensor
+
+    @property
+    def base(self) -> Tensor:
+        """`value` in the dtype of the changes."""
+        return self.value.to(self.change.dtype)
+
+    def zeros_like(self) -> Pair:
+        """Zeros of the same shapes."""
+        return Pair(self.value.new_zeros(self.value.shape), self.change.new_zeros(self.change.shape))

@@ -5,6 +5,7 @@ Parameters are W (C, D) flattened class-major; everything is retrained and every
 
 import numpy as np
 import torch
+from scipy.linalg import block_diag
 from scipy.special import log_softmax, softmax
 
 
@@ -125,5 +126,5 @@ def network_precision(structure, forward, params, prior, layer_inputs, layer_siz
         # the bias column of a layer is ∂z/∂a itself
         by_unit = part.unflatten(2, (-1, inputs.shape[1]))[..., -1]
         output = torch.einsum("jao,jab,jbp->op", by_unit, hessians, by_unit) / len(inputs)
-        blocks.append(torch.kron(output, (inputs.T @ inputs).contiguous()))
-    return (torch.block_diag(*blocks) + prior * torch.eye(len(params), dtype=torch.float64)).numpy()
+        blocks.append(np.kron(output, inputs.T @ inputs))
+    return block_diag(*blocks) + prior * np.eye(len(params))

@@ -8,7 +8,7 @@ from lapsi.settings import Settings
     ("change", "message"),
     [
         ({"curvature": "dense"}, "curvature is 'dense'; expected one of 'diag', 'kfac', 'full'"),
-        ({"engine": "retrain"}, "engine is 'retrain'"),
+        ({"engine": "bayes"}, "engine is 'bayes'"),
         ({"removal": "median"}, "removal is 'median'"),
         ({"dtype": "float16"}, "dtype is 'float16'"),
         ({"weight_decay": 0}, "no finite optimum"),

@@ -4,6 +4,7 @@ from importlib.metadata import version as _version
 
 from lapsi.errors import ConvergenceError, InputError, LapsiError, MemoryLimitError, RunExistsError
 from lapsi.estimator import LaplaceSampleInformation
+from lapsi.recipe import Recipe
 from lapsi.scores import Scores
 from lapsi.scoring import score
 from lapsi.settings import Settings
@@ -16,6 +17,7 @@ __all__ = [
     "LaplaceSampleInformation",
     "LapsiError",
     "MemoryLimitError",
+    "Recipe",
     "RunExistsError",
     "Scores",
     "Settings",

@@ -11,12 +11,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lapsi.dataset import make_dataset
 from lapsi.progress import Stages
+from lapsi.recipe import Recipe
 from lapsi.scoring import score_dataset
 from lapsi.settings import Settings
 
 
 class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
-    """Linear softmax classifier that knows how much each of its training samples taught it.
+    """Softmax classifier that knows how much each of its training samples taught it.
 
     Parameters are those of `lapsi.score`; here no progress bars are drawn unless `progress=True`.
 
@@ -25,7 +26,7 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         lsi_: (n_samples,) LSI in nats.
         loo_proba_: (n_samples, n_classes) probabilities under the model that never saw the sample.
         classes_: (n_classes,) label values.
-        coef_, intercept_: (n_classes, n_features) and (n_classes,), on standardized features where that is on.
+        coef_, intercept_: (n_classes, n_features) and (n_classes,), on standardized features where that is on; no hidden layers.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
     """
 
@@ -38,6 +39,10 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         removal: str = "mean",
         standardize: bool = True,
         engine: str = "auto",
+        hidden: tuple[int, ...] = (),
+        activation: str = "relu",
+        recipe: Recipe | None = None,
+        every: int | None = None,
         refine: int | str = "auto",
         verify: int = 16,
         device: str | None = None,
@@ -52,6 +57,10 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         self.removal = removal
         self.standardize = standardize
         self.engine = engine
+        self.hidden = hidden
+        self.activation = activation
+        self.recipe = recipe
+        self.every = every
         self.refine = refine
         self.verify = verify
         self.device = device
@@ -73,14 +82,14 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         self.classes_ = dataset.classes
         self.lsi_ = self.scores_.lsi
         self.loo_proba_ = self.scores_.loo_proba
-        self.coef_, self.intercept_ = self._probe.weights[:, :-1], self._probe.weights[:, -1]
+        if not self.hidden:
+            self.coef_, self.intercept_ = self._probe.weights[:, :-1], self._probe.weights[:, -1]
         return self
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """(n, n_classes) log-probabilities under the model of all training samples."""
         check_is_fitted(self)
-        logits = self._probe.logits(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
-        return logits - np.logaddexp.reduce(logits, 1, keepdims=True)
+        return self._probe.log_probabilities(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(n, n_classes) probabilities under the model of all training samples."""

@@ -10,6 +10,8 @@ import torch
 
 from lapsi.errors import MemoryLimitError
 from lapsi.loo.newton import CHUNK_BYTES, NEIGHBOURS
+from lapsi.probes.activation import ACTIVATIONS
+from lapsi.probes.mlp import mlp_probe
 from lapsi.products import matmul
 from lapsi.settings import Settings
 
@@ -20,26 +22,50 @@ REFINE_SHARE = 0.065
 REFINE_FLOOR = 5e11
 CORRECTION_OVERHEAD = 1e8
 REFINE_STEPS = 4
+WORKING_BYTES = 256 * 2**20
+LEAST_MODELS, MOST_MODELS = 64, 256  # trained at once: enough for large products, few enough to lose at a kill
+CHUNK_FLOP = 1e9
 GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Cost:
     """Cost of a run, estimated from its shape.
 
     Attributes:
-        engine: the engine that will run.
         peak_bytes: memory at the peak.
         limit_bytes: what it may be.
         flop: floating point operations by stage.
+    """
+
+    peak_bytes: int
+    limit_bytes: int
+    flop: dict[str, float]
+
+    def require_memory(self, reason: str) -> None:
+        """Refuses a run that does not fit.
+
+        Raises:
+            MemoryLimitError: with the numbers and `reason`, which says what takes the memory and what to do.
+        """
+        if self.peak_bytes > self.limit_bytes:
+            raise MemoryLimitError(
+                f"This run needs about {self.peak_bytes / GIB:.1f} GiB at its peak, the limit is "
+                f"{self.limit_bytes / GIB:.1f} GiB. {reason}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class NewtonPlan:
+    """How the closed form will run.
+
+    Attributes:
+        cost: of the run.
         n_refined: samples that `refine="auto"` goes beyond the closed form for.
         converges: whether these are converged to their optimum (then they are all), or corrected by their neighbours.
     """
 
-    engine: str
-    peak_bytes: int
-    limit_bytes: int
-    flop: dict[str, float]
+    cost: Cost
     n_refined: int
     converges: bool
 
@@ -54,27 +80,69 @@ class Plan:
             "refine": slow,
             "verify": slow / 2,
         }
-        return sum(flop / rates[stage] for stage, flop in self.flop.items())
-
-    def require_memory(self, n_features: int, n_classes: int) -> None:
-        """Refuses a run that does not fit.
-
-        Raises:
-            MemoryLimitError: with the numbers and the way out.
-        """
-        if self.peak_bytes <= self.limit_bytes:
-            return
-        n_params = n_features * n_classes
-        raise MemoryLimitError(
-            f"This run needs about {self.peak_bytes / GIB:.1f} GiB at its peak, the limit is {self.limit_bytes / GIB:.1f} "
-            f"GiB. Its {n_params:,} parameters ({n_features} features and bias × {n_classes} classes) need matrices with "
-            f"{n_params:,}² entries. Raise the memory limit if the machine has more, or reduce the features first, "
-            "e.g. sklearn.decomposition.PCA (memory falls with the square of the number of features)."
-        )
+        return sum(flop / rates[stage] for stage, flop in self.cost.flop.items())
 
 
-def make_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int, settings: Settings) -> Plan:
-    """The plan of scoring `n_scored` of N samples with d features and C classes."""
+@dataclass(frozen=True, slots=True)
+class RetrainPlan:
+    """How retraining will run.
+
+    Attributes:
+        cost: of the run.
+        chunk_size: models trained at once.
+        n_parts: chunks times seeds, each kept when it is done.
+    """
+
+    cost: Cost
+    chunk_size: int
+    n_parts: int
+
+
+def make_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int, settings: Settings) -> NewtonPlan | RetrainPlan:
+    """The plan of scoring `n_scored` of N samples with d features and C classes.
+
+    Raises:
+        MemoryLimitError: when it does not fit.
+    """
+    make = _newton_plan if settings.engine == "newton" else _retrain_plan
+    return make(n_samples, n_features, n_classes, n_scored, settings)
+
+
+def _limit(settings: Settings) -> int:
+    return settings.memory_limit or int(AVAILABLE_SHARE * psutil.virtual_memory().available)
+
+
+def _retrain_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int, settings: Settings) -> RetrainPlan:
+    recipe = settings.recipe
+    assert recipe is not None
+    probe = mlp_probe(n_features + 1, settings.hidden, n_classes, ACTIVATIONS[settings.activation])
+    n_params, itemsize = probe.n_params, 8 if settings.dtype == "float64" else 4
+    data = (8 + itemsize) * n_samples * (n_features + 1)
+    widest = max(width for shape in probe.shapes for width in shape)
+    posterior = {"diag": 16 * n_params, "kfac": 64 * sum(o * o + i * i for o, i in probe.shapes), "full": 48 * n_params**2}
+    fixed = LIBRARIES_BYTES + data + posterior[settings.curvature] + WORKING_BYTES
+    states = {"sgd": 1, "adam": 3, "adamw": 3}[recipe.optimizer] + 6 + 3 * (recipe.sam_radius > 0)
+    per_model = itemsize * states * n_params + 8 * 2 * n_params + 16 * itemsize * widest
+    limit = _limit(settings)
+    epoch = 2.0 * sum(2 * out * width for out, width in probe.shapes) * n_samples * (2 if recipe.sam_radius > 0 else 1)
+    wanted = min(n_scored, MOST_MODELS, max(LEAST_MODELS, int(CHUNK_FLOP / epoch)))
+    chunk_size = max(1, min(wanted, int((limit - fixed) / per_model)))
+    flop = {"retrain": recipe.seeds * n_scored * recipe.epochs * epoch}
+    n_snapshots = recipe.epochs // settings.every + 1 if settings.every else 1
+    blocks = {"diag": 2.0 * n_params * (1 + n_classes), "kfac": 4.0 * sum(o * o * n_classes + i * i for o, i in probe.shapes)}
+    blocks["full"] = 2.0 * n_classes * n_params**2 + 10.0 * n_params**3 / n_samples
+    flop["posterior"] = recipe.seeds * n_scored * n_snapshots * n_samples * blocks[settings.curvature]
+    cost = Cost(fixed + chunk_size * per_model, limit, flop)
+    largest = {"diag": "", "kfac": "Kronecker factors", "full": f"a matrix with {n_params:,}² entries"}[settings.curvature]
+    cost.require_memory(
+        f"The data take {data / GIB:.1f} GiB, the {settings.curvature} posterior of {n_params:,} parameters "
+        f"{posterior[settings.curvature] / GIB:.1f} GiB{f' ({largest})' if largest else ''}. Raise the memory limit if the machine "
+        "has more, use curvature 'diag', smaller hidden layers, or fewer features, e.g. by sklearn.decomposition.PCA."
+    )
+    return RetrainPlan(cost, chunk_size, recipe.seeds * -(-n_scored // chunk_size))
+
+
+def _newton_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int, settings: Settings) -> NewtonPlan:
     n, d, c = n_samples, n_features + 1, n_classes
     free = (c - 1) * d
     itemsize = 4 if settings.dtype == "float32" else 8
@@ -84,7 +152,6 @@ def make_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int, se
     inputs += itemsize * n * d if settings.refine == "auto" else 0
     scoring = itemsize * free**2 + held[settings.curvature] + 2 * CHUNK_BYTES
     peak = LIBRARIES_BYTES + inputs + max(fit, scoring + (2 * 8 * free**2 if settings.curvature == "full" else 0))
-    limit = settings.memory_limit or int(AVAILABLE_SHARE * psutil.virtual_memory().available)
     per_sample = {"diag": 2.0 * c * d * free, "kfac": 2.0 * d * c * d, "full": 2.0 * free**2 + 4.0 * free * d * (c - 1)}
     build = {"diag": 2.0 * n * d * c * free, "kfac": 2.0 * n * d * c**3, "full": 4.0 * free**3}
     step = 8.0 * n * d * c
@@ -103,7 +170,13 @@ def make_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int, se
         budget = REFINE_SHARE * sum(flop.values())
         n_refined = n_scored if converges else min(n_scored, int(budget / correction))
         flop["refine"] = n_refined * (REFINE_STEPS * step if converges else correction)
-    return Plan("newton", peak, limit, flop, n_refined, converges)
+    cost = Cost(peak, _limit(settings), flop)
+    cost.require_memory(
+        f"Its {c * d:,} parameters ({n_features} features and bias × {c} classes) need matrices with {c * d:,}² entries. Raise the "
+        "memory limit if the machine has more, or reduce the features first, e.g. sklearn.decomposition.PCA (memory falls with "
+        "the square of the number of features)."
+    )
+    return NewtonPlan(cost, n_refined, converges)
 
 
 def _flop_rate(dtype: torch.dtype) -> float:

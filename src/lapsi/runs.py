@@ -12,7 +12,7 @@ from pathlib import Path
 from lapsi.errors import InputError, RunExistsError
 
 MARKER = "run.json"
-FILES = {MARKER, "scores.parquet", "loo_proba.npy", "overview.png"}
+FILES = {MARKER, "scores.parquet", "loo_proba.npy", "trajectory.parquet", "overview.png"}
 
 
 def require_free(path: Path, force: bool) -> None:

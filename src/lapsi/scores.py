@@ -14,6 +14,7 @@ from lapsi.errors import InputError
 from lapsi.runs import MARKER, require_run, write_directory
 
 ROWS = "scores.parquet"
+TRAJECTORY = "trajectory.parquet"
 PROBABILITIES = "loo_proba.npy"
 
 COLUMNS = {
@@ -22,18 +23,22 @@ COLUMNS = {
     "lsi": "Laplace Sample Information, KL(with ‖ without), nats, ≥ 0; high: atypical, hard or mislabelled",
     "lsi_mean": "share of lsi from the shift of the parameters, nats",
     "lsi_curvature": "share of lsi from the change of the posterior's width, nats",
+    "lsi_std": "standard deviation of lsi over the seeds, nats (retraining with several seeds)",
     "loo_probability": "probability of the given label under the model that never saw the sample",
     "loo_label": "label that this model predicts",
     "loo_margin": "loo_probability minus the largest probability of another label, in [-1, 1]",
     "loo_loss": "-ln(loo_probability), nats",
     "train_probability": "probability of the given label under the model that saw the sample",
-    "leverage": "how much the sample bends its own fit, tr(S K), in [0, C-1)",
+    "leverage": "how much the sample bends its own fit, tr(S K), in [0, C-1) (closed form)",
     "shift_norm": "Euclidean norm of the change of the weights when the sample leaves",
     "rank": "position by lsi, 1 is the most informative",
     "rank_in_class": "the same among the samples of its label",
     "label_quality": "trust in the given label, in [0, 1], low: likely wrong; equal to loo_probability",
     "suggested_label": "loo_label where it differs from label, else missing",
 }
+
+
+OPTIONAL = {"lsi_std", "leverage"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Provenance:
         source, data_hash: the data.
         n_samples, n_features, n_classes: of the data set (n_features without the constant).
         train_accuracy: share of samples that the probe trained on all of them classifies as labelled.
-        grad_norm, n_iterations: of the fit (gradient of the mean-form objective).
+        grad_norm, n_iterations: of the fit with all samples (gradient of the mean-form objective at its end).
         seconds: wall time by stage.
         verification: measured accuracy (fields of `Verification`), or None when it was turned off.
     """
@@ -76,16 +81,18 @@ class Scores:
     """LSI and leave-one-out evidence of n scored samples.
 
     Attributes:
-        table: (n rows) the columns of `COLUMNS`, in the order of the data set.
+        table: (n rows) the columns of `COLUMNS`, those of `OPTIONAL` where the engine gives them, in the order of the data set.
         loo_proba: (n, C) float32, class probabilities under the model that never saw the sample.
         classes: (C,) the label values, the order of the columns of `loo_proba`.
         provenance: where the scores come from and how exact they are.
+        trajectory: lsi, lsi_mean, lsi_curvature (and lsi_std) by id and epoch, where scores were taken along the way.
     """
 
     table: pd.DataFrame
     loo_proba: np.ndarray
     classes: np.ndarray
     provenance: Provenance
+    trajectory: pd.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -127,7 +134,10 @@ class Scores:
         """Writes the files of a run into an existing directory."""
         self.table.to_parquet(directory / ROWS, index=False)
         np.save(directory / PROBABILITIES, self.loo_proba, allow_pickle=False)
-        record = {**asdict(self.provenance), "classes": self.classes.tolist(), "columns": COLUMNS}
+        if self.trajectory is not None:
+            self.trajectory.to_parquet(directory / TRAJECTORY, index=False)
+        columns = {name: COLUMNS[name] for name in self.table.columns}
+        record = {**asdict(self.provenance), "classes": self.classes.tolist(), "columns": columns}
         (directory / MARKER).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -141,11 +151,13 @@ class Scores:
         require_run(directory)
         try:
             record = json.loads((directory / MARKER).read_text(encoding="utf-8"))
-            del record["columns"]
+            columns = list(record.pop("columns"))
             classes = np.asarray(record.pop("classes"))
-            table = pd.read_parquet(directory / ROWS)[list(COLUMNS)]
+            table = pd.read_parquet(directory / ROWS)[columns]
             probabilities = np.load(directory / PROBABILITIES, allow_pickle=False)
-            return cls(table, probabilities, classes, Provenance(**record))
+            path = directory / TRAJECTORY
+            trajectory = pd.read_parquet(path) if path.exists() else None
+            return cls(table, probabilities, classes, Provenance(**record), trajectory)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"The run in {directory} cannot be read ({error}); score the data again.") from error
 
@@ -159,7 +171,7 @@ def build_table(
         ids: (n,).
         labels: (n,) codes, positions in `classes` (C,).
         loo_logits: (n, C) logits under the models that never saw the sample.
-        measures: the columns lsi_mean, lsi_curvature, train_probability, leverage, shift_norm, (n,) each.
+        measures: the columns lsi_mean, lsi_curvature, train_probability, shift_norm and those of `OPTIONAL`, (n,) each.
     """
     own = np.arange(len(labels))
     log_probabilities = loo_logits - np.logaddexp.reduce(loo_logits, 1, keepdims=True)
@@ -176,15 +188,17 @@ def build_table(
             "lsi": lsi,
             "lsi_mean": measures["lsi_mean"],
             "lsi_curvature": measures["lsi_curvature"],
+            "lsi_std": measures.get("lsi_std"),
             "loo_probability": given,
             "loo_label": classes[predicted],
             "loo_margin": margin,
             "loo_loss": -log_probabilities[own, labels],
             "train_probability": measures["train_probability"],
-            "leverage": measures["leverage"],
+            "leverage": measures.get("leverage"),
             "shift_norm": measures["shift_norm"],
         }
     )
+    table = table.drop(columns=OPTIONAL - set(measures))
     table["rank"] = _rank(table["lsi"])
     table["rank_in_class"] = _rank(table.groupby("label")["lsi"])
     # of probability, margin, loss over entropy and LSI the probability found planted label errors best (CIFAR-10 features)

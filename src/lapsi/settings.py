@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lapsi.errors import InputError
+from lapsi.recipe import Recipe
 
 CURVATURES = ("diag", "kfac", "full")
 ALIASES = {"kron": "kfac"}
-ENGINES = ("auto", "newton")
+ENGINES = ("auto", "newton", "retrain")
+ACTIVATIONS = ("relu", "gelu", "tanh")
 REMOVALS = ("mean", "sum")
 DTYPES = ("float32", "float64")
 
@@ -27,16 +29,22 @@ class Settings:
         removal: what stays fixed when a sample leaves. `"mean"`: w in the *mean* loss, as a retraining with the same
             optimiser settings does. `"sum"`: the total regularisation N·w.
         standardize: scale every feature to mean 0, standard deviation 1 first (constant features become 0).
-        engine: `"auto"` or `"newton"` (closed-form leave-one-out Newton step).
+        engine: `"newton"`: closed-form leave-one-out Newton step of the converged linear probe; `"retrain"`: trains the
+            probe anew without each sample, by `recipe`. `"auto"`: `"newton"`, unless `hidden`, `recipe` or `every` is given.
+        hidden: units of the hidden layers of the probe; none: the linear probe. Hidden layers need `"retrain"`.
+        activation: of the hidden layers: `"relu"`, `"gelu"` or `"tanh"`.
+        recipe: how `"retrain"` trains: a `Recipe`; None means the paper's.
+        every: `"retrain"` also keeps LSI after every so many epochs.
         refine: what follows the closed form. `"auto"`: on small data every sample is converged to its leave-one-out
             optimum; else the samples whose logits move most get the second-order term of their nearest neighbours, as
             many as a fifteenth of the run's cost buys. A number: so many chord-Newton steps for every sample, each
-            8·N·D·C flop, and an exact pass for the change of the curvature. 0: the closed form alone.
-        verify: number of samples checked against converged leave-one-out optima; 0 turns the check off.
+            8·N·D·C flop, and an exact pass for the change of the curvature. 0: the closed form alone. `"newton"` only.
+        verify: number of samples checked; 0 turns the check off. `"newton"`: against converged leave-one-out optima;
+            `"retrain"`: against one model each that is trained alone in float64 (at most a twentieth of the samples).
         device: torch device; None means the CPU.
         dtype: of the large matrix products, `"float32"` or `"float64"`. None takes float32 where the conditioning
             allows. What is factorised or subtracted is float64 always.
-        seed: of the draw of verified samples.
+        seed: of the draw of verified samples; with `"retrain"` also of initial weights, batches and noise.
         memory_limit: bytes that the run may use at its peak; None means 80 % of what is available.
     """
 
@@ -46,6 +54,10 @@ class Settings:
     removal: str = "mean"
     standardize: bool = True
     engine: str = "auto"
+    hidden: tuple[int, ...] = ()
+    activation: str = "relu"
+    recipe: Recipe | None = None
+    every: int | None = None
     refine: int | str = "auto"
     verify: int = 16
     device: str | None = None
@@ -60,7 +72,12 @@ class Settings:
         _require_choice("removal", self.removal, REMOVALS)
         if self.dtype is not None:
             _require_choice("dtype", self.dtype, DTYPES)
-        _require_weight_decay(self.weight_decay)
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        _require_choice("activation", self.activation, ACTIVATIONS)
+        for units in self.hidden:
+            _require_count("hidden", units, least=1)
+        if self.every is not None:
+            _require_count("every", self.every, least=1)
         if self.prior_precision != "map":
             _require_positive("prior_precision", self.prior_precision, "'map' or a number greater than 0")
         if self.refine != "auto":
@@ -69,6 +86,36 @@ class Settings:
         _require_count("seed", self.seed)
         if self.memory_limit is not None:
             _require_positive("memory_limit", self.memory_limit, "a number of bytes greater than 0, or None")
+        self._choose_engine()
+        _require_weight_decay(self.weight_decay, self.prior_precision, self.engine)
+
+    def _choose_engine(self) -> None:
+        """Turns "auto" into the engine, gives "retrain" its recipe, and refuses what cannot be combined."""
+        retrains = {"hidden": self.hidden, "recipe": self.recipe, "every": self.every}
+        asked = [name for name, value in retrains.items() if value not in ((), None)]
+        if self.engine == "newton" and asked:
+            raise InputError(
+                f"engine is 'newton' but {' and '.join(asked)} was given: the closed form is that of the converged linear probe. "
+                "Use engine='retrain'."
+            )
+        if self.engine == "auto":
+            object.__setattr__(self, "engine", "retrain" if asked else "newton")
+        if self.engine == "newton":
+            return
+        if self.refine != "auto":
+            raise InputError(f"refine is {self.refine!r} but belongs to engine 'newton'; leave it at 'auto'.")
+        recipe = Recipe() if self.recipe is None else self.recipe
+        if not isinstance(recipe, Recipe):
+            raise InputError(f"recipe is {recipe!r}; expected a lapsi.Recipe.")
+        if self.every is not None and self.every > max(1, recipe.epochs):
+            raise InputError(f"every is {self.every} but training has {recipe.epochs} epochs; expected at most that.")
+        object.__setattr__(self, "recipe", recipe)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Settings:
+        """The inverse of `to_dict`."""
+        recipe = values.get("recipe")
+        return cls(**{**values, "recipe": None if recipe is None else Recipe(**recipe)})
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain JSON values."""
@@ -89,15 +136,18 @@ def _require_positive(name: str, value: object, expected: str) -> None:
         raise InputError(f"{name} is {value!r}; expected {expected}.")
 
 
-def _require_weight_decay(value: object) -> None:
+def _require_weight_decay(value: object, prior_precision: float | str, engine: str) -> None:
     if value == 0 and not isinstance(value, bool):
+        if engine == "retrain" and prior_precision != "map":
+            return
         raise InputError(
             "weight_decay is 0: without regularisation the loss of separable data has no finite optimum, so there is "
-            "no posterior to compare. Use a small positive value such as 1e-4 (default: 0.01)."
+            "no posterior to compare. Use a small positive value such as 1e-4 (default: 0.01), or engine 'retrain' with a "
+            "number as prior_precision."
         )
     _require_positive("weight_decay", value, "a number greater than 0 (default: 0.01)")
 
 
-def _require_count(name: str, value: object, otherwise: str = "") -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InputError(f"{name} is {value!r}; expected an integer of at least 0{otherwise}.")
+def _require_count(name: str, value: object, otherwise: str = "", least: int = 0) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name} is {value!r}; expected an integer of at least {least}{otherwise}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from lapsi.curvature.base import Curvature
 from lapsi.curvature.full import FullCurvature
+from lapsi.curvature.network import laplace_posterior
 from lapsi.loo.newton import NewtonEngine
+from lapsi.loo.retrain import RetrainEngine
 
 EXACT_FULL_FLOP = 2e12
 CHECKED_AT_ONCE = 128
@@ -25,8 +28,9 @@ class Verification:
         rows: positions of the checked samples in the data set: that with the largest LSI, the others drawn at
             random from equal slices of the ranking.
         max_relative_error, median_relative_error: against `reference`.
-        reference: `"exact"` (mean and curvature at the converged leave-one-out optimum) or `"removal form"`
-            (`full` curvature: converged optimum, the curvature of the other samples held).
+        reference: `"exact"` (mean and curvature at the converged leave-one-out optimum), `"removal form"`
+            (`full` curvature: converged optimum, the curvature of the other samples held), or `"trained alone"` (one model
+            each, by the same recipe, in float64 and without differences; the first seed).
         max_relative_error_exact: `full` only: against the exact value; None where that would cost too much.
     """
 
@@ -41,7 +45,7 @@ class Verification:
         return {**asdict(self), "rows": list(self.rows)}
 
 
-def verify(engine: NewtonEngine, curvature: Curvature, rows: np.ndarray, lsi: np.ndarray) -> Verification:
+def verify_newton(engine: NewtonEngine, curvature: Curvature, rows: np.ndarray, lsi: np.ndarray) -> Verification:
     """Checks reported values `lsi` (n,) of samples `rows` (n,) against converged leave-one-out optima (to 1e-10)."""
     indices = torch.as_tensor(rows, device=engine.map_params.device)
     shift = engine.converge(indices)
@@ -53,6 +57,22 @@ def verify(engine: NewtonEngine, curvature: Curvature, rows: np.ndarray, lsi: np
         if exact_full_flop(engine, len(rows)) <= EXACT_FULL_FLOP:
             dense = float(relative_errors(lsi, curvature.kl_terms_dense(indices, shift).total).max())
     return Verification(tuple(rows.tolist()), float(errors.max()), float(np.median(errors)), reference, dense)
+
+
+def verify_retraining(
+    engine: RetrainEngine, structure: str, seed: int, rows: np.ndarray, lsi: np.ndarray, advance: Callable[[int], None]
+) -> Verification:
+    """Checks values `lsi` (n,) of samples `rows` (n,) under one seed against models trained alone in float64."""
+    problem = engine.problem
+    params = engine.alone(None, seed)
+    whole = laplace_posterior(problem, params, structure)
+    reference = []
+    for row in rows.tolist():
+        moved = engine.alone(row, seed)
+        reference.append(whole.kl_to(moved - params, laplace_posterior(problem, moved, structure, row)).total)
+        advance(1)
+    errors = relative_errors(lsi, torch.cat(reference))
+    return Verification(tuple(rows.tolist()), float(errors.max()), float(np.median(errors)), "trained alone")
 
 
 def exact_full_flop(engine: NewtonEngine, n_rows: int) -> float:

@@ -68,13 +68,14 @@ class RetrainEngine:
             if epoch in epochs:
                 yield Snapshot(epoch, pair.value, pair.change)
 
-    def alone(self, index: int, seed: int) -> Tensor:
-        """Params (P,) of one model trained without sample `index` in float64, no differences taken: the plain way."""
+    def alone(self, index: int | None, seed: int) -> Tensor:
+        """Params (P,) of one model, trained without sample `index` (or with all) in float64, no differences: the plain way."""
         problem, decay = self.problem, self.decay()
+        weight = decay.weight if index is None else decay.weight + decay.extra
         params = problem.probe.initial(seed).to(problem.inputs.device)
         pair = Pair(params, params.new_zeros(0, len(params)))
         loss = LossWithout(self, index)
-        for _ in descend(pair, loss, self.recipe, Decay(decay.weight + decay.extra), problem.n_samples, seed):
+        for _ in descend(pair, loss, self.recipe, Decay(weight), problem.n_samples, seed):
             pass
         return pair.value
 
@@ -151,12 +152,12 @@ class LeaveOneOutLoss:
 
 
 class LossWithout:
-    """Gradient of the mean loss over a batch without one sample, taken directly."""
+    """Gradient of the mean loss over a batch, without one sample where asked, taken directly."""
 
-    def __init__(self, engine: RetrainEngine, index: int) -> None:
-        """For the model without sample `index`."""
+    def __init__(self, engine: RetrainEngine, index: int | None) -> None:
+        """For the model without sample `index`, or with all."""
         self._problem, self._clip_norm = engine.problem, engine.recipe.clip_norm
-        self._index = torch.tensor([index], device=engine.problem.labels.device)
+        self._index = torch.tensor([] if index is None else [index], dtype=torch.int64, device=engine.problem.labels.device)
 
     def __call__(self, params: Pair, batch: Batch) -> Pair:
         """The pair has no changes."""
@@ -165,7 +166,7 @@ class LossWithout:
         for rows in row_blocks(batch.rows, BLOCK_ENTRIES // max(problem.probe.sizes)):
             total += problem.gradient(problem.trace(params.value, rows), self._clip_norm)
         count = batch.normalizer
-        if bool(batch.holds(self._index)):
+        if bool(batch.holds(self._index).any()):
             own = problem.gradient(problem.trace(params.value, self._index), self._clip_norm)
             total = total - own
             count -= batch.shrinks

@@ -1,0 +1,260 @@
+"""Measures the retraining engine; each part prints one JSON line.
+
+    python benchmarks/retrain.py digits                    batched engine against torch and opacus, each model alone
+    python benchmarks/retrain.py speed DATA.npz            64 models at once against one at a time, and the bare products
+    python benchmarks/retrain.py agreement DATA.npz        preset "paper" against the closed form, samples over the LSI range
+    python benchmarks/retrain.py resume                    kill -9 in the middle, resume, compare the rows bit by bit
+
+DATA.npz holds `features_train` and `labels_train` (or `features` and `labels`). Everything runs in this process, except what is
+killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from sklearn.datasets import load_digits
+from torch import nn
+
+from lapsi.curvature.network import laplace_posterior
+from lapsi.dataset import Dataset, fit_standardizer, make_dataset
+from lapsi.io.features import Columns, read_dataset
+from lapsi.loo.retrain import RetrainEngine
+from lapsi.network import NetworkProblem
+from lapsi.objective import Objective
+from lapsi.probes.activation import ACTIVATIONS
+from lapsi.probes.mlp import mlp_probe
+from lapsi.products import matmul
+from lapsi.progress import Stages
+from lapsi.recipe import Recipe
+from lapsi.scoring import score_dataset
+from lapsi.settings import Settings
+
+WEIGHT_DECAY = 0.01
+PRIVATE_CLIP = 1.0
+
+
+def make_engine(dataset: Dataset, hidden: tuple[int, ...], recipe: Recipe, dtype: torch.dtype) -> RetrainEngine:
+    inputs = torch.from_numpy(fit_standardizer(dataset.features, True).inputs(dataset.features))
+    probe = mlp_probe(inputs.shape[1], hidden, dataset.n_classes, ACTIVATIONS["relu"])
+    problem = NetworkProblem(inputs, torch.from_numpy(dataset.labels), probe, Objective(WEIGHT_DECAY, "map", "mean"))
+    return RetrainEngine(problem, inputs.to(dtype), recipe)
+
+
+def torch_model(n_inputs: int, hidden: tuple[int, ...], n_classes: int, seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    sizes = [n_inputs, *hidden, n_classes]
+    layers: list[nn.Module] = []
+    for width, out in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(width, out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def flat(model: nn.Module) -> torch.Tensor:
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    return torch.cat([torch.cat([layer.weight, layer.bias[:, None]], 1).flatten() for layer in layers]).detach()
+
+
+def train_alone(engine: RetrainEngine, hidden: tuple[int, ...], seed: int, without: int | None) -> torch.Tensor:
+    """Params (P,) of one torch model in float64, full batch; with per-sample clipping by opacus where the recipe clips."""
+    problem, recipe = engine.problem, engine.recipe
+    keep = torch.arange(problem.n_samples) != (-1 if without is None else without)
+    features, labels = problem.inputs[keep, :-1], problem.labels[keep]
+    model: nn.Module = torch_model(features.shape[1], hidden, problem.probe.n_classes, seed).double()
+    if recipe.optimizer == "adam":
+        optimizer: Any = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=WEIGHT_DECAY)
+    else:
+        options = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "weight_decay": WEIGHT_DECAY}
+        optimizer = torch.optim.SGD(model.parameters(), lr=recipe.learning_rate, **options)
+    if recipe.clip_norm is not None:
+        from opacus.grad_sample import GradSampleModule
+        from opacus.optimizers import DPOptimizer
+
+        model = GradSampleModule(model)
+        sizes = {"max_grad_norm": recipe.clip_norm, "expected_batch_size": problem.n_samples}
+        optimizer = DPOptimizer(optimizer, noise_multiplier=0.0, **sizes)
+    for _ in range(recipe.epochs):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(features), labels).backward()
+        optimizer.step()
+    return flat(model)
+
+
+def digits(_: argparse.Namespace) -> None:
+    data = load_digits()
+    dataset = make_dataset(data.data, data.target)
+    indices = torch.arange(0, 1797, 36)[:50]
+    recipes = {
+        "sgd": Recipe(epochs=100),
+        "adam": Recipe(optimizer="adam", learning_rate=0.01, epochs=100),
+        "opacus": Recipe(clip_norm=PRIVATE_CLIP, epochs=100),
+    }
+    for hidden in ((), (32,)):
+        for name, recipe in recipes.items():
+            engine = make_engine(dataset, hidden, recipe, torch.float64)
+            (exact,) = engine(indices, 0, {recipe.epochs}, lambda _: None)
+            single = make_engine(dataset, hidden, recipe, torch.float32)
+            (narrow,) = single(indices, 0, {recipe.epochs}, lambda _: None)
+            start = time.perf_counter()
+            whole = train_alone(engine, hidden, 0, None)
+            before = laplace_posterior(engine.problem, whole, "diag")
+            rough = laplace_posterior(engine.problem, narrow.params, "diag")
+            errors, lsi_errors = [], []
+            for row, index in enumerate(indices.tolist()):
+                moved = train_alone(engine, hidden, 0, index)
+                shift = moved - whole
+                errors.append(float((exact.shift[row] - shift).norm() / shift.norm()))
+                expected = before.kl_to(shift, laplace_posterior(engine.problem, moved, "diag", index)).total
+                change = narrow.shift[row].double()
+                got = rough.kl_to(change, laplace_posterior(engine.problem, narrow.params + change, "diag", index)).total
+                lsi_errors.append(abs(float(got / expected) - 1))
+            record = {
+                "part": "digits",
+                "against": name,
+                "hidden": hidden,
+                "models": len(indices),
+                "epochs": recipe.epochs,
+                "max_shift_error_float64": max(errors),
+                "max_lsi_error_float32": max(lsi_errors),
+                "seconds_alone": round(time.perf_counter() - start, 1),
+            }
+            print(json.dumps(record), flush=True)
+
+
+def bare_seconds(inputs: torch.Tensor, n_columns: int, rows: int) -> float:
+    """Wall time of the two matrix products of one epoch and nothing else, in blocks of `rows`."""
+    weights, buffer = torch.randn(n_columns, inputs.shape[1]), torch.empty(rows, n_columns)
+    gradient = torch.empty(n_columns, inputs.shape[1])
+    start = time.perf_counter()
+    for first in range(0, len(inputs), rows):
+        block = inputs[first : first + rows]
+        product = matmul(block, weights.T, out=buffer[: len(block)])
+        matmul(product.T, block, out=gradient)
+    return time.perf_counter() - start
+
+
+def plain_seconds(dataset: Dataset, epochs: int) -> float:
+    """Wall time of an epoch of one leave-one-out model (the first sample left out) with plain torch SGD, float32."""
+    inputs = fit_standardizer(dataset.features, True).inputs(dataset.features)[1:, :-1]
+    features, labels = torch.from_numpy(inputs).float(), torch.from_numpy(dataset.labels[1:])
+    model = torch_model(features.shape[1], (), dataset.n_classes, 0)
+    options = {"momentum": 0.9, "nesterov": True, "weight_decay": WEIGHT_DECAY}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.04, **options)
+    start = 0.0
+    for epoch in range(epochs + 1):
+        start = time.perf_counter() if epoch == 1 else start
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(features), labels).backward()
+        optimizer.step()
+    return (time.perf_counter() - start) / epochs
+
+
+def speed(arguments: argparse.Namespace) -> None:
+    dataset = read_dataset(arguments.data, Columns())
+    n_models = arguments.models
+    engine = make_engine(dataset, (), Recipe(epochs=arguments.epochs + 1), torch.float32)
+    indices, rounds = torch.arange(n_models), []
+    n_columns, rows = n_models * dataset.n_classes, 8192
+    for _ in range(arguments.rounds):
+        ticks: list[float] = []
+        for _ in engine(indices, 0, {arguments.epochs + 1}, lambda _: ticks.append(time.perf_counter())):
+            pass
+        batched = (ticks[-1] - ticks[0]) / arguments.epochs
+        bare = float(np.mean([bare_seconds(engine.inputs, n_columns, rows) for _ in range(arguments.epochs)]))
+        rounds.append((batched / n_models, bare / n_models, plain_seconds(dataset, arguments.epochs)))
+    batched, bare, plain = np.median(rounds, 0)
+    flop = 4.0 * dataset.n_samples * (dataset.n_features + 1) * dataset.n_classes
+    record = {
+        "part": "speed",
+        "models": n_models,
+        "ms_per_model_epoch": round(1e3 * batched, 2),
+        "ms_bare_products": round(1e3 * bare, 2),
+        "ms_plain_torch": round(1e3 * plain, 2),
+        "ratio_to_plain": round(float(np.median([p / b for b, _, p in rounds])), 2),
+        "share_of_bare_flop_rate": round(float(np.median([x / b for b, x, _ in rounds])), 3),
+        "gflop_per_s": round(flop / batched / 1e9, 1),
+        "cores": os.cpu_count(),
+    }
+    print(json.dumps(record), flush=True)
+
+
+def agreement(arguments: argparse.Namespace) -> None:
+    dataset = read_dataset(arguments.data, Columns())
+    everything = np.arange(dataset.n_samples)
+    closed, _ = score_dataset(dataset, Settings(verify=0), everything, Stages(show=False))
+    order = np.argsort(closed.lsi)
+    rows = order[np.linspace(0, len(order) - 1, arguments.models).round().astype(int)]
+    recipe = replace(Recipe(), epochs=arguments.epochs or Recipe().epochs, seeds=arguments.seeds)
+    settings = Settings(engine="retrain", recipe=recipe, verify=arguments.verify)
+    start = time.perf_counter()
+    retrained, _ = score_dataset(dataset, settings, rows, Stages(show=True))
+    gap = np.abs(retrained.lsi / closed.lsi[rows] - 1)
+    record = {
+        "part": "agreement",
+        "samples": len(rows),
+        "epochs": recipe.epochs,
+        "seeds": recipe.seeds,
+        "spearman": float(spearmanr(retrained.lsi, closed.lsi[rows]).statistic),
+        "median_relative_difference": float(np.median(gap)),
+        "max_relative_difference": float(gap.max()),
+        "verification": retrained.provenance.verification,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    print(json.dumps(record), flush=True)
+
+
+def resume(_: argparse.Namespace) -> None:
+    data = load_digits()
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "digits.npz"
+        np.savez(source, features=data.data, labels=data.target)
+        options = ["--engine", "retrain", "--epochs", "60", "--seeds", "2", "--hidden", "16", "--memory-limit", "700M", "--verify", "0"]
+        score = [sys.executable, "-m", "lapsi", "score", str(source), "--quiet", *options]
+        subprocess.run([*score, "-o", str(Path(folder) / "whole")], check=True)
+        interrupted = Path(folder) / "interrupted"
+        process = subprocess.Popen([*score, "-o", str(interrupted)])
+        parts = Path(f"{interrupted}.partial")
+        while len(list(parts.glob("*.npz")) if parts.exists() else []) < 3:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        kept = len(list(parts.glob("*.npz")))
+        subprocess.run([sys.executable, "-m", "lapsi", "score", "--resume", str(interrupted), "--quiet"], check=True)
+        files = ("scores.parquet", "loo_proba.npy")
+        equal = all((Path(folder) / "whole" / file).read_bytes() == (interrupted / file).read_bytes() for file in files)
+        record = {"part": "resume", "exit_status_of_the_killed": process.returncode, "parts_kept": kept, "bit_identical": equal}
+        print(json.dumps(record), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["digits", "speed", "agreement", "resume"])
+    parser.add_argument("data", type=Path, nargs="?", help="feature file of speed and agreement")
+    parser.add_argument("--models", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=0, help="speed: epochs a round (default 10); agreement: of the recipe")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--verify", type=int, default=2)
+    arguments = parser.parse_args()
+    if arguments.part in ("speed", "agreement") and arguments.data is None:
+        parser.error(f"{arguments.part} needs DATA.npz")
+    if arguments.part == "speed":
+        arguments.epochs = arguments.epochs or 10
+    {"digits": digits, "speed": speed, "agreement": agreement, "resume": resume}[arguments.part](arguments)
+
+
+if __name__ == "__main__":
+    main()

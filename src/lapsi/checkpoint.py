@@ -1,0 +1,116 @@
+"""Unfinished work that survives: a directory of finished parts, each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lapsi.errors import InputError
+from lapsi.runs import write_file
+
+MARKER = "progress.json"
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Finished parts of a run, by name.
+
+    Attributes:
+        path: the directory, or None to keep nothing.
+        plan: what must be the same when the work goes on (the size of the parts), as it was when it began.
+    """
+
+    path: Path | None
+    plan: dict[str, Any]
+
+    def load(self, name: str) -> Arrays | None:
+        """The arrays of a finished part; None where it is still to do."""
+        file = None if self.path is None else self.path / f"{name}.npz"
+        if file is None or not file.exists():
+            return None
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file} is damaged ({error}); delete it, and its part is computed again.") from error
+
+    def save(self, name: str, arrays: Arrays) -> None:
+        """Keeps a finished part."""
+        if self.path is not None:
+            write_file(self.path / f"{name}.npz", lambda path: np.savez(path, **arrays), force=True)  # type: ignore[arg-type]
+
+
+def open_checkpoint(path: Path | None, identity: dict[str, Any], plan: dict[str, Any]) -> Checkpoint:
+    """A new checkpoint, or one that was begun with the same identity.
+
+    Args:
+        path: the directory; None keeps nothing.
+        identity: data and settings, plain JSON values; work goes on only where they are the same.
+        plan: of a new checkpoint; one that was begun keeps its own.
+
+    Raises:
+        InputError: when the directory belongs to other data or settings, with the differences, or to something else.
+    """
+    if path is None:
+        return Checkpoint(None, plan)
+    record = read_progress(path)
+    if record is None:
+        if path.exists() and any(path.iterdir()):
+            raise InputError(f"{path} holds other things than an unfinished run; choose another directory.")
+        content = json.dumps({"identity": identity, "plan": plan}, indent=2) + "\n"
+        write_file(path / MARKER, lambda file: file.write_text(content, encoding="utf-8"), force=False)
+        return Checkpoint(path, plan)
+    lines = differences(record["identity"], json.loads(json.dumps(identity)))
+    if lines:
+        raise InputError(f"{path} was begun with other data or settings: {'; '.join(lines)}. Use the same, or another directory.")
+    return Checkpoint(path, record["plan"])
+
+
+def read_progress(path: Path) -> dict[str, Any] | None:
+    """What was written when the work began, or None where none was.
+
+    Raises:
+        InputError: when it cannot be read.
+    """
+    try:
+        record: dict[str, Any] = json.loads((path / MARKER).read_text(encoding="utf-8"))
+        record["identity"], record["plan"]
+        return record
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path / MARKER} cannot be read ({error}); delete {path} and start again.") from error
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Deletes a checkpoint directory; anything else stays.
+
+    The marker goes last, so that a kill leaves a directory that is still known as a checkpoint.
+    """
+    if read_progress(path) is None:
+        return
+    for file in path.iterdir():
+        if file.suffix == ".npz" or file.name.endswith(".tmp"):
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+    (path / MARKER).unlink()
+    if not any(os.scandir(path)):
+        path.rmdir()
+
+
+def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
+    """One line for each value that differs, e.g. "recipe.learning_rate was 0.04, now 0.1"."""
+    lines = []
+    for name in before | after:
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            lines.append(f"{prefix}{name} was {old!r}, now {new!r}")
+    return lines

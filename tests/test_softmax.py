@@ -66,3 +66,14 @@ def test_derivatives_match_autograd(logits):
     assert_close(sm.probability_derivative(p, direction), dot, **EXACT)
     _, hessian_dot = torch.func.jvp(lambda z: sm.logit_hessian(torch.softmax(z, 1)), (logits,), (direction,))
     assert_close(sm.logit_hessian_derivative(p, dot), hessian_dot, **EXACT)
+
+
+@pytest.mark.parametrize("size", [1e-6, 0.1, 3.0, 500.0])
+def test_the_last_class_may_stay_as_it_is(logits, size):
+    change = size * torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    p = torch.softmax(logits, 1)
+    whole = sm.probability_change(p, torch.cat([change, torch.zeros(5, 1, dtype=torch.float64)], 1))
+    assert_close(sm.probability_change(p, change), whole[:, :-1], **EXACT)
+    out = change.clone()
+    assert sm.probability_change(p, out, out=out) is out
+    assert_close(out, whole[:, :-1], **EXACT)

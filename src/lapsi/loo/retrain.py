@@ -15,7 +15,7 @@ from lapsi.training.descent import descend
 from lapsi.training.pair import Pair
 from lapsi.training.sampling import Batch
 
-BLOCK_ENTRIES = 2**22  # of the widest layer, over all models, in a block of rows
+BLOCK_ENTRIES = 2**22 + 2**20  # of the widest layer, over all models, in a block of rows
 DIVERGED = 20.0
 
 

@@ -157,23 +157,26 @@ class MlpProbe:
             buffer: (≥ n·B·out of the first layer,) memory to work in; what was used before costs no page faults.
         """
         weights, changes, last = self.layers(params), self.layers(shift), len(self.shapes) - 1
+        moved = [(weight + change)[..., :-1] for weight, change in zip(weights[1:], changes[1:], strict=True)]
         hidden_changes: list[Tensor] = []
         slope_changes: list[Tensor] = []
-        for layer in range(last + 1):
-            pre_change = _shared_product(trace.hidden[layer], changes[layer], layer == last, buffer if layer == 0 else None)
-            if layer > 0:
-                moved = (weights[layer] + changes[layer])[..., :-1]
-                pre_change = torch.matmul(hidden_changes[-1], moved.mT).add_(pre_change)
-            if layer < last:
-                hidden_change, slope_change = self.activation.change(trace.pre[layer], pre_change)
-                hidden_changes.append(hidden_change)
-                slope_changes.append(slope_change)
-        delta_changes = [_probability_change(trace.probabilities, pre_change)]
-        for layer in range(last, 0, -1):
-            moved = (weights[layer] + changes[layer])[..., :-1]
-            error_change = delta_changes[0] @ moved + _shared_product(trace.deltas[layer], changes[layer][..., :-1].mT, False)
-            slope, slope_change = trace.slopes[layer - 1], slope_changes[layer - 1]
-            delta_changes.insert(0, slope * error_change + slope_change * (trace.errors[layer - 1] + error_change))
+        pre_change = _shared_product(trace.hidden[0], _contrast(changes[0], last == 0), last == 0, buffer)
+        for layer in range(last):
+            hidden_change, slope_change = self.activation.change(trace.pre[layer], pre_change)
+            hidden_changes.append(hidden_change)
+            slope_changes.append(slope_change)
+            top = layer + 1 == last
+            pre_change = torch.matmul(hidden_change, _contrast(moved[layer], top).mT)
+            pre_change += _shared_product(trace.hidden[layer + 1], _contrast(changes[layer + 1], top), top)
+        top_change = _probability_change(trace.probabilities, pre_change)
+        if last == 0 and clip is None:
+            return _join([_with_last(_shared_outer(top_change, trace.hidden[0], True), 1)])
+        delta_changes = [_with_last(top_change, -1)]
+        for layer in range(last - 1, -1, -1):
+            error_change = delta_changes[0] @ moved[layer]
+            error_change += _shared_product(trace.deltas[layer + 1], changes[layer + 1][..., :-1].mT, False)
+            change = slope_changes[layer] * (trace.errors[layer] + error_change)
+            delta_changes.insert(0, change.add_(trace.slopes[layer] * error_change))
         deltas = list(trace.deltas)
         if clip is not None:
             deltas, delta_changes = _clip_change(trace, clip, delta_changes, hidden_changes)
@@ -222,6 +225,16 @@ def _clip_change(
     return [clip.factors[..., None] * delta for delta in trace.deltas], clipped
 
 
+def _contrast(weights: Tensor, top: bool) -> Tensor:
+    """Weights (…, C, in) of the top layer relative to those of the last class, (…, C−1, in); the softmax sees no more."""
+    return weights[..., :-1, :] - weights[..., -1:, :] if top else weights
+
+
+def _with_last(change: Tensor, axis: int) -> Tensor:
+    """The change for the last class, minus the sum of the others', put beside them."""
+    return torch.cat([change, -change.sum(axis, keepdim=True)], axis)
+
+
 def _shared_product(inputs: Tensor, weights: Tensor, unit_major: bool, buffer: Tensor | None = None) -> Tensor:
     """weights_b inputs_j for all models at once, (B, n, out), from inputs (n, in) and weights (B, out, in).
 
@@ -246,7 +259,10 @@ def _shared_outer(deltas: Tensor, inputs: Tensor, unit_major: bool) -> Tensor:
 
 
 def _probability_change(probabilities: Tensor, logit_change: Tensor) -> Tensor:
-    """Of probabilities (n, C) under B changes (B, n, C), in memory (n, C, B) and in parts that fit the cache."""
+    """Of probabilities (n, C) under B changes relative to the last class (B, n, C−1).
+
+    In memory (n, C−1, B), so that sums over classes are fast, and in parts that fit the cache.
+    """
     change = logit_change.permute(1, 2, 0).contiguous()
     size = max(1, CACHE_ENTRIES // change[:1].numel()) if change.numel() > 0 else 1
     for part, before in zip(change.split(size), probabilities[:, :, None].split(size), strict=True):

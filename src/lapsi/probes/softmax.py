@@ -48,11 +48,14 @@ def probability_change(
     """softmax(z + Δz) − softmax(z) in difference form (MATH §5), so that its error is relative to Δz.
 
     p ∘ (expm1(Δz) − m)/(1 + m), m = Σ_c p_c expm1(Δz_c). The shapes broadcast; `out`, of the shape of the result, may be Δz.
+    Where Δz has one class less than p, the logits of the last class do not change, and its own change, minus the sum of the
+    others', is left out.
     """
     low, high = logit_change.aminmax() if logit_change.numel() > 0 else (logit_change.new_zeros(()),) * 2
     if float(low) <= TURNS_BELOW or float(high) >= OVERFLOWS_ABOVE:
         change = _large_probability_change(probabilities, logit_change, class_axis)
         return change if out is None else out.copy_(change)
+    probabilities = probabilities.narrow(class_axis, 0, logit_change.shape[class_axis])
     growth = torch.expm1(logit_change, out=out)
     mean_growth = (probabilities * growth).sum(class_axis, keepdim=True)
     change = torch.sub(growth, mean_growth, out=out)
@@ -64,6 +67,10 @@ def _large_probability_change(probabilities: Tensor, logit_change: Tensor, class
 
     Where the prediction turns over (m < −½) nothing is nearly equal and the plain difference is taken.
     """
+    n_classes = logit_change.shape[class_axis]
+    if n_classes < probabilities.shape[class_axis]:
+        unchanged = torch.zeros_like(logit_change.narrow(class_axis, 0, 1))
+        logit_change = torch.cat([logit_change, unchanged], class_axis)
     relative = logit_change - logit_change.amax(class_axis, keepdim=True)
     growth = torch.expm1(relative)
     mean_growth = (probabilities * growth).sum(class_axis, keepdim=True)
@@ -72,7 +79,7 @@ def _large_probability_change(probabilities: Tensor, logit_change: Tensor, class
     if bool(turned.any()):
         moved = probabilities * relative.exp()
         change = torch.where(turned, moved / moved.sum(class_axis, keepdim=True) - probabilities, change)
-    return change
+    return change.narrow(class_axis, 0, n_classes)
 
 
 def variance_change(probabilities: Tensor, change: Tensor) -> Tensor:

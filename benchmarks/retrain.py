@@ -12,6 +12,7 @@ killed.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import signal
@@ -25,6 +26,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from opacus.grad_sample import GradSampleModule
+from opacus.optimizers import DPOptimizer
 from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 from torch import nn
@@ -58,7 +61,7 @@ def torch_model(n_inputs: int, hidden: tuple[int, ...], n_classes: int, seed: in
     torch.manual_seed(seed)
     sizes = [n_inputs, *hidden, n_classes]
     layers: list[nn.Module] = []
-    for width, out in zip(sizes[:-1], sizes[1:], strict=True):
+    for width, out in itertools.pairwise(sizes):
         layers += [nn.Linear(width, out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -80,9 +83,6 @@ def train_alone(engine: RetrainEngine, hidden: tuple[int, ...], seed: int, witho
         options = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "weight_decay": WEIGHT_DECAY}
         optimizer = torch.optim.SGD(model.parameters(), lr=recipe.learning_rate, **options)
     if recipe.clip_norm is not None:
-        from opacus.grad_sample import GradSampleModule
-        from opacus.optimizers import DPOptimizer
-
         model = GradSampleModule(model)
         sizes = {"max_grad_norm": recipe.clip_norm, "expected_batch_size": problem.n_samples}
         optimizer = DPOptimizer(optimizer, noise_multiplier=0.0, **sizes)
@@ -170,7 +170,7 @@ def speed(arguments: argparse.Namespace) -> None:
     n_columns, rows = n_models * dataset.n_classes, 8192
     for _ in range(arguments.rounds):
         ticks: list[float] = []
-        for _ in engine(indices, 0, {arguments.epochs + 1}, lambda _: ticks.append(time.perf_counter())):
+        for _ in engine(indices, 0, {arguments.epochs + 1}, lambda _, ticks=ticks: ticks.append(time.perf_counter())):
             pass
         batched = (ticks[-1] - ticks[0]) / arguments.epochs
         bare = float(np.mean([bare_seconds(engine.inputs, n_columns, rows) for _ in range(arguments.epochs)]))
@@ -221,7 +221,20 @@ def resume(_: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "digits.npz"
         np.savez(source, features=data.data, labels=data.target)
-        options = ["--engine", "retrain", "--epochs", "60", "--seeds", "2", "--hidden", "16", "--memory-limit", "700M", "--verify", "0"]
+        options = [
+            "--engine",
+            "retrain",
+            "--epochs",
+            "60",
+            "--seeds",
+            "2",
+            "--hidden",
+            "16",
+            "--memory-limit",
+            "700M",
+            "--verify",
+            "0",
+        ]
         score = [sys.executable, "-m", "lapsi", "score", str(source), "--quiet", *options]
         subprocess.run([*score, "-o", str(Path(folder) / "whole")], check=True)
         interrupted = Path(folder) / "interrupted"

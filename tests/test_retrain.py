@@ -7,7 +7,6 @@ from torch.testing import assert_close
 import oracles
 import torch_training
 from lapsi.curvature.network import laplace_posterior
-from lapsi.errors import ConvergenceError
 from lapsi.loo.retrain import RetrainEngine
 from lapsi.network import NetworkProblem
 from lapsi.objective import Objective
@@ -101,7 +100,9 @@ def layer_inputs(problem, params, inputs):
 
 @pytest.mark.parametrize("prior_precision", ["map", 1.0])
 @pytest.mark.parametrize("structure", ["diag", "kfac", "full"])
-@pytest.mark.parametrize(("hidden", "activation"), [((), "relu"), ((4,), "gelu"), ((4, 3), "tanh")], ids=["linear", "mlp", "deep"])
+@pytest.mark.parametrize(
+    ("hidden", "activation"), [((), "relu"), ((4,), "gelu"), ((4, 3), "tanh")], ids=["linear", "mlp", "deep"]
+)
 def test_lsi_equals_the_definition_with_autograd_and_dense_matrices(hidden, activation, structure, prior_precision):
     problem = make_problem(hidden, activation, weight_decay=0.05)
     problem = replace(problem, objective=Objective(0.05, prior_precision, "mean"))

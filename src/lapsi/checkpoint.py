@@ -19,6 +19,19 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Where finished parts are to be kept.
+
+    Attributes:
+        path: the directory.
+        call: what the caller wants to find again there, plain JSON values.
+    """
+
+    path: Path
+    call: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """Finished parts of a run, by name.
 
@@ -47,30 +60,38 @@ class Checkpoint:
             write_file(self.path / f"{name}.npz", lambda path: np.savez(path, **arrays), force=True)  # type: ignore[arg-type]
 
 
-def open_checkpoint(path: Path | None, identity: dict[str, Any], plan: dict[str, Any]) -> Checkpoint:
+def open_checkpoint(keep: Keep | None, identity: dict[str, Any], plan: dict[str, Any]) -> Checkpoint:
     """A new checkpoint, or one that was begun with the same identity.
 
     Args:
-        path: the directory; None keeps nothing.
+        keep: where; None keeps nothing.
         identity: data and settings, plain JSON values; work goes on only where they are the same.
         plan: of a new checkpoint; one that was begun keeps its own.
 
     Raises:
         InputError: when the directory belongs to other data or settings, with the differences, or to something else.
     """
-    if path is None:
+    if keep is None:
         return Checkpoint(None, plan)
-    record = read_progress(path)
+    path, record = keep.path, read_progress(keep.path)
     if record is None:
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path} holds other things than an unfinished run; choose another directory.")
-        content = json.dumps({"identity": identity, "plan": plan}, indent=2) + "\n"
-        write_file(path / MARKER, lambda file: file.write_text(content, encoding="utf-8"), force=False)
+        _write_json(path / MARKER, {"identity": identity, "plan": plan, "call": keep.call})
         return Checkpoint(path, plan)
     lines = differences(record["identity"], json.loads(json.dumps(identity)))
     if lines:
-        raise InputError(f"{path} was begun with other data or settings: {'; '.join(lines)}. Use the same, or another directory.")
+        raise InputError(
+            f"{path} was begun with other data or settings: {'; '.join(lines)}. Use the same, or another directory."
+        )
     return Checkpoint(path, record["plan"])
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    def write(file: Path) -> None:
+        file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+    write_file(path, write, force=False)
 
 
 def read_progress(path: Path) -> dict[str, Any] | None:
@@ -81,11 +102,12 @@ def read_progress(path: Path) -> dict[str, Any] | None:
     """
     try:
         record: dict[str, Any] = json.loads((path / MARKER).read_text(encoding="utf-8"))
-        record["identity"], record["plan"]
+        if not {"identity", "plan", "call"} <= record.keys():
+            raise ValueError("it lacks entries")
         return record
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path / MARKER} cannot be read ({error}); delete {path} and start again.") from error
 
 

@@ -133,11 +133,11 @@ def _retrain_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int
     blocks["full"] = 2.0 * n_classes * n_params**2 + 10.0 * n_params**3 / n_samples
     flop["posterior"] = recipe.seeds * n_scored * n_snapshots * n_samples * blocks[settings.curvature]
     cost = Cost(fixed + chunk_size * per_model, limit, flop)
-    largest = {"diag": "", "kfac": "Kronecker factors", "full": f"a matrix with {n_params:,}² entries"}[settings.curvature]
+    size = posterior[settings.curvature] / GIB
     cost.require_memory(
-        f"The data take {data / GIB:.1f} GiB, the {settings.curvature} posterior of {n_params:,} parameters "
-        f"{posterior[settings.curvature] / GIB:.1f} GiB{f' ({largest})' if largest else ''}. Raise the memory limit if the machine "
-        "has more, use curvature 'diag', smaller hidden layers, or fewer features, e.g. by sklearn.decomposition.PCA."
+        f"The data take {data / GIB:.1f} GiB, the {settings.curvature} posterior of {n_params:,} parameters {size:.1f} GiB. "
+        "Raise the memory limit if the machine has more, use curvature 'diag', smaller hidden layers, or fewer features, e.g. by "
+        "sklearn.decomposition.PCA."
     )
     return RetrainPlan(cost, chunk_size, recipe.seeds * -(-n_scored // chunk_size))
 
@@ -172,9 +172,9 @@ def _newton_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int,
         flop["refine"] = n_refined * (REFINE_STEPS * step if converges else correction)
     cost = Cost(peak, _limit(settings), flop)
     cost.require_memory(
-        f"Its {c * d:,} parameters ({n_features} features and bias × {c} classes) need matrices with {c * d:,}² entries. Raise the "
-        "memory limit if the machine has more, or reduce the features first, e.g. sklearn.decomposition.PCA (memory falls with "
-        "the square of the number of features)."
+        f"Its {c * d:,} parameters ({n_features} features and bias × {c} classes) need matrices with {c * d:,}² entries. "
+        "Raise the memory limit if the machine has more, or reduce the features first, e.g. sklearn.decomposition.PCA (memory "
+        "falls with the square of the number of features)."
     )
     return NewtonPlan(cost, n_refined, converges)
 

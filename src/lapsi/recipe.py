@@ -1,4 +1,4 @@
-"""How a probe is trained step by step: optimiser, schedule, batches, privacy, seeds. One frozen object, stored with the scores."""
+"""How a probe is trained step by step: optimiser, schedule, batches, privacy, seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BATCHINGS = ("full", "sequential", "shuffled", "poisson")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A training recipe. The defaults are the paper's: full-batch gradient descent with Nesterov momentum, 1000 epochs, 3 seeds.
+    """A training recipe. The defaults are the paper's: full-batch gradient descent with Nesterov momentum.
 
     Weight decay belongs to the objective and stands in `Settings`. The order of operations in every step is that of
     torch.optim (and of opacus where gradients are clipped), so a recipe gives the same parameters as they do.
@@ -87,7 +87,7 @@ class Recipe:
             raise InputError(f"batching is {self.batching!r} without a batch_size; give one, e.g. batch_size=256.")
         if self.batching == "full" and self.batch_size is not None:
             raise InputError(
-                f"batch_size is {self.batch_size} but batching is 'full'; choose batching 'sequential', 'shuffled' or 'poisson'."
+                f"batch_size is {self.batch_size} but batching is 'full'; choose 'sequential', 'shuffled' or 'poisson'."
             )
         if self.noise_multiplier > 0 and self.clip_norm is None:
             raise InputError(
@@ -111,7 +111,9 @@ class Decay:
 def _require(value: object, name: str, low: float, high: float, open_low: bool = False) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number or value < low or value >= high or (open_low and value == low):  # type: ignore[operator]
-        bound = f"{'greater than' if open_low else 'of at least'} {low:g}" + ("" if math.isinf(high) else f" and below {high:g}")
+        bound = f"{'greater than' if open_low else 'of at least'} {low:g}" + (
+            "" if math.isinf(high) else f" and below {high:g}"
+        )
         raise InputError(f"{name} is {value!r}; expected a finite number {bound}.")
 
 

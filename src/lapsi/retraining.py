@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lapsi.checkpoint import Arrays, Checkpoint, open_checkpoint
+from lapsi.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
 from lapsi.curvature.network import laplace_posterior
 from lapsi.dataset import Dataset, Standardizer, fit_standardizer
 from lapsi.loo.retrain import RetrainEngine, Snapshot
@@ -36,20 +35,20 @@ ROUTINE = ("memory_limit", "verify")  # settings that change no score of a part
 
 
 def retraining(
-    dataset: Dataset, settings: Settings, plan: RetrainPlan, rows: np.ndarray, stages: Stages, path: Path | None
+    dataset: Dataset, settings: Settings, plan: RetrainPlan, rows: np.ndarray, stages: Stages, keep: Keep | None
 ) -> Evidence:
     """Scores samples `rows` (n,) by training without each of them (MATH §5).
 
     Args:
         dataset, settings, plan, rows, stages: as everywhere.
-        path: checkpoint directory, where finished parts are kept and found again; None keeps nothing.
+        keep: where finished parts are kept and found again; None keeps nothing.
 
     Raises:
         ConvergenceError: when training diverges.
         InputError: when the checkpoint belongs to other data or settings.
     """
     recipe = _recipe(settings)
-    checkpoint = open_checkpoint(path, identity(dataset, settings, rows), {"chunk_size": plan.chunk_size})
+    checkpoint = open_checkpoint(keep, identity(dataset, settings, rows), {"chunk_size": plan.chunk_size})
     with stages.stage("prepare"):
         standardizer, engine = _engine(dataset, settings, torch.device(settings.device or "cpu"))
     chunks = _chunks(rows, checkpoint.plan["chunk_size"])
@@ -57,7 +56,12 @@ def retraining(
     todo = sum(checkpoint.load(name) is None for line in names for name in line)
     with stages.stage("retrain", todo * recipe.epochs) as advance:
         by_seed = [
-            _joined([_part(engine, settings, chunk, number, name, checkpoint, advance) for chunk, name in zip(chunks, line, strict=True)])
+            _joined(
+                [
+                    _part(engine, settings, chunk, number, name, checkpoint, advance)
+                    for chunk, name in zip(chunks, line, strict=True)
+                ]
+            )
             for number, line in enumerate(names)
         ]
     lsi = np.stack([part["lsi_mean"] + part["lsi_curvature"] for part in by_seed])
@@ -126,7 +130,13 @@ def _snapshots(recipe: Recipe, every: int | None) -> list[int]:
 
 
 def _part(
-    engine: RetrainEngine, settings: Settings, rows: np.ndarray, number: int, name: str, checkpoint: Checkpoint, advance: Callable[[int], None]
+    engine: RetrainEngine,
+    settings: Settings,
+    rows: np.ndarray,
+    number: int,
+    name: str,
+    checkpoint: Checkpoint,
+    advance: Callable[[int], None],
 ) -> Arrays:
     """The results of one chunk and seed, computed or found in the checkpoint."""
     kept = checkpoint.load(name)
@@ -139,7 +149,12 @@ def _part(
     for snapshot in snapshots:
         terms.append(_terms(engine.problem, snapshot, rows, settings.curvature))
     mean, curvature = np.stack(terms, 1)
-    part = {"epochs": np.array(epochs), "lsi_mean": mean, "lsi_curvature": curvature, **_outcome(engine.problem, snapshot, indices)}
+    part = {
+        "epochs": np.array(epochs),
+        "lsi_mean": mean,
+        "lsi_curvature": curvature,
+        **_outcome(engine.problem, snapshot, indices),
+    }
     checkpoint.save(name, part)
     return part
 
@@ -182,7 +197,9 @@ def _grad_norm(engine: RetrainEngine, params: Tensor) -> float:
     return float((total / problem.n_samples + problem.objective.weight_decay * params).norm())
 
 
-def _verified(engine: RetrainEngine, settings: Settings, rows: np.ndarray, lsi: np.ndarray, stages: Stages) -> dict[str, Any] | None:
+def _verified(
+    engine: RetrainEngine, settings: Settings, rows: np.ndarray, lsi: np.ndarray, stages: Stages
+) -> dict[str, Any] | None:
     n_checks = min(settings.verify, max(2, round(CHECKED_SHARE * len(rows))))
     if settings.verify == 0:
         return None
@@ -196,7 +213,14 @@ def _trajectory(epochs: np.ndarray, by_seed: list[Arrays], lsi: np.ndarray) -> p
     """One row a sample and epoch, means over the seeds."""
     n_epochs, n_rows = lsi.shape[1:]
     columns = {name: np.mean([part[name] for part in by_seed], 0).T.ravel() for name in ("lsi_mean", "lsi_curvature")}
-    table = pd.DataFrame({"position": np.repeat(np.arange(n_rows), n_epochs), "epoch": np.tile(epochs, n_rows), "lsi": lsi.mean(0).T.ravel(), **columns})
+    table = pd.DataFrame(
+        {
+            "position": np.repeat(np.arange(n_rows), n_epochs),
+            "epoch": np.tile(epochs, n_rows),
+            "lsi": lsi.mean(0).T.ravel(),
+            **columns,
+        }
+    )
     if len(lsi) > 1:
         table["lsi_std"] = lsi.std(0, ddof=1).T.ravel()
     return table

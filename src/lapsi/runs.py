@@ -51,6 +51,11 @@ def _require_writable(folder: Path) -> None:
         raise InputError(f"Nothing can be written below {folder}: it is no directory or not writable; choose another path.")
 
 
+def unfinished_path(run: Path) -> Path:
+    """Where the finished parts of a run are kept until it is whole."""
+    return run.with_name(f"{run.name}.partial")
+
+
 def require_run(path: Path) -> None:
     """Refuses a path that holds no run.
 
@@ -58,6 +63,8 @@ def require_run(path: Path) -> None:
         InputError: saying what is there instead.
     """
     if not (path / MARKER).is_file():
+        if path.name and unfinished_path(path).is_dir():
+            raise InputError(f"{path} is not finished; go on with 'lapsi score --resume {path}'.")
         state = "holds no run (no run.json)" if path.is_dir() else "is no directory" if path.exists() else "does not exist"
         raise InputError(f"{path} {state}; expected a directory written by 'lapsi score' or Scores.save().")
 

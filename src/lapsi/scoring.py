@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lapsi.checkpoint import Keep
 from lapsi.closed_form import closed_form
 from lapsi.dataset import Dataset, make_dataset
 from lapsi.errors import InputError
@@ -21,6 +22,7 @@ from lapsi.recipe import Recipe
 from lapsi.retraining import retraining
 from lapsi.scores import Provenance, Scores, build_table
 from lapsi.settings import Settings
+
 
 def score(
     X: Any,
@@ -92,24 +94,26 @@ def score(
     )
     dataset = make_dataset(X, y, ids=ids)
     rows = check_indices(indices, dataset.n_samples)
-    return score_dataset(dataset, settings, rows, Stages(progress), None if checkpoint is None else Path(checkpoint))[0]
+    return score_dataset(dataset, settings, rows, Stages(progress), None if checkpoint is None else Keep(Path(checkpoint), {}))[
+        0
+    ]
 
 
 def score_dataset(
-    dataset: Dataset, settings: Settings, rows: np.ndarray, stages: Stages, checkpoint: Path | None = None
+    dataset: Dataset, settings: Settings, rows: np.ndarray, stages: Stages, keep: Keep | None = None
 ) -> tuple[Scores, FittedProbe]:
     """Scores samples `rows` (n,) of a data set; also returns the probe that was trained on all of it.
 
-    `checkpoint`: directory where retraining keeps its finished parts, and goes on from those it finds.
+    `keep`: where retraining keeps its finished parts, and goes on from those it finds.
     """
     plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, len(rows), settings)
     device = _device(settings.device)
     if isinstance(plan, NewtonPlan):
-        if checkpoint is not None:
+        if keep is not None:
             raise InputError("checkpoint was given, but engine 'newton' does all its work in one go; leave it out.")
         evidence = closed_form(dataset, settings, plan, rows, device, stages)
     else:
-        evidence = retraining(dataset, settings, plan, rows, stages, checkpoint)
+        evidence = retraining(dataset, settings, plan, rows, stages, keep)
     log_proba, model = evidence.loo_log_proba, evidence.model
     provenance = Provenance(
         version=version("lapsi"),
@@ -160,5 +164,3 @@ def _device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); try 'cpu'.") from error
     return device
-
-

@@ -95,8 +95,8 @@ class Settings:
         asked = [name for name, value in retrains.items() if value not in ((), None)]
         if self.engine == "newton" and asked:
             raise InputError(
-                f"engine is 'newton' but {' and '.join(asked)} was given: the closed form is that of the converged linear probe. "
-                "Use engine='retrain'."
+                f"engine is 'newton' but {' and '.join(asked)} was given: the closed form is that of the converged linear "
+                "probe. Use engine='retrain'."
             )
         if self.engine == "auto":
             object.__setattr__(self, "engine", "retrain" if asked else "newton")

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from lapsi.plan import GIB, Plan
+from lapsi.analysis.agreement import Agreement
+from lapsi.plan import GIB, NewtonPlan, RetrainPlan
 from lapsi.scores import Scores
 
 CLASSES_SHOWN = 40
+REFERENCES = {
+    "exact": "converged leave-one-out optima",
+    "removal form": "converged leave-one-out optima",
+    "trained alone": "one model each, in float64 without differences",
+}
 
 
 def run_as_dict(scores: Scores, n_extremes: int) -> dict[str, Any]:
@@ -42,10 +51,12 @@ def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     """Summary by class, both ends of the ranking, accuracy and time."""
     provenance = scores.provenance
+    settings = provenance.settings
     console.print(
         f"[bold]{len(scores):,} of {provenance.n_samples:,} samples[/] from [cyan]{escape(provenance.source)}[/]: "
-        f"{provenance.n_features} features, {provenance.n_classes} classes; {provenance.settings['curvature']} curvature, "
-        f"weight decay {provenance.settings['weight_decay']:g}; train accuracy {provenance.train_accuracy:.1%}"
+        f"{provenance.n_features} features, {provenance.n_classes} classes; {_probe(settings)}, engine {provenance.engine}, "
+        f"{settings['curvature']} curvature, weight decay {settings['weight_decay']:g}; "
+        f"train accuracy {provenance.train_accuracy:.1%}"
     )
     console.print(_summary_table(scores.summary()))
     ranking = scores.ranking()
@@ -54,28 +65,81 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     console.print(Group(_accuracy_line(provenance.verification), _seconds_line(provenance.seconds)))
 
 
-def print_plan(plan: Plan, seconds: float, console: Console) -> None:
+def tell_run(scores: Scores, n_extremes: int, quiet: bool, as_json: bool) -> None:
+    """Shows a run as JSON or as tables, or not at all."""
+    if as_json:
+        print(json.dumps(run_as_dict(scores, n_extremes), indent=2, default=to_json))
+    elif not quiet:
+        print_run(scores, n_extremes, Console())
+
+
+def to_json(value: object) -> object:
+    """What json cannot write by itself."""
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def print_plan(plan: NewtonPlan | RetrainPlan, seconds: float, console: Console) -> None:
     """What a run will cost."""
+    record = plan_as_dict(plan, seconds)
     table = Table(title="Plan (nothing was run or written)", title_justify="left", show_header=False)
-    table.add_row("engine", plan.engine)
-    table.add_row("peak memory", f"{plan.peak_bytes / GIB:.2f} GiB (limit {plan.limit_bytes / GIB:.2f} GiB)")
-    table.add_row("time", f"about {seconds:.0f} s on this machine")
-    table.add_row("work", f"{sum(plan.flop.values()):.2e} flop")
-    table.add_row("converged" if plan.converges else "corrected by neighbours", f"{plan.n_refined:,} samples")
+    table.add_row("engine", record["engine"])
+    table.add_row("peak memory", f"{plan.cost.peak_bytes / GIB:.2f} GiB (limit {plan.cost.limit_bytes / GIB:.2f} GiB)")
+    table.add_row("time", f"about {_duration(seconds)} on this machine")
+    table.add_row("work", f"{sum(plan.cost.flop.values()):.2e} flop")
+    if isinstance(plan, NewtonPlan):
+        table.add_row("converged" if plan.converges else "corrected by neighbours", f"{plan.n_refined:,} samples")
+    else:
+        table.add_row("models at once", f"{plan.chunk_size:,}, in {plan.n_parts:,} parts that survive a kill")
     console.print(table)
 
 
-def plan_as_dict(plan: Plan, seconds: float) -> dict[str, Any]:
+def plan_as_dict(plan: NewtonPlan | RetrainPlan, seconds: float) -> dict[str, Any]:
     """What `print_plan` shows, as plain JSON values."""
+    engine = "newton" if isinstance(plan, NewtonPlan) else "retrain"
+    details = {name: value for name, value in asdict(plan).items() if name != "cost"}
+    return {"engine": engine, **asdict(plan.cost), "seconds": seconds, **details}
+
+
+def print_agreement(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, console: Console) -> None:
+    """How far two runs agree."""
+    console.print(f"[bold]{agreement.n_common:,} samples[/] in both {escape(name_a)} (a) and {escape(name_b)} (b)")
+    if not agreement.same_data:
+        console.print("The data sets differ (features, labels or ids).", style="yellow")
+    table = Table(title="Agreement of LSI", title_justify="left", show_header=False)
+    table.add_row("Spearman", f"{agreement.spearman:.5f}")
+    table.add_row("Pearson", f"{agreement.pearson:.5f}")
+    table.add_row("Pearson of ln(LSI)", f"{agreement.pearson_log:.5f}")
+    for fraction, share in agreement.top_shared.items():
+        table.add_row(f"top {fraction:.0%} in common", f"{share:.1%}")
+    console.print(table)
+    differing = Table(title="Samples whose rank differs most", title_justify="left")
+    for name in ("id", "label"):
+        differing.add_column(name)
+    for name in ("LSI a", "LSI b", "rank a", "rank b"):
+        differing.add_column(name, justify="right")
+    for row in to_records(agreement.table.head(n_extremes)):
+        numbers = (f"{row['lsi_a']:.2e}", f"{row['lsi_b']:.2e}", f"{row['rank_a']:,}", f"{row['rank_b']:,}")
+        differing.add_row(Text(str(row["id"])), Text(str(row["label"])), *numbers)
+    console.print(differing)
+
+
+def agreement_as_dict(agreement: Agreement, n_extremes: int) -> dict[str, Any]:
+    """What `print_agreement` shows, as plain JSON values."""
+    numbers = {name: getattr(agreement, name) for name in ("spearman", "pearson", "pearson_log")}
     return {
-        "engine": plan.engine,
-        "peak_bytes": plan.peak_bytes,
-        "limit_bytes": plan.limit_bytes,
-        "seconds": seconds,
-        "flop": plan.flop,
-        "n_refined": plan.n_refined,
-        "converges": plan.converges,
+        "n_common": agreement.n_common,
+        "same_data": agreement.same_data,
+        **{name: None if np.isnan(value) else value for name, value in numbers.items()},
+        "top_shared": {f"{fraction:.0%}": share for fraction, share in agreement.top_shared.items()},
+        "differ_most": to_records(agreement.table.head(n_extremes)),
     }
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
 
 
 def _summary_table(summary: pd.DataFrame) -> Table:
@@ -117,11 +181,17 @@ def _extremes_table(title: str, rows: pd.DataFrame) -> Table:
     return table
 
 
+def _probe(settings: dict[str, Any]) -> str:
+    """E.g. "linear probe" or "mlp 64, 32"."""
+    hidden = settings.get("hidden")
+    return f"mlp {', '.join(map(str, hidden))}" if hidden else "linear probe"
+
+
 def _accuracy_line(verification: dict[str, Any] | None) -> Text:
     if verification is None:
         return Text("Accuracy: not verified (--verify 0)", style="yellow")
     text = (
-        f"Accuracy: checked {len(verification['rows'])} samples against converged leave-one-out optima "
+        f"Accuracy: checked {len(verification['rows'])} samples against {REFERENCES[verification['reference']]} "
         f"({verification['reference']}): largest relative error {verification['max_relative_error']:.1e}, "
         f"median {verification['median_relative_error']:.1e}"
     )

@@ -58,7 +58,11 @@ def laplace_posterior(problem: NetworkProblem, params: Tensor, structure: str, w
         pairs = zip(sums[: len(shapes)], sums[len(shapes) :], strict=True)
         blocks: list[Precision] = [kron_precision(output / n_left, inputs, prior) for output, inputs in pairs]
         return LaplacePosterior(tuple(blocks), tuple(out * width for out, width in shapes))
-    whole = sums[0] + prior if structure == "diag" else sums[0] + prior * torch.eye(len(params), dtype=params.dtype, device=params.device)
+    whole = (
+        sums[0] + prior
+        if structure == "diag"
+        else sums[0] + prior * torch.eye(len(params), dtype=params.dtype, device=params.device)
+    )
     block = DiagPrecision(whole) if structure == "diag" else FullPrecision(whole, 0.0, 0.0)
     return LaplacePosterior((block,), (len(params),))
 

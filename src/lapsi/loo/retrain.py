@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -136,7 +137,7 @@ class LeaveOneOutLoss:
         self._loss_sum, self._n_losses = 0.0, 0
         first = self._first_loss = loss if self._first_loss is None else self._first_loss
         private = self._clip_norm is not None
-        finite = bool(torch.isfinite(params.value).all()) and loss == loss
+        finite = bool(torch.isfinite(params.value).all()) and math.isfinite(loss)
         if not finite or (loss > DIVERGED * max(first, 1.0) and not private):
             raise ConvergenceError(
                 f"Training diverged in epoch {epoch}: the mean loss of the model with all samples went from {first:.3g} to "
@@ -146,8 +147,8 @@ class LeaveOneOutLoss:
         if bool(lost.any()):
             index = int(self._indices[lost][0])
             raise ConvergenceError(
-                f"Training without the sample in row {index} diverged in epoch {epoch} ({int(lost.sum())} of {len(lost)} models). "
-                f"{REMEDY}"
+                f"Training without the sample in row {index} diverged in epoch {epoch} ({int(lost.sum())} of {len(lost)} "
+                f"models). {REMEDY}"
             )
 
 

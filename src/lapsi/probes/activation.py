@@ -31,9 +31,17 @@ def positive_part_change(at: Tensor, change: Tensor) -> Tensor:
     return torch.where(at > 0, torch.maximum(change, -at), (at + change).clamp_(min=0))
 
 
+def _relu_slope(at: Tensor) -> Tensor:
+    return (at > 0).to(at.dtype)
+
+
 def _relu_change(at: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     moved = (change > -at).to(change.dtype)
     return positive_part_change(at, change), moved - (at > 0).to(change.dtype)
+
+
+def _tanh_slope(at: Tensor) -> Tensor:
+    return 1 - torch.tanh(at).square()
 
 
 def _tanh_change(at: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,7 +63,7 @@ def _gelu_change(at: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
 
 
 ACTIVATIONS = {
-    "relu": Activation("relu", torch.relu, lambda at: (at > 0).to(at.dtype), _relu_change),
-    "tanh": Activation("tanh", torch.tanh, lambda at: 1 - torch.tanh(at).square(), _tanh_change),
+    "relu": Activation("relu", torch.relu, _relu_slope, _relu_change),
+    "tanh": Activation("tanh", torch.tanh, _tanh_slope, _tanh_change),
     "gelu": Activation("gelu", torch.nn.functional.gelu, _gelu_slope, _gelu_change),
 }

@@ -43,7 +43,9 @@ class Trace:
 
     def gradient_norm_squares(self) -> Tensor:
         """Squared norm of each sample's gradient (…, n)."""
-        return sum((_squares(delta) * _squares(h) for delta, h in zip(self.deltas, self.hidden, strict=True)), torch.tensor(0.0))
+        return sum(
+            (_squares(delta) * _squares(h) for delta, h in zip(self.deltas, self.hidden, strict=True)), torch.tensor(0.0)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,8 @@ class MlpProbe:
         probabilities = log_probabilities.exp()
         losses = -log_probabilities.gather(-1, labels[..., None])[..., 0]
         slopes = [self.activation.slope(a) for a in pre]
-        deltas, errors = [residual(probabilities, labels)], []
+        deltas = [residual(probabilities, labels)]
+        errors: list[Tensor] = []
         for weights, slope in zip(self.layers(params)[:0:-1], slopes[::-1], strict=True):
             errors.insert(0, deltas[0] @ weights[..., :-1])
             deltas.insert(0, slope * errors[0])
@@ -221,7 +224,10 @@ def _clip_change(
     reach_change = positive_part_change(clip.margins, norm_change / (moved + clip.norms + tiny))
     factor = clip.clip_norm / (clip.reach + reach_change)
     factor_change = -reach_change * factor / clip.reach
-    clipped = [factor[..., None] * change + factor_change[..., None] * delta for delta, change in zip(trace.deltas, delta_changes, strict=True)]
+    clipped = [
+        factor[..., None] * change + factor_change[..., None] * delta
+        for delta, change in zip(trace.deltas, delta_changes, strict=True)
+    ]
     return [clip.factors[..., None] * delta for delta in trace.deltas], clipped
 
 

@@ -42,9 +42,7 @@ def logit_hessian_root(probabilities: Tensor) -> Tensor:
     return torch.diag_embed(root) - torch.einsum("ia,ib->iab", probabilities, root)
 
 
-def probability_change(
-    probabilities: Tensor, logit_change: Tensor, class_axis: int = -1, out: Tensor | None = None
-) -> Tensor:
+def probability_change(probabilities: Tensor, logit_change: Tensor, class_axis: int = -1, out: Tensor | None = None) -> Tensor:
     """softmax(z + Δz) − softmax(z) in difference form (MATH §5), so that its error is relative to Δz.
 
     p ∘ (expm1(Δz) − m)/(1 + m), m = Σ_c p_c expm1(Δz_c). The shapes broadcast; `out`, of the shape of the result, may be Δz.

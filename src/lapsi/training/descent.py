@@ -17,7 +17,9 @@ BATCHES, NOISE = 1, 2  # streams of random numbers, independent for one seed
 LossGradient = Callable[[Pair, Batch], Pair]
 
 
-def descend(params: Pair, loss_gradient: LossGradient, recipe: Recipe, decay: Decay, n_samples: int, seed: int) -> Iterator[int]:
+def descend(
+    params: Pair, loss_gradient: LossGradient, recipe: Recipe, decay: Decay, n_samples: int, seed: int
+) -> Iterator[int]:
     """Trains `params` in place; yields the number of epochs done after each.
 
     Args:

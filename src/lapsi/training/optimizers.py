@@ -38,10 +38,11 @@ class Sgd(Optimizer):
         """As the base class says."""
         _add_decay(gradient, params, self._decay)
         for part, slope, buffer in _parts(params, gradient, self._buffer):
+            step = slope
             if self._momentum > 0:
                 buffer.mul_(self._momentum).add_(slope)
-                slope = slope.add_(buffer, alpha=self._momentum) if self._nesterov else buffer
-            part.sub_(slope, alpha=rate)
+                step = slope.add_(buffer, alpha=self._momentum) if self._nesterov else buffer
+            part.sub_(step, alpha=rate)
 
 
 @final

@@ -1,0 +1,1 @@
+"""What saved scores tell together."""

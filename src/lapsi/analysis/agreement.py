@@ -1,0 +1,82 @@
+"""How far two runs agree on which samples are informative."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import pearsonr, spearmanr
+
+from lapsi.errors import InputError
+from lapsi.scores import Scores
+
+FRACTIONS = (0.01, 0.1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Agreement:
+    """Two runs on the samples that both scored.
+
+    Attributes:
+        n_common: their number.
+        same_data: whether both runs saw the same data set.
+        spearman, pearson: correlation of lsi.
+        pearson_log: Pearson correlation of ln(lsi); NaN where a value is 0.
+        top_shared: for 1 % and 10 %: the share of the most informative samples of one run that are so in the other (as many
+            as the fraction, rounded, at least one).
+        table: id, label, lsi and rank (among the common samples) in both runs, those whose rank differs most first.
+    """
+
+    n_common: int
+    same_data: bool
+    spearman: float
+    pearson: float
+    pearson_log: float
+    top_shared: dict[float, float]
+    table: pd.DataFrame
+
+
+def compare(first: Scores, second: Scores) -> Agreement:
+    """Matches the samples of two runs by id and compares their scores.
+
+    Raises:
+        InputError: when fewer than 3 samples have an id in both runs.
+    """
+    columns = ["id", "label", "lsi"]
+    right = second.table[["id", "lsi"]]
+    if first.table["id"].dtype != right["id"].dtype:
+        raise InputError(
+            f"The ids of the two runs are of different types ({first.table['id'].dtype} and {right['id'].dtype}); compare runs "
+            "whose ids name the same samples."
+        )
+    table = first.table[columns].merge(right, on="id", suffixes=("_a", "_b"))
+    if len(table) < 3:
+        raise InputError(f"The two runs have {len(table)} samples in common; expected at least 3 with the same id.")
+    a, b = table["lsi_a"].to_numpy(), table["lsi_b"].to_numpy()
+    for name in ("a", "b"):
+        table[f"rank_{name}"] = table[f"lsi_{name}"].rank(method="first", ascending=False).astype("int64")
+    distance = (table["rank_a"] - table["rank_b"]).abs()
+    ordered = table.iloc[np.argsort(-distance.to_numpy(), kind="stable")].reset_index(drop=True)
+    positive = bool((a > 0).all() and (b > 0).all())
+    return Agreement(
+        n_common=len(table),
+        same_data=first.provenance.data_hash == second.provenance.data_hash,
+        spearman=_correlation(spearmanr, a, b),
+        pearson=_correlation(pearsonr, a, b),
+        pearson_log=_correlation(pearsonr, np.log(a), np.log(b)) if positive else float("nan"),
+        top_shared={fraction: _shared(table, fraction) for fraction in FRACTIONS},
+        table=ordered,
+    )
+
+
+def _correlation(method: object, a: np.ndarray, b: np.ndarray) -> float:
+    """NaN where one of the runs is constant."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(method(a, b).statistic)  # type: ignore[operator]
+
+
+def _shared(table: pd.DataFrame, fraction: float) -> float:
+    n_top = max(1, round(fraction * len(table)))
+    return float(((table["rank_a"] <= n_top) & (table["rank_b"] <= n_top)).sum() / n_top)

@@ -1,0 +1,230 @@
+"""`lapsi score`: plan, run, keep, resume."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from lapsi.checkpoint import Keep, differences, read_progress, remove_checkpoint
+from lapsi.cli.demo import PICTURE
+from lapsi.cli.options import Options, to_columns, to_plain, to_settings
+from lapsi.cli.show import plan_as_dict, print_plan, tell_run
+from lapsi.dataset import Dataset
+from lapsi.errors import InputError, RunExistsError
+from lapsi.io.features import read_dataset, read_indices
+from lapsi.plan import NewtonPlan, make_plan
+from lapsi.progress import Stages
+from lapsi.recipe import BATCHINGS, OPTIMIZERS, PRESETS, SCHEDULES
+from lapsi.report.overview import save_overview
+from lapsi.retraining import calibrated_seconds
+from lapsi.runs import require_free, unfinished_path, write_directory
+from lapsi.scoring import check_indices, score_dataset
+from lapsi.settings import ACTIVATIONS, ENGINES, REMOVALS, Settings
+
+INTERRUPTED = 130
+DATA = ("source", "features", "feature_prefix", "labels", "ids", "indices", "limit")  # checked by what they lead to
+FREE = ("memory_limit", "verify")  # may change when a run goes on
+ABOUT_THIS_CALL = ("output", "resume", "dry_run", "force", "quiet", "as_json")
+
+PROBE, RECIPE = "Probe and engine", "Training recipe (engine retrain; the preset 'paper' where not given)"
+
+
+def score(
+    context: typer.Context,
+    source: Annotated[Path | None, typer.Argument(help="Features: .npz, .npy, .safetensors, .parquet or .csv.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Run directory to write.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the unfinished run of this directory.")] = None,
+    features: Annotated[
+        str | None, typer.Option(help="Array (npz, safetensors) or list column (parquet) with the features.")
+    ] = None,
+    feature_prefix: Annotated[str | None, typer.Option(help="Tables: all columns whose names start so are features.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Array or column with the labels; for .npy the second file.")] = None,
+    ids: Annotated[str | None, typer.Option(help="Array or column with unique identifiers; default: row numbers.")] = None,
+    curvature: Annotated[
+        str, typer.Option(metavar="diag|kfac|full", help="Structure of the posterior precision (kron is kfac).")
+    ] = "diag",
+    weight_decay: Annotated[float, typer.Option(help="L2 weight w of the mean loss, > 0; biases included.")] = 0.01,
+    prior_precision: Annotated[str, typer.Option(help="'map' (N·w, the weight decay read as prior) or a number > 0.")] = "map",
+    removal: Annotated[
+        str, typer.Option(metavar="|".join(REMOVALS), help="mean: w stays fixed in the mean loss; sum: the total N·w does.")
+    ] = "mean",
+    standardize: Annotated[
+        bool, typer.Option("--standardize/--no-standardize", help="Scale features to mean 0, deviation 1.")
+    ] = True,
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(ENGINES), help="newton: closed form; retrain: train without each sample.", rich_help_panel=PROBE
+        ),
+    ] = "auto",
+    hidden: Annotated[
+        str | None, typer.Option(help="Units of hidden layers, e.g. 64 or 64,32; none: linear.", rich_help_panel=PROBE)
+    ] = None,
+    activation: Annotated[
+        str, typer.Option(metavar="|".join(ACTIVATIONS), help="Of the hidden layers.", rich_help_panel=PROBE)
+    ] = "relu",
+    refine: Annotated[
+        str, typer.Option(help="newton: 'auto', or chord-Newton steps for each sample.", rich_help_panel=PROBE)
+    ] = "auto",
+    preset: Annotated[
+        str | None, typer.Option(metavar="|".join(PRESETS), help="Where the recipe starts from.", rich_help_panel=RECIPE)
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(metavar="|".join(OPTIMIZERS), help="Default: sgd.", rich_help_panel=RECIPE)
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Default: 0.04.", rich_help_panel=RECIPE)] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of sgd. Default: 0.9.", rich_help_panel=RECIPE)] = None,
+    nesterov: Annotated[
+        bool | None, typer.Option("--nesterov/--no-nesterov", help="Default: on.", rich_help_panel=RECIPE)
+    ] = None,
+    betas: Annotated[str | None, typer.Option(help="Of adam. Default: 0.9,0.999.", rich_help_panel=RECIPE)] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Of adam. Default: 1e-8.", rich_help_panel=RECIPE)] = None,
+    sam_radius: Annotated[float | None, typer.Option(help="> 0: sharpness-aware (SAM).", rich_help_panel=RECIPE)] = None,
+    schedule: Annotated[
+        str | None, typer.Option(metavar="|".join(SCHEDULES), help="Default: constant.", rich_help_panel=RECIPE)
+    ] = None,
+    step_epochs: Annotated[int | None, typer.Option(help="Of schedule step. Default: 30.", rich_help_panel=RECIPE)] = None,
+    step_factor: Annotated[float | None, typer.Option(help="Of schedule step. Default: 0.1.", rich_help_panel=RECIPE)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Default: 1000.", rich_help_panel=RECIPE)] = None,
+    batching: Annotated[
+        str | None, typer.Option(metavar="|".join(BATCHINGS), help="Default: full.", rich_help_panel=RECIPE)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Of all but full batches.", rich_help_panel=RECIPE)] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="DP-SGD: per-sample gradient norm.", rich_help_panel=RECIPE)] = None,
+    noise_multiplier: Annotated[
+        float | None, typer.Option(help="DP-SGD: noise in units of the clip norm.", rich_help_panel=RECIPE)
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Trainings to average. Default: 3.", rich_help_panel=RECIPE)] = None,
+    every: Annotated[int | None, typer.Option(help="Also keep LSI after every EVERY epochs.", rich_help_panel=RECIPE)] = None,
+    verify: Annotated[int, typer.Option(help="Samples whose score is checked the slow way; 0: none.")] = 16,
+    indices: Annotated[Path | None, typer.Option(help="Score these rows only: .npy, or text with one number a line.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Score the first LIMIT rows only (all train the model).")] = None,
+    device: Annotated[str, typer.Option(help="torch device, e.g. cpu or cuda.")] = "cpu",
+    dtype: Annotated[
+        str,
+        typer.Option(metavar="auto|float32|float64", help="Of the large products; auto: float32 where that is exact enough."),
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Of verified samples, initial weights, batches and noise.")] = 0,
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Peak memory, e.g. 8G or 500M; default: 80 % of what is free.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print engine, memory and time, and stop.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing run, or start an unfinished one anew.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no tables.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object to standard output instead of tables.")
+    ] = False,
+) -> None:
+    """Score every sample of a labelled feature file and write a run directory.
+
+    Retraining keeps its finished parts in RUN.partial until the run is whole; after a kill, --resume RUN goes on.
+    """
+    options = {name: value for name, value in to_plain(context.params).items() if name not in ABOUT_THIS_CALL}
+    call: dict[str, Any] = {"options": options, "folder": os.getcwd(), "force": force}
+    if resume is not None:
+        output, call = resume, _resumed(context, resume, output, options)
+        options, force = call["options"], force or call["force"]
+    if options["source"] is None:
+        raise InputError("No features were named; say which file to score, or which run to go on with (--resume RUN).")
+    settings = to_settings(options)
+    if output is None and not dry_run:
+        raise InputError("No run directory was named; say where to write it with -o RUN (or use --dry-run).")
+    if output is not None:
+        require_free(output, force)
+    dataset, rows = _data(options, Path(call["folder"]))
+    if dry_run:
+        _tell_plan(dataset, len(rows), settings, as_json)
+        return
+    assert output is not None
+    keep = None
+    if settings.engine == "retrain":
+        keep = Keep(unfinished_path(output), call)
+        if resume is None:
+            _require_no_unfinished(output, force)
+    try:
+        scores, _ = score_dataset(dataset, settings, rows, Stages(not quiet and not as_json), keep)
+    except KeyboardInterrupt:
+        if keep is not None:
+            message = f"Stopped. Finished parts are kept; go on with: lapsi score --resume {output}"
+            Console(stderr=True, soft_wrap=True).print(message, markup=False, highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
+
+    def write(directory: Path) -> None:
+        scores.write_into(directory)
+        save_overview(scores, directory / PICTURE)
+
+    write_directory(output, write, force)
+    if keep is not None:
+        remove_checkpoint(keep.path)
+    tell_run(scores, 5, quiet, as_json)
+    if not quiet and not as_json:
+        Console().print(f"Run directory: {output}   picture: {output / PICTURE}", soft_wrap=True, markup=False)
+
+
+def _resumed(context: typer.Context, run: Path, output: Path | None, options: Options) -> dict[str, Any]:
+    """The call that began the run, after checking that nothing given now contradicts it."""
+    if output is not None and output != run:
+        raise InputError(f"--output is {output} but --resume is {run}; give --resume alone.")
+    record = read_progress(unfinished_path(run))
+    if record is None:
+        raise InputError(
+            f"There is no unfinished run of {run} ({unfinished_path(run)} does not exist); start it with -o {run}."
+        )
+    call: dict[str, Any] = record["call"]
+    if "options" not in call:
+        raise InputError(f"{unfinished_path(run)} was begun from Python; go on there with the same call of lapsi.score.")
+    given = {name: options[name] for name in options if _is_given(context, name)}
+    fixed = {name: value for name, value in given.items() if name not in (*DATA, *FREE)}
+    lines = differences({name: call["options"].get(name) for name in fixed}, fixed)
+    if lines:
+        raise InputError(
+            f"The unfinished run of {run} has other settings: {'; '.join(lines)}. Leave them out to go on with it."
+        )
+    folder = os.getcwd() if "source" in given else call["folder"]
+    return {**call, "options": {**call["options"], **given}, "folder": folder}
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether the command line names an option."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _require_no_unfinished(run: Path, force: bool) -> None:
+    path = unfinished_path(run)
+    if read_progress(path) is None:
+        return
+    if not force:
+        raise RunExistsError(
+            f"{path} holds the finished parts of a run; go on with 'lapsi score --resume {run}', or start anew with --force."
+        )
+    remove_checkpoint(path)
+
+
+def _data(options: Options, folder: Path) -> tuple[Dataset, np.ndarray]:
+    """The data set and the rows to score; paths are those of the folder in which the command was given."""
+    source, columns, limit = folder / options["source"], to_columns(options), options["limit"]
+    if source.suffix == ".npy" and columns.labels is not None:
+        columns = replace(columns, labels=str(folder / columns.labels))
+    dataset = replace(read_dataset(source, columns), source=options["source"])
+    if limit is not None and limit < 1:
+        raise InputError(f"--limit is {limit}; expected at least 1.")
+    indices = options["indices"]
+    rows = check_indices(None if indices is None else read_indices(folder / indices), dataset.n_samples)
+    return dataset, rows if limit is None else rows[:limit]
+
+
+def _tell_plan(dataset: Dataset, n_scored: int, settings: Settings, as_json: bool) -> None:
+    plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, n_scored, settings)
+    seconds = plan.seconds() if isinstance(plan, NewtonPlan) else calibrated_seconds(dataset, settings, plan, n_scored)
+    if as_json:
+        print(json.dumps(plan_as_dict(plan, seconds), indent=2))
+    else:
+        print_plan(plan, seconds, Console())

@@ -1,20 +1,25 @@
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
+from opacus.grad_sample import GradSampleModule
+from opacus.optimizers import DPOptimizer
 from torch.testing import assert_close
 
 import oracles
 import torch_training
 from lapsi.curvature.network import laplace_posterior
-from lapsi.loo.retrain import RetrainEngine
-from lapsi.network import NetworkProblem
+from lapsi.errors import ConvergenceError
+from lapsi.loo.retrain import LeaveOneOutLoss, RetrainEngine
+from lapsi.network import NetworkProblem, clip
 from lapsi.objective import Objective
 from lapsi.probes.activation import ACTIVATIONS
 from lapsi.probes.mlp import mlp_probe
 from lapsi.recipe import Recipe
-from lapsi.training.descent import BATCHES, _generator
-from lapsi.training.sampling import batches
+from lapsi.training.descent import BATCHES, NOISE, _generator
+from lapsi.training.pair import Pair
+from lapsi.training.sampling import batches, steps_per_epoch
 
 N, D, C = 37, 4, 3
 DIFFERENCE = {"rtol": 1e-6, "atol": 1e-11}  # relative to the change itself, which is about 1e-2 of the parameters
@@ -126,3 +131,148 @@ def test_lsi_equals_the_definition_with_autograd_and_dense_matrices(hidden, acti
         terms = posterior.kl_to(result.shift[row], laplace_posterior(problem, moved, structure, index))
         assert_close(terms.mean.item(), mean, **LSI)
         assert_close(terms.curvature.item(), curvature, **LSI)
+
+
+def opacus_train(problem, recipe, seed, without, noises):
+    """Params (P,) of one model trained by opacus in float64, its noise replaced by ours."""
+    model = torch_training.make_model(D, problem.probe.sizes[1:-1], C, problem.probe.activation.name, seed)
+    optimizer = torch_training.make_optimizer(model, recipe, 0.01)
+    wrapped = GradSampleModule(model)
+    size = recipe.batch_size or N
+    private = DPOptimizer(
+        optimizer, noise_multiplier=recipe.noise_multiplier, max_grad_norm=recipe.clip_norm, expected_batch_size=size
+    )
+    noise = iter(noises)
+    for epoch in range(recipe.epochs):
+        for rows, _ in batches_of(recipe, seed)(epoch):
+            kept = [row for row in rows if row != without]
+            private.zero_grad()
+            torch.nn.functional.cross_entropy(wrapped(problem.inputs[kept, :-1]), problem.labels[kept]).backward()
+            parts = iter(as_torch_gradients(problem, next(noise)))
+            with mock.patch("opacus.optimizers.optimizer._generate_noise", lambda std, parts=parts, **_: std * next(parts)):
+                private.step()
+    return torch_training.flat(model)
+
+
+def as_torch_gradients(problem, vector):
+    """(P,) as the weight and bias of each layer."""
+    return [part for layer in problem.probe.layers(vector) for part in (layer[:, :-1], layer[:, -1])]
+
+
+PRIVATE = {
+    "clipped": Recipe(clip_norm=0.5, epochs=15),
+    "hardly clipped": Recipe(clip_norm=2.5, epochs=15),
+    "noise": Recipe(clip_norm=0.5, noise_multiplier=0.8, epochs=15),
+    "batches": Recipe(clip_norm=0.5, noise_multiplier=0.8, batching="sequential", batch_size=10, epochs=4),
+    "poisson": Recipe(clip_norm=0.5, noise_multiplier=0.8, batching="poisson", batch_size=10, epochs=4, optimizer="adam"),
+}
+
+
+@pytest.mark.parametrize("hidden", [(), (6,)], ids=["linear", "mlp"])
+@pytest.mark.parametrize("name", PRIVATE)
+def test_private_training_equals_opacus_each_model_alone(name, hidden):
+    recipe, problem, seed = PRIVATE[name], make_problem(hidden, "tanh"), 4
+    generator = _generator(seed, NOISE)
+    n_steps = recipe.epochs * steps_per_epoch(recipe, N)
+    noises = [torch.randn(problem.probe.n_params, generator=generator, dtype=torch.float64) for _ in range(n_steps)]
+    indices = [0, 7, 36]
+    result = retrain(problem, recipe, indices, seed)
+    whole = opacus_train(problem, recipe, seed, None, noises)
+    assert_close(result.params, whole, rtol=1e-9, atol=1e-12)
+    for row, index in enumerate(indices):
+        assert_close(result.shift[row], opacus_train(problem, recipe, seed, index, noises) - whole, **DIFFERENCE)
+
+
+def test_per_sample_gradients_and_their_clipping_equal_autograd():
+    problem = make_problem((6, 5), "gelu")
+    params = problem.probe.initial(0)
+    trace = problem.trace(params, slice(0, N))
+    gradients = torch.stack([problem.gradient(problem.trace(params, slice(j, j + 1)), None) for j in range(N)])
+    leaf = params.clone().requires_grad_()
+    for j in range(N):
+        loss = torch.nn.functional.cross_entropy(problem.probe.logits(leaf, problem.inputs[j][None]), problem.labels[j][None])
+        (expected,) = torch.autograd.grad(loss, leaf)
+        assert_close(gradients[j], expected, rtol=1e-10, atol=1e-12)
+    assert_close(trace.gradient_norm_squares(), gradients.square().sum(1), rtol=1e-12, atol=0)
+    clipped = gradients * torch.clamp(0.7 / (gradients.norm(dim=1, keepdim=True) + 1e-6), max=1.0)
+    assert_close(problem.gradient(trace, 0.7), clipped.sum(0), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.7])
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1.0, 30.0])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradient_changes_equal_plain_differences(activation, size, clip_norm):
+    problem = make_problem((6, 5), activation)
+    params = problem.probe.initial(0)
+    shift = size * torch.randn(4, len(params), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    trace = problem.trace(params, slice(0, N))
+    change = problem.probe.gradient_change(params, shift, trace, clip(trace, clip_norm))
+    before = problem.gradient(trace, clip_norm)
+    for row in range(4):
+        after = problem.gradient(problem.trace(params + shift[row], slice(0, N)), clip_norm)
+        assert_close(change[row], after - before, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("removal", ["mean", "sum"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_alone_without_differences_gives_the_same(optimizer, removal):
+    problem = make_problem((6,), "tanh", removal=removal)
+    recipe = Recipe(optimizer=optimizer, epochs=20, batching="shuffled", batch_size=9)
+    result = retrain(problem, recipe, [3, 30], seed=5)
+    engine = RetrainEngine(problem, problem.inputs, recipe)
+    whole = engine.alone(None, 5)
+    assert_close(result.params, whole, rtol=1e-11, atol=1e-13)
+    for row, index in enumerate((3, 30)):
+        assert_close(result.shift[row], engine.alone(index, 5) - whole, **DIFFERENCE)
+
+
+def test_keeping_the_sum_of_the_decay_is_training_with_more_of_it():
+    """removal="sum": N·w is kept, so w of a model without a sample is w·N/(N − 1)."""
+    recipe = Recipe(epochs=20)
+    problem = make_problem(removal="sum")
+    heavier = make_problem(weight_decay=0.01 * N / (N - 1))
+    moved = RetrainEngine(heavier, heavier.inputs, recipe).alone(4, 0)
+    whole = RetrainEngine(problem, problem.inputs, recipe).alone(None, 0)
+    assert_close(retrain(problem, recipe, [4]).shift[0], moved - whole, **DIFFERENCE)
+
+
+def test_models_do_not_depend_on_which_others_are_trained_with_them():
+    problem, recipe = make_problem((6,)), Recipe(epochs=30)
+    together = retrain(problem, recipe, [1, 2, 3, 20]).shift
+    for row, index in enumerate([1, 2, 3, 20]):
+        assert_close(retrain(problem, recipe, [index]).shift[0], together[row], rtol=1e-9, atol=1e-14)
+
+
+def test_converged_training_reaches_the_leave_one_out_optimum():
+    problem = make_problem(weight_decay=0.05)
+    result = retrain(problem, Recipe(epochs=1500), [0, 9])
+    inputs, labels = problem.inputs.numpy(), problem.labels.numpy()
+    whole = oracles.train(inputs, labels, C, 0.05)
+    for row, index in enumerate((0, 9)):
+        expected = oracles.leave_one_out_weights(inputs, labels, C, 0.05, index) - whole
+        assert_close(result.shift[row], torch.from_numpy(expected), rtol=1e-6, atol=1e-9)
+
+
+def test_initialisation_is_that_of_torch():
+    for hidden in ((), (6, 5)):
+        model = torch_training.make_model(D, hidden, C, "relu", seed=7)
+        assert torch.equal(make_problem(hidden).probe.initial(7), torch_training.flat(model))
+
+
+def test_divergence_names_epoch_and_remedy():
+    problem = make_problem()
+    with pytest.raises(ConvergenceError, match=r"diverged in epoch \d+: the mean loss .* smaller learning rate"):
+        retrain(problem, Recipe(learning_rate=500.0, epochs=50), [0])
+    problem = make_problem((6,), "gelu", weight_decay=1.0)
+    with pytest.raises(ConvergenceError, match="diverged in epoch"):
+        retrain(problem, Recipe(learning_rate=5.0, epochs=400), [0])
+
+
+def test_a_model_that_diverges_alone_is_named():
+    """The outlier holds back the others: without it nothing does."""
+    problem = make_problem()
+    loss = LeaveOneOutLoss(RetrainEngine(problem, problem.inputs, Recipe()), torch.tensor([8, 11]))
+    change = torch.zeros(2, problem.probe.n_params, dtype=torch.float64)
+    change[1, 3] = torch.inf
+    with pytest.raises(ConvergenceError, match=r"without the sample in row 11 diverged in epoch 5 \(1 of 2 models\)"):
+        loss.require_progress(Pair(problem.probe.initial(0), change), 5)

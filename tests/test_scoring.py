@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 import lapsi
 import oracles
-from lapsi import plan, scoring
+from lapsi import closed_form, plan
 from lapsi.loo import newton
 
 SAME = {"rtol": 1e-6, "atol": 1e-12}
@@ -201,7 +201,7 @@ def test_verification_reports_what_the_closed_form_misses(data):
 
 
 def test_too_little_memory_is_refused_before_anything_runs(data, monkeypatch):
-    monkeypatch.setattr(scoring, "fit_map", lambda *_, **__: pytest.fail("the fit ran"))
+    monkeypatch.setattr(closed_form, "fit_map", lambda *_, **__: pytest.fail("the fit ran"))
     with pytest.raises(lapsi.MemoryLimitError, match=r"needs about .* GiB.*limit is 0\.0 GiB.*PCA"):
         lapsi.score(*data, memory_limit=10_000_000, **QUIET)
 

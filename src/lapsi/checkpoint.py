@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class Checkpoint:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, BadZipFile) as error:
             raise InputError(f"{file} is damaged ({error}); delete it, and its part is computed again.") from error
 
     def save(self, name: str, arrays: Arrays) -> None:

@@ -136,8 +136,8 @@ def _retrain_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int
     size = posterior[settings.curvature] / GIB
     cost.require_memory(
         f"The data take {data / GIB:.1f} GiB, the {settings.curvature} posterior of {n_params:,} parameters {size:.1f} GiB. "
-        "Raise the memory limit if the machine has more, use curvature 'diag', smaller hidden layers, or fewer features, e.g. by "
-        "sklearn.decomposition.PCA."
+        "Raise the memory limit if the machine has more, use curvature 'diag', smaller hidden layers, or fewer features, "
+        "e.g. by sklearn.decomposition.PCA."
     )
     return RetrainPlan(cost, chunk_size, recipe.seeds * -(-n_scored // chunk_size))
 

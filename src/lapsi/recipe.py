@@ -57,6 +57,8 @@ class Recipe:
     seeds: int = 3
 
     def __post_init__(self) -> None:
+        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
+            raise InputError(f"betas is {self.betas!r}; expected two numbers.")
         object.__setattr__(self, "betas", tuple(self.betas))
         for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("batching", BATCHINGS)):
             if getattr(self, name) not in choices:
@@ -81,8 +83,6 @@ class Recipe:
             _require_integer(self.batch_size, "batch_size", 1)
 
     def _require_sense(self) -> None:
-        if len(self.betas) != 2:
-            raise InputError(f"betas is {self.betas!r}; expected two numbers.")
         if self.batching != "full" and self.batch_size is None:
             raise InputError(f"batching is {self.batching!r} without a batch_size; give one, e.g. batch_size=256.")
         if self.batching == "full" and self.batch_size is not None:

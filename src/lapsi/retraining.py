@@ -217,7 +217,7 @@ def _trajectory(epochs: np.ndarray, by_seed: list[Arrays], lsi: np.ndarray) -> p
         {
             "position": np.repeat(np.arange(n_rows), n_epochs),
             "epoch": np.tile(epochs, n_rows),
-            "lsi": lsi.mean(0).T.ravel(),
+            "lsi": columns["lsi_mean"] + columns["lsi_curvature"],
             **columns,
         }
     )

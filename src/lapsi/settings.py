@@ -72,6 +72,8 @@ class Settings:
         _require_choice("removal", self.removal, REMOVALS)
         if self.dtype is not None:
             _require_choice("dtype", self.dtype, DTYPES)
+        if not isinstance(self.hidden, tuple | list):
+            raise InputError(f"hidden is {self.hidden!r}; expected the units of each hidden layer, e.g. (64,) or (64, 32).")
         object.__setattr__(self, "hidden", tuple(self.hidden))
         _require_choice("activation", self.activation, ACTIVATIONS)
         for units in self.hidden:
@@ -119,7 +121,10 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain JSON values."""
-        return asdict(self)
+        values = {**asdict(self), "hidden": list(self.hidden)}
+        if self.recipe is not None:
+            values["recipe"] = {**asdict(self.recipe), "betas": list(self.recipe.betas)}
+        return values
 
 
 def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +146,151 @@ def test_demo_finds_most_of_the_planted_errors(tmp_path):
     assert len(record["most_informative"]) == len(record["least_informative"]) == 10
     assert (tmp_path / "out" / "overview.png").stat().st_size > 20_000
     assert run_installed("demo", "-o", "out", cwd=tmp_path).returncode == 3
+
+
+RETRAIN = ("--engine", "retrain", "--epochs", 12, "--seeds", 2, "--verify", 2)
+
+
+@pytest.fixture(scope="module")
+def retrained(source, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "retrained"
+    result = run("score", source, "-o", path, *RETRAIN, "--every", 4)
+    assert result.returncode == 0, result.stderr
+    return path, result
+
+
+def test_retraining_from_the_command_line(retrained, source):
+    path, result = retrained
+    data = np.load(source)
+    recipe = lapsi.Recipe(epochs=12, seeds=2)
+    expected = lapsi.score(data["features"], data["labels"], recipe=recipe, every=4, verify=0, progress=False)
+    scores = lapsi.load_run(path)
+    pd.testing.assert_frame_equal(scores.table, expected.table)
+    pd.testing.assert_frame_equal(scores.trajectory, expected.trajectory)
+    assert "trained alone" in result.stdout
+    assert "linear probe, engine retrain" in result.stdout
+    assert not path.with_name("retrained.partial").exists()
+
+
+def test_every_recipe_option_arrives(source, tmp_path):
+    options = ["--preset", "paper", "--optimizer", "adamw", "--learning-rate", 0.02, "--momentum", 0.5, "--no-nesterov"]
+    options += ["--betas", "0.8,0.99", "--epsilon", 1e-7, "--schedule", "step", "--step-epochs", 2, "--step-factor", 0.5]
+    options += ["--epochs", 3, "--batching", "poisson", "--batch-size", 30, "--clip-norm", 2, "--noise-multiplier", 0.5]
+    options += ["--seeds", 1, "--hidden", "5,4", "--activation", "tanh", "--weight-decay", 0.02, "--verify", 0]
+    result = run("score", source, "-o", tmp_path / "run", *options)
+    assert result.returncode == 0, result.stderr
+    settings = lapsi.Settings.from_dict(lapsi.load_run(tmp_path / "run").provenance.settings)
+    assert settings.recipe == lapsi.Recipe(
+        "adamw", 0.02, 0.5, False, (0.8, 0.99), 1e-7, 0.0, "step", 2, 0.5, 3, "poisson", 30, 2.0, 0.5, 1
+    )
+    assert (settings.hidden, settings.activation, settings.engine) == ((5, 4), "tanh", "retrain")
+    sam = run("score", source, "-o", tmp_path / "sam", "--sam-radius", 0.1, "--epochs", 2, "--verify", 0)
+    assert sam.returncode == 0
+    assert lapsi.load_run(tmp_path / "sam").provenance.settings["recipe"]["sam_radius"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--noise-multiplier", 1], 2, "noise_multiplier is 1 without clip_norm"),
+        (["--engine", "newton", "--hidden", "8"], 2, "engine is 'newton' but hidden was given"),
+        (["--hidden", "8,x"], 2, "--hidden is '8,x'; expected numbers with commas"),
+        (["--preset", "mine"], 2, "--preset is 'mine'; expected one of 'paper'"),
+        (["--optimizer", "lion"], 2, "optimizer is 'lion'"),
+        (["--learning-rate", 1000, "--epochs", 30], 4, "diverged in epoch"),
+        (["--curvature", "kfac", "--hidden", "30000", "--memory-limit", "2G"], 5, "the kfac posterior of"),
+        (["--epochs", 5, "--every", 9], 2, "every is 9"),
+    ],
+)
+def test_wrong_recipes_are_one_line(source, tmp_path, options, code, message):
+    result = run("score", source, "-o", tmp_path / "run", *options)
+    assert (result.returncode, message in result.stderr) == (code, True), result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("lapsi:")]) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_of_retraining_tells_the_cost(source):
+    result = run("score", source, "--dry-run", "--preset", "paper", "--json")
+    plan = json.loads(result.stdout)
+    assert plan["engine"] == "retrain"
+    assert plan["flop"]["retrain"] == 3 * 90 * 1000 * 4 * 90 * 6 * 3
+    assert plan["seconds"] > 0.1
+    assert (plan["chunk_size"], plan["n_parts"]) == (90, 3)
+    assert "90, in 3 parts that survive a kill" in run("score", source, "--dry-run", "--preset", "paper").stdout
+
+
+def start_and_kill(source, path, n_parts):
+    """Starts a run of the installed command and kills it when `n_parts` parts are there."""
+    options = ["--engine", "retrain", "--epochs", "400", "--seeds", "6", "--hidden", "16", "--quiet", "--verify", "0"]
+    command = [sys.executable, "-m", "lapsi", "score", str(source), "-o", str(path), *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    parts = path.with_name(f"{path.name}.partial")
+    while len(list(parts.glob("seed*.npz"))) < n_parts:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+    process.stderr.close()
+    return options
+
+
+def test_a_killed_run_goes_on_bit_by_bit(source, tmp_path):
+    path = tmp_path / "run"
+    options = start_and_kill(source, path, 2)
+    assert not path.exists()
+    refused = run("show", path)
+    assert (refused.returncode, "--resume" in refused.stderr) == (2, True)
+    again = run("score", source, "-o", path, *options)
+    assert (again.returncode, "go on with 'lapsi score --resume" in again.stderr) == (3, True)
+    other = run("score", "--resume", path, "--epochs", 300, "--curvature", "kfac")
+    assert other.returncode == 2
+    for text in ("epochs was '400', now 300", "curvature was 'diag', now 'kfac'"):
+        assert text.replace("'400'", "400") in other.stderr
+    result = run("score", "--resume", path, "--quiet")
+    assert result.returncode == 0, result.stderr
+    whole = run("score", source, "-o", tmp_path / "whole", *options)
+    assert whole.returncode == 0
+    for file in ("scores.parquet", "loo_proba.npy"):
+        assert (path / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert not path.with_name("run.partial").exists()
+    none = run("score", "--resume", path)
+    assert (none.returncode, "There is no unfinished run" in none.stderr) == (2, True)
+
+
+def test_an_unfinished_run_can_be_started_anew(source, tmp_path):
+    path = tmp_path / "run"
+    start_and_kill(source, path, 1)
+    result = run("score", source, "-o", path, *RETRAIN, "--force", "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert lapsi.load_run(path).provenance.settings["recipe"]["epochs"] == 12
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_interrupt_tells_how_to_go_on(source, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lapsi.retraining._terms", interrupt)
+    result = run("score", source, "-o", tmp_path / "run", *RETRAIN)
+    assert result.returncode == 130
+    assert f"go on with: lapsi score --resume {tmp_path / 'run'}" in result.stderr
+    monkeypatch.undo()
+    assert run("score", "--resume", tmp_path / "run", "--quiet").returncode == 0
+
+
+def test_compare_tells_how_far_two_runs_agree(scored, retrained):
+    table = run("compare", scored[0], retrained[0], "--extremes", 3)
+    assert table.returncode == 0, table.stderr
+    for text in ("Spearman", "top 10% in common", "rank differs most", "90 samples"):
+        assert text in table.stdout
+    record = json.loads(run("compare", scored[0], retrained[0], "--extremes", 3, "--json").stdout)
+    assert record["n_common"] == 90
+    assert record["same_data"]
+    assert 0 < record["spearman"] < 1
+    assert len(record["differ_most"]) == 3
+    assert set(record["top_shared"]) == {"1%", "10%"}
+
+
+def test_the_version_is_told():
+    assert run("--version").stdout.strip() == lapsi.__version__

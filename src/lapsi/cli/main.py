@@ -24,10 +24,11 @@ from lapsi.scores import Scores
 app = typer.Typer(
     help="How much every training sample really teaches a model (Laplace Sample Information, nats).\n\n"
     "Exit codes: 0 done, 1 unexpected error, 2 wrong input or option, 3 output exists, 4 fit did not converge, "
-    "5 too little memory.",
+    "5 too little memory, 130 interrupted.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
 )
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no tables.")]

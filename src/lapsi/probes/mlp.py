@@ -270,7 +270,8 @@ def _probability_change(probabilities: Tensor, logit_change: Tensor) -> Tensor:
     In memory (n, C−1, B), so that sums over classes are fast, and in parts that fit the cache.
     """
     change = logit_change.permute(1, 2, 0).contiguous()
-    size = max(1, CACHE_ENTRIES // change[:1].numel()) if change.numel() > 0 else 1
+    on_cpu = change.device.type == "cpu" and change.numel() > 0
+    size = max(1, CACHE_ENTRIES // change[:1].numel()) if on_cpu else max(1, len(change))
     for part, before in zip(change.split(size), probabilities[:, :, None].split(size), strict=True):
         probability_change(before, part, class_axis=1, out=part)
     return change.permute(2, 0, 1)

@@ -8,7 +8,7 @@ Everything is float64 and two posteriors are compared at the end: rounding is 1e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -19,9 +19,10 @@ from lapsi.precision.base import KLTerms, Precision
 from lapsi.precision.diag import DiagPrecision
 from lapsi.precision.full import FullPrecision
 from lapsi.precision.kron import kron_precision
+from lapsi.probes.mlp import Trace
 from lapsi.probes.softmax import logit_hessian_root
 
-BLOCK_ENTRIES = 2**21
+BLOCK_ENTRIES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +71,36 @@ def laplace_posterior(problem: NetworkProblem, params: Tensor, structure: str, w
 def _sums(problem: NetworkProblem, params: Tensor, rows: Rows, structure: str) -> list[Tensor]:
     """Sums over the samples `rows`: [diagonal], [output factors and input factors of all layers], or [GGN]."""
     probe = problem.probe
-    per_row = probe.n_classes * (probe.n_params if structure == "full" else max(probe.sizes[1:]))
+    per_row = max(probe.sizes[0], probe.n_classes * (probe.n_params if structure == "full" else max(probe.sizes[1:])))
     sums: list[Tensor] = []
     for part in row_blocks(rows, max(16, BLOCK_ENTRIES // per_row)):
-        layers = list(_roots(problem, params, part))
+        trace = problem.trace(params, part)
+        p, roots = trace.probabilities, _hidden_roots(problem, params, trace)
         if structure == "diag":
-            terms = [torch.cat([(root.square().sum(2).T @ h.square()).flatten() for h, root in layers])]
+            squares = [*(root.square().sum(2) for root in roots), p * (1 - p)]
+            terms = [_flat(square.T @ h.square() for square, h in zip(squares, trace.hidden, strict=True))]
         elif structure == "kfac":
-            terms = [torch.einsum("joc,jpc->op", root, root) for _, root in layers] + [h.T @ h for h, _ in layers]
+            outputs = [torch.einsum("joc,jpc->op", root, root) for root in roots]
+            terms = [*outputs, torch.diag(p.sum(0)) - p.T @ p, *(h.T @ h for h in trace.hidden)]
         else:
-            jacobian = torch.cat([torch.einsum("joc,jk->jcok", root, h).flatten(2) for h, root in layers], 2).flatten(0, 1)
+            pairs = zip([*roots, logit_hessian_root(p)], trace.hidden, strict=True)
+            jacobian = torch.cat([torch.einsum("joc,jk->jcok", root, h).flatten(2) for root, h in pairs], 2).flatten(0, 1)
             terms = [jacobian.T @ jacobian]
         sums = [total.add_(term) for total, term in zip(sums, terms, strict=True)] if sums else terms
     return sums
 
 
-def _roots(problem: NetworkProblem, params: Tensor, rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
-    """(h_l (n, in), R_l (n, out, C)) of every layer, the first layer first."""
-    trace = problem.trace(params, rows)
-    roots = [logit_hessian_root(trace.probabilities)]
+def _hidden_roots(problem: NetworkProblem, params: Tensor, trace: Trace) -> list[Tensor]:
+    """R_l (n, out, C) of the hidden layers, the first layer first."""
+    if not trace.slopes:
+        return []
+    root = logit_hessian_root(trace.probabilities)
+    roots: list[Tensor] = []
     for weights, slope in zip(problem.probe.layers(params)[:0:-1], trace.slopes[::-1], strict=True):
-        roots.insert(0, slope[:, :, None] * (weights[:, :-1].T @ roots[0]))
-    return zip(trace.hidden, roots, strict=True)
+        root = slope[:, :, None] * (weights[:, :-1].T @ root)
+        roots.insert(0, root)
+    return roots
+
+
+def _flat(parts: Iterable[Tensor]) -> Tensor:
+    return torch.cat([part.flatten() for part in parts])

@@ -120,6 +120,11 @@ class Problem:
             logit_change = matmul(inputs, weights.T).view(len(inputs), n_classes, n_shifts)
             yield inputs, probabilities, probability_change(probabilities, logit_change, class_axis=1)
 
+    def own_change(self, indices: Tensor, map_params: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs (n, D) and probabilities (n, C) of each removed sample, and how its own logits move (n, C)."""
+        inputs = self.inputs[indices]
+        return inputs, self.probabilities_of(map_params, inputs), self.own_logit_change(indices, shift)
+
     def own_logit_change(self, indices: Tensor, shift: Tensor) -> Tensor:
         """Δz_i(x_i) = ΔW_i x_i (n, C) float64: how each removed sample's own logits move."""
         own = torch.einsum("nmk,nk->nm", shift, self.inputs[indices].to(shift.dtype))

@@ -38,7 +38,7 @@ class DiagCurvature(Curvature):
     derivative: Tensor
 
     def kl_terms(self, indices: Tensor, shift: Tensor) -> KLTerms:
-        inputs, probabilities, logit_change = self._own(indices, shift)
+        inputs, probabilities, logit_change = self.problem.own_change(indices, self.map_params, shift)
         variance_dot = (1 - 2 * probabilities) * probability_derivative(probabilities, logit_change)
         others = matmul(shift.flatten(1).to(self.derivative.dtype), self.derivative.T)
         return self._kl(shift, others, probabilities * (1 - probabilities) + variance_dot, inputs)
@@ -49,13 +49,9 @@ class DiagCurvature(Curvature):
         for inputs, probabilities, change in self.problem.perturbed(self.map_params, shift):
             by_class += matmul(variance_change(probabilities, change).flatten(1).T, inputs.square()).view_as(by_class)
         others = by_class.transpose(0, 1)
-        own_inputs, own, logit_change = self._own(indices, shift)
+        own_inputs, own, logit_change = self.problem.own_change(indices, self.map_params, shift)
         moved = own + probability_change(own, logit_change)
         return self._kl(shift, others.flatten(1), moved * (1 - moved), own_inputs)
-
-    def _own(self, indices: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        inputs = self.problem.inputs[indices]
-        return inputs, self.problem.probabilities_of(self.map_params, inputs), self.problem.own_logit_change(indices, shift)
 
     def _kl(self, shift: Tensor, others: Tensor, own_variance: Tensor, inputs: Tensor) -> KLTerms:
         """`others`: change of Σ_j x_j² v_j over all samples, of which the removed one takes x_i² v_i(shift) out.

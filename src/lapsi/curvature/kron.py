@@ -43,7 +43,7 @@ class KronCurvature(Curvature):
     derivative: Tensor
 
     def kl_terms(self, indices: Tensor, shift: Tensor) -> KLTerms:
-        inputs, probabilities, logit_change = self._own(indices, shift)
+        inputs, probabilities, logit_change = self.problem.own_change(indices, self.map_params, shift)
         dot = logit_hessian_derivative(probabilities, probability_derivative(probabilities, logit_change))
         others = torch.einsum("abp,np->nab", self.derivative, shift.flatten(1).double())
         return self._kl(shift, others, logit_hessian(probabilities) + dot, inputs)
@@ -56,13 +56,9 @@ class KronCurvature(Curvature):
             cross = torch.einsum("jan,jb->nab", change, probabilities[:, :, 0])
             square = torch.einsum("jan,jbn->nab", change, change)
             others += torch.diag_embed(change.sum(0).T) - cross - cross.mT - square
-        own_inputs, own, logit_change = self._own(indices, shift)
+        own_inputs, own, logit_change = self.problem.own_change(indices, self.map_params, shift)
         moved = logit_hessian(own) + logit_hessian_change(own, probability_change(own, logit_change))
         return self._kl(shift, others.double(), moved, own_inputs)
-
-    def _own(self, indices: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        inputs = self.problem.inputs[indices]
-        return inputs, self.problem.probabilities_of(self.map_params, inputs), self.problem.own_logit_change(indices, shift)
 
     def _kl(self, shift: Tensor, others: Tensor, own: Tensor, inputs: Tensor) -> KLTerms:
         """(N−1)·ΔB = B + [change of Σ_j S_j over all samples] − S_i at the shifted parameters."""

@@ -39,7 +39,7 @@ from lapsi.loo.retrain import RetrainEngine
 from lapsi.network import NetworkProblem
 from lapsi.objective import Objective
 from lapsi.probes.activation import ACTIVATIONS
-from lapsi.probes.mlp import mlp_probe
+from lapsi.probes.mlp import MlpProbe
 from lapsi.products import matmul
 from lapsi.progress import Stages
 from lapsi.recipe import Recipe
@@ -52,7 +52,7 @@ PRIVATE_CLIP = 1.0
 
 def make_engine(dataset: Dataset, hidden: tuple[int, ...], recipe: Recipe, dtype: torch.dtype) -> RetrainEngine:
     inputs = torch.from_numpy(fit_standardizer(dataset.features, True).inputs(dataset.features))
-    probe = mlp_probe(inputs.shape[1], hidden, dataset.n_classes, ACTIVATIONS["relu"])
+    probe = MlpProbe((inputs.shape[1], *hidden, dataset.n_classes), ACTIVATIONS["relu"])
     problem = NetworkProblem(inputs, torch.from_numpy(dataset.labels), probe, Objective(WEIGHT_DECAY, "map", "mean"))
     return RetrainEngine(problem, inputs.to(dtype), recipe)
 
@@ -240,7 +240,7 @@ def resume(_: argparse.Namespace) -> None:
         interrupted = Path(folder) / "interrupted"
         process = subprocess.Popen([*score, "-o", str(interrupted)])
         parts = Path(f"{interrupted}.partial")
-        while len(list(parts.glob("*.npz")) if parts.exists() else []) < 3:
+        while len(list(parts.glob("*.npz")) if parts.exists() else []) < 4 and process.poll() is None:
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

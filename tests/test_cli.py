@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -179,11 +180,9 @@ def test_every_recipe_option_arrives(source, tmp_path):
     options += ["--seeds", 1, "--hidden", "5,4", "--activation", "tanh", "--weight-decay", 0.02, "--verify", 0]
     result = run("score", source, "-o", tmp_path / "run", *options)
     assert result.returncode == 0, result.stderr
-    settings = lapsi.Settings.from_dict(lapsi.load_run(tmp_path / "run").provenance.settings)
-    assert settings.recipe == lapsi.Recipe(
-        "adamw", 0.02, 0.5, False, (0.8, 0.99), 1e-7, 0.0, "step", 2, 0.5, 3, "poisson", 30, 2.0, 0.5, 1
-    )
-    assert (settings.hidden, settings.activation, settings.engine) == ((5, 4), "tanh", "retrain")
+    recipe = lapsi.Recipe("adamw", 0.02, 0.5, False, (0.8, 0.99), 1e-7, 0.0, "step", 2, 0.5, 3, "poisson", 30, 2.0, 0.5, 1)
+    expected = lapsi.Settings(recipe=recipe, hidden=(5, 4), activation="tanh", weight_decay=0.02, verify=0, device="cpu")
+    assert lapsi.load_run(tmp_path / "run").provenance.settings == expected.to_dict()
     sam = run("score", source, "-o", tmp_path / "sam", "--sam-radius", 0.1, "--epochs", 2, "--verify", 0)
     assert sam.returncode == 0
     assert lapsi.load_run(tmp_path / "sam").provenance.settings["recipe"]["sam_radius"] == 0.1
@@ -225,7 +224,7 @@ def start_and_kill(source, path, n_parts):
     command = [sys.executable, "-m", "lapsi", "score", str(source), "-o", str(path), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     parts = path.with_name(f"{path.name}.partial")
-    while len(list(parts.glob("seed*.npz"))) < n_parts:
+    while len(list(parts.glob("seed*part*.npz"))) < n_parts:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.kill()
@@ -261,10 +260,50 @@ def test_a_killed_run_goes_on_bit_by_bit(source, tmp_path):
 def test_an_unfinished_run_can_be_started_anew(source, tmp_path):
     path = tmp_path / "run"
     start_and_kill(source, path, 1)
-    result = run("score", source, "-o", path, *RETRAIN, "--force", "--quiet")
+    result = run("score", source, "-o", path, *RETRAIN, "--restart", "--quiet")
     assert result.returncode == 0, result.stderr
     assert lapsi.load_run(path).provenance.settings["recipe"]["epochs"] == 12
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_refused_restart_keeps_the_parts(source, tmp_path):
+    path = tmp_path / "run"
+    start_and_kill(source, path, 1)
+    before = sorted(path.with_name("run.partial").iterdir())
+    for options in (
+        ["--restart", "--memory-limit", "10M"],
+        ["--force", "--memory-limit", "10M"],
+        ["--restart", "--device", "abacus"],
+    ):
+        assert run("score", source, "-o", path, *RETRAIN, *options).returncode in (2, 3, 5)
+    assert sorted(path.with_name("run.partial").iterdir()) == before
+
+
+def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    rng = np.random.default_rng(0)
+    np.save("X.npy", rng.normal(size=(30, 3)))
+    np.save("y.npy", np.arange(30) % 2)
+    np.save("ids.npy", np.arange(30) + 100)
+    Path("rows.txt").write_text("3\n1\n2\n")
+    monkeypatch.setattr("lapsi.retraining._terms", mock.Mock(side_effect=KeyboardInterrupt))
+    files = ("X.npy", "--labels", "y.npy", "--ids", "ids.npy", "--indices", "rows.txt")
+    assert run("score", *files, "-o", "run", *RETRAIN).returncode == 130
+    monkeypatch.undo()
+    result = run("score", "--resume", tmp_path / "here" / "run", "--quiet")
+    assert result.returncode == 0, result.stderr
+    scores = lapsi.load_run(tmp_path / "here" / "run")
+    assert scores.table["id"].tolist() == [103, 101, 102]
+    assert scores.provenance.source == "X.npy"
+
+
+@pytest.mark.parametrize("path", [".", "/", ".."])
+def test_odd_places_are_one_line(source, path):
+    for arguments in (["--resume", path], [source, "-o", path, *RETRAIN]):
+        result = run("score", *arguments)
+        assert result.returncode in (2, 3)
+        assert result.stderr.startswith("lapsi:")
 
 
 def test_an_interrupt_tells_how_to_go_on(source, tmp_path, monkeypatch):

@@ -1,6 +1,9 @@
 """One conformance suite over all structures, against their dense form."""
 
+import itertools
+
 import mpmath
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -126,3 +129,34 @@ def test_excess_has_full_relative_precision(ratio):
         expected = mpmath.mpf(ratio) - mpmath.log(1 + mpmath.mpf(ratio))
         value = excess(torch.tensor([ratio, 2.0], dtype=torch.float64))[0].item()
         assert value == expected == 0 or abs(value / expected - 1) < 1e-9
+
+
+@pytest.mark.parametrize("prior", [1.0, 1e4])
+@pytest.mark.parametrize("size", [1e-6, 1e-2, 0.5])
+def test_kron_divergence_keeps_its_digits_for_many_samples(size, prior):
+    """Sums over 10⁶ samples with ill-conditioned inputs, against 60 digits; without its care the relative error is 27."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(1000, 6)) * np.geomspace(1, 1e-3, 6)
+    inputs[:, -1] = 0.0
+    outputs = rng.normal(size=(1000, 3))
+    outputs -= outputs.mean(1, keepdims=True)
+    g, b = 1000 * inputs.T @ inputs, outputs.T @ outputs / 1000
+    x, y = inputs[0] * 1.3, outputs[0]
+    g_new, b_new = g - size * np.outer(x, x), b - 1e-6 * size * np.outer(y, y)
+    before = kron_precision(torch.from_numpy(b), torch.from_numpy(g), prior)
+    after = kron_precision(torch.from_numpy(b_new), torch.from_numpy(g_new), prior - 1e-3 * size)
+    with mpmath.workdps(60):
+
+        def dense(output, inner, ridge):
+            output, inner = mpmath.matrix(output.tolist()), mpmath.matrix(inner.tolist())
+            total = mpmath.zeros(18)
+            for row, column in itertools.product(range(18), repeat=2):
+                total[row, column] = output[row // 6, column // 6] * inner[row % 6, column % 6]
+            return total + ridge * mpmath.eye(18)
+
+        first, second = dense(b, g, mpmath.mpf(prior)), dense(b_new, g_new, mpmath.mpf(prior - 1e-3 * size))
+        ratio = mpmath.inverse(first) * second
+        trace = sum(ratio[row, row] for row in range(18))
+        expected = float((trace - 18 - mpmath.log(mpmath.det(second)) + mpmath.log(mpmath.det(first))) / 2)
+    got = before.kl_to(torch.zeros(18, dtype=torch.float64), after).curvature.item()
+    assert_close(got, expected, rtol=1e-8, atol=0)

@@ -12,12 +12,12 @@ import torch_training
 from lapsi.curvature.network import laplace_posterior
 from lapsi.errors import ConvergenceError
 from lapsi.loo.retrain import LeaveOneOutLoss, RetrainEngine
-from lapsi.network import NetworkProblem, clip
+from lapsi.network import NetworkProblem
 from lapsi.objective import Objective
 from lapsi.probes.activation import ACTIVATIONS
-from lapsi.probes.mlp import mlp_probe
+from lapsi.probes.mlp import MlpProbe, clip_of
 from lapsi.recipe import Recipe
-from lapsi.training.descent import BATCHES, NOISE, _generator
+from lapsi.training.descent import BATCHES, NOISE, random_numbers
 from lapsi.training.pair import Pair
 from lapsi.training.sampling import batches, steps_per_epoch
 
@@ -29,7 +29,7 @@ SINGLE = {"rtol": 2e-4, "atol": 1e-8}
 
 def make_problem(hidden=(), activation="relu", weight_decay=0.01, removal="mean"):
     inputs, labels = oracles.make_data(N, D, C, seed=3)
-    probe = mlp_probe(D + 1, hidden, C, ACTIVATIONS[activation])
+    probe = MlpProbe((D + 1, *hidden, C), ACTIVATIONS[activation])
     return NetworkProblem(torch.from_numpy(inputs), torch.from_numpy(labels), probe, Objective(weight_decay, "map", removal))
 
 
@@ -41,11 +41,11 @@ def retrain(problem, recipe, indices, seed=0, dtype=torch.float64):
 
 def batches_of(recipe, seed):
     """The rows and divisor of every step, as the engine draws them."""
-    generator = _generator(seed, BATCHES)
+    random = random_numbers(seed, BATCHES)
     epochs = []
     for _ in range(recipe.epochs):
         steps = []
-        for batch in batches(recipe, N, generator, torch.device("cpu")):
+        for batch in batches(recipe, N, random, torch.device("cpu")):
             rows = range(N)[batch.rows] if isinstance(batch.rows, slice) else batch.rows.tolist()
             steps.append((list(rows), None if batch.shrinks else batch.normalizer))
         epochs.append(steps)
@@ -172,9 +172,9 @@ PRIVATE = {
 @pytest.mark.parametrize("name", PRIVATE)
 def test_private_training_equals_opacus_each_model_alone(name, hidden):
     recipe, problem, seed = PRIVATE[name], make_problem(hidden, "tanh"), 4
-    generator = _generator(seed, NOISE)
+    random = random_numbers(seed, NOISE)
     n_steps = recipe.epochs * steps_per_epoch(recipe, N)
-    noises = [torch.randn(problem.probe.n_params, generator=generator, dtype=torch.float64) for _ in range(n_steps)]
+    noises = [torch.from_numpy(random.standard_normal(problem.probe.n_params)) for _ in range(n_steps)]
     indices = [0, 7, 36]
     result = retrain(problem, recipe, indices, seed)
     whole = opacus_train(problem, recipe, seed, None, noises)
@@ -206,7 +206,7 @@ def test_gradient_changes_equal_plain_differences(activation, size, clip_norm):
     params = problem.probe.initial(0)
     shift = size * torch.randn(4, len(params), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     trace = problem.trace(params, slice(0, N))
-    change = problem.probe.gradient_change(params, shift, trace, clip(trace, clip_norm))
+    change = problem.probe.gradient_change(params, shift, trace, clip_of(trace, clip_norm))
     before = problem.gradient(trace, clip_norm)
     for row in range(4):
         after = problem.gradient(problem.trace(params + shift[row], slice(0, N)), clip_norm)
@@ -276,3 +276,37 @@ def test_a_model_that_diverges_alone_is_named():
     change[1, 3] = torch.inf
     with pytest.raises(ConvergenceError, match=r"without the sample in row 11 diverged in epoch 5 \(1 of 2 models\)"):
         loss.require_progress(Pair(problem.probe.initial(0), change), 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_saturated_tanh_keeps_its_change(dtype):
+    at = torch.tensor([-10.0, -10.0, 20.0, -3.0, 0.2], dtype=dtype)
+    change = torch.tensor([9.0, 20.0, -19.5, 1e-5, 0.49], dtype=dtype)
+    value, slope = ACTIVATIONS["tanh"].change(at, change)
+    before, after = at.double().tanh(), (at.double() + change.double()).tanh()
+    rtol = 1e-5 if dtype == torch.float32 else 1e-10
+    assert_close(value.double(), after - before, rtol=rtol, atol=1e-12)
+    assert_close(slope.double(), before.square() - after.square(), rtol=rtol, atol=1e-12)
+
+
+def test_sam_survives_batches_that_lose_their_only_member():
+    problem = make_problem((6,))
+    recipe = Recipe(batching="poisson", batch_size=2, sam_radius=0.05, learning_rate=0.01, epochs=4)
+    indices = list(range(0, N, 5))
+    result = retrain(problem, recipe, indices, seed=1)
+    engine = RetrainEngine(problem, problem.inputs, recipe)
+    whole = engine.alone(None, 1)
+    for row, index in enumerate(indices):
+        assert_close(result.shift[row], engine.alone(index, 1) - whole, rtol=1e-6, atol=1e-10)
+
+
+def test_divisors_that_are_public_keep_the_whole_decay():
+    """Clipping that clips nothing, to convergence: the optimum of the loss without the sample and N·w in total."""
+    problem = make_problem(weight_decay=0.05)
+    inputs, labels = problem.inputs.numpy(), problem.labels.numpy()
+    whole = oracles.train(inputs, labels, C, 0.05)
+    expected = oracles.leave_one_out_weights(inputs, labels, C, 0.05, 9, "sum") - whole
+    for removal in ("mean", "sum"):
+        problem = make_problem(weight_decay=0.05, removal=removal)
+        shift = retrain(problem, Recipe(epochs=1500, clip_norm=1e9), [9]).shift[0]
+        assert_close(shift, torch.from_numpy(expected), rtol=1e-6, atol=1e-9)

@@ -173,11 +173,16 @@ def test_work_goes_on_from_its_parts_bit_by_bit(data, monkeypatch, tmp_path):
     monkeypatch.setattr(retraining, "_terms", stop_in_the_third_part)
     with pytest.raises(KeyboardInterrupt):
         lapsi.score(*data, checkpoint=path, **options)
-    assert sorted(file.name for file in path.iterdir()) == ["progress.json", "seed0-part00000.npz", "seed0-part00001.npz"]
+    assert sorted(file.name for file in path.iterdir()) == [
+        "progress.json",
+        "seed0-model.npz",
+        "seed0-part00000.npz",
+        "seed0-part00001.npz",
+    ]
     monkeypatch.setattr(retraining, "_terms", terms)
-    small_chunks(monkeypatch, 64)  # the size of the parts is the one the work began with
+    small_chunks(monkeypatch, 17)  # the size of the parts is the one the work began with
     again = lapsi.score(*data, checkpoint=path, **options)
-    assert len(list(path.glob("*.npz"))) == 8
+    assert len(list(path.glob("*part*.npz"))) == 8
     pd.testing.assert_frame_equal(again.table, whole.table, check_exact=True)
     pd.testing.assert_frame_equal(again.trajectory, whole.trajectory, check_exact=True)
     assert_array_equal(again.loo_proba, whole.loo_proba)
@@ -266,5 +271,40 @@ def test_runs_by_retraining_are_saved_whole(data, tmp_path):
     pd.testing.assert_frame_equal(again.table, scores.table)
     pd.testing.assert_frame_equal(again.trajectory, scores.trajectory)
     assert again.provenance == scores.provenance
-    assert Settings.from_dict(again.provenance.settings) == Settings(recipe=Recipe(epochs=4), every=2, verify=0)
+    assert again.provenance.settings == Settings(recipe=Recipe(epochs=4), every=2, verify=0).to_dict()
     assert set(json.loads((path / "run.json").read_text())["columns"]) == set(scores.table)
+
+
+def test_scores_that_are_no_divergence_are_refused_before_they_are_kept(data, tmp_path):
+    options = {"recipe": Recipe(epochs=3, seeds=1), "hidden": (4,), "weight_decay": 0, "prior_precision": 1e-16, **QUIET}
+    with pytest.raises(lapsi.ConvergenceError, match=r"not positive definite|no finite LSI"):
+        lapsi.score(*data, curvature="full", checkpoint=tmp_path / "parts", **options)
+    assert not list((tmp_path / "parts").glob("*.npz"))
+
+
+def test_the_order_of_the_samples_belongs_to_a_run(data, tmp_path):
+    options = {"recipe": Recipe(epochs=3, seeds=1), "checkpoint": tmp_path / "parts", **QUIET}
+    lapsi.score(*data, indices=[3, 1, 2], **options)
+    with pytest.raises(lapsi.InputError, match="rows was"):
+        lapsi.score(*data, indices=[1, 2, 3], **options)
+
+
+def test_a_model_that_is_missing_is_computed_again(data, tmp_path):
+    options = {"recipe": Recipe(epochs=3, seeds=2), "checkpoint": tmp_path / "parts", **QUIET}
+    whole = lapsi.score(*data, **options)
+    (tmp_path / "parts" / "seed1-model.npz").unlink()
+    (tmp_path / "parts" / ".progress.json.killed.tmp").mkdir()
+    pd.testing.assert_frame_equal(lapsi.score(*data, **options).table, whole.table)
+
+
+def test_a_kill_while_the_first_file_is_written_does_no_harm(data, tmp_path):
+    (tmp_path / "parts" / ".progress.json.killed.tmp").mkdir(parents=True)
+    lapsi.score(*data, recipe=Recipe(epochs=2, seeds=1), checkpoint=tmp_path / "parts", **QUIET)
+
+
+def test_less_memory_than_the_run_was_begun_with_is_told(data, tmp_path, monkeypatch):
+    options = {"recipe": Recipe(epochs=2, seeds=1), "checkpoint": tmp_path / "parts", **QUIET}
+    lapsi.score(*data, **options)
+    small_chunks(monkeypatch, 5)
+    with pytest.raises(lapsi.MemoryLimitError, match="begun with 60 models at once.* now allows 5"):
+        lapsi.score(*data, **options)

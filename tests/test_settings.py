@@ -15,7 +15,7 @@ from lapsi.settings import Settings
         ({"weight_decay": -1.0}, "weight_decay is -1.0"),
         ({"weight_decay": float("nan")}, "weight_decay is nan"),
         ({"weight_decay": True}, "weight_decay is True"),
-        ({"prior_precision": 0}, "prior_precision is 0; expected 'map' or a number"),
+        ({"prior_precision": 0}, "prior_precision is 0; expected 'map' or a finite number greater than 0"),
         ({"prior_precision": "mle"}, "prior_precision is 'mle'"),
         ({"refine": -1}, "refine is -1"),
         ({"refine": "always"}, "refine is 'always'.*'auto'"),

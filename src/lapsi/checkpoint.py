@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -26,10 +26,12 @@ class Keep:
     Attributes:
         path: the directory.
         call: what the caller wants to find again there, plain JSON values.
+        restart: throw finished parts away that are there already.
     """
 
     path: Path
     call: dict[str, Any]
+    restart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +39,39 @@ class Checkpoint:
     """Finished parts of a run, by name.
 
     Attributes:
-        path: the directory, or None to keep nothing.
+        path: the directory, or None to keep them in memory only.
         plan: what must be the same when the work goes on (the size of the parts), as it was when it began.
+        memory: the parts, where there is no directory.
     """
 
     path: Path | None
     plan: dict[str, Any]
+    memory: dict[str, Arrays] = field(default_factory=dict)
 
-    def load(self, name: str) -> Arrays | None:
-        """The arrays of a finished part; None where it is still to do."""
-        file = None if self.path is None else self.path / f"{name}.npz"
-        if file is None or not file.exists():
-            return None
+    def has(self, name: str) -> bool:
+        """Whether a part is finished."""
+        return name in self.memory if self.path is None else (self.path / f"{name}.npz").exists()
+
+    def load(self, name: str) -> Arrays:
+        """The arrays of a finished part.
+
+        Raises:
+            InputError: when its file is damaged.
+        """
+        if self.path is None:
+            return self.memory[name]
+        file = self.path / f"{name}.npz"
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError, BadZipFile) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise InputError(f"{file} is damaged ({error}); delete it, and its part is computed again.") from error
 
     def save(self, name: str, arrays: Arrays) -> None:
         """Keeps a finished part."""
-        if self.path is not None:
+        if self.path is None:
+            self.memory[name] = arrays
+        else:
             write_file(self.path / f"{name}.npz", lambda path: np.savez(path, **arrays), force=True)  # type: ignore[arg-type]
 
 
@@ -65,7 +79,7 @@ def open_checkpoint(keep: Keep | None, identity: dict[str, Any], plan: dict[str,
     """A new checkpoint, or one that was begun with the same identity.
 
     Args:
-        keep: where; None keeps nothing.
+        keep: where; None keeps parts in memory only.
         identity: data and settings, plain JSON values; work goes on only where they are the same.
         plan: of a new checkpoint; one that was begun keeps its own.
 
@@ -74,9 +88,12 @@ def open_checkpoint(keep: Keep | None, identity: dict[str, Any], plan: dict[str,
     """
     if keep is None:
         return Checkpoint(None, plan)
-    path, record = keep.path, read_progress(keep.path)
+    path = keep.path
+    if keep.restart:
+        remove_checkpoint(path)
+    record = read_progress(path)
     if record is None:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(file.suffix != ".tmp" for file in path.iterdir())):
             raise InputError(f"{path} holds other things than an unfinished run; choose another directory.")
         _write_json(path / MARKER, {"identity": identity, "plan": plan, "call": keep.call})
         return Checkpoint(path, plan)
@@ -120,7 +137,7 @@ def remove_checkpoint(path: Path) -> None:
     if read_progress(path) is None:
         return
     for file in path.iterdir():
-        if file.suffix == ".npz" or file.name.endswith(".tmp"):
+        if file.suffix in (".npz", ".tmp"):
             shutil.rmtree(file) if file.is_dir() else file.unlink()
     (path / MARKER).unlink()
     if not any(os.scandir(path)):

@@ -13,15 +13,14 @@ from lapsi.curvature.diag import diag_curvature
 from lapsi.curvature.full import full_curvature
 from lapsi.curvature.kron import kron_curvature
 from lapsi.dataset import Dataset, Standardizer, fit_standardizer
-from lapsi.errors import ConvergenceError
 from lapsi.loo.chunk import LooChunk
 from lapsi.loo.newton import NewtonEngine
-from lapsi.model import Evidence, FittedProbe
+from lapsi.model import Evidence, FittedProbe, require_scores
 from lapsi.objective import Objective
 from lapsi.plan import NewtonPlan
 from lapsi.probes.activation import ACTIVATIONS
 from lapsi.probes.linear import linear_probe
-from lapsi.probes.mlp import mlp_probe
+from lapsi.probes.mlp import MlpProbe
 from lapsi.problem import Problem
 from lapsi.progress import Stages
 from lapsi.settings import Settings
@@ -66,15 +65,16 @@ def closed_form(
             for name, values in refined[1].items():
                 measures[name][picked] = values
     lsi = measures["lsi_mean"] + measures["lsi_curvature"]
-    _require_scores(lsi, settings.weight_decay)
+    require_scores(lsi, rows)
     record["verification"] = None
     if settings.verify > 0:
         with stages.stage("verify"):
             picked = draw_rows(lsi, settings.verify, settings.seed)
             record["verification"] = verify_newton(engine, curvature, rows[picked], lsi[picked]).to_dict()
 
-    probe = mlp_probe(problem.probe.n_features, (), dataset.n_classes, ACTIVATIONS["relu"])
-    return Evidence(logits, measures, None, FittedProbe(standardizer, probe, weights[None]), record)
+    probe = MlpProbe((problem.probe.n_features, dataset.n_classes), ACTIVATIONS["relu"])
+    log_proba = logits - np.logaddexp.reduce(logits, 1, keepdims=True)
+    return Evidence(log_proba, measures, None, FittedProbe(standardizer, probe, weights[None]), record)
 
 
 def _problem(dataset: Dataset, standardizer: Standardizer, settings: Settings, device: torch.device) -> Problem:
@@ -109,15 +109,6 @@ def _urgency(measures: dict[str, np.ndarray]) -> np.ndarray:
     """Urgency of going beyond the closed form (n,): first where it is no divergence, then by change of the logits."""
     lsi = measures["lsi_mean"] + measures["lsi_curvature"]
     return np.where(lsi >= 0, measures["logit_change"], np.inf)
-
-
-def _require_scores(lsi: np.ndarray, weight_decay: float) -> None:
-    bad = int((~(np.isfinite(lsi) & (lsi >= 0))).sum())
-    if bad:
-        raise ConvergenceError(
-            f"{bad} of {len(lsi)} samples have no finite LSI: without them the model changes beyond what the closed form "
-            f"describes. Use a larger weight decay (now {weight_decay:g}), or refine='auto'."
-        )
 
 
 def _measure(

@@ -10,7 +10,10 @@ import pandas as pd
 import torch
 
 from lapsi.dataset import Standardizer
+from lapsi.errors import ConvergenceError
 from lapsi.probes.mlp import MlpProbe
+
+BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +32,10 @@ class FittedProbe:
 
     def log_probabilities(self, features: np.ndarray) -> np.ndarray:
         """(n, C) for features (n, d)."""
+        blocks = [features[start : start + BLOCK_ROWS] for start in range(0, len(features), BLOCK_ROWS)]
+        return np.concatenate([self._block(block) for block in blocks])
+
+    def _block(self, features: np.ndarray) -> np.ndarray:
         inputs = torch.from_numpy(self.standardizer.inputs(features))
         logits = torch.stack([self.probe.logits(torch.from_numpy(params), inputs) for params in self.params])
         return mean_log_probabilities(torch.log_softmax(logits, -1)).numpy()
@@ -49,7 +56,7 @@ class Evidence:
     """What an engine found out about n samples.
 
     Attributes:
-        loo_log_proba: (n, C) log-probabilities under the models that never saw the sample (up to a constant a row).
+        loo_log_proba: (n, C) log-probabilities under the models that never saw the sample.
         measures: columns of the scores, (n,) each.
         trajectory: the scores after some epochs, one row a sample and epoch, with the positions of the samples; or None.
         model: the probe trained on all samples.
@@ -61,3 +68,18 @@ class Evidence:
     trajectory: pd.DataFrame | None
     model: FittedProbe
     record: dict[str, Any]
+
+
+def require_scores(lsi: np.ndarray, rows: np.ndarray) -> None:
+    """Refuses scores (n,) of samples `rows` (n,) that are no divergence.
+
+    Raises:
+        ConvergenceError: with a sample and the remedy.
+    """
+    bad = ~(np.isfinite(lsi) & (lsi >= 0))
+    if bad.any():
+        raise ConvergenceError(
+            f"{int(bad.sum())} of {len(lsi)} samples have no finite LSI, the first in row {rows[bad][0]}: without them the "
+            "model changes beyond what can be computed. Use a larger weight decay or prior precision (engine 'newton': "
+            "refine='auto')."
+        )

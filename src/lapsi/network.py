@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lapsi.objective import Objective
-from lapsi.probes.mlp import Clip, MlpProbe, Trace, clip_of
+from lapsi.probes.mlp import MlpProbe, Trace, clip_of
 
 Rows = slice | Tensor
+BLOCK_ENTRIES = 2**21
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,14 @@ class NetworkProblem:
 
     def gradient(self, trace: Trace, clip_norm: float | None) -> Tensor:
         """Σ of the (clipped) per-sample gradients of a trace (…, P)."""
-        return self.probe.gradient(trace, clip(trace, clip_norm))
+        return self.probe.gradient(trace, clip_of(trace, clip_norm))
 
-
-def clip(trace: Trace, clip_norm: float | None) -> Clip | None:
-    """The clipping of a trace, where gradients are clipped at all."""
-    return None if clip_norm is None else clip_of(trace, clip_norm)
+    def gradient_sum(self, params: Tensor, rows: Rows, clip_norm: float | None) -> Tensor:
+        """Σ of the (clipped) gradients (P,) of the samples `rows` under params (P,), block by block."""
+        total = torch.zeros_like(params)
+        for part in row_blocks(rows, max(16, BLOCK_ENTRIES // sum(self.probe.sizes))):
+            total += self.gradient(self.trace(params, part), clip_norm)
+        return total
 
 
 def take(tensor: Tensor, rows: Rows) -> Tensor:

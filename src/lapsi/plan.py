@@ -11,7 +11,7 @@ import torch
 from lapsi.errors import MemoryLimitError
 from lapsi.loo.newton import CHUNK_BYTES, NEIGHBOURS
 from lapsi.probes.activation import ACTIVATIONS
-from lapsi.probes.mlp import mlp_probe
+from lapsi.probes.mlp import MlpProbe
 from lapsi.products import matmul
 from lapsi.settings import Settings
 
@@ -25,6 +25,7 @@ REFINE_STEPS = 4
 WORKING_BYTES = 256 * 2**20
 LEAST_MODELS, MOST_MODELS = 64, 256  # trained at once: enough for large products, few enough to lose at a kill
 CHUNK_FLOP = 1e9
+CHECKED_SHARE = 0.05
 GIB = 2**30
 
 
@@ -108,18 +109,26 @@ def make_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int, se
     return make(n_samples, n_features, n_classes, n_scored, settings)
 
 
+def n_checks(verify: int, n_scored: int) -> int:
+    """How many of the retrained samples are checked: `verify`, but at most 2 or a twentieth of them."""
+    return min(verify, n_scored, max(2, round(CHECKED_SHARE * n_scored)))
+
+
 def _limit(settings: Settings) -> int:
-    return settings.memory_limit or int(AVAILABLE_SHARE * psutil.virtual_memory().available)
+    device = torch.device(settings.device or "cpu")
+    on_gpu = device.type == "cuda" and torch.cuda.is_available()
+    available = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
+    return int(settings.memory_limit or AVAILABLE_SHARE * available)
 
 
 def _retrain_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int, settings: Settings) -> RetrainPlan:
     recipe = settings.recipe
     assert recipe is not None
-    probe = mlp_probe(n_features + 1, settings.hidden, n_classes, ACTIVATIONS[settings.activation])
+    probe = MlpProbe((n_features + 1, *settings.hidden, n_classes), ACTIVATIONS[settings.activation])
     n_params, itemsize = probe.n_params, 8 if settings.dtype == "float64" else 4
     data = (8 + itemsize) * n_samples * (n_features + 1)
     widest = max(width for shape in probe.shapes for width in shape)
-    posterior = {"diag": 16 * n_params, "kfac": 64 * sum(o * o + i * i for o, i in probe.shapes), "full": 48 * n_params**2}
+    posterior = {"diag": 16 * n_params, "kfac": 96 * sum(o * o + i * i for o, i in probe.shapes), "full": 88 * n_params**2}
     fixed = LIBRARIES_BYTES + data + posterior[settings.curvature] + WORKING_BYTES
     states = {"sgd": 1, "adam": 3, "adamw": 3}[recipe.optimizer] + 6 + 3 * (recipe.sam_radius > 0)
     per_model = itemsize * states * n_params + 8 * 2 * n_params + 16 * itemsize * widest
@@ -128,10 +137,11 @@ def _retrain_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int
     wanted = min(n_scored, MOST_MODELS, max(LEAST_MODELS, int(CHUNK_FLOP / epoch)))
     chunk_size = max(1, min(wanted, int((limit - fixed) / per_model)))
     flop = {"retrain": recipe.seeds * n_scored * recipe.epochs * epoch}
-    n_snapshots = recipe.epochs // settings.every + 1 if settings.every else 1
+    n_snapshots = len(recipe.snapshots(settings.every))
     blocks = {"diag": 2.0 * n_params * (1 + n_classes), "kfac": 4.0 * sum(o * o * n_classes + i * i for o, i in probe.shapes)}
     blocks["full"] = 2.0 * n_classes * n_params**2 + 10.0 * n_params**3 / n_samples
     flop["posterior"] = recipe.seeds * n_scored * n_snapshots * n_samples * blocks[settings.curvature]
+    flop["verify"] = (1 + n_checks(settings.verify, n_scored)) * recipe.epochs * epoch
     cost = Cost(fixed + chunk_size * per_model, limit, flop)
     size = posterior[settings.curvature] / GIB
     cost.require_memory(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from lapsi.errors import InputError
+from lapsi.validation import require_choice, require_integer, require_number
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine")
@@ -16,8 +16,10 @@ BATCHINGS = ("full", "sequential", "shuffled", "poisson")
 class Recipe:
     """A training recipe. The defaults are the paper's: full-batch gradient descent with Nesterov momentum.
 
-    Weight decay belongs to the objective and stands in `Settings`. The order of operations in every step is that of
-    torch.optim (and of opacus where gradients are clipped), so a recipe gives the same parameters as they do.
+    Weight decay belongs to the objective and stands in `Settings`. Where sums are divided by a public number (Poisson batches,
+    clipped gradients), leaving a sample out keeps the total N·w: `Settings.removal` makes no difference. The order of
+    operations in every step is that of torch.optim, and of opacus where gradients are clipped: a recipe gives the same
+    parameters as they do.
 
     Attributes:
         optimizer: `"sgd"`, `"adam"` (weight decay joins the gradient) or `"adamw"` (decoupled weight decay).
@@ -61,26 +63,29 @@ class Recipe:
             raise InputError(f"betas is {self.betas!r}; expected two numbers.")
         object.__setattr__(self, "betas", tuple(self.betas))
         for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("batching", BATCHINGS)):
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(map(repr, choices))}.")
-        self._require_numbers()
+            require_choice(name, getattr(self, name), choices)
+        for name in ("learning_rate", "step_factor"):
+            require_number(name, getattr(self, name), 0, beyond=True)
+        for name, value in (("momentum", self.momentum), *(("betas", beta) for beta in self.betas)):
+            require_number(name, value, 0, 1)
+        for name in ("epsilon", "sam_radius", "noise_multiplier"):
+            require_number(name, getattr(self, name), 0)
+        for name, least in (("epochs", 0), ("step_epochs", 1), ("seeds", 1)):
+            require_integer(name, getattr(self, name), least)
+        if self.clip_norm is not None:
+            require_number("clip_norm", self.clip_norm, 0, beyond=True, also="None or ")
+        if self.batch_size is not None:
+            require_integer("batch_size", self.batch_size, 1)
         self._require_sense()
 
-    def _require_numbers(self) -> None:
-        _require(self.learning_rate, "learning_rate", 0.0, math.inf, open_low=True)
-        _require(self.momentum, "momentum", 0.0, 1.0)
-        for value in self.betas:
-            _require(value, "betas", 0.0, 1.0)
-        _require(self.epsilon, "epsilon", 0.0, math.inf)
-        _require(self.sam_radius, "sam_radius", 0.0, math.inf)
-        _require(self.step_factor, "step_factor", 0.0, math.inf, open_low=True)
-        _require(self.noise_multiplier, "noise_multiplier", 0.0, math.inf)
-        if self.clip_norm is not None:
-            _require(self.clip_norm, "clip_norm", 0.0, math.inf, open_low=True)
-        for name, least in (("epochs", 0), ("step_epochs", 1), ("seeds", 1)):
-            _require_integer(getattr(self, name), name, least)
-        if self.batch_size is not None:
-            _require_integer(self.batch_size, "batch_size", 1)
+    @property
+    def public_divisor(self) -> bool:
+        """Whether summed gradients are divided by a number that does not tell who is a member."""
+        return self.batching == "poisson" or self.clip_norm is not None
+
+    def snapshots(self, every: int | None) -> list[int]:
+        """Epochs after which LSI is taken: every so many, and the last."""
+        return sorted({*range(every, self.epochs, every), self.epochs}) if every else [self.epochs]
 
     def _require_sense(self) -> None:
         if self.batching != "full" and self.batch_size is None:
@@ -98,28 +103,6 @@ class Recipe:
             raise InputError("sam_radius and clip_norm were both given; SAM with per-sample clipping is not defined here.")
         if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             raise InputError("nesterov needs a momentum greater than 0; turn nesterov off.")
-
-
-@dataclass(frozen=True, slots=True)
-class Decay:
-    """Weight decay of the model with all samples, and how much more of it the models without one have."""
-
-    weight: float
-    extra: float = 0.0
-
-
-def _require(value: object, name: str, low: float, high: float, open_low: bool = False) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < low or value >= high or (open_low and value == low):  # type: ignore[operator]
-        bound = f"{'greater than' if open_low else 'of at least'} {low:g}" + (
-            "" if math.isinf(high) else f" and below {high:g}"
-        )
-        raise InputError(f"{name} is {value!r}; expected a finite number {bound}.")
-
-
-def _require_integer(value: object, name: str, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} is {value!r}; expected an integer of at least {least}.")
 
 
 PRESETS = {"paper": Recipe()}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -16,13 +17,14 @@ from torch import Tensor
 from lapsi.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
 from lapsi.curvature.network import laplace_posterior
 from lapsi.dataset import Dataset, Standardizer, fit_standardizer
+from lapsi.errors import ConvergenceError, MemoryLimitError
 from lapsi.loo.retrain import RetrainEngine, Snapshot
-from lapsi.model import Evidence, FittedProbe, mean_log_probabilities
+from lapsi.model import Evidence, FittedProbe, mean_log_probabilities, require_scores
 from lapsi.network import NetworkProblem
 from lapsi.objective import Objective
-from lapsi.plan import RetrainPlan
+from lapsi.plan import GIB, RetrainPlan, n_checks
 from lapsi.probes.activation import ACTIVATIONS
-from lapsi.probes.mlp import mlp_probe
+from lapsi.probes.mlp import MlpProbe
 from lapsi.progress import Stages
 from lapsi.recipe import Recipe
 from lapsi.settings import Settings
@@ -30,8 +32,8 @@ from lapsi.training.sampling import steps_per_epoch
 from lapsi.verification import draw_rows, verify_retraining
 
 CALIBRATION_ROWS = 8192
-CHECKED_SHARE = 0.05
-ROUTINE = ("memory_limit", "verify")  # settings that change no score of a part
+ROUTINE = ("memory_limit", "verify")  # settings that change no part, and may change when a run goes on
+REMEDY = "Use a larger weight decay or prior precision, or curvature 'diag'."
 
 
 def retraining(
@@ -49,61 +51,61 @@ def retraining(
     """
     recipe = _recipe(settings)
     checkpoint = open_checkpoint(keep, identity(dataset, settings, rows), {"chunk_size": plan.chunk_size})
+    _require_room(checkpoint, plan)
     with stages.stage("prepare"):
-        standardizer, engine = _engine(dataset, settings, torch.device(settings.device or "cpu"))
-    chunks = _chunks(rows, checkpoint.plan["chunk_size"])
-    names = [[f"seed{number}-part{position:05d}" for position in range(len(chunks))] for number in range(recipe.seeds)]
-    todo = sum(checkpoint.load(name) is None for line in names for name in line)
+        standardizer, engine = _engine(dataset, settings)
+    chunks = np.array_split(rows, -(-len(rows) // checkpoint.plan["chunk_size"]))
+    work = [
+        Part(engine, settings, chunk, number, position)
+        for number in range(recipe.seeds)
+        for position, chunk in enumerate(chunks)
+    ]
+    todo = sum(not checkpoint.has(part.name) for part in work)
     with stages.stage("retrain", todo * recipe.epochs) as advance:
-        by_seed = [
-            _joined(
-                [
-                    _part(engine, settings, chunk, number, name, checkpoint, advance)
-                    for chunk, name in zip(chunks, line, strict=True)
-                ]
-            )
-            for number, line in enumerate(names)
-        ]
-    lsi = np.stack([part["lsi_mean"] + part["lsi_curvature"] for part in by_seed])
+        results = [_result(part, checkpoint, advance) for part in work]
+    by_seed = [_joined(results[start : start + len(chunks)]) for start in range(0, len(work), len(chunks))]
+    params = np.stack([checkpoint.load(f"seed{number}-model")["params"] for number in range(recipe.seeds)])
+    verification = _verified(engine, settings, rows, by_seed[0], stages)
     record = {
         "dtype": str(engine.inputs.dtype).removeprefix("torch."),
-        "grad_norm": _grad_norm(engine, torch.from_numpy(by_seed[0]["params"]).to(engine.inputs.device)),
+        "grad_norm": _grad_norm(engine.problem, torch.from_numpy(params[0]).to(engine.inputs.device)),
         "n_iterations": recipe.epochs * steps_per_epoch(recipe, dataset.n_samples),
-        "verification": _verified(engine, settings, rows, lsi[0, -1], stages),
+        "verification": verification,
     }
-    params = np.stack([part["params"] for part in by_seed])
-    log_proba = mean_log_probabilities(torch.from_numpy(np.stack([part["loo_log_proba"] for part in by_seed]))).numpy()
-    measures = {name: np.mean([part[name][-1] for part in by_seed], 0) for name in ("lsi_mean", "lsi_curvature")}
-    measures |= {name: np.mean([part[name] for part in by_seed], 0) for name in ("train_probability", "shift_norm")}
-    if recipe.seeds > 1:
-        measures["lsi_std"] = lsi[:, -1].std(0, ddof=1)
-    trajectory = None if settings.every is None else _trajectory(by_seed[0]["epochs"], by_seed, lsi)
-    return Evidence(log_proba, measures, trajectory, FittedProbe(standardizer, engine.problem.probe, params), record)
+    model = FittedProbe(standardizer, engine.problem.probe, params)
+    return _evidence(by_seed, model, settings.every is not None, record)
 
 
 def identity(dataset: Dataset, settings: Settings, rows: np.ndarray) -> dict[str, Any]:
     """What must be equal for the parts of a run to belong together."""
     kept = {name: value for name, value in settings.to_dict().items() if name not in ROUTINE}
-    digest = pd.util.hash_array(rows).sum()
-    return {"version": version("lapsi"), "data": dataset.digest(), "n_scored": len(rows), "rows": str(digest), "settings": kept}
+    digest = hashlib.blake2b(np.ascontiguousarray(rows).data, digest_size=16).hexdigest()
+    return {"version": version("lapsi"), "data": dataset.digest(), "n_scored": len(rows), "rows": digest, "settings": kept}
 
 
 def calibrated_seconds(dataset: Dataset, settings: Settings, plan: RetrainPlan, n_scored: int) -> float:
-    """Wall time of the whole run, from an epoch of one chunk on the first rows of the data."""
+    """Wall time of the whole run, from two epochs of one chunk on the first rows of the data."""
     recipe = _recipe(settings)
     n_rows = min(dataset.n_samples, CALIBRATION_ROWS)
-    part = replace(dataset, features=dataset.features[:n_rows], labels=dataset.labels[:n_rows], ids=dataset.ids[:n_rows])
-    short = replace(recipe, epochs=2, schedule="constant")
-    _, engine = _engine(part, replace(settings, recipe=short, every=None), torch.device(settings.device or "cpu"))
+    first = replace(dataset, features=dataset.features[:n_rows], labels=dataset.labels[:n_rows], ids=dataset.ids[:n_rows])
+    _, engine = _engine(first, replace(settings, recipe=replace(recipe, epochs=2, schedule="constant"), every=None))
     indices = torch.arange(min(plan.chunk_size, n_scored, n_rows), device=engine.inputs.device)
     ticks: list[float] = []
     (last,) = engine(indices, 0, {2}, lambda _: ticks.append(time.perf_counter()))
-    epoch = ticks[1] - ticks[0]
-    laplace_posterior(engine.problem, last.params, settings.curvature)
-    posterior = time.perf_counter() - ticks[1]
-    scale = recipe.seeds * n_scored * dataset.n_samples / n_rows
-    n_snapshots = len(_snapshots(recipe, settings.every))
-    return scale * (recipe.epochs * epoch / len(indices) + n_snapshots * posterior)
+    ticks.append(time.perf_counter())
+    whole = laplace_posterior(engine.problem, last.params, settings.curvature)
+    ticks.append(time.perf_counter())
+    whole.kl_to(torch.zeros_like(last.params), whole)
+    ticks.append(time.perf_counter())
+    epoch, _, posterior, divergence = np.diff(ticks)
+    start = time.perf_counter()
+    engine.alone(0, 0)
+    alone = (time.perf_counter() - start) / 2
+    growth = dataset.n_samples / n_rows
+    passes = recipe.seeds * n_scored * recipe.epochs * epoch / len(indices)
+    snapshots = recipe.seeds * n_scored * len(recipe.snapshots(settings.every))
+    checks = 0 if settings.verify == 0 else (1 + n_checks(settings.verify, n_scored)) * recipe.epochs * alone
+    return float(growth * (passes + snapshots * posterior + checks) + snapshots * divergence)
 
 
 def _recipe(settings: Settings) -> Recipe:
@@ -111,62 +113,82 @@ def _recipe(settings: Settings) -> Recipe:
     return settings.recipe
 
 
-def _engine(dataset: Dataset, settings: Settings, device: torch.device) -> tuple[Standardizer, RetrainEngine]:
+def _engine(dataset: Dataset, settings: Settings) -> tuple[Standardizer, RetrainEngine]:
+    device, recipe = torch.device(settings.device or "cpu"), _recipe(settings)
     standardizer = fit_standardizer(dataset.features, settings.standardize)
     inputs = torch.from_numpy(standardizer.inputs(dataset.features)).to(device)
-    probe = mlp_probe(inputs.shape[1], settings.hidden, dataset.n_classes, ACTIVATIONS[settings.activation])
-    objective = Objective(settings.weight_decay, settings.prior_precision, settings.removal)
+    probe = MlpProbe((inputs.shape[1], *settings.hidden, dataset.n_classes), ACTIVATIONS[settings.activation])
+    removal = "sum" if recipe.public_divisor else settings.removal
+    objective = Objective(settings.weight_decay, settings.prior_precision, removal)
     problem = NetworkProblem(inputs, torch.from_numpy(dataset.labels).to(device), probe, objective)
-    return standardizer, RetrainEngine(problem, inputs.to(getattr(torch, settings.dtype or "float32")), _recipe(settings))
+    return standardizer, RetrainEngine(problem, inputs.to(getattr(torch, settings.dtype or "float32")), recipe)
 
 
-def _chunks(rows: np.ndarray, chunk_size: int) -> list[np.ndarray]:
-    return np.array_split(rows, -(-len(rows) // chunk_size))
+def _require_room(checkpoint: Checkpoint, plan: RetrainPlan) -> None:
+    """Refuses to go on with parts that are too large for the memory there is now."""
+    size = checkpoint.plan["chunk_size"]
+    if size > plan.chunk_size:
+        raise MemoryLimitError(
+            f"The run was begun with {size} models at once, but the memory limit of {plan.cost.limit_bytes / GIB:.1f} GiB now "
+            f"allows {plan.chunk_size}. Raise the limit, free memory, or start anew."
+        )
 
 
-def _snapshots(recipe: Recipe, every: int | None) -> list[int]:
-    """Epochs after which LSI is taken, the last one among them."""
-    return sorted({*range(every, recipe.epochs, every), recipe.epochs}) if every else [recipe.epochs]
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One chunk of samples under one seed: what is computed, and kept, in one go.
+
+    Attributes:
+        engine, settings: what computes it.
+        rows: (n,) the samples.
+        number: of the seed, from 0.
+        position: of the chunk, from 0.
+    """
+
+    engine: RetrainEngine
+    settings: Settings
+    rows: np.ndarray
+    number: int
+    position: int
+
+    @property
+    def name(self) -> str:
+        """Its name in the checkpoint."""
+        return f"seed{self.number}-part{self.position:05d}"
 
 
-def _part(
-    engine: RetrainEngine,
-    settings: Settings,
-    rows: np.ndarray,
-    number: int,
-    name: str,
-    checkpoint: Checkpoint,
-    advance: Callable[[int], None],
-) -> Arrays:
-    """The results of one chunk and seed, computed or found in the checkpoint."""
-    kept = checkpoint.load(name)
-    if kept is not None:
-        return kept
-    indices = torch.as_tensor(rows, device=engine.inputs.device)
-    epochs = _snapshots(_recipe(settings), settings.every)
-    snapshots = engine(indices, settings.seed + number, set(epochs), advance)
+def _result(part: Part, checkpoint: Checkpoint, advance: Callable[[int], None]) -> Arrays:
+    """The arrays of a part, computed or found in the checkpoint."""
+    model = f"seed{part.number}-model"
+    if checkpoint.has(part.name) and checkpoint.has(model):
+        return checkpoint.load(part.name)
+    settings, problem = part.settings, part.engine.problem
+    indices = torch.as_tensor(part.rows, device=problem.inputs.device)
+    epochs = _recipe(settings).snapshots(settings.every)
     terms = []
-    for snapshot in snapshots:
-        terms.append(_terms(engine.problem, snapshot, rows, settings.curvature))
+    for snapshot in part.engine(indices, settings.seed + part.number, set(epochs), advance):
+        terms.append(_terms(problem, snapshot, part.rows, settings.curvature))
     mean, curvature = np.stack(terms, 1)
-    part = {
-        "epochs": np.array(epochs),
-        "lsi_mean": mean,
-        "lsi_curvature": curvature,
-        **_outcome(engine.problem, snapshot, indices),
-    }
-    checkpoint.save(name, part)
-    return part
+    arrays = {"epochs": np.array(epochs), "lsi_mean": mean, "lsi_curvature": curvature, **_outcome(problem, snapshot, indices)}
+    if not checkpoint.has(model):
+        checkpoint.save(model, {"params": snapshot.params.cpu().numpy()})
+    checkpoint.save(part.name, arrays)
+    return arrays
 
 
 def _terms(problem: NetworkProblem, snapshot: Snapshot, rows: np.ndarray, structure: str) -> np.ndarray:
     """lsi_mean and lsi_curvature (2, n)."""
-    whole = laplace_posterior(problem, snapshot.params, structure)
     columns = []
-    for row, shift in zip(rows.tolist(), snapshot.shift.double(), strict=True):
-        terms = whole.kl_to(shift, laplace_posterior(problem, snapshot.params + shift, structure, row))
-        columns.append(torch.cat([terms.mean, terms.curvature]))
-    return torch.stack(columns, 1).cpu().numpy()
+    try:
+        whole = laplace_posterior(problem, snapshot.params, structure)
+        for row, shift in zip(rows.tolist(), snapshot.shift.double(), strict=True):
+            terms = whole.kl_to(shift, laplace_posterior(problem, snapshot.params + shift, structure, row))
+            columns.append(torch.cat([terms.mean, terms.curvature]))
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise ConvergenceError(f"The {structure} posterior is not positive definite in float64. {REMEDY}") from error
+    values = torch.stack(columns, 1)
+    require_scores(values.sum(0).cpu().numpy(), rows)
+    return values.cpu().numpy()
 
 
 def _outcome(problem: NetworkProblem, snapshot: Snapshot, indices: Tensor) -> Arrays:
@@ -177,7 +199,6 @@ def _outcome(problem: NetworkProblem, snapshot: Snapshot, indices: Tensor) -> Ar
         "loo_log_proba": torch.log_softmax(moved, -1),
         "train_probability": (-before.losses).exp(),
         "shift_norm": snapshot.shift.double().norm(dim=1),
-        "params": snapshot.params,
     }
     return {name: values.cpu().numpy() for name, values in outcome.items()}
 
@@ -187,26 +208,37 @@ def _joined(parts: list[Arrays]) -> Arrays:
     joined = {name: np.concatenate([part[name] for part in parts], 1) for name in ("lsi_mean", "lsi_curvature")}
     for name in ("loo_log_proba", "train_probability", "shift_norm"):
         joined[name] = np.concatenate([part[name] for part in parts])
-    return {**joined, "epochs": parts[0]["epochs"], "params": parts[0]["params"]}
+    return {**joined, "epochs": parts[0]["epochs"]}
 
 
-def _grad_norm(engine: RetrainEngine, params: Tensor) -> float:
+def _grad_norm(problem: NetworkProblem, params: Tensor) -> float:
     """Norm of the gradient of the mean objective, unclipped: how far training is from its optimum."""
-    problem = engine.problem
-    total = problem.gradient(problem.trace(params, slice(0, problem.n_samples)), None)
-    return float((total / problem.n_samples + problem.objective.weight_decay * params).norm())
+    mean = problem.gradient_sum(params, slice(0, problem.n_samples), None) / problem.n_samples
+    return float((mean + problem.objective.weight_decay * params).norm())
 
 
 def _verified(
-    engine: RetrainEngine, settings: Settings, rows: np.ndarray, lsi: np.ndarray, stages: Stages
+    engine: RetrainEngine, settings: Settings, rows: np.ndarray, first_seed: Arrays, stages: Stages
 ) -> dict[str, Any] | None:
-    n_checks = min(settings.verify, max(2, round(CHECKED_SHARE * len(rows))))
     if settings.verify == 0:
         return None
-    picked = draw_rows(lsi, n_checks, settings.seed)
+    lsi = first_seed["lsi_mean"][-1] + first_seed["lsi_curvature"][-1]
+    picked = draw_rows(lsi, n_checks(settings.verify, len(rows)), settings.seed)
     with stages.stage("verify", len(picked)) as advance:
         checked = verify_retraining(engine, settings.curvature, settings.seed, rows[picked], lsi[picked], advance)
     return checked.to_dict()
+
+
+def _evidence(by_seed: list[Arrays], model: FittedProbe, along: bool, record: dict[str, Any]) -> Evidence:
+    """The means over the seeds, and the spread of lsi."""
+    lsi = np.stack([part["lsi_mean"] + part["lsi_curvature"] for part in by_seed])
+    log_proba = mean_log_probabilities(torch.from_numpy(np.stack([part["loo_log_proba"] for part in by_seed]))).numpy()
+    measures = {name: np.mean([part[name][-1] for part in by_seed], 0) for name in ("lsi_mean", "lsi_curvature")}
+    measures |= {name: np.mean([part[name] for part in by_seed], 0) for name in ("train_probability", "shift_norm")}
+    if len(by_seed) > 1:
+        measures["lsi_std"] = lsi[:, -1].std(0, ddof=1)
+    trajectory = _trajectory(by_seed[0]["epochs"], by_seed, lsi) if along else None
+    return Evidence(log_proba, measures, trajectory, model, record)
 
 
 def _trajectory(epochs: np.ndarray, by_seed: list[Arrays], lsi: np.ndarray) -> pd.DataFrame:

@@ -53,6 +53,9 @@ def _require_writable(folder: Path) -> None:
 
 def unfinished_path(run: Path) -> Path:
     """Where the finished parts of a run are kept until it is whole."""
+    run = run.absolute()
+    if not run.name or run.name == "..":
+        raise InputError(f"{run} cannot be a run directory; expected a path that ends in a name.")
     return run.with_name(f"{run.name}.partial")
 
 

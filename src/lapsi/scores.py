@@ -122,7 +122,7 @@ class Scores:
         return pd.concat([rows, whole], ignore_index=True).set_index("label")
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
-        """Writes a run directory (scores.parquet, loo_proba.npy, run.json), whole or not at all.
+        """Writes a run directory, whole or not at all: scores.parquet, loo_proba.npy, run.json, and trajectory.parquet if any.
 
         Raises:
             RunExistsError: when the path is taken and `force` is not set, or it holds something else than a run.
@@ -155,31 +155,30 @@ class Scores:
             classes = np.asarray(record.pop("classes"))
             table = pd.read_parquet(directory / ROWS)[columns]
             probabilities = np.load(directory / PROBABILITIES, allow_pickle=False)
-            path = directory / TRAJECTORY
-            trajectory = pd.read_parquet(path) if path.exists() else None
+            along = directory / TRAJECTORY
+            trajectory = pd.read_parquet(along) if along.exists() else None
             return cls(table, probabilities, classes, Provenance(**record), trajectory)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"The run in {directory} cannot be read ({error}); score the data again.") from error
 
 
 def build_table(
-    ids: np.ndarray, labels: np.ndarray, classes: np.ndarray, loo_logits: np.ndarray, measures: dict[str, np.ndarray]
+    ids: np.ndarray, labels: np.ndarray, classes: np.ndarray, loo_log_proba: np.ndarray, measures: dict[str, np.ndarray]
 ) -> pd.DataFrame:
     """The table of `Scores`.
 
     Args:
         ids: (n,).
         labels: (n,) codes, positions in `classes` (C,).
-        loo_logits: (n, C) logits under the models that never saw the sample.
+        loo_log_proba: (n, C) log-probabilities under the models that never saw the sample.
         measures: the columns lsi_mean, lsi_curvature, train_probability, shift_norm and those of `OPTIONAL`, (n,) each.
     """
     own = np.arange(len(labels))
-    log_probabilities = loo_logits - np.logaddexp.reduce(loo_logits, 1, keepdims=True)
-    given = np.exp(log_probabilities[own, labels])
-    others = log_probabilities.copy()
+    given = np.exp(loo_log_proba[own, labels])
+    others = loo_log_proba.copy()
     others[own, labels] = -np.inf
     margin = given - np.exp(others.max(1))
-    predicted = log_probabilities.argmax(1)
+    predicted = loo_log_proba.argmax(1)
     lsi = measures["lsi_mean"] + measures["lsi_curvature"]
     table = pd.DataFrame(
         {
@@ -192,7 +191,7 @@ def build_table(
             "loo_probability": given,
             "loo_label": classes[predicted],
             "loo_margin": margin,
-            "loo_loss": -log_probabilities[own, labels],
+            "loo_loss": -loo_log_proba[own, labels],
             "train_probability": measures["train_probability"],
             "leverage": measures.get("leverage"),
             "shift_norm": measures["shift_norm"],

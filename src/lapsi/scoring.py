@@ -61,7 +61,8 @@ def score(
         y: (N,) labels: integers, strings or booleans.
         ids: (N,) unique identifiers; default: the index of a pandas frame, else the row number.
         indices: positions of the samples to score (the others still train the model); default: all.
-        checkpoint: directory where retraining keeps its finished parts. The same call goes on from there after a kill.
+        checkpoint: directory where retraining keeps its finished parts. The same call goes on from there after a kill; it
+            stays when all is done.
         progress: draw progress bars on standard error.
         curvature, weight_decay, prior_precision, removal, standardize, engine, hidden, activation, recipe, every, refine,
             verify, device, dtype, seed, memory_limit: see `Settings`.
@@ -81,7 +82,7 @@ def score(
         removal=removal,
         standardize=standardize,
         engine=engine,
-        hidden=tuple(hidden),
+        hidden=hidden,  # type: ignore[arg-type]
         activation=activation,
         recipe=recipe,
         every=every,
@@ -107,14 +108,14 @@ def score_dataset(
     `keep`: where retraining keeps its finished parts, and goes on from those it finds.
     """
     plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, len(rows), settings)
-    device = _device(settings.device)
+    device = require_device(settings.device)
     if isinstance(plan, NewtonPlan):
         if keep is not None:
             raise InputError("checkpoint was given, but engine 'newton' does all its work in one go; leave it out.")
         evidence = closed_form(dataset, settings, plan, rows, device, stages)
     else:
         evidence = retraining(dataset, settings, plan, rows, stages, keep)
-    log_proba, model = evidence.loo_log_proba, evidence.model
+    model = evidence.model
     provenance = Provenance(
         version=version("lapsi"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -131,8 +132,8 @@ def score_dataset(
         **evidence.record,
     )
     ids = dataset.ids[rows]
-    table = build_table(ids, dataset.labels[rows], dataset.classes, log_proba, evidence.measures)
-    probabilities = np.exp(log_proba - np.logaddexp.reduce(log_proba, 1, keepdims=True)).astype(np.float32)
+    table = build_table(ids, dataset.labels[rows], dataset.classes, evidence.loo_log_proba, evidence.measures)
+    probabilities = np.exp(evidence.loo_log_proba).astype(np.float32)
     trajectory = evidence.trajectory
     if trajectory is not None:
         trajectory.insert(0, "id", ids[trajectory.pop("position")])
@@ -157,7 +158,12 @@ def check_indices(indices: Any, n_samples: int) -> np.ndarray:
     return rows.astype(np.int64)
 
 
-def _device(name: str | None) -> torch.device:
+def require_device(name: str | None) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        InputError: when it cannot be used.
+    """
     try:
         device = torch.device(name or "cpu")
         torch.zeros(1, dtype=torch.float64, device=device)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lapsi.errors import InputError
 from lapsi.recipe import Recipe
+from lapsi.validation import require_choice, require_integer, require_number
 
 CURVATURES = ("diag", "kfac", "full")
 ALIASES = {"kron": "kfac"}
@@ -23,7 +23,8 @@ class Settings:
 
     Attributes:
         curvature: structure of the posterior precision: `"diag"`, `"kfac"` (alias `"kron"`) or `"full"`.
-        weight_decay: w of the training objective (1/N) Σ loss + (w/2)·‖params‖²; biases included.
+        weight_decay: w of the training objective (1/N) Σ loss + (w/2)·‖params‖²; biases included. 0 only with `"retrain"`
+            and a number as `prior_precision`.
         prior_precision: `"map"` reads the weight decay as the prior (N·w with the sample, what `removal` leaves
             without it); a number is used for both posteriors (`1.0` reproduces the authors' code).
         removal: what stays fixed when a sample leaves. `"mean"`: w in the *mean* loss, as a retraining with the same
@@ -40,10 +41,10 @@ class Settings:
             many as a fifteenth of the run's cost buys. A number: so many chord-Newton steps for every sample, each
             8·N·D·C flop, and an exact pass for the change of the curvature. 0: the closed form alone. `"newton"` only.
         verify: number of samples checked; 0 turns the check off. `"newton"`: against converged leave-one-out optima;
-            `"retrain"`: against one model each that is trained alone in float64 (at most a twentieth of the samples).
+            `"retrain"`: against one model each that is trained alone in float64 (2, or a twentieth of the samples if more).
         device: torch device; None means the CPU.
-        dtype: of the large matrix products, `"float32"` or `"float64"`. None takes float32 where the conditioning
-            allows. What is factorised or subtracted is float64 always.
+        dtype: of the large matrix products, `"float32"` or `"float64"`. None takes float32, with `"newton"` where the
+            conditioning allows. What is factorised or subtracted is float64 always.
         seed: of the draw of verified samples; with `"retrain"` also of initial weights, batches and noise.
         memory_limit: bytes that the run may use at its peak; None means 80 % of what is available.
     """
@@ -67,27 +68,27 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "curvature", ALIASES.get(self.curvature, self.curvature))
-        _require_choice("curvature", self.curvature, CURVATURES)
-        _require_choice("engine", self.engine, ENGINES)
-        _require_choice("removal", self.removal, REMOVALS)
+        require_choice("curvature", self.curvature, CURVATURES)
+        require_choice("engine", self.engine, ENGINES)
+        require_choice("removal", self.removal, REMOVALS)
         if self.dtype is not None:
-            _require_choice("dtype", self.dtype, DTYPES)
+            require_choice("dtype", self.dtype, DTYPES)
         if not isinstance(self.hidden, tuple | list):
             raise InputError(f"hidden is {self.hidden!r}; expected the units of each hidden layer, e.g. (64,) or (64, 32).")
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        _require_choice("activation", self.activation, ACTIVATIONS)
+        require_choice("activation", self.activation, ACTIVATIONS)
         for units in self.hidden:
-            _require_count("hidden", units, least=1)
+            require_integer("hidden", units, 1)
         if self.every is not None:
-            _require_count("every", self.every, least=1)
+            require_integer("every", self.every, 1)
         if self.prior_precision != "map":
-            _require_positive("prior_precision", self.prior_precision, "'map' or a number greater than 0")
+            require_number("prior_precision", self.prior_precision, 0, beyond=True, also="'map' or ")
         if self.refine != "auto":
-            _require_count("refine", self.refine, " or 'auto'")
-        _require_count("verify", self.verify)
-        _require_count("seed", self.seed)
+            require_integer("refine", self.refine, also=" or 'auto'")
+        require_integer("verify", self.verify)
+        require_integer("seed", self.seed)
         if self.memory_limit is not None:
-            _require_positive("memory_limit", self.memory_limit, "a number of bytes greater than 0, or None")
+            require_number("memory_limit", self.memory_limit, 0, beyond=True, also="None or ")
         self._choose_engine()
         _require_weight_decay(self.weight_decay, self.prior_precision, self.engine)
 
@@ -113,32 +114,12 @@ class Settings:
             raise InputError(f"every is {self.every} but training has {recipe.epochs} epochs; expected at most that.")
         object.__setattr__(self, "recipe", recipe)
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Settings:
-        """The inverse of `to_dict`."""
-        recipe = values.get("recipe")
-        return cls(**{**values, "recipe": None if recipe is None else Recipe(**recipe)})
-
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain JSON values."""
         values = {**asdict(self), "hidden": list(self.hidden)}
         if self.recipe is not None:
             values["recipe"] = {**asdict(self.recipe), "betas": list(self.recipe.betas)}
         return values
-
-
-def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}.")
-
-
-def _is_finite_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _require_positive(name: str, value: object, expected: str) -> None:
-    if not _is_finite_number(value) or value <= 0:  # type: ignore[operator]
-        raise InputError(f"{name} is {value!r}; expected {expected}.")
 
 
 def _require_weight_decay(value: object, prior_precision: float | str, engine: str) -> None:
@@ -150,9 +131,4 @@ def _require_weight_decay(value: object, prior_precision: float | str, engine: s
             "no posterior to compare. Use a small positive value such as 1e-4 (default: 0.01), or engine 'retrain' with a "
             "number as prior_precision."
         )
-    _require_positive("weight_decay", value, "a number greater than 0 (default: 0.01)")
-
-
-def _require_count(name: str, value: object, otherwise: str = "", least: int = 0) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} is {value!r}; expected an integer of at least {least}{otherwise}.")
+    require_number("weight_decay", value, 0, beyond=True)

@@ -45,7 +45,7 @@ def compare(first: Scores, second: Scores) -> Agreement:
     """
     columns = ["id", "label", "lsi"]
     right = second.table[["id", "lsi"]]
-    if first.table["id"].dtype != right["id"].dtype:
+    if pd.api.types.is_numeric_dtype(first.table["id"]) != pd.api.types.is_numeric_dtype(right["id"]):
         raise InputError(
             f"The ids of the two runs are of different types ({first.table['id'].dtype} and {right['id'].dtype}); compare runs "
             "whose ids name the same samples."

@@ -23,6 +23,14 @@ def to_plain(options: Options) -> Options:
     return {name: _plain(value) for name, value in options.items()}
 
 
+def to_absolute(options: Options) -> Options:
+    """The same with the names of files independent of the folder."""
+    files = ["source", "indices"]
+    if str(options["source"]).lower().endswith(".npy"):
+        files += ["labels", "ids"]
+    return options | {name: str(Path(options[name]).absolute()) for name in files if options[name] is not None}
+
+
 def to_settings(options: Options) -> Settings:
     """The settings that plain options ask for."""
     return Settings(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from lapsi.checkpoint import Keep, differences, read_progress, remove_checkpoint
 from lapsi.cli.demo import PICTURE
-from lapsi.cli.options import Options, to_columns, to_plain, to_settings
+from lapsi.cli.options import Options, to_absolute, to_columns, to_plain, to_settings
 from lapsi.cli.show import plan_as_dict, print_plan, tell_run
 from lapsi.dataset import Dataset
 from lapsi.errors import InputError, RunExistsError
@@ -23,15 +22,14 @@ from lapsi.plan import NewtonPlan, make_plan
 from lapsi.progress import Stages
 from lapsi.recipe import BATCHINGS, OPTIMIZERS, PRESETS, SCHEDULES
 from lapsi.report.overview import save_overview
-from lapsi.retraining import calibrated_seconds
+from lapsi.retraining import ROUTINE, calibrated_seconds
 from lapsi.runs import require_free, unfinished_path, write_directory
-from lapsi.scoring import check_indices, score_dataset
+from lapsi.scoring import check_indices, require_device, score_dataset
 from lapsi.settings import ACTIVATIONS, ENGINES, REMOVALS, Settings
 
 INTERRUPTED = 130
 DATA = ("source", "features", "feature_prefix", "labels", "ids", "indices", "limit")  # checked by what they lead to
-FREE = ("memory_limit", "verify")  # may change when a run goes on
-ABOUT_THIS_CALL = ("output", "resume", "dry_run", "force", "quiet", "as_json")
+ABOUT_THIS_CALL = ("output", "resume", "restart", "dry_run", "force", "quiet", "as_json")
 
 PROBE, RECIPE = "Probe and engine", "Training recipe (engine retrain; the preset 'paper' where not given)"
 
@@ -41,6 +39,7 @@ def score(
     source: Annotated[Path | None, typer.Argument(help="Features: .npz, .npy, .safetensors, .parquet or .csv.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run directory to write.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the unfinished run of this directory.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Throw its finished parts away and start anew.")] = False,
     features: Annotated[
         str | None, typer.Option(help="Array (npz, safetensors) or list column (parquet) with the features.")
     ] = None,
@@ -50,7 +49,7 @@ def score(
     curvature: Annotated[
         str, typer.Option(metavar="diag|kfac|full", help="Structure of the posterior precision (kron is kfac).")
     ] = "diag",
-    weight_decay: Annotated[float, typer.Option(help="L2 weight w of the mean loss, > 0; biases included.")] = 0.01,
+    weight_decay: Annotated[float, typer.Option(help="L2 weight w of the mean loss; biases included.")] = 0.01,
     prior_precision: Annotated[str, typer.Option(help="'map' (N·w, the weight decay read as prior) or a number > 0.")] = "map",
     removal: Annotated[
         str, typer.Option(metavar="|".join(REMOVALS), help="mean: w stays fixed in the mean loss; sum: the total N·w does.")
@@ -109,14 +108,16 @@ def score(
     device: Annotated[str, typer.Option(help="torch device, e.g. cpu or cuda.")] = "cpu",
     dtype: Annotated[
         str,
-        typer.Option(metavar="auto|float32|float64", help="Of the large products; auto: float32 where that is exact enough."),
+        typer.Option(
+            metavar="auto|float32|float64", help="Of the large products; auto: float32 (newton: if well conditioned)."
+        ),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of verified samples, initial weights, batches and noise.")] = 0,
     memory_limit: Annotated[
         str | None, typer.Option(help="Peak memory, e.g. 8G or 500M; default: 80 % of what is free.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print engine, memory and time, and stop.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing run, or start an unfinished one anew.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no tables.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object to standard output instead of tables.")
@@ -127,10 +128,11 @@ def score(
     Retraining keeps its finished parts in RUN.partial until the run is whole; after a kill, --resume RUN goes on.
     """
     options = {name: value for name, value in to_plain(context.params).items() if name not in ABOUT_THIS_CALL}
-    call: dict[str, Any] = {"options": options, "folder": os.getcwd(), "force": force}
+    call: dict[str, Any] = {"options": to_absolute(options), "name": options["source"], "force": force}
     if resume is not None:
-        output, call = resume, _resumed(context, resume, output, options)
-        options, force = call["options"], force or call["force"]
+        output, call = resume, _resumed(context, resume, output, call)
+        force = force or call["force"]
+    options = call["options"]
     if options["source"] is None:
         raise InputError("No features were named; say which file to score, or which run to go on with (--resume RUN).")
     settings = to_settings(options)
@@ -138,16 +140,16 @@ def score(
         raise InputError("No run directory was named; say where to write it with -o RUN (or use --dry-run).")
     if output is not None:
         require_free(output, force)
-    dataset, rows = _data(options, Path(call["folder"]))
+    dataset, rows = _data(options, call["name"])
     if dry_run:
         _tell_plan(dataset, len(rows), settings, as_json)
         return
     assert output is not None
     keep = None
     if settings.engine == "retrain":
-        keep = Keep(unfinished_path(output), call)
-        if resume is None:
-            _require_no_unfinished(output, force)
+        keep = Keep(unfinished_path(output), call, restart)
+        if resume is None and not restart:
+            _require_no_unfinished(output)
     try:
         scores, _ = score_dataset(dataset, settings, rows, Stages(not quiet and not as_json), keep)
     except KeyboardInterrupt:
@@ -168,7 +170,7 @@ def score(
         Console().print(f"Run directory: {output}   picture: {output / PICTURE}", soft_wrap=True, markup=False)
 
 
-def _resumed(context: typer.Context, run: Path, output: Path | None, options: Options) -> dict[str, Any]:
+def _resumed(context: typer.Context, run: Path, output: Path | None, call: dict[str, Any]) -> dict[str, Any]:
     """The call that began the run, after checking that nothing given now contradicts it."""
     if output is not None and output != run:
         raise InputError(f"--output is {output} but --resume is {run}; give --resume alone.")
@@ -177,18 +179,17 @@ def _resumed(context: typer.Context, run: Path, output: Path | None, options: Op
         raise InputError(
             f"There is no unfinished run of {run} ({unfinished_path(run)} does not exist); start it with -o {run}."
         )
-    call: dict[str, Any] = record["call"]
-    if "options" not in call:
+    began: dict[str, Any] = record["call"]
+    if "options" not in began:
         raise InputError(f"{unfinished_path(run)} was begun from Python; go on there with the same call of lapsi.score.")
-    given = {name: options[name] for name in options if _is_given(context, name)}
-    fixed = {name: value for name, value in given.items() if name not in (*DATA, *FREE)}
-    lines = differences({name: call["options"].get(name) for name in fixed}, fixed)
+    given = {name: value for name, value in call["options"].items() if _is_given(context, name)}
+    fixed = {name: value for name, value in given.items() if name not in (*DATA, *ROUTINE)}
+    lines = differences({name: began["options"].get(name) for name in fixed}, fixed)
     if lines:
         raise InputError(
             f"The unfinished run of {run} has other settings: {'; '.join(lines)}. Leave them out to go on with it."
         )
-    folder = os.getcwd() if "source" in given else call["folder"]
-    return {**call, "options": {**call["options"], **given}, "folder": folder}
+    return {**began, "options": {**call["options"], **began["options"], **given}}
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -197,31 +198,26 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _require_no_unfinished(run: Path, force: bool) -> None:
+def _require_no_unfinished(run: Path) -> None:
     path = unfinished_path(run)
-    if read_progress(path) is None:
-        return
-    if not force:
+    if read_progress(path) is not None:
         raise RunExistsError(
-            f"{path} holds the finished parts of a run; go on with 'lapsi score --resume {run}', or start anew with --force."
+            f"{path} holds the finished parts of a run; go on with 'lapsi score --resume {run}', or start anew with --restart."
         )
-    remove_checkpoint(path)
 
 
-def _data(options: Options, folder: Path) -> tuple[Dataset, np.ndarray]:
-    """The data set and the rows to score; paths are those of the folder in which the command was given."""
-    source, columns, limit = folder / options["source"], to_columns(options), options["limit"]
-    if source.suffix == ".npy" and columns.labels is not None:
-        columns = replace(columns, labels=str(folder / columns.labels))
-    dataset = replace(read_dataset(source, columns), source=options["source"])
+def _data(options: Options, name: str) -> tuple[Dataset, np.ndarray]:
+    """The data set, called `name` as it was given, and the rows to score."""
+    limit, indices = options["limit"], options["indices"]
+    dataset = replace(read_dataset(Path(options["source"]), to_columns(options)), source=name)
     if limit is not None and limit < 1:
         raise InputError(f"--limit is {limit}; expected at least 1.")
-    indices = options["indices"]
-    rows = check_indices(None if indices is None else read_indices(folder / indices), dataset.n_samples)
+    rows = check_indices(None if indices is None else read_indices(Path(indices)), dataset.n_samples)
     return dataset, rows if limit is None else rows[:limit]
 
 
 def _tell_plan(dataset: Dataset, n_scored: int, settings: Settings, as_json: bool) -> None:
+    require_device(settings.device)
     plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, n_scored, settings)
     seconds = plan.seconds() if isinstance(plan, NewtonPlan) else calibrated_seconds(dataset, settings, plan, n_scored)
     if as_json:

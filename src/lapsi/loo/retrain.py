@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from lapsi.errors import ConvergenceError
-from lapsi.network import NetworkProblem, clip, row_blocks, take
-from lapsi.recipe import Decay, Recipe
+from lapsi.network import NetworkProblem, row_blocks, take
+from lapsi.probes.mlp import MlpProbe, clip_of
+from lapsi.recipe import Recipe
 from lapsi.training.descent import descend
+from lapsi.training.optimizers import Decay
 from lapsi.training.pair import Pair
 from lapsi.training.sampling import Batch
 
-BLOCK_ENTRIES = 2**22 + 2**20  # of the widest layer, over all models, in a block of rows
+BLOCK_BYTES = 64 * 2**20
 DIVERGED = 20.0
+REMEDY = "Use a smaller learning rate, or standardize the features."
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,13 @@ class RetrainEngine:
         return pair.value
 
     def decay(self) -> Decay:
-        """Weight decay with all samples, and what a model without one has more (MATH §1, removal convention)."""
-        objective, n_samples = self.problem.objective, self.problem.n_samples
-        weight = objective.weight_decay
-        return Decay(weight, 0.0 if objective.removal == "mean" else objective.l2_without(n_samples) / (n_samples - 1) - weight)
+        """Weight decay with all samples, and what a model without one has more.
+
+        Mean losses that keep N·w in total need w·N/(N − 1); sums over a public number keep N·w by themselves.
+        """
+        weight, n_samples = self.problem.objective.weight_decay, self.problem.n_samples
+        keeps_sum = self.problem.objective.removal == "sum" and not self.recipe.public_divisor
+        return Decay(weight, weight / (n_samples - 1) if keeps_sum else 0.0)
 
 
 class LeaveOneOutLoss:
@@ -93,9 +99,10 @@ class LeaveOneOutLoss:
     def __init__(self, engine: RetrainEngine, indices: Tensor) -> None:
         """For the models without sample indices[b] (B,)."""
         sizes = engine.problem.probe.sizes
+        row_bytes = model_row_bytes(engine.problem.probe, engine.inputs.dtype) * max(1, len(indices))
         self._problem, self._inputs, self._clip_norm = engine.problem, engine.inputs, engine.recipe.clip_norm
         self._indices = indices
-        self._block = max(16, min(len(self._inputs), BLOCK_ENTRIES // (max(sizes[1:]) * max(1, len(indices)))))
+        self._block = max(16, min(len(self._inputs), BLOCK_BYTES // row_bytes))
         self._buffer = self._inputs.new_empty(self._block * sizes[1] * len(indices))
         self._first_loss: float | None = None
         self._loss_sum, self._n_losses = 0.0, 0
@@ -107,7 +114,7 @@ class LeaveOneOutLoss:
         change = torch.zeros_like(params.change)
         for rows in row_blocks(batch.rows, self._block):
             trace = probe.trace(base, take(self._inputs, rows), take(problem.labels, rows))
-            clipping = clip(trace, self._clip_norm)
+            clipping = clip_of(trace, self._clip_norm)
             total += probe.gradient(trace, clipping)
             change += probe.gradient_change(base, params.change, trace, clipping, self._buffer)
             self._loss_sum += float(trace.losses.sum())
@@ -148,8 +155,15 @@ class LeaveOneOutLoss:
             index = int(self._indices[lost][0])
             raise ConvergenceError(
                 f"Training without the sample in row {index} diverged in epoch {epoch} ({int(lost.sum())} of {len(lost)} "
-                f"models). {REMEDY}"
+                f"models). {REMEDY} Or leave the row out (indices)."
             )
+
+
+def model_row_bytes(probe: MlpProbe, dtype: torch.dtype) -> int:
+    """Memory of what is alive at once for one sample in one model: per layer its changes, and gelu's in float64."""
+    *hidden, n_classes = probe.sizes[1:]
+    wide = 6 * 8 * max(hidden, default=0) if probe.activation.name == "gelu" else 0
+    return dtype.itemsize * (3 * n_classes + 6 * sum(hidden)) + wide
 
 
 class LossWithout:
@@ -163,15 +177,10 @@ class LossWithout:
     def __call__(self, params: Pair, batch: Batch) -> Pair:
         """The pair has no changes."""
         problem = self._problem
-        total = torch.zeros_like(params.value)
-        for rows in row_blocks(batch.rows, BLOCK_ENTRIES // max(problem.probe.sizes)):
-            total += problem.gradient(problem.trace(params.value, rows), self._clip_norm)
+        total = problem.gradient_sum(params.value, batch.rows, self._clip_norm)
         count = batch.normalizer
         if bool(batch.holds(self._index).any()):
             own = problem.gradient(problem.trace(params.value, self._index), self._clip_norm)
             total = total - own
             count -= batch.shrinks
         return Pair(total / count if count > 0 else torch.zeros_like(total), params.change)
-
-
-REMEDY = "Use a smaller learning rate, or standardize the features."

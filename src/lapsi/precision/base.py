@@ -72,3 +72,14 @@ def excess(ratio: Tensor) -> Tensor:
     if float(ratio.abs().amax()) < SERIES_BELOW:
         return series
     return torch.where(ratio.abs() < SERIES_BELOW, series, ratio - torch.log1p(ratio))
+
+
+def ratio_excess(ratio: Tensor) -> Tensor:
+    """tr E − ln det(I + E) (a scalar) of a symmetric ratio E (P, P): Σ of `excess` over its eigenvalues.
+
+    Where E is small the series tr(E²)/2 − tr(E³)/3 + tr(E⁴)/4 takes one matrix product and no eigenvalues.
+    """
+    if float(ratio.square().sum().sqrt()) < SERIES_BELOW:
+        square = ratio @ ratio
+        return ratio.square().sum() / 2 - (square * ratio).sum() / 3 + square.square().sum() / 4
+    return excess(torch.linalg.eigvalsh(ratio)).sum()

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.precision.base import KLTerms, Precision, excess
+from lapsi.precision.base import KLTerms, Precision, excess, ratio_excess
 
 SERIES_TOLERANCE = 1e-12
 
@@ -53,6 +53,8 @@ class FullPrecision(Precision):
         return torch.linalg.slogdet(self.to_dense()).logabsdet
 
     def to_dense(self) -> Tensor:
+        if self.ridge == 0:
+            return self.reduced
         return self.reduced + self.ridge * torch.eye(len(self.reduced), dtype=self.reduced.dtype, device=self.reduced.device)
 
     def kl_terms(self, shift: Tensor, change: object) -> KLTerms:
@@ -73,8 +75,8 @@ class FullPrecision(Precision):
 def dense_kl(factor: Tensor, change: Tensor, quad: Tensor) -> KLTerms:
     """KL terms (1,) when Λ = L Lᵀ changes by `change` (P, P), from L and the quadratic form (1,) of the new Λ at the shift."""
     half = torch.linalg.solve_triangular(factor, change, upper=False)
-    ratios = torch.linalg.eigvalsh(torch.linalg.solve_triangular(factor, half.T, upper=False))
-    return KLTerms(0.5 * quad, 0.5 * excess(ratios).sum()[None])
+    ratio = torch.linalg.solve_triangular(factor, half.T, upper=False)
+    return KLTerms(0.5 * quad, 0.5 * ratio_excess((ratio + ratio.T) / 2)[None])
 
 
 def full_precision(reduced: Tensor, ridge: float, inverse: Tensor) -> FullPrecision:

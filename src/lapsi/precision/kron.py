@@ -12,7 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.precision.base import KLTerms, Precision, excess
+from lapsi.precision.base import KLTerms, Precision, excess, ratio_excess
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,13 @@ class KronPrecision(Precision):
     """Λ = B ⊗ G + δI through the eigendecompositions of both factors; build it with `kron_precision`.
 
     Attributes:
-        output_values, output_vectors: of the output factor B (C, C).
-        input_values, input_vectors: of the summed input factor G (D, D).
+        output_factor, input_factor: B (C, C) and the summed G (D, D).
+        output_values, output_vectors, input_values, input_vectors: their eigendecompositions.
         prior: δ.
     """
 
+    output_factor: Tensor
+    input_factor: Tensor
     output_values: Tensor
     output_vectors: Tensor
     input_values: Tensor
@@ -66,7 +68,7 @@ class KronPrecision(Precision):
         return self._eigenvalues.log().sum()
 
     def to_dense(self) -> Tensor:
-        product = torch.kron(self.output_factor().contiguous(), self.input_factor().contiguous())
+        product = torch.kron(self.output_factor.contiguous(), self.input_factor.contiguous())
         return product + self.prior * torch.eye(len(product), dtype=product.dtype, device=product.device)
 
     def kl_terms(self, shift: Tensor, change: object) -> KLTerms:
@@ -79,25 +81,26 @@ class KronPrecision(Precision):
     def kl_to(self, shift: Tensor, other: KronPrecision) -> KLTerms:
         """As the base class says; both factors and the prior of `other` may differ in any way.
 
-        With b′, g′ the eigenvalues of the other factors and β, γ their diagonals in the eigenbasis of Λ, trace and determinant
-        are Σ (βγ + δ′)/λ and Π (b′g′ + δ′), combined as Σ excess((b′g′ + δ′ − λ)/λ) + Σ (βγ − b′g′)/λ.
+        First G and δ change, then B: Λ → Λ₁ = B ⊗ G′ + δ′I → Λ′. In the eigenbasis of B the first step is one matrix
+        b_aΔG + ΔδI a direction a; in that of G′ the second is one g′_kΔB a direction k. Each step gives Σ [ε − ln(1 + ε)] over
+        the eigenvalues ε of its ratio; what the trace has beyond that, tr((Λ′ − Λ₁)(Λ⁻¹ − Λ₁⁻¹)), is a product of both changes.
         """
-        b, g, lam = self.output_values, self.input_values, self._eigenvalues
-        output_change = self.output_vectors.T @ other.output_factor() @ self.output_vectors - torch.diag(b)
-        input_change = self.input_vectors.T @ other.input_factor() @ self.input_vectors - torch.diag(g)
-        db, dg = other.output_values - b, other.input_values - g
-        beta, gamma = torch.diagonal(output_change), torch.diagonal(input_change)
-        kept = excess((torch.outer(db, g + dg) + torch.outer(b, dg) + (other.prior - self.prior)) / lam).sum()
-        turned = torch.outer(beta - db, g + gamma) + torch.outer(b + db, gamma - dg)
-        return KLTerms(0.5 * other.quad(shift[None]), 0.5 * (kept + (turned / lam).sum())[None])
-
-    def output_factor(self) -> Tensor:
-        """B (C, C)."""
-        return self.output_vectors @ torch.diag(self.output_values) @ self.output_vectors.T
-
-    def input_factor(self) -> Tensor:
-        """G (D, D)."""
-        return self.input_vectors @ torch.diag(self.input_values) @ self.input_vectors.T
+        b, g, g_new = self.output_values, self.input_values, other.input_values
+        drop = other.prior - self.prior
+        input_change = self.input_vectors.T @ (other.input_factor - self.input_factor) @ self.input_vectors
+        output_change = self.output_vectors.T @ (other.output_factor - self.output_factor) @ self.output_vectors
+        turn = self.input_vectors.T @ other.input_vectors
+        total = output_change.new_zeros(())
+        for value, growth in zip(b, torch.diagonal(output_change), strict=True):
+            change = value * input_change + drop * torch.eye(len(g), dtype=g.dtype, device=g.device)
+            before = value * g + self.prior
+            total += ratio_excess(change / before.sqrt().outer(before.sqrt()))
+            after = (turn * (g_new / (value * g_new + other.prior))) @ turn.T
+            total += growth * ((change / before[:, None]) * after).sum()
+        scale = (torch.outer(g_new, b) + other.prior).rsqrt()
+        ratios = g_new[:, None, None] * output_change * scale[:, :, None] * scale[:, None, :]
+        total += excess(torch.linalg.eigvalsh(ratios)).sum()
+        return KLTerms(0.5 * other.quad(shift[None]), 0.5 * total[None])
 
     def _mean_term(self, shift: Tensor, output_change: Tensor, removed: Tensor, prior_drop: float) -> Tensor:
         """½ shiftᵀ[Λ + ΔB⊗G − (B + ΔB)⊗xxᵀ − prior_drop·I]shift, everything in the eigenbasis."""
@@ -130,4 +133,4 @@ def kron_precision(output_factor: Tensor, input_factor: Tensor, prior: float) ->
     """Λ = output_factor ⊗ input_factor + prior·I from symmetric factors (C, C) and (D, D), float64."""
     output_values, output_vectors = torch.linalg.eigh(output_factor)
     input_values, input_vectors = torch.linalg.eigh(input_factor)
-    return KronPrecision(output_values, output_vectors, input_values, input_vectors, prior)
+    return KronPrecision(output_factor, input_factor, output_values, output_vectors, input_values, input_vectors, prior)

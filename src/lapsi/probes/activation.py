@@ -46,7 +46,8 @@ def _tanh_slope(at: Tensor) -> Tensor:
 
 def _tanh_change(at: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     value, step = torch.tanh(at), torch.tanh(change)
-    value_change = step * (1 - value.square()) / (1 + value * step)
+    near = step * (1 - value.square()) / (1 + value * step)
+    value_change = torch.where(change.abs() < 0.5, near, torch.tanh(at + change) - value)
     return value_change, -value_change * (2 * value + value_change)
 
 

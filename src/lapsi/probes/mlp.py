@@ -73,8 +73,10 @@ class Clip:
         return self.clip_norm / self.reach
 
 
-def clip_of(trace: Trace, clip_norm: float) -> Clip:
-    """The clipping of the samples of a trace."""
+def clip_of(trace: Trace, clip_norm: float | None) -> Clip | None:
+    """The clipping of the samples of a trace, where gradients are clipped at all."""
+    if clip_norm is None:
+        return None
     norms = trace.gradient_norm_squares().sqrt()
     return Clip(clip_norm, norms, norms + NORM_OFFSET - clip_norm)
 
@@ -117,7 +119,7 @@ class MlpProbe:
         generator = torch.Generator().manual_seed(seed)
         parts = []
         for out, width in self.shapes:
-            weight, bias = torch.empty(out, width - 1), torch.empty(out)
+            weight, bias = (torch.empty(shape, dtype=torch.float32, device="cpu") for shape in ((out, width - 1), (out,)))
             torch.nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator)
             bound = (width - 1) ** -0.5
             bias.uniform_(-bound, bound, generator=generator)
@@ -159,19 +161,9 @@ class MlpProbe:
             clip: clipping of the samples under `params`, where gradients are clipped.
             buffer: (≥ n·B·out of the first layer,) memory to work in; what was used before costs no page faults.
         """
-        weights, changes, last = self.layers(params), self.layers(shift), len(self.shapes) - 1
-        moved = [(weight + change)[..., :-1] for weight, change in zip(weights[1:], changes[1:], strict=True)]
-        hidden_changes: list[Tensor] = []
-        slope_changes: list[Tensor] = []
-        pre_change = _shared_product(trace.hidden[0], _contrast(changes[0], last == 0), last == 0, buffer)
-        for layer in range(last):
-            hidden_change, slope_change = self.activation.change(trace.pre[layer], pre_change)
-            hidden_changes.append(hidden_change)
-            slope_changes.append(slope_change)
-            top = layer + 1 == last
-            pre_change = torch.matmul(hidden_change, _contrast(moved[layer], top).mT)
-            pre_change += _shared_product(trace.hidden[layer + 1], _contrast(changes[layer + 1], top), top)
-        top_change = _probability_change(trace.probabilities, pre_change)
+        changes, last = self.layers(shift), len(self.shapes) - 1
+        moved = [(weight + change)[..., :-1] for weight, change in zip(self.layers(params)[1:], changes[1:], strict=True)]
+        top_change, hidden_changes, slope_changes = self._forward_change(trace, changes, moved, buffer)
         if last == 0 and clip is None:
             return _join([_with_last(_shared_outer(top_change, trace.hidden[0], True), 1)])
         delta_changes = [_with_last(top_change, -1)]
@@ -183,13 +175,30 @@ class MlpProbe:
         deltas = list(trace.deltas)
         if clip is not None:
             deltas, delta_changes = _clip_change(trace, clip, delta_changes, hidden_changes)
-        parts = []
-        for layer, (delta, delta_change) in enumerate(zip(deltas, delta_changes, strict=True)):
-            part = _shared_outer(delta_change, trace.hidden[layer], layer == last)
-            if layer > 0:
-                part[..., :-1] += (delta + delta_change).mT @ hidden_changes[layer - 1]
-            parts.append(part)
+        parts = [
+            _shared_outer(change, h, layer == last)
+            for layer, (change, h) in enumerate(zip(delta_changes, trace.hidden, strict=True))
+        ]
+        for layer in range(last):
+            parts[layer + 1][..., :-1] += (deltas[layer + 1] + delta_changes[layer + 1]).mT @ hidden_changes[layer]
         return _join(parts)
+
+    def _forward_change(
+        self, trace: Trace, changes: list[Tensor], moved: list[Tensor], buffer: Tensor | None
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Changes of the probabilities but the last (B, n, C−1), and of φ and φ′ (B, n, out) of the hidden layers."""
+        last = len(changes) - 1
+        hidden_changes: list[Tensor] = []
+        slope_changes: list[Tensor] = []
+        pre_change = _shared_product(trace.hidden[0], _contrast(changes[0], last == 0), last == 0, buffer)
+        for layer in range(last):
+            hidden_change, slope_change = self.activation.change(trace.pre[layer], pre_change)
+            hidden_changes.append(hidden_change)
+            slope_changes.append(slope_change)
+            top = layer + 1 == last
+            pre_change = torch.matmul(hidden_change, _contrast(moved[layer], top).mT)
+            pre_change += _shared_product(trace.hidden[layer + 1], _contrast(changes[layer + 1], top), top)
+        return _probability_change(trace.probabilities, pre_change), hidden_changes, slope_changes
 
     def _forward(self, params: Tensor, inputs: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
         hidden, pre = [inputs], []
@@ -199,11 +208,6 @@ class MlpProbe:
             value = self.activation.value(pre[-1])
             hidden.append(torch.cat([value, value.new_ones(*value.shape[:-1], 1)], -1))
         return hidden, pre, hidden[-1] @ top.mT
-
-
-def mlp_probe(n_inputs: int, hidden: tuple[int, ...], n_classes: int, activation: Activation) -> MlpProbe:
-    """The probe for D inputs (the constant included), `hidden` units a layer and C classes."""
-    return MlpProbe((n_inputs, *hidden, n_classes), activation)
 
 
 def _clip_change(

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from lapsi.recipe import Decay, Recipe
-from lapsi.training.optimizers import ascent, learning_rate, make_optimizer
+from lapsi.recipe import Recipe
+from lapsi.training.optimizers import Decay, ascent, learning_rate, make_optimizer
 from lapsi.training.pair import Pair
 from lapsi.training.sampling import Batch, batches
 
@@ -30,7 +30,7 @@ def descend(
         seed: of batches and noise.
     """
     optimizer = make_optimizer(recipe, params, decay)
-    shuffle, noise = _generator(seed, BATCHES), _generator(seed, NOISE)
+    shuffle, noise = random_numbers(seed, BATCHES), random_numbers(seed, NOISE)
     for epoch in range(recipe.epochs):
         rate = learning_rate(recipe, epoch)
         for batch in batches(recipe, n_samples, shuffle, params.value.device):
@@ -40,12 +40,12 @@ def descend(
                 gradient = loss_gradient(Pair(params.value + up.value, params.change + up.change), batch)
             if recipe.clip_norm is not None and recipe.noise_multiplier > 0:
                 deviation = recipe.noise_multiplier * recipe.clip_norm / batch.normalizer
-                drawn = torch.randn(len(params.value), generator=noise, dtype=torch.float64)
+                drawn = torch.from_numpy(noise.standard_normal(len(params.value)))
                 gradient.value.add_(drawn.to(params.value.device), alpha=deviation)
             optimizer.step(params, gradient, rate)
         yield epoch + 1
 
 
-def _generator(seed: int, stream: int) -> torch.Generator:
-    state = np.random.SeedSequence((seed, stream)).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+def random_numbers(seed: int, stream: int) -> np.random.Generator:
+    """The random numbers of one purpose (`BATCHES` or `NOISE`) for one seed."""
+    return np.random.default_rng((seed, stream))

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
-from lapsi.recipe import Decay, Recipe
+from lapsi.recipe import Recipe
 from lapsi.training.pair import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Decay:
+    """Weight decay of the model with all samples, and how much more of it the models without one have."""
+
+    weight: float
+    extra: float = 0.0
 
 
 class Optimizer(ABC):
@@ -109,16 +118,14 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
 
 
 def ascent(gradient: Pair, radius: float) -> Pair:
-    """SAM's way up, radius·g/‖g‖, and its changes radius·(Δg − g Δ‖g‖/‖g‖)/‖g′‖."""
-    norm = gradient.value.norm()
-    if float(norm) == 0:
-        return gradient.zeros_like()
+    """SAM's way up, radius·g/‖g‖ (0 where g is), and its changes radius·(Δg − g Δ‖g‖/‖g‖)/‖g′‖."""
     base, change = gradient.base, gradient.change
-    norm_change = (change * (2 * base + change)).sum(1, keepdim=True)
-    moved = (base + change).norm(dim=1, keepdim=True)
-    base_norm = norm.to(change.dtype)
-    norm_change /= moved + base_norm
-    return Pair(radius / norm * gradient.value, radius * (change - base * (norm_change / base_norm)) / moved)
+    norm, moved = base.norm(), (base + change).norm(dim=1, keepdim=True)
+    tiny = torch.finfo(change.dtype).tiny
+    norm_change = (change * (2 * base + change)).sum(1, keepdim=True) / (moved + norm + tiny)
+    up = radius * gradient.value / (gradient.value.norm() + torch.finfo(torch.float64).tiny)
+    up_change = radius * (change - base * (norm_change / (norm + tiny))) / (moved + tiny)
+    return Pair(up, torch.where(moved > 0, up_change, -up.to(change.dtype)))
 
 
 def _add_decay(gradient: Pair, params: Pair, decay: Decay) -> None:

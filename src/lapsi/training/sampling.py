@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,15 +41,15 @@ def steps_per_epoch(recipe: Recipe, n_samples: int) -> int:
     return round(n_samples / size) if recipe.batching == "poisson" else -(-n_samples // size)
 
 
-def batches(recipe: Recipe, n_samples: int, generator: torch.Generator, device: torch.device) -> Iterator[Batch]:
-    """The batches of one epoch; the generator, on the CPU, decides what is random about them."""
-    size, shrinks = _size(recipe, n_samples), recipe.clip_norm is None
+def batches(recipe: Recipe, n_samples: int, random: np.random.Generator, device: torch.device) -> Iterator[Batch]:
+    """The batches of one epoch; `random` decides what is random about them."""
+    size, shrinks = _size(recipe, n_samples), not recipe.public_divisor
     if recipe.batching == "poisson":
         for _ in range(steps_per_epoch(recipe, n_samples)):
-            members = torch.rand(n_samples, generator=generator, dtype=torch.float64) < size / n_samples
-            yield Batch(members.nonzero().flatten().to(device), size, shrinks=False)
+            members = random.choice(n_samples, random.binomial(n_samples, size / n_samples), replace=False)
+            yield Batch(torch.from_numpy(np.sort(members)).to(device), size, shrinks)
         return
-    order = torch.randperm(n_samples, generator=generator).to(device) if recipe.batching == "shuffled" else None
+    order = torch.from_numpy(random.permutation(n_samples)).to(device) if recipe.batching == "shuffled" else None
     for start in range(0, n_samples, size):
         stop = min(start + size, n_samples)
         rows = slice(start, stop) if order is None else order[start:stop]

@@ -107,8 +107,8 @@ def score_dataset(
 
     `keep`: where retraining keeps its finished parts, and goes on from those it finds.
     """
-    plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, len(rows), settings)
     device = require_device(settings.device)
+    plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, len(rows), settings)
     if isinstance(plan, NewtonPlan):
         if keep is not None:
             raise InputError("checkpoint was given, but engine 'newton' does all its work in one go; leave it out.")

@@ -19,7 +19,7 @@ from lapsi.settings import Settings
 class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
     """Softmax classifier that knows how much each of its training samples taught it.
 
-    Parameters are those of `lapsi.score` (but ids, indices and checkpoint); here no progress bars are drawn unless `progress=True`.
+    Parameters are those of `lapsi.score` (but ids, indices and checkpoint); no progress bars are drawn by default.
 
     Attributes:
         scores_: `Scores`, one row a training sample.

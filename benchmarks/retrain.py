@@ -5,6 +5,8 @@
     python benchmarks/retrain.py agreement DATA.npz        preset "paper" against the closed form, samples over the LSI range
     python benchmarks/retrain.py resume                    kill -9 in the middle, resume, compare the rows bit by bit
 
+Run it as `OMP_WAIT_POLICY=PASSIVE python benchmarks/retrain.py …`, as `lapsi` itself runs (lapsi/environment.py).
+
 DATA.npz holds `features_train` and `labels_train` (or `features` and `labels`). Everything runs in this process, except what is
 killed.
 """
@@ -221,20 +223,7 @@ def resume(_: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "digits.npz"
         np.savez(source, features=data.data, labels=data.target)
-        options = [
-            "--engine",
-            "retrain",
-            "--epochs",
-            "60",
-            "--seeds",
-            "2",
-            "--hidden",
-            "16",
-            "--memory-limit",
-            "700M",
-            "--verify",
-            "0",
-        ]
+        options = ["--engine", "retrain", "--epochs", "60", "--seeds", "8", "--hidden", "16", "--limit", "60", "--verify", "0"]
         score = [sys.executable, "-m", "lapsi", "score", str(source), "--quiet", *options]
         subprocess.run([*score, "-o", str(Path(folder) / "whole")], check=True)
         interrupted = Path(folder) / "interrupted"

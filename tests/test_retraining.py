@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits
 
 import lapsi
 import oracles
@@ -174,6 +176,7 @@ def test_work_goes_on_from_its_parts_bit_by_bit(data, monkeypatch, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         lapsi.score(*data, checkpoint=path, **options)
     assert sorted(file.name for file in path.iterdir()) == [
+        ".lock",
         "progress.json",
         "seed0-model.npz",
         "seed0-part00000.npz",
@@ -194,9 +197,9 @@ def test_parts_of_other_settings_or_data_are_refused_with_the_difference(data, t
     lapsi.score(X, y, recipe=Recipe(epochs=3), checkpoint=path, **QUIET)
     with pytest.raises(lapsi.InputError, match=r"settings\.recipe\.learning_rate was 0\.04, now 0\.1"):
         lapsi.score(X, y, recipe=Recipe(epochs=3, learning_rate=0.1), checkpoint=path, **QUIET)
-    with pytest.raises(lapsi.InputError, match="n_scored was 60, now 2.*rows was"):
+    with pytest.raises(lapsi.InputError, match="n_scored was 60, now 2.*other samples"):
         lapsi.score(X, y, recipe=Recipe(epochs=3), checkpoint=path, indices=[1, 2], **QUIET)
-    with pytest.raises(lapsi.InputError, match="data was"):
+    with pytest.raises(lapsi.InputError, match="the data have changed"):
         lapsi.score(X + 1e-9, y, recipe=Recipe(epochs=3), checkpoint=path, **QUIET)
     lapsi.score(X, y, recipe=Recipe(epochs=3), checkpoint=path, progress=False, verify=1, memory_limit=2**40)
     with pytest.raises(lapsi.InputError, match="engine 'newton' does all its work in one go"):
@@ -285,7 +288,7 @@ def test_scores_that_are_no_divergence_are_refused_before_they_are_kept(data, tm
 def test_the_order_of_the_samples_belongs_to_a_run(data, tmp_path):
     options = {"recipe": Recipe(epochs=3, seeds=1), "checkpoint": tmp_path / "parts", **QUIET}
     lapsi.score(*data, indices=[3, 1, 2], **options)
-    with pytest.raises(lapsi.InputError, match="rows was"):
+    with pytest.raises(lapsi.InputError, match="other samples"):
         lapsi.score(*data, indices=[1, 2, 3], **options)
 
 
@@ -308,3 +311,32 @@ def test_less_memory_than_the_run_was_begun_with_is_told(data, tmp_path, monkeyp
     small_chunks(monkeypatch, 5)
     with pytest.raises(lapsi.MemoryLimitError, match="begun with 60 models at once.* now allows 5"):
         lapsi.score(*data, **options)
+
+
+def test_raw_pixels_do_not_pass_for_diverging():
+    """Unscaled features drive float32 probabilities to 0 and back; training is healthy all the same."""
+    X, y = load_digits(return_X_y=True)
+    recipe = Recipe(epochs=15, seeds=1)
+    options = {"standardize": False, "recipe": recipe, "indices": np.arange(12), **QUIET}
+    single, double = (lapsi.score(X[:150], y[:150], dtype=dtype, **options) for dtype in ("float32", "float64"))
+    assert_allclose(single.lsi, double.lsi, rtol=1e-2)
+
+
+def test_two_processes_do_not_share_a_checkpoint(data, tmp_path):
+    options = {"recipe": Recipe(epochs=2, seeds=1), "checkpoint": tmp_path / "parts", **QUIET}
+    (tmp_path / "parts").mkdir()
+    with FileLock(tmp_path / "parts" / ".lock"), pytest.raises(lapsi.RunExistsError, match="Another process works on"):
+        lapsi.score(*data, **options)
+    lapsi.score(*data, **options)
+
+
+def test_parts_that_were_tampered_with_are_refused(data, tmp_path):
+    options = {"recipe": Recipe(epochs=2, seeds=1), "checkpoint": tmp_path / "parts", **QUIET}
+    lapsi.score(*data, **options)
+    part = tmp_path / "parts" / "seed0-part00000.npz"
+    with np.load(part) as file:
+        arrays = dict(file)
+    for change in ({"lsi_mean": arrays["lsi_mean"][:, :5]}, {"shift_norm": np.full(N, np.nan)}):
+        np.savez(part, **(arrays | change))
+        with pytest.raises(lapsi.InputError, match=f"{next(iter(change))} is missing or not as it was written"):
+            lapsi.score(*data, **options)

@@ -77,3 +77,14 @@ def test_the_last_class_may_stay_as_it_is(logits, size):
     out = change.clone()
     assert sm.probability_change(p, out, out=out) is out
     assert_close(out, whole[:, :-1], **EXACT)
+
+
+def test_predictions_beyond_what_probabilities_hold_can_turn_over():
+    """In float32 a class 104 below the other has probability 0; its logit still counts."""
+    for gap, step in ((104.0, 103.0), (110.0, 109.0), (300.0, 300.0)):
+        before = torch.tensor([[-gap, 0.0]])
+        change = torch.tensor([[step, 0.0]])
+        logs = torch.log_softmax(before, 1)
+        got = sm.probability_change(logs.exp(), change, log_probabilities=logs)
+        expected = torch.softmax(before.double() + change.double(), 1) - torch.softmax(before.double(), 1)
+        assert_close(got.double(), expected, rtol=1e-5, atol=1e-7)

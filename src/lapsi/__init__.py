@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+import lapsi.environment  # noqa: F401  (before torch)
 from lapsi.errors import ConvergenceError, InputError, LapsiError, MemoryLimitError, RunExistsError
 from lapsi.estimator import LaplaceSampleInformation
 from lapsi.recipe import Recipe

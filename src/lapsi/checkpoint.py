@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from lapsi.errors import InputError
+from lapsi.errors import InputError, RunExistsError
 from lapsi.runs import write_file
 
-MARKER = "progress.json"
+MARKER, LOCK = "progress.json", ".lock"
+OURS = re.compile(r"seed\d+-(model|part\d+)\.npz|\..*\.tmp")
+IN_WORDS = {"data": "the data have changed (features, labels or ids)", "rows": "other samples are to be scored"}
+UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, RuntimeError, zlib.error)
 Arrays = dict[str, np.ndarray]
 
 
@@ -42,11 +47,18 @@ class Checkpoint:
         path: the directory, or None to keep them in memory only.
         plan: what must be the same when the work goes on (the size of the parts), as it was when it began.
         memory: the parts, where there is no directory.
+        lock: held while this process works in the directory; the system frees it when the process ends in any way.
     """
 
     path: Path | None
     plan: dict[str, Any]
     memory: dict[str, Arrays] = field(default_factory=dict)
+    lock: FileLock | None = None
+
+    def release(self) -> None:
+        """Lets other processes work in the directory."""
+        if self.lock is not None:
+            self.lock.release()
 
     def has(self, name: str) -> bool:
         """Whether a part is finished."""
@@ -64,8 +76,8 @@ class Checkpoint:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError, EOFError, BadZipFile) as error:
-            raise InputError(f"{file} is damaged ({error}); delete it, and its part is computed again.") from error
+        except UNREADABLE as error:
+            raise damaged(file, str(error).splitlines()[0]) from error
 
     def save(self, name: str, arrays: Arrays) -> None:
         """Keeps a finished part."""
@@ -73,6 +85,11 @@ class Checkpoint:
             self.memory[name] = arrays
         else:
             write_file(self.path / f"{name}.npz", lambda path: np.savez(path, **arrays), force=True)  # type: ignore[arg-type]
+
+
+def damaged(file: Path, reason: str) -> InputError:
+    """The error for a part that cannot be used."""
+    return InputError(f"{file} is damaged ({reason}); delete it, and its part is computed again.")
 
 
 def open_checkpoint(keep: Keep | None, identity: dict[str, Any], plan: dict[str, Any]) -> Checkpoint:
@@ -85,24 +102,33 @@ def open_checkpoint(keep: Keep | None, identity: dict[str, Any], plan: dict[str,
 
     Raises:
         InputError: when the directory belongs to other data or settings, with the differences, or to something else.
+        RunExistsError: when another process works on it.
     """
     if keep is None:
         return Checkpoint(None, plan)
     path = keep.path
-    if keep.restart:
-        remove_checkpoint(path)
     record = read_progress(path)
+    if record is None and path.exists() and (not path.is_dir() or any(not _is_ours(file) for file in path.iterdir())):
+        raise InputError(f"{path} holds other things than an unfinished run; choose another directory.")
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunExistsError(f"Another process works on {path} just now; wait for it, or choose another path.") from None
+    if keep.restart:
+        _clear(path)
+        record = None
     if record is None:
-        if path.exists() and (not path.is_dir() or any(file.suffix != ".tmp" for file in path.iterdir())):
-            raise InputError(f"{path} holds other things than an unfinished run; choose another directory.")
         _write_json(path / MARKER, {"identity": identity, "plan": plan, "call": keep.call})
-        return Checkpoint(path, plan)
+        return Checkpoint(path, plan, lock=lock)
     lines = differences(record["identity"], json.loads(json.dumps(identity)))
     if lines:
+        lock.release()
         raise InputError(
             f"{path} was begun with other data or settings: {'; '.join(lines)}. Use the same, or another directory."
         )
-    return Checkpoint(path, record["plan"])
+    return Checkpoint(path, record["plan"], lock=lock)
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
@@ -120,7 +146,7 @@ def read_progress(path: Path) -> dict[str, Any] | None:
     """
     try:
         record: dict[str, Any] = json.loads((path / MARKER).read_text(encoding="utf-8"))
-        if not {"identity", "plan", "call"} <= record.keys():
+        if not all(isinstance(record.get(name), dict) for name in ("identity", "plan", "call")):
             raise ValueError("it lacks entries")
         return record
     except (FileNotFoundError, NotADirectoryError):
@@ -130,18 +156,31 @@ def read_progress(path: Path) -> dict[str, Any] | None:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Deletes a checkpoint directory; anything else stays.
+    """Deletes a checkpoint; files that are not ours stay, and their directory with them."""
+    if read_progress(path) is not None:
+        _clear(path)
+        (path / LOCK).unlink(missing_ok=True)
+        if not path.is_symlink() and not any(path.iterdir()):
+            path.rmdir()
 
-    The marker goes last, so that a kill leaves a directory that is still known as a checkpoint.
-    """
-    if read_progress(path) is None:
-        return
-    for file in path.iterdir():
-        if file.suffix in (".npz", ".tmp"):
-            shutil.rmtree(file) if file.is_dir() else file.unlink()
-    (path / MARKER).unlink()
-    if not any(os.scandir(path)):
-        path.rmdir()
+
+def has_parts(path: Path) -> bool:
+    """Whether any part of the run that was begun at `path` is finished."""
+    return any(path.glob("seed*-part*.npz"))
+
+
+def _clear(path: Path) -> None:
+    """Deletes our files but the lock; the marker goes last, so that a kill leaves what is still known as a checkpoint."""
+    for file in filter(_is_ours, list(path.iterdir())):
+        if file.is_dir():
+            shutil.rmtree(file)
+        elif file.name not in (MARKER, LOCK):
+            file.unlink()
+    (path / MARKER).unlink(missing_ok=True)
+
+
+def _is_ours(file: Path) -> bool:
+    return file.name in (MARKER, LOCK) or bool(OURS.fullmatch(file.name))
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
@@ -149,7 +188,9 @@ def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "")
     lines = []
     for name in before | after:
         old, new = before.get(name), after.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
+        if name in IN_WORDS:
+            lines += [IN_WORDS[name]] if old != new else []
+        elif isinstance(old, dict) and isinstance(new, dict):
             lines += differences(old, new, f"{prefix}{name}.")
         elif old != new:
             lines.append(f"{prefix}{name} was {old!r}, now {new!r}")

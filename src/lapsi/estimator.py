@@ -82,6 +82,8 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         self.classes_ = dataset.classes
         self.lsi_ = self.scores_.lsi
         self.loo_proba_ = self.scores_.loo_proba
+        for name in ("coef_", "intercept_"):
+            self.__dict__.pop(name, None)
         if not self.hidden:
             self.coef_, self.intercept_ = self._probe.weights[:, :-1], self._probe.weights[:, -1]
         return self

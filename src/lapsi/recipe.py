@@ -9,6 +9,7 @@ from lapsi.validation import require_choice, require_integer, require_number
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine")
+TOO_LARGE = 1e30  # squares beyond float32
 BATCHINGS = ("full", "sequential", "shuffled", "poisson")
 
 
@@ -65,15 +66,17 @@ class Recipe:
         for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("batching", BATCHINGS)):
             require_choice(name, getattr(self, name), choices)
         for name in ("learning_rate", "step_factor"):
-            require_number(name, getattr(self, name), 0, beyond=True)
+            require_number(name, getattr(self, name), 0, TOO_LARGE, beyond=True)
         for name, value in (("momentum", self.momentum), *(("betas", beta) for beta in self.betas)):
             require_number(name, value, 0, 1)
         for name in ("epsilon", "sam_radius", "noise_multiplier"):
-            require_number(name, getattr(self, name), 0)
+            require_number(name, getattr(self, name), 0, TOO_LARGE)
+        if not isinstance(self.nesterov, bool):
+            raise InputError(f"nesterov is {self.nesterov!r}; expected True or False.")
         for name, least in (("epochs", 0), ("step_epochs", 1), ("seeds", 1)):
             require_integer(name, getattr(self, name), least)
         if self.clip_norm is not None:
-            require_number("clip_norm", self.clip_norm, 0, beyond=True, also="None or ")
+            require_number("clip_norm", self.clip_norm, 0, TOO_LARGE, beyond=True, also="None or ")
         if self.batch_size is not None:
             require_integer("batch_size", self.batch_size, 1)
         self._require_sense()

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lapsi.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
+from lapsi.checkpoint import Arrays, Checkpoint, Keep, damaged, open_checkpoint
 from lapsi.curvature.network import laplace_posterior
 from lapsi.dataset import Dataset, Standardizer, fit_standardizer
 from lapsi.errors import ConvergenceError, MemoryLimitError
@@ -49,8 +49,17 @@ def retraining(
         ConvergenceError: when training diverges.
         InputError: when the checkpoint belongs to other data or settings.
     """
-    recipe = _recipe(settings)
     checkpoint = open_checkpoint(keep, identity(dataset, settings, rows), {"chunk_size": plan.chunk_size})
+    try:
+        return _retrained(dataset, settings, plan, rows, stages, checkpoint)
+    finally:
+        checkpoint.release()
+
+
+def _retrained(
+    dataset: Dataset, settings: Settings, plan: RetrainPlan, rows: np.ndarray, stages: Stages, checkpoint: Checkpoint
+) -> Evidence:
+    recipe = _recipe(settings)
     _require_room(checkpoint, plan)
     with stages.stage("prepare"):
         standardizer, engine = _engine(dataset, settings)
@@ -161,7 +170,7 @@ def _result(part: Part, checkpoint: Checkpoint, advance: Callable[[int], None]) 
     """The arrays of a part, computed or found in the checkpoint."""
     model = f"seed{part.number}-model"
     if checkpoint.has(part.name) and checkpoint.has(model):
-        return checkpoint.load(part.name)
+        return _require_shape(checkpoint.load(part.name), part, checkpoint)
     settings, problem = part.settings, part.engine.problem
     indices = torch.as_tensor(part.rows, device=problem.inputs.device)
     epochs = _recipe(settings).snapshots(settings.every)
@@ -173,6 +182,19 @@ def _result(part: Part, checkpoint: Checkpoint, advance: Callable[[int], None]) 
     if not checkpoint.has(model):
         checkpoint.save(model, {"params": snapshot.params.cpu().numpy()})
     checkpoint.save(part.name, arrays)
+    return arrays
+
+
+def _require_shape(arrays: Arrays, part: Part, checkpoint: Checkpoint) -> Arrays:
+    """Refuses a part that was tampered with."""
+    n_epochs, n = len(_recipe(part.settings).snapshots(part.settings.every)), len(part.rows)
+    per_epoch = dict.fromkeys(("lsi_mean", "lsi_curvature"), (n_epochs, n))
+    per_sample = dict.fromkeys(("train_probability", "shift_norm"), (n,))
+    shapes = {**per_epoch, **per_sample, "epochs": (n_epochs,), "loo_log_proba": (n, part.engine.problem.probe.n_classes)}
+    wrong = [name for name, shape in shapes.items() if name not in arrays or arrays[name].shape != shape]
+    wrong += [name for name in shapes if name in arrays and np.isnan(arrays[name]).any()]
+    if wrong and checkpoint.path is not None:
+        raise damaged(checkpoint.path / f"{part.name}.npz", f"{wrong[0]} is missing or not as it was written")
     return arrays
 
 

@@ -22,7 +22,7 @@ def require_free(path: Path, force: bool) -> None:
         RunExistsError: when something is there and `force` is not set, or when it holds anything but a run of lapsi.
         InputError: when the folder above cannot be written.
     """
-    if not path.exists() and not path.is_symlink():
+    if (not path.exists() and not path.is_symlink()) or _is_empty(path):
         _require_writable(path.absolute().parent)
         return
     if not _is_run(path):
@@ -33,6 +33,10 @@ def require_free(path: Path, force: bool) -> None:
         raise RunExistsError(
             f"{path} holds a run already; choose another path, or overwrite it with --force (in Python force=True)."
         )
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 def _is_run(path: Path) -> bool:
@@ -66,7 +70,7 @@ def require_run(path: Path) -> None:
         InputError: saying what is there instead.
     """
     if not (path / MARKER).is_file():
-        if path.name and unfinished_path(path).is_dir():
+        if path.name and (unfinished_path(path) / "progress.json").is_file():
             raise InputError(f"{path} is not finished; go on with 'lapsi score --resume {path}'.")
         state = "holds no run (no run.json)" if path.is_dir() else "is no directory" if path.exists() else "does not exist"
         raise InputError(f"{path} {state}; expected a directory written by 'lapsi score' or Scores.save().")

@@ -166,7 +166,7 @@ def require_device(name: str | None) -> torch.device:
     """
     try:
         device = torch.device(name or "cpu")
-        torch.zeros(1, dtype=torch.float64, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
+        torch.zeros(1, dtype=torch.float64, device=device).item()
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         raise InputError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); try 'cpu'.") from error
     return device

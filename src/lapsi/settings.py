@@ -15,6 +15,7 @@ ENGINES = ("auto", "newton", "retrain")
 ACTIVATIONS = ("relu", "gelu", "tanh")
 REMOVALS = ("mean", "sum")
 DTYPES = ("float32", "float64")
+LARGEST_SEED = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,10 @@ class Settings:
             require_integer("refine", self.refine, also=" or 'auto'")
         require_integer("verify", self.verify)
         require_integer("seed", self.seed)
+        if self.seed >= LARGEST_SEED:
+            raise InputError(f"seed is {self.seed}; expected less than 2^62.")
+        if self.device is not None:
+            object.__setattr__(self, "device", str(self.device))
         if self.memory_limit is not None:
             require_number("memory_limit", self.memory_limit, 0, beyond=True, also="None or ")
         self._choose_engine()

@@ -84,7 +84,8 @@ def exact_full_flop(engine: NewtonEngine, n_rows: int) -> float:
 def relative_errors(values: np.ndarray, reference: Tensor) -> np.ndarray:
     """|values − reference| / reference (n,)."""
     expected = reference.cpu().numpy()
-    return np.abs(values - expected) / expected
+    gap = np.abs(values - expected)
+    return np.divide(gap, expected, out=np.zeros_like(gap), where=gap > 0)
 
 
 def draw_rows(lsi: np.ndarray, n_checks: int, seed: int) -> np.ndarray:

@@ -54,6 +54,8 @@ def compare(first: Scores, second: Scores) -> Agreement:
     if len(table) < 3:
         raise InputError(f"The two runs have {len(table)} samples in common; expected at least 3 with the same id.")
     a, b = table["lsi_a"].to_numpy(), table["lsi_b"].to_numpy()
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise InputError("A run holds LSI that is not finite; score its data again.")
     for name in ("a", "b"):
         table[f"rank_{name}"] = table[f"lsi_{name}"].rank(method="first", ascending=False).astype("int64")
     distance = (table["rank_a"] - table["rank_b"]).abs()

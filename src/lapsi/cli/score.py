@@ -11,7 +11,8 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from lapsi.checkpoint import Keep, differences, read_progress, remove_checkpoint
+from lapsi.checkpoint import MARKER as PROGRESS
+from lapsi.checkpoint import Keep, differences, has_parts, read_progress, remove_checkpoint
 from lapsi.cli.demo import PICTURE
 from lapsi.cli.options import Options, to_absolute, to_columns, to_plain, to_settings
 from lapsi.cli.show import plan_as_dict, print_plan, tell_run
@@ -23,12 +24,12 @@ from lapsi.progress import Stages
 from lapsi.recipe import BATCHINGS, OPTIMIZERS, PRESETS, SCHEDULES
 from lapsi.report.overview import save_overview
 from lapsi.retraining import ROUTINE, calibrated_seconds
-from lapsi.runs import require_free, unfinished_path, write_directory
+from lapsi.runs import MARKER, require_free, unfinished_path, write_directory
+from lapsi.scores import Scores
 from lapsi.scoring import check_indices, require_device, score_dataset
 from lapsi.settings import ACTIVATIONS, ENGINES, REMOVALS, Settings
 
 INTERRUPTED = 130
-DATA = ("source", "features", "feature_prefix", "labels", "ids", "indices", "limit")  # checked by what they lead to
 ABOUT_THIS_CALL = ("output", "resume", "restart", "dry_run", "force", "quiet", "as_json")
 
 PROBE, RECIPE = "Probe and engine", "Training recipe (engine retrain; the preset 'paper' where not given)"
@@ -131,6 +132,10 @@ def score(
     call: dict[str, Any] = {"options": to_absolute(options), "name": options["source"], "force": force}
     if resume is not None:
         output, call = resume, _resumed(context, resume, output, call)
+        if _is_whole(resume):
+            remove_checkpoint(unfinished_path(resume))
+            tell_run(Scores.load(resume), 5, quiet, as_json)
+            return
         force = force or call["force"]
     options = call["options"]
     if options["source"] is None:
@@ -140,6 +145,8 @@ def score(
         raise InputError("No run directory was named; say where to write it with -o RUN (or use --dry-run).")
     if output is not None:
         require_free(output, force)
+        if resume is None and not restart:
+            _require_no_unfinished(output)
     dataset, rows = _data(options, call["name"])
     if dry_run:
         _tell_plan(dataset, len(rows), settings, as_json)
@@ -147,9 +154,7 @@ def score(
     assert output is not None
     keep = None
     if settings.engine == "retrain":
-        keep = Keep(unfinished_path(output), call, restart)
-        if resume is None and not restart:
-            _require_no_unfinished(output)
+        keep = Keep(unfinished_path(output), call, restart=resume is None)
     try:
         scores, _ = score_dataset(dataset, settings, rows, Stages(not quiet and not as_json), keep)
     except KeyboardInterrupt:
@@ -163,8 +168,7 @@ def score(
         save_overview(scores, directory / PICTURE)
 
     write_directory(output, write, force)
-    if keep is not None:
-        remove_checkpoint(keep.path)
+    remove_checkpoint(unfinished_path(output))
     tell_run(scores, 5, quiet, as_json)
     if not quiet and not as_json:
         Console().print(f"Run directory: {output}   picture: {output / PICTURE}", soft_wrap=True, markup=False)
@@ -172,24 +176,33 @@ def score(
 
 def _resumed(context: typer.Context, run: Path, output: Path | None, call: dict[str, Any]) -> dict[str, Any]:
     """The call that began the run, after checking that nothing given now contradicts it."""
-    if output is not None and output != run:
+    if output is not None and output.absolute() != run.absolute():
         raise InputError(f"--output is {output} but --resume is {run}; give --resume alone.")
-    record = read_progress(unfinished_path(run))
+    path = unfinished_path(run)
+    record = read_progress(path)
     if record is None:
-        raise InputError(
-            f"There is no unfinished run of {run} ({unfinished_path(run)} does not exist); start it with -o {run}."
+        state = (
+            "is finished" if (run / MARKER).is_file() else f"was not begun, or nothing of it was kept; start it with -o {run}"
         )
+        raise InputError(f"There is nothing to go on with: {run} {state}.")
     began: dict[str, Any] = record["call"]
-    if "options" not in began:
-        raise InputError(f"{unfinished_path(run)} was begun from Python; go on there with the same call of lapsi.score.")
+    if not isinstance(began.get("options"), dict):
+        raise InputError(f"{path} was begun from Python; go on there with the same call of lapsi.score.")
     given = {name: value for name, value in call["options"].items() if _is_given(context, name)}
-    fixed = {name: value for name, value in given.items() if name not in (*DATA, *ROUTINE)}
-    lines = differences({name: began["options"].get(name) for name in fixed}, fixed)
+    options = {**call["options"], **began["options"], **given}
+    before, after = (to_settings(each).to_dict() for each in (options | began["options"], options))
+    lines = differences(before, after | {name: before[name] for name in ROUTINE})
     if lines:
         raise InputError(
             f"The unfinished run of {run} has other settings: {'; '.join(lines)}. Leave them out to go on with it."
         )
-    return {**began, "options": {**call["options"], **began["options"], **given}}
+    return {**began, "options": options}
+
+
+def _is_whole(run: Path) -> bool:
+    """Whether a run that was begun and not cleared away was written all the same."""
+    written, began = run / MARKER, unfinished_path(run) / PROGRESS
+    return written.is_file() and written.stat().st_mtime >= began.stat().st_mtime
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -200,7 +213,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 def _require_no_unfinished(run: Path) -> None:
     path = unfinished_path(run)
-    if read_progress(path) is not None:
+    if read_progress(path) is not None and has_parts(path):
         raise RunExistsError(
             f"{path} holds the finished parts of a run; go on with 'lapsi score --resume {run}', or start anew with --restart."
         )

@@ -18,6 +18,7 @@ from lapsi.plan import GIB, NewtonPlan, RetrainPlan
 from lapsi.scores import Scores
 
 CLASSES_SHOWN = 40
+POOR_ACCURACY = 0.05
 REFERENCES = {
     "exact": "converged leave-one-out optima",
     "removal form": "converged leave-one-out optima",
@@ -198,6 +199,8 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
     dense = verification.get("max_relative_error_exact")
     if dense is not None:
         text += f"; against the exact value, other samples' curvature included: {dense:.1e}"
+    if verification["max_relative_error"] > POOR_ACCURACY:
+        return Text(f"{text}. That is poor: try --dtype float64, a larger weight decay or a calmer recipe.", style="bold red")
     return Text(text)
 
 

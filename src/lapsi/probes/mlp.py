@@ -28,7 +28,7 @@ class Trace:
     Attributes:
         hidden: h_l (…, n, in), one a layer.
         pre, slopes, errors: a_l, φ′(a_l) and W_{l+1}ᵀδ_{l+1} (…, n, out) of the hidden layers.
-        probabilities: (…, n, C).
+        log_probabilities, probabilities: (…, n, C).
         losses: (…, n), nats.
         deltas: δ_l (…, n, out), one a layer.
     """
@@ -37,6 +37,7 @@ class Trace:
     pre: tuple[Tensor, ...]
     slopes: tuple[Tensor, ...]
     errors: tuple[Tensor, ...]
+    log_probabilities: Tensor
     probabilities: Tensor
     losses: Tensor
     deltas: tuple[Tensor, ...]
@@ -142,7 +143,8 @@ class MlpProbe:
         for weights, slope in zip(self.layers(params)[:0:-1], slopes[::-1], strict=True):
             errors.insert(0, deltas[0] @ weights[..., :-1])
             deltas.insert(0, slope * errors[0])
-        return Trace(tuple(hidden), tuple(pre), tuple(slopes), tuple(errors), probabilities, losses, tuple(deltas))
+        backward = tuple(errors), log_probabilities, probabilities, losses, tuple(deltas)
+        return Trace(tuple(hidden), tuple(pre), tuple(slopes), *backward)
 
     def gradient(self, trace: Trace, clip: Clip | None = None) -> Tensor:
         """Σ_j of the gradients (…, P), clipped where asked."""
@@ -198,7 +200,7 @@ class MlpProbe:
             top = layer + 1 == last
             pre_change = torch.matmul(hidden_change, _contrast(moved[layer], top).mT)
             pre_change += _shared_product(trace.hidden[layer + 1], _contrast(changes[layer + 1], top), top)
-        return _probability_change(trace.probabilities, pre_change), hidden_changes, slope_changes
+        return _probability_change(trace, pre_change), hidden_changes, slope_changes
 
     def _forward(self, params: Tensor, inputs: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
         hidden, pre = [inputs], []
@@ -268,16 +270,17 @@ def _shared_outer(deltas: Tensor, inputs: Tensor, unit_major: bool) -> Tensor:
     return matmul(deltas.transpose(0, 1).flatten(1).T, inputs).view(n_models, out, -1)
 
 
-def _probability_change(probabilities: Tensor, logit_change: Tensor) -> Tensor:
-    """Of probabilities (n, C) under B changes relative to the last class (B, n, C−1).
+def _probability_change(trace: Trace, logit_change: Tensor) -> Tensor:
+    """Of the probabilities of a trace under B changes of the logits relative to the last class (B, n, C−1).
 
     In memory (n, C−1, B), so that sums over classes are fast, and in parts that fit the cache.
     """
     change = logit_change.permute(1, 2, 0).contiguous()
     on_cpu = change.device.type == "cpu" and change.numel() > 0
     size = max(1, CACHE_ENTRIES // change[:1].numel()) if on_cpu else max(1, len(change))
-    for part, before in zip(change.split(size), probabilities[:, :, None].split(size), strict=True):
-        probability_change(before, part, class_axis=1, out=part)
+    before = (values[:, :, None].split(size) for values in (trace.probabilities, trace.log_probabilities))
+    for part, probabilities, logs in zip(change.split(size), *before, strict=True):
+        probability_change(probabilities, part, class_axis=1, out=part, log_probabilities=logs)
     return change.permute(2, 0, 1)
 
 

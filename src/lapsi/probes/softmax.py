@@ -42,16 +42,23 @@ def logit_hessian_root(probabilities: Tensor) -> Tensor:
     return torch.diag_embed(root) - torch.einsum("ia,ib->iab", probabilities, root)
 
 
-def probability_change(probabilities: Tensor, logit_change: Tensor, class_axis: int = -1, out: Tensor | None = None) -> Tensor:
+def probability_change(
+    probabilities: Tensor,
+    logit_change: Tensor,
+    class_axis: int = -1,
+    out: Tensor | None = None,
+    log_probabilities: Tensor | None = None,
+) -> Tensor:
     """softmax(z + Δz) − softmax(z) in difference form (MATH §5), so that its error is relative to Δz.
 
     p ∘ (expm1(Δz) − m)/(1 + m), m = Σ_c p_c expm1(Δz_c). The shapes broadcast; `out`, of the shape of the result, may be Δz.
     Where Δz has one class less than p, the logits of the last class do not change, and its own change, minus the sum of the
-    others', is left out.
+    others', is left out. `log_probabilities` carries what p cannot hold, where Δz turns such a prediction over.
     """
     low, high = logit_change.aminmax() if logit_change.numel() > 0 else (logit_change.new_zeros(()),) * 2
     if float(low) <= TURNS_BELOW or float(high) >= OVERFLOWS_ABOVE:
-        change = _large_probability_change(probabilities, logit_change, class_axis)
+        logs = probabilities.log() if log_probabilities is None else log_probabilities
+        change = _large_probability_change(probabilities, logs, logit_change, class_axis)
         return change if out is None else out.copy_(change)
     probabilities = probabilities.narrow(class_axis, 0, logit_change.shape[class_axis])
     growth = torch.expm1(logit_change, out=out)
@@ -60,7 +67,7 @@ def probability_change(probabilities: Tensor, logit_change: Tensor, class_axis: 
     return change.mul_(mean_growth.add_(1).reciprocal_()).mul_(probabilities)
 
 
-def _large_probability_change(probabilities: Tensor, logit_change: Tensor, class_axis: int) -> Tensor:
+def _large_probability_change(probabilities: Tensor, logs: Tensor, logit_change: Tensor, class_axis: int) -> Tensor:
     """The same, with Δz first shifted by its largest entry so that nothing overflows.
 
     Where the prediction turns over (m < −½) nothing is nearly equal and the plain difference is taken.
@@ -75,8 +82,7 @@ def _large_probability_change(probabilities: Tensor, logit_change: Tensor, class
     change = growth.sub_(mean_growth).mul_(probabilities / (1 + mean_growth))
     turned = mean_growth < -0.5
     if bool(turned.any()):
-        moved = probabilities * relative.exp()
-        change = torch.where(turned, moved / moved.sum(class_axis, keepdim=True) - probabilities, change)
+        change = torch.where(turned, torch.softmax(logs + relative, class_axis) - probabilities, change)
     return change.narrow(class_axis, 0, n_classes)
 
 

@@ -108,14 +108,21 @@ class LeaveOneOutLoss:
         self._loss_sum, self._n_losses = 0.0, 0
 
     def __call__(self, params: Pair, batch: Batch) -> Pair:
-        """(1/b) Σ g_j, and [(Σ Δg_j − g_i(params_i)) + ḡ]/(b − 1) for a model whose sample i is a member (MATH §5)."""
+        """(1/b) Σ g_j, and [(Σ Δg_j − g_i(params_i)) + ḡ]/(b − 1) for a model whose sample i is a member (MATH §5).
+
+        The model with all samples is traced in float64 where it has hidden layers: training them amplifies rounding.
+        """
+        linear = len(self._problem.probe.shapes) == 1
         problem, probe, base = self._problem, self._problem.probe, params.base
         total = torch.zeros_like(params.value)
         change = torch.zeros_like(params.change)
         for rows in row_blocks(batch.rows, self._block):
-            trace = probe.trace(base, take(self._inputs, rows), take(problem.labels, rows))
+            narrow, labels = take(self._inputs, rows), take(problem.labels, rows)
+            trace = probe.trace(base, narrow, labels) if linear else problem.trace(params.value, rows)
             clipping = clip_of(trace, self._clip_norm)
             total += probe.gradient(trace, clipping)
+            trace = trace.to(change.dtype, narrow)
+            clipping = None if clipping is None else clipping.to(change.dtype)
             change += probe.gradient_change(base, params.change, trace, clipping, self._buffer)
             self._loss_sum += float(trace.losses.sum())
             self._n_losses += len(trace.losses)

@@ -42,6 +42,15 @@ class Trace:
     losses: Tensor
     deltas: tuple[Tensor, ...]
 
+    def to(self, dtype: torch.dtype, inputs: Tensor) -> Trace:
+        """In another dtype, in which `inputs` are given already."""
+        if dtype == self.probabilities.dtype:
+            return self
+        lists = [self.hidden[1:], self.pre, self.slopes, self.errors, self.deltas]
+        hidden, pre, slopes, errors, deltas = (tuple(tensor.to(dtype) for tensor in part) for part in lists)
+        logs, probabilities = self.log_probabilities.to(dtype), self.probabilities.to(dtype)
+        return Trace((inputs, *hidden), pre, slopes, errors, logs, probabilities, self.losses, deltas)
+
     def gradient_norm_squares(self) -> Tensor:
         """Squared norm of each sample's gradient (…, n)."""
         return sum(
@@ -72,6 +81,10 @@ class Clip:
     def factors(self) -> Tensor:
         """C/m (n,)."""
         return self.clip_norm / self.reach
+
+    def to(self, dtype: torch.dtype) -> Clip:
+        """In another dtype."""
+        return Clip(self.clip_norm, self.norms.to(dtype), self.margins.to(dtype))
 
 
 def clip_of(trace: Trace, clip_norm: float | None) -> Clip | None:

@@ -61,7 +61,10 @@ def test_runs_are_overwritten_only_by_force(scores, tmp_path):
     with pytest.raises(lapsi.RunExistsError, match="holds a run already.*--force"):
         scores.save(path)
     scores.save(path, force=True)
+    (tmp_path / "empty").mkdir()
+    assert len(lapsi.load_run(scores.save(tmp_path / "empty"))) == len(scores)
     (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.png").write_bytes(b"")
     for force in (False, True):
         with pytest.raises(lapsi.RunExistsError, match="other things than a lapsi run, so it is never"):
             scores.save(tmp_path / "photos", force=force)

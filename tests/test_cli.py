@@ -358,3 +358,14 @@ def test_compare_tells_how_far_two_runs_agree(scored, retrained):
 
 def test_the_version_is_told():
     assert run("--version").stdout.strip() == lapsi.__version__
+
+
+def test_scores_that_are_all_zero_are_kept_and_drawn(tmp_path):
+    """At initialisation, far from the decision: nothing moves and no prediction is in doubt."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "big.npz", features=rng.normal(size=(40, 3)) * 1e5, labels=np.arange(40) % 2)
+    options = ("--epochs", 0, "--seeds", 1, "--no-standardize", "--prior-precision", 1, "--json")
+    result = run("score", tmp_path / "big.npz", "-o", tmp_path / "run", *options)
+    assert result.returncode == 0, result.stderr
+    assert "NaN" not in result.stdout
+    assert (tmp_path / "run" / "overview.png").is_file()

@@ -52,16 +52,18 @@ def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None
         )
         axes.legend(frameon=False)
     axes.set_xscale("log")
-    axes.axvline(float(np.median(lsi)), color=INK, linewidth=1, linestyle="--")
-    axes.annotate(
-        "median",
-        (float(np.median(lsi)), 0.97),
-        xycoords=("data", "axes fraction"),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="top",
-        color=INK,
-    )
+    median = float(np.median(lsi))
+    if median > 0:  # a logarithmic axis has no place for 0
+        axes.axvline(median, color=INK, linewidth=1, linestyle="--")
+        axes.annotate(
+            "median",
+            (median, 0.97),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="top",
+            color=INK,
+        )
     axes.set_xlabel("Laplace Sample Information (nats, log scale)")
     axes.set_ylabel("samples")
     axes.set_title(f"How much each of {len(scores):,} samples teaches the model", loc="left", color=INK)

@@ -15,9 +15,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from lapsi.errors import InputError, RunExistsError
-from lapsi.runs import write_file
+from lapsi.runs import PROGRESS, write_file
 
-MARKER, LOCK = "progress.json", ".lock"
+LOCK = ".lock"
 OURS = re.compile(r"seed\d+-(model|part\d+)\.npz|\..*\.tmp")
 IN_WORDS = {"data": "the data have changed (features, labels or ids)", "rows": "other samples are to be scored"}
 UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, RuntimeError, zlib.error)
@@ -120,7 +120,7 @@ def open_checkpoint(keep: Keep | None, identity: dict[str, Any], plan: dict[str,
         _clear(path)
         record = None
     if record is None:
-        _write_json(path / MARKER, {"identity": identity, "plan": plan, "call": keep.call})
+        _write_json(path / PROGRESS, {"identity": identity, "plan": plan, "call": keep.call})
         return Checkpoint(path, plan, lock=lock)
     lines = differences(record["identity"], json.loads(json.dumps(identity)))
     if lines:
@@ -145,14 +145,14 @@ def read_progress(path: Path) -> dict[str, Any] | None:
         InputError: when it cannot be read.
     """
     try:
-        record: dict[str, Any] = json.loads((path / MARKER).read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads((path / PROGRESS).read_text(encoding="utf-8"))
         if not all(isinstance(record.get(name), dict) for name in ("identity", "plan", "call")):
             raise ValueError("it lacks entries")
         return record
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{path / MARKER} cannot be read ({error}); delete {path} and start again.") from error
+        raise InputError(f"{path / PROGRESS} cannot be read ({error}); delete {path} and start again.") from error
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -174,13 +174,13 @@ def _clear(path: Path) -> None:
     for file in filter(_is_ours, list(path.iterdir())):
         if file.is_dir():
             shutil.rmtree(file)
-        elif file.name not in (MARKER, LOCK):
+        elif file.name not in (PROGRESS, LOCK):
             file.unlink()
-    (path / MARKER).unlink(missing_ok=True)
+    (path / PROGRESS).unlink(missing_ok=True)
 
 
 def _is_ours(file: Path) -> bool:
-    return file.name in (MARKER, LOCK) or bool(OURS.fullmatch(file.name))
+    return file.name in (PROGRESS, LOCK) or bool(OURS.fullmatch(file.name))
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:

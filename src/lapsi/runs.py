@@ -12,6 +12,7 @@ from pathlib import Path
 from lapsi.errors import InputError, RunExistsError
 
 MARKER = "run.json"
+PROGRESS = "progress.json"
 FILES = {MARKER, "scores.parquet", "loo_proba.npy", "trajectory.parquet", "overview.png"}
 
 
@@ -70,7 +71,7 @@ def require_run(path: Path) -> None:
         InputError: saying what is there instead.
     """
     if not (path / MARKER).is_file():
-        if path.name and (unfinished_path(path) / "progress.json").is_file():
+        if path.name and (unfinished_path(path) / PROGRESS).is_file():
             raise InputError(f"{path} is not finished; go on with 'lapsi score --resume {path}'.")
         state = "holds no run (no run.json)" if path.is_dir() else "is no directory" if path.exists() else "does not exist"
         raise InputError(f"{path} {state}; expected a directory written by 'lapsi score' or Scores.save().")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +33,7 @@ def score(
     removal: str = "mean",
     standardize: bool = True,
     engine: str = "auto",
-    hidden: Sequence[int] = (),
+    hidden: tuple[int, ...] = (),
     activation: str = "relu",
     recipe: Recipe | None = None,
     every: int | None = None,
@@ -82,7 +81,7 @@ def score(
         removal=removal,
         standardize=standardize,
         engine=engine,
-        hidden=hidden,  # type: ignore[arg-type]
+        hidden=hidden,
         activation=activation,
         recipe=recipe,
         every=every,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,11 +74,11 @@ def compare(first: Scores, second: Scores) -> Agreement:
     )
 
 
-def _correlation(method: object, a: np.ndarray, b: np.ndarray) -> float:
+def _correlation(method: Callable[..., Any], a: np.ndarray, b: np.ndarray) -> float:
     """NaN where one of the runs is constant."""
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
-    return float(method(a, b).statistic)  # type: ignore[operator]
+    return float(method(a, b).statistic)
 
 
 def _shared(table: pd.DataFrame, fraction: float) -> float:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from lapsi.analysis.agreement import compare as agreement_of
 from lapsi.cli.demo import PICTURE, run_demo
+from lapsi.cli.options import AsJson, Force, Quiet
 from lapsi.cli.score import score
 from lapsi.cli.show import agreement_as_dict, print_agreement, print_run, run_as_dict, tell_run, to_json
 from lapsi.errors import LapsiError
@@ -31,9 +32,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no tables.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output instead of tables.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing run or file.")]
 Run = Annotated[Path, typer.Argument(help="Run directory written by 'lapsi score'.")]
 Extremes = Annotated[int, typer.Option("--extremes", min=0, help="Samples shown at each end of the ranking.")]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+import typer
 
 from lapsi.errors import InputError
 from lapsi.io.features import Columns
@@ -13,6 +15,10 @@ from lapsi.settings import Settings
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 PLAIN = ("curvature", "weight_decay", "removal", "standardize", "engine", "activation", "every", "verify", "device", "seed")
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no tables.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output instead of tables.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing run or file.")]
 
 Number = TypeVar("Number", int, float)
 Options = dict[str, Any]

@@ -11,10 +11,9 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from lapsi.checkpoint import MARKER as PROGRESS
 from lapsi.checkpoint import Keep, differences, has_parts, read_progress, remove_checkpoint
 from lapsi.cli.demo import PICTURE
-from lapsi.cli.options import Options, to_absolute, to_columns, to_plain, to_settings
+from lapsi.cli.options import AsJson, Force, Options, Quiet, to_absolute, to_columns, to_plain, to_settings
 from lapsi.cli.show import plan_as_dict, print_plan, tell_run
 from lapsi.dataset import Dataset
 from lapsi.errors import InputError, RunExistsError
@@ -24,7 +23,7 @@ from lapsi.progress import Stages
 from lapsi.recipe import BATCHINGS, OPTIMIZERS, PRESETS, SCHEDULES
 from lapsi.report.overview import save_overview
 from lapsi.retraining import ROUTINE, calibrated_seconds
-from lapsi.runs import MARKER, require_free, unfinished_path, write_directory
+from lapsi.runs import MARKER, PROGRESS, require_free, unfinished_path, write_directory
 from lapsi.scores import Scores
 from lapsi.scoring import check_indices, require_device, score_dataset
 from lapsi.settings import ACTIVATIONS, ENGINES, REMOVALS, Settings
@@ -118,11 +117,9 @@ def score(
         str | None, typer.Option(help="Peak memory, e.g. 8G or 500M; default: 80 % of what is free.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print engine, memory and time, and stop.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing run.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no tables.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object to standard output instead of tables.")
-    ] = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score every sample of a labelled feature file and write a run directory.
 

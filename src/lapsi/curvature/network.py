@@ -8,7 +8,6 @@ Everything is float64 and two posteriors are compared at the end: rounding is 1e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +30,7 @@ class LaplacePosterior:
 
     Attributes:
         blocks: the precisions, in the order of the params.
+        sizes: how many params each block has.
     """
 
     blocks: tuple[Precision, ...]
@@ -40,7 +40,9 @@ class LaplacePosterior:
         """KL from this posterior to `other`, whose params are those of this one plus `shift` (P,) float64; terms (1,)."""
         parts = zip(self.blocks, shift.split(list(self.sizes)), other.blocks, strict=True)
         terms = [block.kl_to(part, after) for block, part, after in parts]
-        return KLTerms(sum(term.mean for term in terms), sum(term.curvature for term in terms))  # type: ignore[arg-type]
+        return KLTerms(
+            torch.stack([term.mean for term in terms]).sum(0), torch.stack([term.curvature for term in terms]).sum(0)
+        )
 
 
 def laplace_posterior(problem: NetworkProblem, params: Tensor, structure: str, without: int | None = None) -> LaplacePosterior:
@@ -59,12 +61,12 @@ def laplace_posterior(problem: NetworkProblem, params: Tensor, structure: str, w
         pairs = zip(sums[: len(shapes)], sums[len(shapes) :], strict=True)
         blocks: list[Precision] = [kron_precision(output / n_left, inputs, prior) for output, inputs in pairs]
         return LaplacePosterior(tuple(blocks), tuple(out * width for out, width in shapes))
-    whole = (
-        sums[0] + prior
-        if structure == "diag"
-        else sums[0] + prior * torch.eye(len(params), dtype=params.dtype, device=params.device)
-    )
-    block = DiagPrecision(whole) if structure == "diag" else FullPrecision(whole, 0.0, 0.0)
+    block: Precision
+    if structure == "diag":
+        block = DiagPrecision(sums[0] + prior)
+    else:
+        sums[0].diagonal().add_(prior)
+        block = FullPrecision(sums[0], 0.0, 0.0)
     return LaplacePosterior((block,), (len(params),))
 
 
@@ -78,7 +80,7 @@ def _sums(problem: NetworkProblem, params: Tensor, rows: Rows, structure: str) -
         p, roots = trace.probabilities, _hidden_roots(problem, params, trace)
         if structure == "diag":
             squares = [*(root.square().sum(2) for root in roots), p * (1 - p)]
-            terms = [_flat(square.T @ h.square() for square, h in zip(squares, trace.hidden, strict=True))]
+            terms = [probe.join(square.T @ h.square() for square, h in zip(squares, trace.hidden, strict=True))]
         elif structure == "kfac":
             outputs = [torch.einsum("joc,jpc->op", root, root) for root in roots]
             terms = [*outputs, torch.diag(p.sum(0)) - p.T @ p, *(h.T @ h for h in trace.hidden)]
@@ -100,7 +102,3 @@ def _hidden_roots(problem: NetworkProblem, params: Tensor, trace: Trace) -> list
         root = slope[:, :, None] * (weights[:, :-1].T @ root)
         roots.insert(0, root)
     return roots
-
-
-def _flat(parts: Iterable[Tensor]) -> Tensor:
-    return torch.cat([part.flatten() for part in parts])

@@ -7,6 +7,7 @@ row by row, layer after layer; for the linear probe that is class-major. δ_l = 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -53,9 +54,8 @@ class Trace:
 
     def gradient_norm_squares(self) -> Tensor:
         """Squared norm of each sample's gradient (…, n)."""
-        return sum(
-            (_squares(delta) * _squares(h) for delta, h in zip(self.deltas, self.hidden, strict=True)), torch.tensor(0.0)
-        )
+        norms = [_squares(delta) * _squares(h) for delta, h in zip(self.deltas, self.hidden, strict=True)]
+        return torch.stack(norms).sum(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,10 @@ class MlpProbe:
         parts = params.split([prod(shape) for shape in self.shapes], -1)
         return [part.view(*part.shape[:-1], *shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
+    def join(self, parts: Iterable[Tensor]) -> Tensor:
+        """The inverse of `layers`: (…, P) from one (…, out, in) a layer."""
+        return torch.cat([part.flatten(-2) for part in parts], -1)
+
     def initial(self, seed: int) -> Tensor:
         """Params (P,) float64 as torch.nn.Linear draws them after torch.manual_seed(seed): uniform in ±1/√fan-in."""
         generator = torch.Generator().manual_seed(seed)
@@ -162,7 +166,7 @@ class MlpProbe:
     def gradient(self, trace: Trace, clip: Clip | None = None) -> Tensor:
         """Σ_j of the gradients (…, P), clipped where asked."""
         deltas = trace.deltas if clip is None else [clip.factors[..., None] * delta for delta in trace.deltas]
-        return _join(delta.mT @ h for delta, h in zip(deltas, trace.hidden, strict=True))
+        return self.join(delta.mT @ h for delta, h in zip(deltas, trace.hidden, strict=True))
 
     def gradient_change(
         self, params: Tensor, shift: Tensor, trace: Trace, clip: Clip | None = None, buffer: Tensor | None = None
@@ -180,7 +184,7 @@ class MlpProbe:
         moved = [(weight + change)[..., :-1] for weight, change in zip(self.layers(params)[1:], changes[1:], strict=True)]
         top_change, hidden_changes, slope_changes = self._forward_change(trace, changes, moved, buffer)
         if last == 0 and clip is None:
-            return _join([_with_last(_shared_outer(top_change, trace.hidden[0], True), 1)])
+            return self.join([_with_last(_shared_outer(top_change, trace.hidden[0], True), 1)])
         delta_changes = [_with_last(top_change, -1)]
         for layer in range(last - 1, -1, -1):
             error_change = delta_changes[0] @ moved[layer]
@@ -196,7 +200,7 @@ class MlpProbe:
         ]
         for layer in range(last):
             parts[layer + 1][..., :-1] += (deltas[layer + 1] + delta_changes[layer + 1]).mT @ hidden_changes[layer]
-        return _join(parts)
+        return self.join(parts)
 
     def _forward_change(
         self, trace: Trace, changes: list[Tensor], moved: list[Tensor], buffer: Tensor | None
@@ -304,7 +308,3 @@ def _squares(rows: Tensor) -> Tensor:
 def _square_change(rows: Tensor, change: Tensor) -> Tensor:
     """‖v + Δv‖² − ‖v‖² along the last axis."""
     return (change * (2 * rows + change)).sum(-1)
-
-
-def _join(parts: object) -> Tensor:
-    return torch.cat([part.flatten(-2) for part in parts], -1)  # type: ignore[attr-defined]

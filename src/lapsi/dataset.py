@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.linalg
 import torch
 
 from lapsi.errors import InputError
 
+# columns that travel along with the samples, by the names that lapsi gives them
+CARRIED = {
+    "path": "file that the sample was read from",
+    "text": "the sample itself, where it is a text",
+    "group": "contributor, patient or source of the sample",
+    "split": "part of the data set that the sample belongs to",
+    "reference_label": "a second label, e.g. a human re-annotation or the known truth",
+    "original_label": "label before it was changed on purpose",
+    "corrupted": "whether the sample was changed on purpose",
+    "corruption": "how it was changed",
+}
+MAP_ROWS = 8192
 CONSTANT_BELOW = 1e-12
 TOO_LARGE = "The features are too large to be scaled in float64; divide them by a constant first."
 
@@ -26,6 +40,7 @@ class Dataset:
         classes: (C,) the label values as given, sorted.
         ids: (N,) one identifier a sample, unique.
         source: where the data came from, for the record.
+        columns: (N rows) what else is known of the samples and travels along to the scores; see `CARRIED`.
     """
 
     features: np.ndarray
@@ -33,6 +48,7 @@ class Dataset:
     classes: np.ndarray
     ids: np.ndarray
     source: str
+    columns: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def n_samples(self) -> int:
@@ -105,13 +121,41 @@ def fit_standardizer(features: np.ndarray, standardize: bool) -> Standardizer:
     return Standardizer(mean, np.where(constant, 0.0, 1 / np.where(constant, 1.0, std)))
 
 
-def make_dataset(features: Any, labels: Any, *, ids: Any = None, source: str = "arrays") -> Dataset:
+def principal_map(features: np.ndarray, standardizer: Standardizer) -> np.ndarray:
+    """(N, 2) float32: standardized features (N, d) on their first two principal components; 0 where d is 1.
+
+    The sign of each component is that of its largest entry, so that the same data give the same map.
+    """
+    d = features.shape[1]
+    blocks = [features[start : start + MAP_ROWS] for start in range(0, len(features), MAP_ROWS)]
+    scatter = np.zeros((d, d))
+    mean = sum(standardizer.inputs(block)[:, :-1].sum(0) for block in blocks) / len(features)
+    for block in blocks:
+        inputs = standardizer.inputs(block)[:, :-1] - mean
+        scatter += inputs.T @ inputs
+    axes = np.zeros((d, 2))
+    n_axes = min(2, d)
+    vectors = scipy.linalg.eigh(scatter, subset_by_index=[d - n_axes, d - 1])[1][:, ::-1]
+    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], 0)
+    axes[:, :n_axes] = vectors * np.where(largest < 0, -1.0, 1.0)
+    return np.concatenate([(standardizer.inputs(block)[:, :-1] - mean) @ axes for block in blocks]).astype(np.float32)
+
+
+def make_dataset(
+    features: Any,
+    labels: Any,
+    *,
+    ids: Any = None,
+    columns: Mapping[str, Any] | pd.DataFrame | None = None,
+    source: str = "arrays",
+) -> Dataset:
     """A validated data set.
 
     Args:
         features: (N, d) numbers: numpy array, torch tensor, pandas frame or nested lists.
         labels: (N,) integers, strings or booleans; gaps are fine. pandas and torch objects too.
         ids: (N,) unique identifiers; None numbers the rows, or takes the index of a pandas frame where it is unique.
+        columns: what else is known of the samples, (N,) each by name, or a pandas frame; usual names: `CARRIED`.
         source: where the data came from.
 
     Raises:
@@ -123,7 +167,21 @@ def make_dataset(features: Any, labels: Any, *, ids: Any = None, source: str = "
     label_values = _one_dimensional(labels, "labels", len(matrix))
     classes, codes = _classes(label_values)
     identifiers = np.arange(len(matrix)) if ids is None else _ids(_one_dimensional(ids, "ids", len(matrix)))
-    return Dataset(matrix, codes, classes, identifiers, source)
+    return Dataset(matrix, codes, classes, identifiers, source, make_columns(columns, len(matrix)))
+
+
+def make_columns(columns: Mapping[str, Any] | pd.DataFrame | None, n_samples: int) -> pd.DataFrame:
+    """What travels along with the samples, (N rows).
+
+    Raises:
+        InputError: when a column has another length or more than one axis.
+    """
+    values = (
+        {}
+        if columns is None
+        else {str(name): _one_dimensional(values, f"values of {name!r}", n_samples) for name, values in columns.items()}
+    )
+    return pd.DataFrame(values, index=pd.RangeIndex(n_samples))
 
 
 def _features(features: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ from lapsi.errors import InputError, RunExistsError
 
 MARKER = "run.json"
 PROGRESS = "progress.json"
-FILES = {MARKER, "scores.parquet", "loo_proba.npy", "trajectory.parquet", "overview.png"}
+FILES = {MARKER, "scores.parquet", "loo_proba.npy", "trajectory.parquet", "map.npy", "left_out.csv", "overview.png"}
 
 
 def require_free(path: Path, force: bool) -> None:
@@ -77,7 +77,7 @@ def require_run(path: Path) -> None:
         raise InputError(f"{path} {state}; expected a directory written by 'lapsi score' or Scores.save().")
 
 
-def write_directory(path: Path, write: Callable[[Path], None], force: bool) -> None:
+def write_directory(path: Path, write: Callable[[Path], object], force: bool) -> None:
     """Fills a hidden directory beside `path` by `write`, then renames it to `path` in one step.
 
     A kill at any moment leaves the old run, or none, at `path`: never half of one.
@@ -115,7 +115,7 @@ def _swap(content: Path, path: Path, aside: Path) -> None:
         raise
 
 
-def write_file(path: Path, write: Callable[[Path], None], force: bool) -> None:
+def write_file(path: Path, write: Callable[[Path], object], force: bool) -> None:
     """Writes a file beside `path` by `write`, then renames it to `path` in one step.
 
     Raises:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lapsi.dataset import CARRIED
 from lapsi.errors import InputError
 from lapsi.runs import MARKER, require_run, write_directory
 
 ROWS = "scores.parquet"
 TRAJECTORY = "trajectory.parquet"
 PROBABILITIES = "loo_proba.npy"
+MAP = "map.npy"
 
 COLUMNS = {
     "id": "identifier of the sample",
@@ -39,6 +41,7 @@ COLUMNS = {
 
 
 OPTIONAL = {"lsi_std", "leverage"}
+FROM_SOURCE = "column of the source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,10 @@ class Provenance:
         grad_norm, n_iterations: of the fit with all samples (gradient of the mean-form objective at its end).
         seconds: wall time by stage.
         verification: measured accuracy (fields of `Verification`), or None when it was turned off.
+        extractor: what made the features (model, revision, settings), where lapsi did.
+        corruption: what was changed on purpose first, and how many samples that touched; empty for nothing.
+        licence: what the source says of its terms.
+        call: options of the command line that opened the data, to open them again; empty from Python.
     """
 
     version: str
@@ -74,6 +81,10 @@ class Provenance:
     n_iterations: int
     seconds: dict[str, float]
     verification: dict[str, Any] | None
+    extractor: dict[str, Any] | None = None
+    corruption: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    call: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,10 +92,12 @@ class Scores:
     """LSI and leave-one-out evidence of n scored samples.
 
     Attributes:
-        table: (n rows) the columns of `COLUMNS`, those of `OPTIONAL` where the engine gives them, in the order of the data set.
+        table: (n rows) the columns of `COLUMNS`, those of `OPTIONAL` where the engine gives them, then what
+            travelled along with the samples (`lapsi.dataset.CARRIED` and columns of the source), in the order of the data set.
         loo_proba: (n, C) float32, class probabilities under the model that never saw the sample.
         classes: (C,) the label values, the order of the columns of `loo_proba`.
         provenance: where the scores come from and how exact they are.
+        map: (n, 2) float32, where each sample lies on the first two principal components of the inputs of the probe; or None.
         trajectory: lsi, lsi_mean, lsi_curvature (and lsi_std) by id and epoch, where scores were taken along the way.
     """
 
@@ -93,6 +106,7 @@ class Scores:
     classes: np.ndarray
     provenance: Provenance
     trajectory: pd.DataFrame | None = None
+    map: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -101,6 +115,11 @@ class Scores:
     def lsi(self) -> np.ndarray:
         """(n,) LSI in nats."""
         return self.table["lsi"].to_numpy()
+
+    @property
+    def label_codes(self) -> np.ndarray:
+        """(n,) int64, the position of each given label in `classes`: what `loo_proba` and cleanlab count by."""
+        return np.searchsorted(self.classes, self.table["label"].to_numpy()).astype(np.int64)
 
     def ranking(self) -> pd.DataFrame:
         """The table sorted from the most to the least informative sample."""
@@ -122,7 +141,7 @@ class Scores:
         return pd.concat([rows, whole], ignore_index=True).set_index("label")
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
-        """Writes a run directory, whole or not at all: scores.parquet, loo_proba.npy, run.json, and trajectory.parquet if any.
+        """Writes a run directory, whole or not at all: scores.parquet, loo_proba.npy, map.npy, run.json, trajectory.parquet.
 
         Raises:
             RunExistsError: when the path is taken and `force` is not set, or it holds something else than a run.
@@ -136,7 +155,9 @@ class Scores:
         np.save(directory / PROBABILITIES, self.loo_proba, allow_pickle=False)
         if self.trajectory is not None:
             self.trajectory.to_parquet(directory / TRAJECTORY, index=False)
-        columns = {name: COLUMNS[name] for name in self.table.columns}
+        if self.map is not None:
+            np.save(directory / MAP, self.map, allow_pickle=False)
+        columns = {name: (COLUMNS | CARRIED).get(name, FROM_SOURCE) for name in self.table.columns}
         record = {**asdict(self.provenance), "classes": self.classes.tolist(), "columns": columns}
         (directory / MARKER).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
@@ -157,7 +178,8 @@ class Scores:
             probabilities = np.load(directory / PROBABILITIES, allow_pickle=False)
             along = directory / TRAJECTORY
             trajectory = pd.read_parquet(along) if along.exists() else None
-            return cls(table, probabilities, classes, Provenance(**record), trajectory)
+            on_map = np.load(directory / MAP, allow_pickle=False) if (directory / MAP).exists() else None
+            return cls(table, probabilities, classes, Provenance(**record), trajectory, on_map)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"The run in {directory} cannot be read ({error}); score the data again.") from error
 

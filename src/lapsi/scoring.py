@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+import pandas as pd
 
 from lapsi.checkpoint import Keep
 from lapsi.closed_form import closed_form
-from lapsi.dataset import Dataset, make_dataset
+from lapsi.dataset import Dataset, make_dataset, principal_map
 from lapsi.errors import InputError
 from lapsi.model import FittedProbe
 from lapsi.plan import NewtonPlan, make_plan
@@ -21,6 +22,7 @@ from lapsi.recipe import Recipe
 from lapsi.retraining import retraining
 from lapsi.scores import Provenance, Scores, build_table
 from lapsi.settings import Settings
+from lapsi.validation import require_device
 
 
 def score(
@@ -39,6 +41,7 @@ def score(
     every: int | None = None,
     refine: int | str = "auto",
     ids: Any = None,
+    columns: Mapping[str, Any] | pd.DataFrame | None = None,
     indices: Any = None,
     verify: int = 16,
     device: str | None = None,
@@ -59,6 +62,8 @@ def score(
         X: (N, d) numeric features: numpy array, torch tensor, pandas frame.
         y: (N,) labels: integers, strings or booleans.
         ids: (N,) unique identifiers; default: the index of a pandas frame, else the row number.
+        columns: what else is known of the samples, (N,) each by name; it travels along to the scores (usual names:
+            `lapsi.dataset.CARRIED`).
         indices: positions of the samples to score (the others still train the model); default: all.
         checkpoint: directory where retraining keeps its finished parts. The same call goes on from there after a kill; it
             stays when all is done.
@@ -92,7 +97,7 @@ def score(
         seed=seed,
         memory_limit=memory_limit,
     )
-    dataset = make_dataset(X, y, ids=ids)
+    dataset = make_dataset(X, y, ids=ids, columns=columns)
     rows = check_indices(indices, dataset.n_samples)
     return score_dataset(dataset, settings, rows, Stages(progress), None if checkpoint is None else Keep(Path(checkpoint), {}))[
         0
@@ -132,11 +137,13 @@ def score_dataset(
     )
     ids = dataset.ids[rows]
     table = build_table(ids, dataset.labels[rows], dataset.classes, evidence.loo_log_proba, evidence.measures)
+    table = table.join(dataset.columns.iloc[rows].reset_index(drop=True))
     probabilities = np.exp(evidence.loo_log_proba).astype(np.float32)
     trajectory = evidence.trajectory
     if trajectory is not None:
         trajectory.insert(0, "id", ids[trajectory.pop("position")])
-    return Scores(table, probabilities, dataset.classes, provenance, trajectory), model
+    on_map = principal_map(dataset.features, model.standardizer)[rows]
+    return Scores(table, probabilities, dataset.classes, provenance, trajectory, on_map), model
 
 
 def check_indices(indices: Any, n_samples: int) -> np.ndarray:
@@ -155,17 +162,3 @@ def check_indices(indices: Any, n_samples: int) -> np.ndarray:
     if len(np.unique(rows)) < len(rows):
         raise InputError("indices names a sample more than once; expected distinct positions.")
     return rows.astype(np.int64)
-
-
-def require_device(name: str | None) -> torch.device:
-    """The device of a name.
-
-    Raises:
-        InputError: when it cannot be used.
-    """
-    try:
-        device = torch.device(name or "cpu")
-        torch.zeros(1, dtype=torch.float64, device=device).item()
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        raise InputError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); try 'cpu'.") from error
-    return device

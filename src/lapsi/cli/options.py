@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from lapsi.errors import InputError
-from lapsi.io.features import Columns
+from lapsi.io.columns import Columns
 from lapsi.recipe import PRESETS, Recipe
 from lapsi.settings import Settings
 

@@ -25,8 +25,9 @@ from lapsi.report.overview import save_overview
 from lapsi.retraining import ROUTINE, calibrated_seconds
 from lapsi.runs import MARKER, PROGRESS, require_free, unfinished_path, write_directory
 from lapsi.scores import Scores
-from lapsi.scoring import check_indices, require_device, score_dataset
+from lapsi.scoring import check_indices, score_dataset
 from lapsi.settings import ACTIVATIONS, ENGINES, REMOVALS, Settings
+from lapsi.validation import require_device
 
 INTERRUPTED = 130
 ABOUT_THIS_CALL = ("output", "resume", "restart", "dry_run", "force", "quiet", "as_json")

@@ -1,9 +1,12 @@
-"""Feature files: .npz, .npy pairs, .safetensors, .parquet and .csv."""
+"""Feature files: .npz, .npy pairs, .safetensors, .parquet, .csv and .jsonl."""
 
 from __future__ import annotations
 
+import io
+import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,31 +16,37 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from lapsi.dataset import Dataset, make_dataset
+from lapsi.dataset import Dataset, make_dataset, to_numpy
 from lapsi.errors import InputError
+from lapsi.io.columns import CLASS_NAMES, FEATURE_NAMES, LABEL_NAMES, Columns, choose_name, listed, require_name
 
-FEATURE_NAMES = ("features", "X", "x", "embeddings", "features_train", "X_train")
-LABEL_NAMES = ("labels", "label", "y", "target", "labels_train", "y_train")
+UNREADABLE = (OSError, ValueError, TypeError, EOFError, KeyError, BadZipFile, pa.ArrowException, SafetensorError)
+FEATURES, SAMPLES, MADE_BY = "features", "samples", "lapsi"  # in files of write_features
+TABLES = (".parquet", ".csv", ".jsonl")
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Names inside a file; None takes a usual name that the file has.
+class NamedArrays:
+    """What a file holds, read when asked for.
 
     Attributes:
-        features: array or list column with the features.
-        prefix: tables only: every numeric column whose name starts so is a feature.
-        labels: array or column with the labels; for `.npy`, the path of the second file.
-        ids: array or column with the identifiers.
+        names: of its arrays or columns.
+        load: an array by its name.
+        read: some of its columns, where it is a table.
+        ids: what holds the identifiers, where that is known.
+        carried: what travels along with the samples without being asked for.
     """
 
-    features: str | None = None
-    prefix: str | None = None
-    labels: str | None = None
+    names: list[str]
+    load: Callable[[str], Any]
+    read: Callable[[list[str]], pa.Table] | None = None
     ids: str | None = None
+    carried: tuple[str, ...] = ()
 
 
 def read_dataset(path: Path, columns: Columns) -> Dataset:
@@ -47,81 +56,136 @@ def read_dataset(path: Path, columns: Columns) -> Dataset:
         InputError: for a missing or unreadable file, an unknown kind, a missing name (naming those present) and
             everything that `make_dataset` refuses.
     """
-    if not path.is_file():
-        raise InputError(
-            f"{path} {'is a directory' if path.is_dir() else 'does not exist'}; expected a file: {', '.join(READERS)}."
-        )
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"{path.name} is a file of kind {path.suffix or '(none)'!r}; expected {', '.join(READERS)}.")
+    if path.suffix.lower() == ".npy":
+        return _read_npy(path, columns)
+    arrays = open_arrays(path)
     if columns.prefix is not None and columns.features is not None:
         raise InputError("Both a features column and a feature prefix were named; name one of them.")
+    if columns.prefix is not None and arrays.read is None:
+        raise InputError(f"--feature-prefix is for tables; {path.name} holds arrays: name one with --features.")
+    with reading(path):
+        labels = choose_name(columns.labels, LABEL_NAMES, arrays.names, "labels", path.name)
+        ids = arrays.ids if columns.ids is None else require_name(columns.ids, arrays.names, "ids", path.name)
+        asked = {name: name for name in arrays.carried} | columns.carried(arrays.names, path.name)
+        carried = {new: arrays.load(old) for new, old in asked.items()}
+        features = _features(arrays, columns, (labels, ids), path)
+        given, names = arrays.load(labels), _class_names(arrays, columns, path)
+        if names is not None:
+            given = name_labels(given, names)
+            if "reference_label" in carried:
+                carried["reference_label"] = name_labels(carried["reference_label"], names)
+        identifiers = None if ids is None else arrays.load(ids)
+    return make_dataset(features, given, ids=identifiers, columns=carried, source=str(path))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what libraries raise on a damaged file into one line."""
     try:
-        features, labels, ids = reader(path, columns)
+        yield
     except InputError:
         raise
-    except (OSError, ValueError, TypeError, EOFError, KeyError, BadZipFile, pa.ArrowException, SafetensorError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as {path.suffix} ({error}); is the file whole and of this kind?") from error
-    return make_dataset(features, labels, ids=ids, source=str(path))
 
 
-def _read_npz(path: Path, columns: Columns) -> tuple[Any, Any, Any]:
-    _refuse_prefix(columns, path)
-    with np.load(path, allow_pickle=False) as archive:
-        return _pick_arrays(archive.files, archive.__getitem__, columns, path)
+def open_arrays(path: Path) -> NamedArrays:
+    """The arrays or columns of a file.
+
+    Raises:
+        InputError: for a missing or unreadable file, or an unknown kind.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path} {'is a directory' if path.is_dir() else 'does not exist'}; expected a file: {', '.join(KINDS)}."
+        )
+    opener = OPENERS.get(path.suffix.lower())
+    if opener is None:
+        raise InputError(f"{path.name} is a file of kind {path.suffix or '(none)'!r}; expected {', '.join(KINDS)}.")
+    with reading(path):
+        return opener(path)
 
 
-def _read_safetensors(path: Path, columns: Columns) -> tuple[Any, Any, Any]:
-    _refuse_prefix(columns, path)
-    with safe_open(path, framework="pt") as archive:
-        return _pick_arrays(list(archive.keys()), archive.get_tensor, columns, path)
+def _open_npz(path: Path) -> NamedArrays:
+    archive = np.load(path, allow_pickle=False)
+    if not hasattr(archive, "files"):
+        raise ValueError("it holds one array without a name")
+    return NamedArrays(list(archive.files), archive.__getitem__)
 
 
-def _pick_arrays(names: list[str], load: Callable[[str], Any], columns: Columns, path: Path) -> tuple[Any, Any, Any]:
-    features = _choose(columns.features, FEATURE_NAMES, names, "features", path)
-    labels = _choose(columns.labels, LABEL_NAMES, names, "labels", path)
-    ids = None if columns.ids is None else load(_choose(columns.ids, (), names, "ids", path))
-    return load(features), load(labels), ids
+def _open_safetensors(path: Path) -> NamedArrays:
+    archive = safe_open(path, framework="pt")  # maps the file: what is not touched is not read
+    if MADE_BY not in (archive.metadata() or {}):
+        return NamedArrays(list(archive.keys()), archive.get_tensor)
+    table = pa.parquet.read_table(pa.BufferReader(archive.get_tensor(SAMPLES).numpy().tobytes()))
+    names = [*table.column_names, FEATURES]
+    carried = tuple(name for name in table.column_names if name not in ("id", "label"))
+    return NamedArrays(
+        names, lambda name: archive.get_tensor(name) if name == FEATURES else values_of(table[name]), None, "id", carried
+    )
 
 
-def _read_npy(path: Path, columns: Columns) -> tuple[Any, Any, Any]:
-    _refuse_prefix(columns, path)
+def write_features(dataset: Dataset, record: dict[str, Any], path: Path) -> None:
+    """Features, labels, ids and all that travels along as one .safetensors file; how they were made as JSON in its header.
+
+    Tensors: `features` (N, d), `labels` (N,) positions in the classes, `samples`: the columns id, label and those carried, the
+    bytes of a Parquet file. Header: `lapsi`, the JSON.
+    """
+    table = pd.DataFrame({"id": dataset.ids, "label": dataset.classes[dataset.labels]}).join(dataset.columns)
+    samples = io.BytesIO()
+    table.to_parquet(samples, index=False)
+    tensors = {
+        FEATURES: np.ascontiguousarray(dataset.features),
+        "labels": dataset.labels,
+        SAMPLES: np.frombuffer(samples.getvalue(), np.uint8),
+    }
+    details = {"source": dataset.source, "classes": dataset.classes.tolist(), **record}
+    save_file(tensors, path, {MADE_BY: json.dumps(details)})
+
+
+def _open_parquet(path: Path) -> NamedArrays:
+    return _table(pa.parquet.read_schema(path).names, lambda names: pa.parquet.read_table(path, columns=names))
+
+
+def _open_text(table: pa.Table) -> NamedArrays:
+    return _table(table.column_names, table.select)
+
+
+def _table(names: list[str], read: Callable[[list[str]], pa.Table]) -> NamedArrays:
+    return NamedArrays(list(names), lambda name: values_of(read([name])[name]), read)
+
+
+def _read_npy(path: Path, columns: Columns) -> Dataset:
+    if columns.prefix is not None:
+        raise InputError(f"--feature-prefix is for tables; {path.name} holds arrays: name one with --features.")
     if columns.labels is None:
         raise InputError(f"{path.name} holds one array, the features; name a second .npy file with --labels.")
     if columns.features is not None:
         raise InputError(f"{path.name} holds one array without a name, so --features does not apply to it.")
-    arrays = [np.load(path, allow_pickle=False)]
-    for name in (columns.labels, columns.ids):
+    arrays: dict[str, Any] = {}
+    for what, name in ({"features": str(path)} | columns.files()).items():
         if name is not None and not Path(name).is_file():
-            raise InputError(f"{name} does not exist; expected a .npy file with one value for each row of {path.name}.")
-        arrays.append(None if name is None else np.load(name, allow_pickle=False))
-    return arrays[0], arrays[1], arrays[2]
+            rows = "a .npy file" if what == "features" else f"a .npy file with one value for each row of {path.name}"
+            raise InputError(f"{name} does not exist; expected {rows}.")
+        with reading(path if name is None else Path(name)):
+            arrays[what] = None if name is None else np.load(name, allow_pickle=False)
+    features, labels, ids = (arrays.pop(what) for what in ("features", "labels", "ids"))
+    carried = {what: values for what, values in arrays.items() if values is not None}
+    return make_dataset(features, labels, ids=ids, columns=carried, source=str(path))
 
 
-def _read_parquet(path: Path, columns: Columns) -> tuple[Any, Any, Any]:
-    names = list(pa.parquet.read_schema(path).names)
-    return _pick_columns(names, lambda wanted: pa.parquet.read_table(path, columns=wanted), columns, path)
-
-
-def _read_csv(path: Path, columns: Columns) -> tuple[Any, Any, Any]:
-    table = pa.csv.read_csv(path)
-    return _pick_columns(table.column_names, table.select, columns, path)
-
-
-def _pick_columns(
-    names: list[str], load: Callable[[list[str]], pa.Table], columns: Columns, path: Path
-) -> tuple[Any, Any, Any]:
-    labels = _choose(columns.labels, LABEL_NAMES, names, "labels", path)
-    ids = None if columns.ids is None else _choose(columns.ids, (), names, "ids", path)
-    if columns.prefix is not None:
-        taken = [name for name in names if name.startswith(columns.prefix) and name not in (labels, ids)]
-        if not taken:
-            raise InputError(f"{path.name} has no column that starts with {columns.prefix!r}; it has {_listed(names)}.")
-        taken.sort(key=_natural)
+def _features(arrays: NamedArrays, columns: Columns, others: tuple[str | None, ...], path: Path) -> Any:
+    if arrays.read is None:
+        return arrays.load(choose_name(columns.features, FEATURE_NAMES, arrays.names, "features", path.name))
+    if columns.prefix is None:
+        more = "; wide tables: --feature-prefix; raw data: --texts or --images"
+        taken = [choose_name(columns.features, FEATURE_NAMES, arrays.names, "features", path.name, more)]
     else:
-        taken = [_choose(columns.features, FEATURE_NAMES, names, "features", path, "; wide tables: --feature-prefix")]
-    table = load([*taken, labels, *([] if ids is None else [ids])])
-    return _feature_matrix(table, taken, path), _values(table[labels]), None if ids is None else _values(table[ids])
+        taken = [name for name in arrays.names if name.startswith(columns.prefix) and name not in others]
+        if not taken:
+            raise InputError(f"{path.name} has no column that starts with {columns.prefix!r}; it has {listed(arrays.names)}.")
+        taken.sort(key=_natural)
+    return _feature_matrix(arrays.read(taken), taken, path)
 
 
 def _feature_matrix(table: pa.Table, names: list[str], path: Path) -> np.ndarray:
@@ -149,44 +213,41 @@ def _stack_lists(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
     return np.stack(column.to_numpy(zero_copy_only=False)) if len(column) else np.empty((0, 1))
 
 
-def _values(column: pa.ChunkedArray) -> np.ndarray:
+def values_of(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of a table as an array (N,)."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     return column.to_pandas().to_numpy()
 
 
-def _choose(asked: str | None, usual: Iterable[str], names: list[str], what: str, path: Path, more: str = "") -> str:
-    if asked is not None:
-        if asked not in names:
-            raise InputError(f"{path.name} has no {what} named {asked!r}; it has {_listed(names)}.")
-        return asked
-    found = [name for name in usual if name in names]
-    if not found:
-        raise InputError(f"{path.name}: which holds the {what}? Name it with --{what}{more}; it has {_listed(names)}.")
-    return found[0]
+def _class_names(arrays: NamedArrays, columns: Columns, path: Path) -> np.ndarray | None:
+    """(C,) the asked names; those under the usual name where the file holds arrays."""
+    if columns.class_names is None:
+        usual = arrays.read is None and CLASS_NAMES in arrays.names
+        return to_numpy(arrays.load(CLASS_NAMES)) if usual else None
+    return to_numpy(arrays.load(require_name(columns.class_names, arrays.names, "class names", path.name)))
 
 
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:12])
-    return f"{shown}, … ({len(names)} in all)" if len(names) > 12 else shown or "nothing"
-
-
-def _refuse_prefix(columns: Columns, path: Path) -> None:
-    if columns.prefix is not None:
-        raise InputError(f"--feature-prefix is for tables; {path.name} holds arrays: name one with --features.")
+def name_labels(labels: Any, names: np.ndarray) -> np.ndarray:
+    """Names (N,) of integer labels; labels of another kind, or without a name, as they are."""
+    codes = to_numpy(labels)
+    if codes.dtype.kind not in "iu" or len(codes) == 0 or codes.min() < 0 or codes.max() >= len(names):
+        return codes
+    return names[codes]
 
 
 def _natural(name: str) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-READERS = {
-    ".npz": _read_npz,
-    ".npy": _read_npy,
-    ".safetensors": _read_safetensors,
-    ".parquet": _read_parquet,
-    ".csv": _read_csv,
+OPENERS = {
+    ".npz": _open_npz,
+    ".safetensors": _open_safetensors,
+    ".parquet": _open_parquet,
+    ".csv": lambda path: _open_text(pa.csv.read_csv(path)),
+    ".jsonl": lambda path: _open_text(pa.json.read_json(path)),
 }
+KINDS = (".npz", ".npy", ".safetensors", *TABLES)
 
 
 def read_indices(path: Path) -> np.ndarray:

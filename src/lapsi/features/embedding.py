@@ -1,0 +1,226 @@
+"""From raw samples to features: read, decoded and prepared in worker threads, embedded in batches, kept in the cache."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from lapsi.errors import InputError
+from lapsi.features.cache import FeatureCache, Shard, default_cache, empty_features, open_cache
+from lapsi.features.extractor import DEFAULT_MODELS, Extractor, ExtractorSettings
+from lapsi.features.images import image_extractor
+from lapsi.features.texts import text_extractor
+from lapsi.progress import Stages
+from lapsi.samples import IMAGE, TEXT, UNREADABLE, Content, EncodedImages, checked_texts, image_arrays
+from lapsi.validation import require_choice, require_device
+
+SHARD_ROWS = 512  # what a kill may lose
+BATCHES_AHEAD = 2
+MAPPED_SHARE = 0.25  # of the memory that is free: larger features stay on disk
+NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """Features of samples.
+
+    Attributes:
+        features: (n, d) float32 of the samples that could be read.
+        kept: (n,) their positions.
+        left_out: position and reason of each that could not be read.
+        record: the extractor and how fast it was, plain JSON values.
+    """
+
+    features: np.ndarray
+    kept: np.ndarray
+    left_out: dict[int, str]
+    record: dict[str, Any]
+
+
+def embed(
+    values: Any,
+    *,
+    kind: str,
+    model: str | None = None,
+    pooling: str = "auto",
+    normalize: bool | None = None,
+    max_tokens: int | None = None,
+    batch_size: int = 32,
+    device: str | None = None,
+    dtype: str = "float32",
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> np.ndarray:
+    """Features of images or texts from a frozen pretrained model of `transformers` (the extra `hf`).
+
+    Args:
+        values: `kind="text"`: N strings. `kind="image"`: N paths of files, or an array (N, height, width[, 3]) uint8.
+        kind: `"image"` or `"text"`.
+        cache: folder of the feature cache; None: $LAPSI_CACHE, or lapsi in the user's folder for caches.
+        progress: draw a progress bar on standard error.
+        model, pooling, normalize, max_tokens, batch_size, device, dtype: see `ExtractorSettings`.
+
+    Returns:
+        (N, d) float32.
+
+    Raises:
+        InputError: the model cannot be loaded, or a sample cannot be read.
+    """
+    require_choice("kind", kind, (IMAGE, TEXT))
+    settings = ExtractorSettings(model, pooling, normalize, max_tokens, batch_size, device, dtype)
+    content: Content
+    if kind == TEXT:
+        content = checked_texts(list(values), "The texts")
+    elif len(values) > 0 and isinstance(values[0], str | Path):
+        paths = [str(path) for path in values]
+        content = EncodedImages(paths, lambda position: Path(paths[position]).read_bytes())
+    else:
+        content = image_arrays(values)
+    return embed_content(content, settings, None if cache is None else Path(cache), Stages(progress)).features
+
+
+def load_extractor(kind: str, settings: ExtractorSettings) -> Extractor:
+    """The extractor for images or texts that the settings ask for.
+
+    Raises:
+        InputError: when it cannot be loaded.
+    """
+    require_device(settings.device)
+    model = settings.model or DEFAULT_MODELS[kind]
+    return image_extractor(settings, model) if kind == IMAGE else text_extractor(settings, model)
+
+
+def embed_content(
+    content: Content, settings: ExtractorSettings, cache: Path | None, stages: Stages, *, skip_bad: bool = False
+) -> Embedded:
+    """Features of all samples, from the cache where it has them.
+
+    Args:
+        content: N images or texts.
+        settings: which model, and how.
+        cache: its folder; None: the default.
+        stages: shows the progress.
+        skip_bad: leave samples out that cannot be read.
+
+    Raises:
+        InputError: the model cannot be loaded; or a sample cannot be read and `skip_bad` is off, naming it.
+    """
+    if len(content) == 0:
+        raise InputError(f"There is no {content.kind} to embed; expected at least 2.")
+    with stages.stage("load model"):
+        extractor = load_extractor(content.kind, settings)
+        shards = open_cache(cache or default_cache(), extractor.identity())
+    features: Tensor | None = None
+    kept: list[np.ndarray] = []
+    left_out: dict[int, str] = {}
+    n_cached = n_done = 0
+    with stages.stage("embed", len(content)) as advance, ThreadPoolExecutor(_n_workers(), "lapsi-decode") as workers:
+        for start in range(0, len(content), SHARD_ROWS):
+            rows = range(start, min(start + SHARD_ROWS, len(content)))
+            shard, was_cached = _shard(content, rows, extractor, shards, settings.batch_size, workers, advance)
+            bad = {start + position: reason for position, reason in shard.bad.items()}
+            if bad and not skip_bad:
+                raise InputError(_unreadable(content, bad))
+            left_out |= bad
+            if features is None and len(shard.kept) > 0:
+                limit = MAPPED_SHARE * psutil.virtual_memory().available
+                features = empty_features(len(content), shard.features.shape[1], limit, shards.folder)
+            if features is not None and len(shard.kept) > 0:
+                features[n_done : n_done + len(shard.kept)] = shard.features
+            kept.append(start + shard.kept.numpy())
+            n_done += len(shard.kept)
+            n_cached += len(rows) if was_cached else 0
+    if features is None:
+        raise InputError(f"None of the {len(content)} samples can be read. {_unreadable(content, left_out)}")
+    record = extractor.identity() | {"n_from_cache": n_cached, "left_out": len(left_out), "cache": str(shards.folder)}
+    return Embedded(features[:n_done].numpy(), np.concatenate(kept), left_out, record)
+
+
+def _n_workers() -> int:
+    return max(2, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bad:
+    """A sample that cannot be read or decoded."""
+
+    reason: str
+
+
+def _shard(
+    content: Content,
+    rows: Sequence[int],
+    extractor: Extractor,
+    cache: FeatureCache,
+    batch_size: int,
+    workers: ThreadPoolExecutor,
+    advance: Callable[[int], None],
+) -> tuple[Shard, bool]:
+    """The features of `rows`, and whether the cache had them."""
+    raw = list(workers.map(lambda row: _attempt(lambda: content.read(row)), rows))
+    unread = {position: value.reason for position, value in enumerate(raw) if isinstance(value, _Bad)}
+    found = None if unread else cache.find(raw)
+    if found is not None:
+        advance(len(rows))
+        return found, True
+    readable = [position for position in range(len(raw)) if position not in unread]
+    readable.sort(key=lambda position: len(raw[position]))  # texts of like length in one batch need little padding
+    batches = [readable[start : start + batch_size] for start in range(0, len(readable), batch_size)]
+    done: dict[int, Tensor] = {}
+    bad = dict(unread)
+    for batch, prepared in zip(batches, _prepared(content, raw, batches, extractor, workers), strict=True):
+        good = {position: value for position, value in zip(batch, prepared, strict=True) if not isinstance(value, _Bad)}
+        bad |= {position: value.reason for position, value in zip(batch, prepared, strict=True) if isinstance(value, _Bad)}
+        if good:
+            done.update(zip(good, extractor(list(good.values())).unbind(0), strict=True))
+        advance(len(batch))
+    kept = sorted(done)
+    features = torch.stack([done[position] for position in kept]) if kept else torch.empty(0, 0)
+    if not torch.isfinite(features).all():
+        raise InputError(
+            f"The model gives NaN or infinite features in {extractor.identity()['dtype']}; use float32, or another model."
+        )
+    shard = Shard(features, torch.tensor(kept, dtype=torch.int64), dict(sorted(bad.items())))
+    if not unread:  # a file that is missing today may be there tomorrow
+        cache.keep(raw, shard)
+    return shard, False
+
+
+def _prepared(
+    content: Content, raw: list[Any], batches: list[list[int]], extractor: Extractor, workers: ThreadPoolExecutor
+) -> Iterator[list[Any]]:
+    """Inputs of the model for each batch, decoded in worker threads while the model works on those before."""
+
+    def prepare(position: int) -> Any:
+        return _attempt(lambda: extractor.prepare(content.decode(raw[position])))
+
+    ahead: deque[list[Future[Any]]] = deque()
+    for batch in batches:
+        ahead.append([workers.submit(prepare, position) for position in batch])
+        if len(ahead) > BATCHES_AHEAD:
+            yield [future.result() for future in ahead.popleft()]
+    while ahead:
+        yield [future.result() for future in ahead.popleft()]
+
+
+def _attempt(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except UNREADABLE as error:
+        return _Bad(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+
+
+def _unreadable(content: Content, bad: dict[int, str]) -> str:
+    shown = "; ".join(f"{content.name(position)} ({reason})" for position, reason in list(bad.items())[:NAMED_AT_MOST])
+    more = f" and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
+    return f"{len(bad)} samples cannot be read: {shown}{more}. Mend or remove them, or leave them out with --skip-bad."

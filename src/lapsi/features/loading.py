@@ -1,0 +1,146 @@
+"""Loading models of `transformers`, and saying in one line why it did not work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lapsi.errors import InputError
+
+HUB_TIMEOUT = 10.0
+HEADS = ("pooler", "classifier", "cls.", "head", "qa_outputs", "score")
+MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
+
+
+def require_transformers() -> Any:
+    """The module `transformers`, told on its first import that there is no torchvision.
+
+    Lapsi never needs torchvision, and many installed copies do not match the torch beside them and fail on import.
+
+    Raises:
+        InputError: when the extra is not installed.
+    """
+    if "transformers" not in sys.modules and "torchvision" not in sys.modules:
+        sys.modules["torchvision"] = None  # type: ignore[assignment]
+        try:
+            from transformers.utils import import_utils
+
+            import_utils.is_torchvision_available()  # remembers its answer
+        except ImportError:
+            pass
+        finally:
+            del sys.modules["torchvision"]
+    try:
+        import transformers
+    except ImportError as error:
+        raise InputError(f"Images and texts need the extra 'hf' ({error}): pip install 'lapsi[hf]'.") from error
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+def load_pretrained(load: Callable[..., Any], model: str, **options: Any) -> Any:
+    """`load(model)` from a local folder, the local cache of the hub, or the hub.
+
+    Raises:
+        InputError: one line that says which of these failed.
+    """
+    if Path(model).is_dir():
+        return _load(
+            load, model, options | {"local_files_only": True}, f"The folder {model} holds no such model that can be loaded"
+        )
+    try:
+        return load(model, local_files_only=True, **options)
+    except (OSError, ValueError):
+        _require_on_hub(model)
+    return _load(load, model, options, f"The model {model!r} cannot be loaded from the hub")
+
+
+def _load(load: Callable[..., Any], model: str, options: dict[str, Any], problem: str) -> Any:
+    try:
+        return load(model, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise InputError(f"{problem} ({_first_line(error)}).") from error
+
+
+def _require_on_hub(model: str) -> None:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    advice = "Name a local folder, or a model that is in the local cache."
+    try:
+        HfApi().model_info(model, timeout=HUB_TIMEOUT)
+    except HFValidationError:
+        raise InputError(f"{model!r} is neither a folder nor a name of a model such as 'microsoft/resnet-18'.") from None
+    except GatedRepoError:
+        raise InputError(
+            f"The model {model!r} asks for its terms to be accepted on the hub first, then 'hf auth login'."
+        ) from None
+    except RepositoryNotFoundError:
+        raise InputError(f"There is no model {model!r} on the hub, and no folder of that name. {advice}") from None
+    except Exception as error:  # the HTTP client's own errors, which differ between its versions
+        raise InputError(
+            f"The model {model!r} is not in the local cache, and the hub cannot be reached ({_first_line(error)}). {advice}"
+        ) from error
+
+
+def revision_of(model: str, config: Any) -> str:
+    """Commit on the hub, or hash of the files of a local folder."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return str(getattr(config, "_commit_hash", None))
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted({file for pattern in MODEL_FILES for file in folder.rglob(pattern)}):
+        digest.update(str(file.relative_to(folder)).encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest())
+    return digest.hexdigest()
+
+
+def load_frozen(architecture: Any, model: str, dtype: str, device: str | None) -> tuple[Any, bool]:
+    """A model in evaluation mode, and whether its checkpoint holds a pooler.
+
+    Raises:
+        InputError: when weights other than those of heads are missing: its features would be random.
+    """
+    network, report = load_pretrained(
+        architecture.from_pretrained, model, dtype=getattr(torch, dtype), output_loading_info=True
+    )
+    missing = sorted(report["missing_keys"])
+    random = [name for name in missing if not any(head in name for head in HEADS)]
+    if random:
+        raise InputError(
+            f"The checkpoint of {model!r} lacks {len(random)} weights of a {type(network).__name__}, the first {random[0]!r}: "
+            "its features would be random. Name another model."
+        )
+    network.eval().requires_grad_(False)
+    return network.to(device or "cpu"), not any("pooler" in name for name in missing)
+
+
+def read_json(model: str, name: str) -> Any:
+    """A JSON file of a model, or None where it has none."""
+    path = Path(model) / name
+    if not Path(model).is_dir():
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        try:
+            path = Path(hf_hub_download(model, name))
+        except (EntryNotFoundError, LocalEntryNotFoundError):
+            return None
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{name} of the model {model} is no JSON ({error}).") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

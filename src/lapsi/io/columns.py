@@ -1,0 +1,96 @@
+"""Which names in a source hold what: given by the user, or usual ones that the source has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lapsi.errors import InputError
+
+FEATURE_NAMES = ("features", "X", "x", "embeddings", "features_train", "X_train")
+LABEL_NAMES = ("labels", "label", "y", "target", "labels_train", "y_train")
+IMAGE_NAMES = ("image", "img", "images", "path", "file_name", "filepath", "image_path")
+TEXT_NAMES = ("text", "texts", "sentence", "review", "content")
+CLASS_NAMES = "class_names"
+LISTED_AT_MOST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Names inside a source; None takes a usual name that it has.
+
+    Attributes:
+        features: array or list column with the features.
+        prefix: tables only: every numeric column whose name starts so is a feature.
+        labels: array or column with the labels; for `.npy`, the path of the second file.
+        ids: array or column with the identifiers.
+        images: column with paths or encoded images, or an array of images.
+        texts: column with texts.
+        group: column with the contributor, patient or source of each sample; carried along.
+        split: column with the part of the data set; carried along.
+        reference_labels: column with second labels; carried along.
+        class_names: array with a name for each integer label.
+        keep: more columns to carry along.
+    """
+
+    features: str | None = None
+    prefix: str | None = None
+    labels: str | None = None
+    ids: str | None = None
+    images: str | None = None
+    texts: str | None = None
+    group: str | None = None
+    split: str | None = None
+    reference_labels: str | None = None
+    class_names: str | None = None
+    keep: tuple[str, ...] = ()
+
+    def carried(self, names: list[str], place: str) -> dict[str, str]:
+        """Columns of the source to carry along, by the name they get.
+
+        Raises:
+            InputError: when the source has no such column.
+        """
+        asked = {"group": self.group, "split": self.split, "reference_label": self.reference_labels} | {k: k for k in self.keep}
+        return {new: require_name(old, names, new.replace("_", " "), place) for new, old in asked.items() if old is not None}
+
+    def files(self) -> dict[str, str | None]:
+        """Names of the files beside a `.npy` file, by what they hold."""
+        carried = {"group": self.group, "split": self.split, "reference_label": self.reference_labels}
+        return {"labels": self.labels, "ids": self.ids, **carried}
+
+
+def require_name(asked: str, names: list[str], what: str, place: str) -> str:
+    """`asked`, which must be there.
+
+    Raises:
+        InputError: naming those that are there.
+    """
+    if asked not in names:
+        raise InputError(f"{place} has no {what} named {asked!r}; it has {listed(names)}.")
+    return asked
+
+
+def choose_name(asked: str | None, usual: Iterable[str], names: list[str], what: str, place: str, more: str = "") -> str:
+    """`asked`, or the first of the usual names that the source has.
+
+    Raises:
+        InputError: when there is none; `more` is added to the advice.
+    """
+    if asked is not None:
+        return require_name(asked, names, what, place)
+    found = first_of(usual, names)
+    if found is None:
+        raise InputError(f"{place}: which holds the {what}? Name it with --{what}{more}; it has {listed(names)}.")
+    return found
+
+
+def first_of(usual: Iterable[str], names: list[str]) -> str | None:
+    """The first of the usual names that is there, or None."""
+    return next((name for name in usual if name in names), None)
+
+
+def listed(names: list[str]) -> str:
+    """Names for a message."""
+    shown = ", ".join(names[:LISTED_AT_MOST])
+    return f"{shown}, … ({len(names)} in all)" if len(names) > LISTED_AT_MOST else shown or "nothing"

@@ -1,0 +1,53 @@
+"""The one door for data: what the user names becomes labelled features, or raw samples that want an extractor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lapsi.dataset import Dataset
+from lapsi.errors import InputError
+from lapsi.io.catalog import NAMED, read_named
+from lapsi.io.columns import Columns
+from lapsi.io.features import TABLES, open_arrays, read_dataset
+from lapsi.io.folders import read_image_folder
+from lapsi.io.hub import is_saved_dataset, read_hub_dataset, read_saved_dataset
+from lapsi.io.tables import holds_raw, read_raw
+from lapsi.samples import Samples
+
+HUB_PREFIX = "hf:"
+
+
+def open_source(source: str, columns: Columns, split: str | None = None, data_dir: Path | None = None) -> Dataset | Samples:
+    """Reads what `source` names, and nothing of the images yet.
+
+    Args:
+        source: a file with features, or with texts or images; an image folder with one subfolder a class; a folder that
+            `datasets` saved; "hf:NAME" or "hf:NAME:CONFIGURATION" on the Hugging Face hub; or one of `catalog.NAMED`.
+        columns: names inside it.
+        split: the part to take, where it has several.
+        data_dir: where the files of a named data set lie.
+
+    Raises:
+        InputError: when it cannot be read, saying what was expected.
+    """
+    path = Path(source)
+    if source.startswith(HUB_PREFIX):
+        return read_hub_dataset(source.removeprefix(HUB_PREFIX), columns, split)
+    if source in NAMED and not path.exists():
+        return read_named(source, columns, split, data_dir)
+    if data_dir is not None:
+        raise InputError(f"--data-dir is for named data sets ({', '.join(NAMED)}), but the source is {source}.")
+    if path.is_dir():
+        return read_saved_dataset(path, columns, split) if is_saved_dataset(path) else read_image_folder(path, split)
+    if not path.exists() and path.suffix == "":
+        raise InputError(
+            f"{source} does not exist; expected a file, an image folder, a saved data set, hf:NAME, or one of "
+            f"{', '.join(NAMED)}."
+        )
+    if split is not None:
+        raise InputError(
+            f"{path.name} has no splits, so --split does not apply; to carry a column along, name it with --split-column."
+        )
+    if path.suffix.lower() in (*TABLES, ".npz") and holds_raw(open_arrays(path).names, columns):
+        return read_raw(path, columns)
+    return read_dataset(path, columns)

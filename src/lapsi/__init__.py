@@ -5,6 +5,8 @@ from importlib.metadata import version as _version
 import lapsi.environment  # noqa: F401  (before torch)
 from lapsi.errors import ConvergenceError, InputError, LapsiError, MemoryLimitError, RunExistsError
 from lapsi.estimator import LaplaceSampleInformation
+from lapsi.features.embedding import embed
+from lapsi.group_removal import leave_group_out
 from lapsi.recipe import Recipe
 from lapsi.scores import Scores
 from lapsi.scoring import score
@@ -22,6 +24,8 @@ __all__ = [
     "RunExistsError",
     "Scores",
     "Settings",
+    "embed",
+    "leave_group_out",
     "load_run",
     "score",
 ]

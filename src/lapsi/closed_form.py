@@ -12,16 +12,14 @@ from lapsi.curvature.base import Curvature
 from lapsi.curvature.diag import diag_curvature
 from lapsi.curvature.full import full_curvature
 from lapsi.curvature.kron import kron_curvature
-from lapsi.dataset import Dataset, Standardizer, fit_standardizer
+from lapsi.dataset import Dataset, fit_standardizer
 from lapsi.loo.chunk import LooChunk
 from lapsi.loo.newton import NewtonEngine
 from lapsi.model import Evidence, FittedProbe, require_scores
-from lapsi.objective import Objective
 from lapsi.plan import NewtonPlan
 from lapsi.probes.activation import ACTIVATIONS
-from lapsi.probes.linear import linear_probe
 from lapsi.probes.mlp import MlpProbe
-from lapsi.problem import Problem
+from lapsi.problem import Problem, linear_problem
 from lapsi.progress import Stages
 from lapsi.settings import Settings
 from lapsi.training.newton import fit_map, invert, reduced_hessian
@@ -39,7 +37,7 @@ def closed_form(
         ConvergenceError: the fit did not converge, or a sample has no finite LSI.
     """
     standardizer = fit_standardizer(dataset.features, settings.standardize)
-    problem = _problem(dataset, standardizer, settings, device)
+    problem = linear_problem(dataset, standardizer, settings, device)
     with stages.stage("fit") as advance:
         fit = fit_map(problem, advance=lambda: advance(1))
         hessian = reduced_hessian(problem, fit)
@@ -75,14 +73,6 @@ def closed_form(
     probe = MlpProbe((problem.probe.n_features, dataset.n_classes), ACTIVATIONS["relu"])
     log_proba = logits - np.logaddexp.reduce(logits, 1, keepdims=True)
     return Evidence(log_proba, measures, None, FittedProbe(standardizer, probe, weights[None]), record)
-
-
-def _problem(dataset: Dataset, standardizer: Standardizer, settings: Settings, device: torch.device) -> Problem:
-    inputs = torch.from_numpy(standardizer.inputs(dataset.features)).to(device)
-    labels = torch.from_numpy(dataset.labels).to(device)
-    probe = linear_probe(inputs.shape[1], dataset.n_classes, device)
-    objective = Objective(settings.weight_decay, settings.prior_precision, settings.removal)
-    return Problem(inputs, labels, probe, objective)
 
 
 def _inverse(hessian: Tensor, dtype: str | None) -> Tensor:

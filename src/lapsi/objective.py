@@ -21,18 +21,18 @@ class Objective:
         """L2 strength of the sum-form objective of all samples: N·w."""
         return n_samples * self.weight_decay
 
-    def l2_drop(self) -> float:
-        """How much the L2 strength falls when one sample leaves: w if the mean loss keeps w, else 0."""
-        return self.weight_decay if self.removal == "mean" else 0.0
+    def l2_drop(self, n_removed: int = 1) -> float:
+        """How much the L2 strength falls when samples leave: w for each if the mean loss keeps w, else 0."""
+        return n_removed * self.weight_decay if self.removal == "mean" else 0.0
 
-    def l2_without(self, n_samples: int) -> float:
-        """L2 strength of the sum-form objective without one sample."""
-        return self.l2(n_samples) - self.l2_drop()
+    def l2_without(self, n_samples: int, n_removed: int = 1) -> float:
+        """L2 strength of the sum-form objective without some of the samples."""
+        return self.l2(n_samples) - self.l2_drop(n_removed)
 
     def prior(self, n_samples: int) -> float:
         """Prior precision of the posterior of all samples."""
         return self.l2(n_samples) if self.prior_precision == "map" else float(self.prior_precision)
 
-    def prior_drop(self) -> float:
-        """How much the prior precision falls when one sample leaves."""
-        return self.l2_drop() if self.prior_precision == "map" else 0.0
+    def prior_drop(self, n_removed: int = 1) -> float:
+        """How much the prior precision falls when samples leave."""
+        return self.l2_drop(n_removed) if self.prior_precision == "map" else 0.0

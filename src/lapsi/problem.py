@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lapsi.dataset import Dataset, Standardizer
 from lapsi.objective import Objective
-from lapsi.probes.linear import LinearProbe, weighted_gram
+from lapsi.probes.linear import LinearProbe, linear_probe, weighted_gram
 from lapsi.probes.softmax import logit_hessian, probability_change, residual
 from lapsi.products import matmul
+from lapsi.settings import Settings
 
 BLOCK_BYTES = 32 * 2**20
 
@@ -50,11 +52,17 @@ class Problem:
         """softmax of the logits (n, C) of rows `inputs` (n, D)."""
         return torch.softmax(self.probe.logits(params, inputs), -1)
 
-    def without(self, index: int) -> Problem:
-        """The problem that a retraining without sample `index` solves, its data copied."""
-        keep = torch.arange(self.n_samples, device=self.labels.device) != index
-        objective = replace(self.objective, weight_decay=self.objective.l2_without(self.n_samples) / (self.n_samples - 1))
+    def without(self, indices: Tensor) -> Problem:
+        """The problem that a retraining without the samples `indices` (g,) solves, its data copied."""
+        keep = torch.ones(self.n_samples, dtype=torch.bool, device=self.labels.device)
+        keep[indices] = False
+        n_left = self.n_samples - len(indices)
+        objective = replace(self.objective, weight_decay=self.objective.l2_without(self.n_samples, len(indices)) / n_left)
         return Problem(self.inputs[keep], self.labels[keep], self.probe, objective)
+
+    def only(self, indices: Tensor) -> Problem:
+        """The same with the samples `indices` (g,) alone, their data copied."""
+        return replace(self, inputs=self.inputs[indices], labels=self.labels[indices])
 
     def value_and_gradient(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Value and gradient (C−1, D) of Σ_j loss_j + (l2/2)‖params‖²."""
@@ -109,6 +117,16 @@ class Problem:
         own = residual(torch.softmax(own_logits, -1), self.labels[indices])
         return gradient - torch.einsum("nc,cm,nk->nmk", own, self.probe.basis, own_inputs).to(shift.dtype)
 
+    def gradient_without_group(self, indices: Tensor, map_params: Tensor, shift: Tensor) -> Tensor:
+        """The same for the samples `indices` (g,) that leave together, and one shift (C−1, D)."""
+        objective = self.objective
+        gradient = objective.l2_without(self.n_samples, len(indices)) * shift - objective.l2_drop(len(indices)) * map_params
+        for inputs, _, change in self.perturbed(map_params, shift[None]):
+            gradient += self._backward(change[:, :, 0], inputs)
+        group = self.only(indices)
+        own = residual(self.probabilities_of(map_params + shift, group.inputs), group.labels)
+        return gradient - self._backward(own, group.inputs)
+
     def perturbed(self, map_params: Tensor, shift: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """For every block of rows: inputs (b, D), probabilities (b, C, 1) and their change (b, C, n) under n shifts."""
         n_shifts, n_classes = len(shift), self.probe.n_classes
@@ -137,6 +155,14 @@ class Problem:
         for rows in self.row_blocks(16 * self.probe.n_free_params):
             inputs = self.inputs[rows]
             yield inputs, self.to_contrasts(logit_hessian(self.probabilities_of(params, inputs)))
+
+
+def linear_problem(dataset: Dataset, standardizer: Standardizer, settings: Settings, device: torch.device) -> Problem:
+    """The problem of the linear probe on a data set."""
+    inputs = torch.from_numpy(standardizer.inputs(dataset.features)).to(device)
+    labels = torch.from_numpy(dataset.labels).to(device)
+    objective = Objective(settings.weight_decay, settings.prior_precision, settings.removal)
+    return Problem(inputs, labels, linear_probe(inputs.shape[1], dataset.n_classes, device), objective)
 
 
 def _add_ridge(matrix: Tensor, ridge: float) -> Tensor:

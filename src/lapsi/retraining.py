@@ -204,7 +204,9 @@ def _terms(problem: NetworkProblem, snapshot: Snapshot, rows: np.ndarray, struct
     try:
         whole = laplace_posterior(problem, snapshot.params, structure)
         for row, shift in zip(rows.tolist(), snapshot.shift.double(), strict=True):
-            terms = whole.kl_to(shift, laplace_posterior(problem, snapshot.params + shift, structure, row))
+            terms = whole.kl_to(
+                shift, laplace_posterior(problem, snapshot.params + shift, structure, torch.tensor([row], device=shift.device))
+            )
             columns.append(torch.cat([terms.mean, terms.curvature]))
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise ConvergenceError(f"The {structure} posterior is not positive definite in float64. {REMEDY}") from error

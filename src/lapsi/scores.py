@@ -121,6 +121,11 @@ class Scores:
         """(n,) int64, the position of each given label in `classes`: what `loo_proba` and cleanlab count by."""
         return np.searchsorted(self.classes, self.table["label"].to_numpy()).astype(np.int64)
 
+    @property
+    def carried(self) -> list[str]:
+        """Columns of the table that travelled along with the samples."""
+        return [name for name in self.table.columns if name not in COLUMNS]
+
     def ranking(self) -> pd.DataFrame:
         """The table sorted from the most to the least informative sample."""
         return self.table.sort_values("rank", ignore_index=True)

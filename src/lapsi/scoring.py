@@ -20,7 +20,7 @@ from lapsi.plan import NewtonPlan, make_plan
 from lapsi.progress import Stages
 from lapsi.recipe import Recipe
 from lapsi.retraining import retraining
-from lapsi.scores import Provenance, Scores, build_table
+from lapsi.scores import COLUMNS, Provenance, Scores, build_table
 from lapsi.settings import Settings
 from lapsi.validation import require_device
 
@@ -112,6 +112,9 @@ def score_dataset(
     `keep`: where retraining keeps its finished parts, and goes on from those it finds.
     """
     device = require_device(settings.device)
+    taken = sorted(set(dataset.columns) & set(COLUMNS))
+    if taken:
+        raise InputError(f"A column of the samples is named {taken[0]!r}, as one of the scores is; rename it.")
     plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, len(rows), settings)
     if isinstance(plan, NewtonPlan):
         if keep is not None:

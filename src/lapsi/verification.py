@@ -69,7 +69,11 @@ def verify_retraining(
     reference = []
     for row in rows.tolist():
         moved = engine.alone(row, seed)
-        reference.append(whole.kl_to(moved - params, laplace_posterior(problem, moved, structure, row)).total)
+        reference.append(
+            whole.kl_to(
+                moved - params, laplace_posterior(problem, moved, structure, torch.tensor([row], device=moved.device))
+            ).total
+        )
         advance(1)
     errors = relative_errors(lsi, torch.cat(reference))
     return Verification(tuple(rows.tolist()), float(errors.max()), float(np.median(errors)), "trained alone")

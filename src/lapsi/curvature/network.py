@@ -45,17 +45,19 @@ class LaplacePosterior:
         )
 
 
-def laplace_posterior(problem: NetworkProblem, params: Tensor, structure: str, without: int | None = None) -> LaplacePosterior:
-    """The posterior at params (P,) float64 of all samples, or of all but one.
+def laplace_posterior(
+    problem: NetworkProblem, params: Tensor, structure: str, without: Tensor | None = None
+) -> LaplacePosterior:
+    """The posterior at params (P,) float64 of all samples, or of all but the samples `without` (g,).
 
     kfac: Λ_l = N·B̄_l ⊗ Ā_l + δI with the means B̄ of R Rᵀ and Ā of h hᵀ over the samples that are left (MATH §2).
     """
     n_samples, shapes = problem.n_samples, problem.probe.shapes
-    drop = 0.0 if without is None else problem.objective.prior_drop()
-    prior, n_left = problem.objective.prior(n_samples) - drop, n_samples - (without is not None)
+    n_removed = 0 if without is None else len(without)
+    prior, n_left = problem.objective.prior(n_samples) - problem.objective.prior_drop(n_removed), n_samples - n_removed
     sums = _sums(problem, params, slice(0, n_samples), structure)
     if without is not None:
-        own = _sums(problem, params, torch.tensor([without], device=params.device), structure)
+        own = _sums(problem, params, without, structure)
         sums = [whole - part for whole, part in zip(sums, own, strict=True)]
     if structure == "kfac":
         pairs = zip(sums[: len(shapes)], sums[len(shapes) :], strict=True)

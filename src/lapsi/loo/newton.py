@@ -96,7 +96,7 @@ class NewtonEngine:
         """Shifts to `tolerance` in float64; a sample whose steps do not contract is fitted anew without it."""
         shift, converged = removal.approach(tolerance)
         for row in torch.nonzero(~converged).flatten().tolist():
-            without = self.problem.without(int(removal.indices[row]))
+            without = self.problem.without(removal.indices[row : row + 1])
             shift[row] = fit_map(without, self.map_params + shift[row]).params - self.map_params
         return shift
 

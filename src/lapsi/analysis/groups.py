@@ -1,0 +1,57 @@
+"""Scores rolled up by contributor, class or any other column."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lapsi.errors import InputError
+from lapsi.scores import Scores
+
+TOP_SHARE = 0.1
+
+
+def group_column(scores: Scores, by: str | None) -> str:
+    """The column to group by: `by`, else "group" where the run has one, else "label".
+
+    Raises:
+        InputError: when there is no such column, naming those that there are.
+    """
+    usable = ["label", *scores.carried]
+    column = by or ("group" if "group" in usable else "label")
+    if column not in usable:
+        raise InputError(f"The run has no column {column!r} to group by; it has {', '.join(usable)}.")
+    if scores.table[column].isna().any():
+        raise InputError(
+            f"{int(scores.table[column].isna().sum())} samples have no {column}; fill the column in, or use another."
+        )
+    return column
+
+
+def roll_up(scores: Scores, by: str | None = None) -> pd.DataFrame:
+    """One row a group, the largest sum of LSI first.
+
+    Columns: samples; lsi_sum, lsi_mean and lsi_median (nats); share_of_lsi; top_decile: share of the group's samples among the tenth
+    of all samples with the largest LSI; doubted: labels that the leave-one-out model contradicts. The sum is no LSI of the
+    group: samples that say the same each look redundant and are not together, see `lapsi.leave_group_out`.
+
+    Raises:
+        InputError: as `group_column`.
+    """
+    column = group_column(scores, by)
+    table = scores.table
+    n_top = max(1, round(TOP_SHARE * len(table)))
+    rows = table.assign(top=table["rank"] <= n_top, doubted=table["suggested_label"].notna()).groupby(column, sort=True)
+    summed = pd.DataFrame(
+        {
+            "samples": rows.size(),
+            "lsi_sum": rows["lsi"].sum(),
+            "lsi_mean": rows["lsi"].mean(),
+            "lsi_median": rows["lsi"].median(),
+            "top_decile": rows["top"].mean(),
+            "doubted": rows["doubted"].sum().astype(np.int64),
+        }
+    )
+    total = float(table["lsi"].sum())
+    summed.insert(4, "share_of_lsi", summed["lsi_sum"] / total if total > 0 else 0.0)
+    return summed.sort_values("lsi_sum", ascending=False, kind="stable")

@@ -47,7 +47,7 @@ def test_gradient_without_is_a_difference_of_gradients(fitted):
     indices = torch.tensor([0, 7, 31])
     gradient = problem.gradient_without(indices, fit.params, shift)
     for row, index in enumerate(indices.tolist()):
-        _, expected = problem.without(index).value_and_gradient(fit.params + shift[row])
+        _, expected = problem.without(torch.tensor([index])).value_and_gradient(fit.params + shift[row])
         assert_close(gradient[row], expected, rtol=1e-8, atol=1e-9)
 
 

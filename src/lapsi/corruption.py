@@ -143,7 +143,7 @@ def lorem_ipsum(lengths: list[int], seed: int) -> list[str]:
 
 
 def human_codes(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Positions (N,) in the classes of labels given by their values, or by position where these are integers and classes are not.
+    """Positions (N,) in the classes of labels given by value, or by position where they are integers and the classes are not.
 
     Raises:
         InputError: when there are not N, or one is no class.
@@ -162,7 +162,7 @@ def human_codes(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))
         raise InputError(
-            f"The human label of row {row} is {labels[row]!r}, which is no class; expected one of {names.tolist()[:12]}."
+            f"The human label of row {row} is {labels[row]!r}, which is no class; expected e.g. {names.tolist()[:5]}."
         )
     return codes.astype(np.int64)
 

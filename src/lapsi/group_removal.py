@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -45,8 +44,8 @@ def leave_group_out(
 ) -> pd.DataFrame:
     """LSI of removing each group as a whole, exact for the linear softmax probe.
 
-    KL(q ‖ q₋G) in nats, where q₋G is the Laplace posterior at the optimum of all samples outside G. It is not the sum of LSI over
-    the members: samples that say the same look redundant one by one, and are not together.
+    KL(q ‖ q₋G) in nats, where q₋G is the Laplace posterior at the optimum of all samples outside G. It is not the sum of LSI
+    over the members: samples that say the same look redundant one by one, and are not together.
 
     Args:
         X, y: as in `lapsi.score`.
@@ -55,8 +54,8 @@ def leave_group_out(
         curvature, weight_decay, prior_precision, removal, standardize, device, memory_limit: see `Settings`.
 
     Returns:
-        One row a group (its index): samples, lsi, lsi_mean, lsi_curvature (nats), and held_out_accuracy, how often the model that
-        never saw the group predicts its labels. The largest LSI first.
+        One row a group (its index): samples, lsi, lsi_mean, lsi_curvature (nats), and held_out_accuracy, how often the model
+        that never saw the group predicts its labels. The largest LSI first.
 
     Raises:
         InputError: the data or a setting cannot be used, or there is only one group.

@@ -119,19 +119,29 @@ def write_file(path: Path, write: Callable[[Path], object], force: bool) -> None
     """Writes a file beside `path` by `write`, then renames it to `path` in one step.
 
     Raises:
-        RunExistsError: when the file exists and `force` is not set.
+        RunExistsError, InputError: as `require_file_free`.
     """
-    if path.is_dir():
-        raise RunExistsError(f"{path} is a directory; expected the name of a file to write.")
-    _require_writable(path.absolute().parent)
-    if path.exists() and not force:
-        raise RunExistsError(f"{path} exists already; choose another path, or overwrite it with --force.")
+    require_file_free(path, force)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as staging:
         content = Path(staging) / path.name
         write(content)
         _sync(content)
         content.replace(path)
+
+
+def require_file_free(path: Path, force: bool) -> None:
+    """Refuses the path of a file before any work starts.
+
+    Raises:
+        RunExistsError: when it is a directory, or the file exists and `force` is not set.
+        InputError: when the folder above cannot be written.
+    """
+    if path.is_dir():
+        raise RunExistsError(f"{path} is a directory; expected the name of a file to write.")
+    _require_writable(path.absolute().parent)
+    if path.exists() and not force:
+        raise RunExistsError(f"{path} exists already; choose another path, or overwrite it with --force.")
 
 
 def _sync(path: Path) -> None:

@@ -112,7 +112,7 @@ def score_dataset(
     `keep`: where retraining keeps its finished parts, and goes on from those it finds.
     """
     device = require_device(settings.device)
-    taken = sorted(set(dataset.columns) & set(COLUMNS))
+    taken = [name for name in dataset.columns if name in COLUMNS]
     if taken:
         raise InputError(f"A column of the samples is named {taken[0]!r}, as one of the scores is; rename it.")
     plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, len(rows), settings)

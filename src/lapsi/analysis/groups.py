@@ -31,9 +31,9 @@ def group_column(scores: Scores, by: str | None) -> str:
 def roll_up(scores: Scores, by: str | None = None) -> pd.DataFrame:
     """One row a group, the largest sum of LSI first.
 
-    Columns: samples; lsi_sum, lsi_mean and lsi_median (nats); share_of_lsi; top_decile: share of the group's samples among the tenth
-    of all samples with the largest LSI; doubted: labels that the leave-one-out model contradicts. The sum is no LSI of the
-    group: samples that say the same each look redundant and are not together, see `lapsi.leave_group_out`.
+    Columns: samples; lsi_sum, lsi_mean and lsi_median (nats); share_of_lsi; top_decile: share of the group's samples among the
+    tenth of all samples with the largest LSI; doubted: labels that the leave-one-out model contradicts. The sum is no LSI of
+    the group: samples that say the same each look redundant and are not together, see `lapsi.leave_group_out`.
 
     Raises:
         InputError: as `group_column`.

@@ -1,4 +1,4 @@
-"""Likely label errors: what leave-one-out models say against the given labels, and how right that is where the truth is known."""
+"""Likely label errors: what leave-one-out models say against the given labels, and how right that is where truth is known."""
 
 from __future__ import annotations
 

@@ -13,7 +13,10 @@ from rich.console import Console
 
 from lapsi.analysis.agreement import compare as agreement_of
 from lapsi.cli.demo import PICTURE, run_demo
-from lapsi.cli.options import AsJson, Force, Quiet
+from lapsi.cli.embed import embed
+from lapsi.cli.groups import groups
+from lapsi.cli.issues import issues
+from lapsi.cli.options import AsJson, Force, Quiet, Run
 from lapsi.cli.score import score
 from lapsi.cli.show import agreement_as_dict, print_agreement, print_run, run_as_dict, tell_run, to_json
 from lapsi.errors import LapsiError
@@ -32,7 +35,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-Run = Annotated[Path, typer.Argument(help="Run directory written by 'lapsi score'.")]
 Extremes = Annotated[int, typer.Option("--extremes", min=0, help="Samples shown at each end of the ranking.")]
 
 
@@ -63,6 +65,9 @@ def demo(
 
 
 app.command()(score)
+app.command()(embed)
+app.command()(issues)
+app.command()(groups)
 
 
 @app.callback(invoke_without_command=True)

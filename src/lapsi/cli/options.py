@@ -8,17 +8,82 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from lapsi.corruption import Corruption
 from lapsi.errors import InputError
+from lapsi.features.extractor import FEATURE_DTYPES, POOLINGS, ExtractorSettings
 from lapsi.io.columns import Columns
+from lapsi.io.labels import read_labels
 from lapsi.recipe import PRESETS, Recipe
 from lapsi.settings import Settings
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 PLAIN = ("curvature", "weight_decay", "removal", "standardize", "engine", "activation", "every", "verify", "device", "seed")
 
+Run = Annotated[Path, typer.Argument(help="Run directory written by 'lapsi score'.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no tables.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output instead of tables.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing run or file.")]
+
+RAW, CORRUPTION = "Images and texts", "Change the data on purpose first"
+SOURCE_HELP = (
+    "Features (.npz, .npy, .safetensors, .parquet, .csv, .jsonl), a table of texts or image paths, an image folder with one "
+    "subfolder a class, a saved Hugging Face data set, hf:NAME on the hub, or a named data set such as digits or cifar10."
+)
+Source = Annotated[str | None, typer.Argument(help=SOURCE_HELP)]
+Features = Annotated[str | None, typer.Option(help="Array or list column with the features.")]
+Prefix = Annotated[str | None, typer.Option("--feature-prefix", help="Tables: all columns whose names start so are features.")]
+Labels = Annotated[str | None, typer.Option(help="Array or column with the labels; for .npy the second file.")]
+Ids = Annotated[str | None, typer.Option(help="Array or column with unique identifiers.")]
+Group = Annotated[str | None, typer.Option(help="Column with contributor, patient or source of each sample; kept.")]
+SplitColumn = Annotated[str | None, typer.Option(help="Column with the part of the data set; kept.")]
+ReferenceLabels = Annotated[str | None, typer.Option(help="Column with second labels (truth, re-annotation); kept.")]
+ClassNames = Annotated[str | None, typer.Option(help="Array with a name for each integer label.")]
+KeepColumns = Annotated[str | None, typer.Option("--keep", help="More columns to keep beside the scores, with commas.")]
+Split = Annotated[str | None, typer.Option(help="Part to take of a source that has several. Default: train.")]
+DataDir = Annotated[Path | None, typer.Option(help="Where the files of a named data set lie.")]
+Images = Annotated[str | None, typer.Option(help="Column with image paths or images.", rich_help_panel=RAW)]
+Texts = Annotated[str | None, typer.Option(help="Column with texts.", rich_help_panel=RAW)]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Frozen extractor: folder or name on the hub. Default: microsoft/resnet-18, bert-base-uncased.",
+        rich_help_panel=RAW,
+    ),
+]
+Pooling = Annotated[
+    str, typer.Option(metavar="|".join(POOLINGS), help="One vector of all tokens or positions.", rich_help_panel=RAW)
+]
+Normalize = Annotated[
+    bool | None,
+    typer.Option(
+        "--normalize/--no-normalize", help="Scale features to length 1. Default: as the model says.", rich_help_panel=RAW
+    ),
+]
+MaxTokens = Annotated[int | None, typer.Option(help="Cut longer texts. Default: as the model says.", rich_help_panel=RAW)]
+BATCH = "Samples a forward pass of the extractor."
+BatchSize = Annotated[int, typer.Option("--batch-size", help=BATCH, rich_help_panel=RAW)]
+EmbedBatchSize = Annotated[int, typer.Option("--embed-batch-size", help=BATCH, rich_help_panel=RAW)]
+WEIGHTS = "Of the extractor's weights; features are float32."
+ModelDtype = Annotated[str, typer.Option("--dtype", metavar="|".join(FEATURE_DTYPES), help=WEIGHTS, rich_help_panel=RAW)]
+EmbedDtype = Annotated[str, typer.Option("--embed-dtype", metavar="|".join(FEATURE_DTYPES), help=WEIGHTS, rich_help_panel=RAW)]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder of the feature cache. Default: $LAPSI_CACHE, ~/.cache/lapsi.", rich_help_panel=RAW)
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave samples out that cannot be read, and list them.", rich_help_panel=RAW)
+]
+FlipLabels = Annotated[float, typer.Option(help="Share of labels to flip to another class.", rich_help_panel=CORRUPTION)]
+HumanLabels = Annotated[
+    str | None, typer.Option(help="Use the labels of this file instead: FILE, or FILE:NAME.", rich_help_panel=CORRUPTION)
+]
+LoremIpsum = Annotated[
+    float, typer.Option(help="Share of texts to replace by lorem ipsum with a random label.", rich_help_panel=CORRUPTION)
+]
+Noise = Annotated[
+    float, typer.Option(help="Gaussian noise on features, in their standard deviations.", rich_help_panel=CORRUPTION)
+]
+NoiseClasses = Annotated[str | None, typer.Option(help="Only on these classes, with commas.", rich_help_panel=CORRUPTION)]
+CorruptionSeed = Annotated[int, typer.Option(help="Seed of all these changes.", rich_help_panel=CORRUPTION)]
 
 Number = TypeVar("Number", int, float)
 Options = dict[str, Any]
@@ -31,10 +96,15 @@ def to_plain(options: Options) -> Options:
 
 def to_absolute(options: Options) -> Options:
     """The same with the names of files independent of the folder."""
-    files = ["source", "indices"]
+    files = ["indices", "data_dir", "cache", "human_labels"]
+    if options["source"] is not None and Path(options["source"]).exists():
+        files.append("source")
     if str(options["source"]).lower().endswith(".npy"):
-        files += ["labels", "ids"]
-    return options | {name: str(Path(options[name]).absolute()) for name in files if options[name] is not None}
+        files += ["labels", "ids", "group", "split_column", "reference_labels"]
+    if options["model"] is not None and Path(options["model"]).is_dir():
+        files.append("model")
+    given = [name for name in files if options.get(name) is not None]
+    return options | {name: str(Path(options[name]).absolute()) for name in given}
 
 
 def to_settings(options: Options) -> Settings:
@@ -64,8 +134,50 @@ def to_recipe(options: Options) -> Recipe | None:
 
 
 def to_columns(options: Options) -> Columns:
-    """Where features, labels and ids stand in the source."""
-    return Columns(options["features"], options["feature_prefix"], options["labels"], options["ids"])
+    """What stands where in the source."""
+    return Columns(
+        features=options["features"],
+        prefix=options["feature_prefix"],
+        labels=options["labels"],
+        ids=options["ids"],
+        images=options["images"],
+        texts=options["texts"],
+        group=options["group"],
+        split=options["split_column"],
+        reference_labels=options["reference_labels"],
+        class_names=options["class_names"],
+        keep=_words(options["keep"]),
+    )
+
+
+def to_extractor(options: Options) -> ExtractorSettings:
+    """The extractor that plain options ask for."""
+    return ExtractorSettings(
+        model=options["model"],
+        pooling=options["pooling"],
+        normalize=options["normalize"],
+        max_tokens=options["max_tokens"],
+        batch_size=options["embed_batch_size"],
+        device=options["device"],
+        dtype=options["embed_dtype"],
+    )
+
+
+def to_corruption(options: Options) -> Corruption:
+    """What to change on purpose."""
+    human = options["human_labels"]
+    return Corruption(
+        flip_labels=options["flip_labels"],
+        human_labels=None if human is None else read_labels(human),
+        lorem_ipsum=options["lorem_ipsum"],
+        noise=options["noise"],
+        noise_classes=_words(options["noise_classes"]),
+        seed=options["corruption_seed"],
+    )
+
+
+def _words(text: str | None) -> tuple[str, ...]:
+    return () if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _plain(value: object) -> object:

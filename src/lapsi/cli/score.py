@@ -12,12 +12,48 @@ import typer
 from rich.console import Console
 
 from lapsi.checkpoint import Keep, differences, has_parts, read_progress, remove_checkpoint
+from lapsi.cli.data import LEFT_OUT, open_data, sketch_data
 from lapsi.cli.demo import PICTURE
-from lapsi.cli.options import AsJson, Force, Options, Quiet, to_absolute, to_columns, to_plain, to_settings
-from lapsi.cli.show import plan_as_dict, print_plan, tell_run
-from lapsi.dataset import Dataset
+from lapsi.cli.options import (
+    AsJson,
+    Cache,
+    ClassNames,
+    CorruptionSeed,
+    DataDir,
+    EmbedBatchSize,
+    EmbedDtype,
+    Features,
+    FlipLabels,
+    Force,
+    Group,
+    HumanLabels,
+    Ids,
+    Images,
+    KeepColumns,
+    Labels,
+    LoremIpsum,
+    MaxTokens,
+    Model,
+    Noise,
+    NoiseClasses,
+    Normalize,
+    Options,
+    Pooling,
+    Prefix,
+    Quiet,
+    ReferenceLabels,
+    SkipBad,
+    Source,
+    Split,
+    SplitColumn,
+    Texts,
+    to_absolute,
+    to_plain,
+    to_settings,
+)
+from lapsi.cli.show import plan_as_dict, print_plan, tell_left_out, tell_run
 from lapsi.errors import InputError, RunExistsError
-from lapsi.io.features import read_dataset, read_indices
+from lapsi.io.features import read_indices
 from lapsi.plan import NewtonPlan, make_plan
 from lapsi.progress import Stages
 from lapsi.recipe import BATCHINGS, OPTIMIZERS, PRESETS, SCHEDULES
@@ -37,16 +73,37 @@ PROBE, RECIPE = "Probe and engine", "Training recipe (engine retrain; the preset
 
 def score(
     context: typer.Context,
-    source: Annotated[Path | None, typer.Argument(help="Features: .npz, .npy, .safetensors, .parquet or .csv.")] = None,
+    source: Source = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run directory to write.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the unfinished run of this directory.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Throw its finished parts away and start anew.")] = False,
-    features: Annotated[
-        str | None, typer.Option(help="Array (npz, safetensors) or list column (parquet) with the features.")
-    ] = None,
-    feature_prefix: Annotated[str | None, typer.Option(help="Tables: all columns whose names start so are features.")] = None,
-    labels: Annotated[str | None, typer.Option(help="Array or column with the labels; for .npy the second file.")] = None,
-    ids: Annotated[str | None, typer.Option(help="Array or column with unique identifiers; default: row numbers.")] = None,
+    features: Features = None,
+    feature_prefix: Prefix = None,
+    labels: Labels = None,
+    ids: Ids = None,
+    group: Group = None,
+    split_column: SplitColumn = None,
+    reference_labels: ReferenceLabels = None,
+    class_names: ClassNames = None,
+    keep: KeepColumns = None,
+    split: Split = None,
+    data_dir: DataDir = None,
+    images: Images = None,
+    texts: Texts = None,
+    model: Model = None,
+    pooling: Pooling = "auto",
+    normalize: Normalize = None,
+    max_tokens: MaxTokens = None,
+    embed_batch_size: EmbedBatchSize = 32,
+    embed_dtype: EmbedDtype = "float32",
+    cache: Cache = None,
+    skip_bad: SkipBad = False,
+    flip_labels: FlipLabels = 0.0,
+    human_labels: HumanLabels = None,
+    lorem_ipsum: LoremIpsum = 0.0,
+    noise: Noise = 0.0,
+    noise_classes: NoiseClasses = None,
+    corruption_seed: CorruptionSeed = 0,
     curvature: Annotated[
         str, typer.Option(metavar="diag|kfac|full", help="Structure of the posterior precision (kron is kfac).")
     ] = "diag",
@@ -122,7 +179,7 @@ def score(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score every sample of a labelled feature file and write a run directory.
+    """Score every sample of labelled images, texts or features and write a run directory.
 
     Retraining keeps its finished parts in RUN.partial until the run is whole; after a kill, --resume RUN goes on.
     """
@@ -137,7 +194,7 @@ def score(
         force = force or call["force"]
     options = call["options"]
     if options["source"] is None:
-        raise InputError("No features were named; say which file to score, or which run to go on with (--resume RUN).")
+        raise InputError("No source was named; say what to score, or which run to go on with (--resume RUN).")
     settings = to_settings(options)
     if output is None and not dry_run:
         raise InputError("No run directory was named; say where to write it with -o RUN (or use --dry-run).")
@@ -145,30 +202,36 @@ def score(
         require_free(output, force)
         if resume is None and not restart:
             _require_no_unfinished(output)
-    dataset, rows = _data(options, call["name"])
+    stages = Stages(not quiet and not as_json)
     if dry_run:
-        _tell_plan(dataset, len(rows), settings, as_json)
+        _tell_plan(options, call["name"], settings, stages, as_json)
         return
     assert output is not None
-    keep = None
+    parts = None
     if settings.engine == "retrain":
-        keep = Keep(unfinished_path(output), call, restart=resume is None)
+        parts = Keep(unfinished_path(output), call, restart=resume is None)
     try:
-        scores, _ = score_dataset(dataset, settings, rows, Stages(not quiet and not as_json), keep)
+        opened = open_data(options, call["name"], stages)
+        rows = _rows(options, opened.dataset.n_samples)
+        scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts)
     except KeyboardInterrupt:
-        if keep is not None:
+        if parts is not None:
             message = f"Stopped. Finished parts are kept; go on with: lapsi score --resume {output}"
             Console(stderr=True, soft_wrap=True).print(message, markup=False, highlight=False)
         raise typer.Exit(INTERRUPTED) from None
+    scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
 
     def write(directory: Path) -> None:
         scores.write_into(directory)
         save_overview(scores, directory / PICTURE)
+        if len(opened.left_out) > 0:
+            opened.left_out.to_csv(directory / LEFT_OUT, index=False)
 
     write_directory(output, write, force)
     remove_checkpoint(unfinished_path(output))
     tell_run(scores, 5, quiet, as_json)
     if not quiet and not as_json:
+        tell_left_out(opened.left_out, Console())
         Console().print(f"Run directory: {output}   picture: {output / PICTURE}", soft_wrap=True, markup=False)
 
 
@@ -217,21 +280,23 @@ def _require_no_unfinished(run: Path) -> None:
         )
 
 
-def _data(options: Options, name: str) -> tuple[Dataset, np.ndarray]:
-    """The data set, called `name` as it was given, and the rows to score."""
+def _rows(options: Options, n_samples: int) -> np.ndarray:
+    """The rows to score."""
     limit, indices = options["limit"], options["indices"]
-    dataset = replace(read_dataset(Path(options["source"]), to_columns(options)), source=name)
     if limit is not None and limit < 1:
         raise InputError(f"--limit is {limit}; expected at least 1.")
-    rows = check_indices(None if indices is None else read_indices(Path(indices)), dataset.n_samples)
-    return dataset, rows if limit is None else rows[:limit]
+    rows = check_indices(None if indices is None else read_indices(Path(indices)), n_samples)
+    return rows if limit is None else rows[:limit]
 
 
-def _tell_plan(dataset: Dataset, n_scored: int, settings: Settings, as_json: bool) -> None:
+def _tell_plan(options: Options, name: str, settings: Settings, stages: Stages, as_json: bool) -> None:
+    """What the run will cost; of images and texts a few are embedded to see how long all will take."""
     require_device(settings.device)
+    dataset, embedding = sketch_data(options, name, stages)
+    n_scored = len(_rows(options, dataset.n_samples))
     plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, n_scored, settings)
     seconds = plan.seconds() if isinstance(plan, NewtonPlan) else calibrated_seconds(dataset, settings, plan, n_scored)
     if as_json:
-        print(json.dumps(plan_as_dict(plan, seconds), indent=2))
+        print(json.dumps(plan_as_dict(plan, seconds) | {"embedding": embedding}, indent=2))
     else:
-        print_plan(plan, seconds, Console())
+        print_plan(plan, seconds, embedding, Console())

@@ -18,6 +18,7 @@ from lapsi.plan import GIB, NewtonPlan, RetrainPlan
 from lapsi.scores import Scores
 
 CLASSES_SHOWN = 40
+LISTED_AT_MOST = 10
 POOR_ACCURACY = 0.05
 REFERENCES = {
     "exact": "converged leave-one-out optima",
@@ -74,18 +75,32 @@ def tell_run(scores: Scores, n_extremes: int, quiet: bool, as_json: bool) -> Non
         print_run(scores, n_extremes, Console())
 
 
+def tell_left_out(left_out: pd.DataFrame, console: Console) -> None:
+    """Samples (n rows: sample, reason) that could not be read."""
+    if len(left_out) == 0:
+        return
+    console.print(f"{len(left_out):,} samples could not be read and were left out:", style="yellow")
+    for row in left_out.head(LISTED_AT_MOST).itertuples():
+        console.print(f"  {row.sample} ({row.reason})", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if len(left_out) > LISTED_AT_MOST:
+        console.print(f"  and {len(left_out) - LISTED_AT_MOST:,} more", style="yellow")
+
+
 def to_json(value: object) -> object:
     """What json cannot write by itself."""
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
-def print_plan(plan: NewtonPlan | RetrainPlan, seconds: float, console: Console) -> None:
-    """What a run will cost."""
+def print_plan(plan: NewtonPlan | RetrainPlan, seconds: float, embedding: dict[str, Any] | None, console: Console) -> None:
+    """What a run will cost, and first, where features must be made, what they will."""
     record = plan_as_dict(plan, seconds)
     table = Table(title="Plan (nothing was run or written)", title_justify="left", show_header=False)
+    if embedding is not None:
+        rate = f"about {duration(embedding['seconds'])} at {embedding['samples_per_second']:.0f} samples a second"
+        table.add_row("features", f"{embedding['model']}: {rate}, less what the cache has")
     table.add_row("engine", record["engine"])
     table.add_row("peak memory", f"{plan.cost.peak_bytes / GIB:.2f} GiB (limit {plan.cost.limit_bytes / GIB:.2f} GiB)")
-    table.add_row("time", f"about {_duration(seconds)} on this machine")
+    table.add_row("time", f"about {duration(seconds)} on this machine")
     table.add_row("work", f"{sum(plan.cost.flop.values()):.2e} flop")
     if isinstance(plan, NewtonPlan):
         table.add_row("converged" if plan.converges else "corrected by neighbours", f"{plan.n_refined:,} samples")
@@ -136,7 +151,8 @@ def agreement_as_dict(agreement: Agreement, n_extremes: int) -> dict[str, Any]:
     }
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In words."""
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
@@ -171,7 +187,7 @@ def _summary_table(summary: pd.DataFrame) -> Table:
 def _extremes_table(title: str, rows: pd.DataFrame) -> Table:
     table = Table(title=title, title_justify="left")
     for name in ("id", "label"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("LSI", "LOO probability", "quality"):
         table.add_column(name, justify="right")
     table.add_column("suggested")

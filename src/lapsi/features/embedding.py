@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,32 @@ def embed_content(
         raise InputError(f"None of the {len(content)} samples can be read. {_unreadable(content, left_out)}")
     record = extractor.identity() | {"n_from_cache": n_cached, "left_out": len(left_out), "cache": str(shards.folder)}
     return Embedded(features[:n_done].numpy(), np.concatenate(kept), left_out, record)
+
+
+def trial(content: Content, settings: ExtractorSettings) -> tuple[np.ndarray, float, str]:
+    """Features (k, d) of a batch of samples drawn over the whole, the seconds that one takes, and the model's name.
+
+    Raises:
+        InputError: the model cannot be loaded, or none of these samples can be read.
+    """
+    extractor = load_extractor(content.kind, settings)
+    n_tried = min(settings.batch_size, len(content))
+    rows = np.linspace(0, len(content) - 1, n_tried).astype(int).tolist()
+
+    def prepare(row: int) -> Any:
+        return extractor.prepare(content.decode(content.read(row)))
+
+    def run() -> Tensor:
+        prepared = [_attempt(partial(prepare, row)) for row in rows]
+        good = [value for value in prepared if not isinstance(value, _Bad)]
+        if not good:
+            raise InputError(_unreadable(content, {row: bad.reason for row, bad in zip(rows, prepared, strict=True)}))
+        return extractor(good)
+
+    run()  # the first pass is slower than those that follow
+    start = time.perf_counter()
+    features = run()
+    return features.numpy(), (time.perf_counter() - start) / len(features), str(extractor.identity()["model"])
 
 
 def _n_workers() -> int:

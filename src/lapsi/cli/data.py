@@ -1,0 +1,129 @@
+"""From the options of a command to labelled features: opened, embedded and changed on purpose as they ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from lapsi.cli.options import Options, to_columns, to_corruption, to_extractor
+from lapsi.corruption import corrupt_dataset, corrupt_samples
+from lapsi.dataset import Dataset
+from lapsi.errors import InputError
+from lapsi.features.embedding import embed_content, trial
+from lapsi.io.source import open_source
+from lapsi.progress import Stages
+from lapsi.samples import Content, Samples
+from lapsi.scores import Scores
+
+LEFT_OUT = "left_out.csv"
+ABOUT_DATA = (  # options that decide what is scored; the others decide how
+    *("source", "features", "feature_prefix", "labels", "ids", "group", "split_column", "reference_labels", "class_names"),
+    *("keep", "split", "data_dir", "images", "texts", "model", "pooling", "normalize", "max_tokens", "embed_batch_size"),
+    *("embed_dtype", "cache", "skip_bad", "flip_labels", "human_labels", "lorem_ipsum", "noise", "noise_classes"),
+    *("corruption_seed", "device"),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """Labelled features, and what they were made of.
+
+    Attributes:
+        dataset: the features.
+        content: the images or texts, where the source holds such.
+        positions: (N,) the position of each sample of the data set in it.
+        left_out: sample and reason of each that could not be read.
+        record: what the provenance says of it.
+    """
+
+    dataset: Dataset
+    content: Content | None
+    positions: np.ndarray
+    left_out: pd.DataFrame
+    record: dict[str, Any]
+
+
+def open_data(options: Options, name: str, stages: Stages) -> Opened:
+    """What the options ask for; the source is called `name`, as it was given.
+
+    Raises:
+        InputError: as the readers and the extractor say.
+    """
+    source = _open(options)
+    corruption = to_corruption(options)
+    record: dict[str, Any] = {"call": {option: options[option] for option in ABOUT_DATA}}
+    if isinstance(source, Dataset):
+        positions, left_out, content, dataset = np.arange(source.n_samples), {}, None, source
+    else:
+        _tell_licence(source, stages)
+        samples = corrupt_samples(source, corruption)
+        cache = None if options["cache"] is None else Path(options["cache"])
+        embedded = embed_content(samples.content, to_extractor(options), cache, stages, skip_bad=options["skip_bad"])
+        content, positions, left_out = samples.content, embedded.kept, embedded.left_out
+        dataset = samples.with_features(embedded.features, embedded.kept)
+        if corruption.human_labels is not None and len(corruption.human_labels) == len(samples.labels):
+            corruption = replace(corruption, human_labels=corruption.human_labels[embedded.kept])
+        record |= {"extractor": embedded.record, "licence": samples.licence}
+    dataset = replace(corrupt_dataset(dataset, corruption), source=name)
+    changed = corruption.record()
+    if changed:
+        changed["n_corrupted"] = int(dataset.columns["corrupted"].sum())
+    names = [] if content is None else [content.name(position) for position in left_out]
+    bad = pd.DataFrame({"sample": names, "reason": list(left_out.values())})
+    return Opened(dataset, content, positions, bad, record | {"corruption": changed})
+
+
+def reopen(scores: Scores) -> Dataset | Samples:
+    """The source of a run, opened again, without features made anew.
+
+    Raises:
+        InputError: when the run was not made by the command line, or its source is gone.
+    """
+    if not scores.provenance.call:
+        raise InputError("The run was saved from Python, so the command line does not know its data; do this from Python too.")
+    return _open(scores.provenance.call)
+
+
+def reopen_features(scores: Scores, stages: Stages) -> Dataset:
+    """The features of a run, made again as they were.
+
+    Raises:
+        InputError: as `reopen`, or when the data have changed since.
+    """
+    reopen(scores)
+    dataset = open_data(scores.provenance.call, scores.provenance.source, stages).dataset
+    if dataset.digest() != scores.provenance.data_hash:
+        raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
+    return dataset
+
+
+def sketch_data(options: Options, name: str, stages: Stages) -> tuple[Dataset, dict[str, Any] | None]:
+    """A data set of the shape that the run will have, and what making its features will take (None where they are given).
+
+    The features of images and texts are those of a few samples, repeated.
+    """
+    source = _open(options)
+    if isinstance(source, Dataset):
+        return replace(source, source=name), None
+    settings = to_extractor(options)
+    with stages.stage("try extractor"):
+        features, seconds, model = trial(source.content, settings)
+    n = len(source.labels)
+    repeated = np.resize(features, (n, features.shape[1]))
+    embedding = {"model": model, "samples_per_second": 1 / seconds, "seconds": seconds * n}
+    return replace(source.with_features(repeated, np.arange(n)), source=name), embedding
+
+
+def _open(options: Options) -> Dataset | Samples:
+    data_dir = None if options["data_dir"] is None else Path(options["data_dir"])
+    return open_source(options["source"], to_columns(options), options["split"], data_dir)
+
+
+def _tell_licence(samples: Samples, stages: Stages) -> None:
+    if samples.licence and stages.show:
+        Console(stderr=True, soft_wrap=True).print(f"Terms: {samples.licence}", style="dim", markup=False, highlight=False)

@@ -1,0 +1,32 @@
+"""Labels alone, from a file of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lapsi.dataset import to_numpy
+from lapsi.errors import InputError
+from lapsi.io.columns import LABEL_NAMES, choose_name
+from lapsi.io.features import open_arrays, reading
+
+
+def read_labels(place: str) -> np.ndarray:
+    """Labels (N,) of "FILE" or "FILE:NAME": .npy, .txt with one a line, or an array or column of another kind of feature file.
+
+    Raises:
+        InputError: when the file or the name is missing, or it cannot be read.
+    """
+    file, _, name = place.rpartition(":") if not Path(place).exists() else (place, "", "")
+    path = Path(file or place)
+    if path.suffix.lower() not in (".npy", ".txt"):
+        arrays = open_arrays(path)
+        with reading(path):
+            return to_numpy(arrays.load(choose_name(name or None, LABEL_NAMES, arrays.names, "labels", path.name)))
+    if name:
+        raise InputError(f"{path.name} holds one array without a name, so {name!r} does not apply to it.")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; expected a file with one label for each sample.")
+    with reading(path):
+        return np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.array(path.read_text("utf-8").splitlines())

@@ -49,7 +49,7 @@ def leave_group_out(
 
     Args:
         X, y: as in `lapsi.score`.
-        groups: (N,) the group of each sample: contributor, patient, class.
+        groups: (N,) the group of each sample: contributor, patient, class; missing values belong to none and always stay.
         progress: draw progress bars on standard error.
         curvature, weight_decay, prior_precision, removal, standardize, device, memory_limit: see `Settings`.
 
@@ -58,7 +58,7 @@ def leave_group_out(
         that never saw the group predicts its labels. The largest LSI first.
 
     Raises:
-        InputError: the data or a setting cannot be used, or there is only one group.
+        InputError: the data or a setting cannot be used, or there are no groups, or one of all samples.
         MemoryLimitError: it would not fit; raised before any work.
         ConvergenceError: a fit did not converge.
     """
@@ -79,9 +79,9 @@ def leave_group_out(
 def score_groups(dataset: Dataset, groups: pd.Series, settings: Settings, stages: Stages) -> pd.DataFrame:
     """The table of `leave_group_out` for groups (N rows) of a data set."""
     members = groups.groupby(groups, sort=True).indices
-    if len(members) < 2 or sum(map(len, members.values())) < dataset.n_samples:
+    if len(members) == 0 or max(map(len, members.values())) == dataset.n_samples:
         raise InputError(
-            f"There are {len(members)} groups for {dataset.n_samples} samples; expected at least 2, and one for each sample."
+            f"There is {len(members)} group for {dataset.n_samples} samples; expected groups that leave some behind."
         )
     device = require_device(settings.device)
     make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, len(members), settings)

@@ -9,6 +9,7 @@ from lapsi.errors import InputError
 from lapsi.scores import Scores
 
 TOP_SHARE = 0.1
+NO_GROUP = "(none)"
 
 
 def group_column(scores: Scores, by: str | None) -> str:
@@ -21,10 +22,6 @@ def group_column(scores: Scores, by: str | None) -> str:
     column = by or ("group" if "group" in usable else "label")
     if column not in usable:
         raise InputError(f"The run has no column {column!r} to group by; it has {', '.join(usable)}.")
-    if scores.table[column].isna().any():
-        raise InputError(
-            f"{int(scores.table[column].isna().sum())} samples have no {column}; fill the column in, or use another."
-        )
     return column
 
 
@@ -41,7 +38,8 @@ def roll_up(scores: Scores, by: str | None = None) -> pd.DataFrame:
     column = group_column(scores, by)
     table = scores.table
     n_top = max(1, round(TOP_SHARE * len(table)))
-    rows = table.assign(top=table["rank"] <= n_top, doubted=table["suggested_label"].notna()).groupby(column, sort=True)
+    groups = table[column].astype(object).where(table[column].notna(), NO_GROUP).rename(column)
+    rows = table.assign(top=table["rank"] <= n_top, doubted=table["suggested_label"].notna()).groupby(groups, sort=False)
     summed = pd.DataFrame(
         {
             "samples": rows.size(),

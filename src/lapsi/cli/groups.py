@@ -31,13 +31,12 @@ NOT_A_SUM = (
 KEPT = ("curvature", "weight_decay", "prior_precision", "removal", "standardize", "device", "memory_limit")
 HEADINGS = {
     "samples": ("samples", "{:,}"),
-    "lsi_sum": ("sum", "{:.2e}"),
-    "lsi_mean": ("mean", "{:.2e}"),
-    "share_of_lsi": ("share", "{:.1%}"),
-    "top_decile": ("in top 10 %", "{:.1%}"),
+    "lsi_sum": ("sum", "{:.1e}"),
+    "lsi_mean": ("mean", "{:.1e}"),
+    "top_decile": ("top 10 %", "{:.1%}"),
     "doubted": ("doubted", "{:,}"),
-    "group_lsi": ("LSI of group", "{:.2e}"),
-    "held_out_accuracy": ("held-out acc.", "{:.1%}"),
+    "group_lsi": ("group LSI", "{:.1e}"),
+    "held_out_accuracy": ("held-out", "{:.1%}"),
 }
 
 
@@ -80,13 +79,22 @@ def _remove_groups(scores: Scores, column: str, stages: Stages) -> pd.DataFrame:
     return score_groups(dataset, groups, Settings(engine="newton", **{name: settings[name] for name in KEPT}), stages)
 
 
+def _cell(name: str, value: float) -> str:
+    if pd.isna(value):
+        return "-"
+    return HEADINGS[name][1].format(int(value) if name in ("samples", "doubted") else value)
+
+
 def _print(table: pd.DataFrame, column: str, console: Console) -> None:
     shown = Table(title=f"LSI by {column}, nats, largest sum first", title_justify="left")
-    shown.add_column(column, overflow="fold")
-    names = [name for name in HEADINGS if name in table]
+    shown.caption = "sum, mean: of LSI; top 10 %: share among the tenth of all samples with the largest LSI"
+    shown.caption += "; held-out: accuracy on the group without it" if "group_lsi" in table else ""
+    shown.caption_justify = "left"
+    shown.add_column(column, min_width=10, overflow="fold")
+    names = [name for name in HEADINGS if name in table and not (name == "doubted" and "group_lsi" in table)]
     for name in names:
-        shown.add_column(HEADINGS[name][0], justify="right")
+        shown.add_column(HEADINGS[name][0], justify="right", no_wrap=True)
     for group, row in table.iterrows():
-        shown.add_row(Text(str(group)), *(HEADINGS[name][1].format(table[name].dtype.type(row[name])) for name in names))
+        shown.add_row(Text(str(group)), *(_cell(name, row[name]) for name in names))
     console.print(shown)
     console.print(NOT_A_SUM)

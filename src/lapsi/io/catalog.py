@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from sklearn.datasets import load_digits
 
@@ -16,42 +14,15 @@ from lapsi.dataset import CARRIED, Dataset, make_dataset
 from lapsi.errors import InputError
 from lapsi.io.cifar import CIFAR10, CIFAR100, Cifar, read_cifar
 from lapsi.io.columns import LABEL_NAMES, Columns, choose_name, listed, require_name
-from lapsi.io.folders import read_image_folder
 from lapsi.io.hub import DEFAULT_SPLIT, read_hub_dataset
 from lapsi.io.human import LICENCE as HUMAN_LICENCE
 from lapsi.io.human import SITE as HUMAN_SITE
 from lapsi.io.human import HumanLabels
-from lapsi.samples import Samples, Texts
+from lapsi.io.named_folders import IMAGENETTE, IMAGEWOOF, read_imagenet_folder, read_imdb, read_pneumonia
+from lapsi.samples import Samples
 
 DIGITS = "digits"
 HUB_SPLITS = {"val": "validation"}
-PATIENT_AND_CAUSE = re.compile(r"(?P<patient>person\d+)_(?P<cause>bacteria|virus)_\d+")  # as on Kaggle and in version 2
-CAUSE_AND_PATIENT = re.compile(r"(?P<cause>BACTERIA|VIRUS|NORMAL)-(?P<patient>\d+)-\d+")  # in version 3
-FINDINGS = {"bacteria": "bacterial", "virus": "viral"}
-IMAGENETTE = {
-    "n01440764": "tench",
-    "n02102040": "English springer",
-    "n02979186": "cassette player",
-    "n03000684": "chain saw",
-    "n03028079": "church",
-    "n03394916": "French horn",
-    "n03417042": "garbage truck",
-    "n03425413": "gas pump",
-    "n03445777": "golf ball",
-    "n03888257": "parachute",
-}
-IMAGEWOOF = {
-    "n02086240": "Shih-Tzu",
-    "n02087394": "Rhodesian ridgeback",
-    "n02088364": "Beagle",
-    "n02089973": "English foxhound",
-    "n02093754": "Australian terrier",
-    "n02096294": "Border terrier",
-    "n02099601": "Golden retriever",
-    "n02105641": "Old English sheepdog",
-    "n02111889": "Samoyed",
-    "n02115641": "Dingo",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,50 +149,6 @@ def _select(name: str, spec: Named, known: pd.DataFrame, found: Samples, columns
     )
 
 
-def _imagenet_folder(folder: Path, split: str, classes: Mapping[str, str]) -> Samples:
-    found = read_image_folder(folder, split)
-    unknown = sorted(set(found.labels) - set(classes))
-    if unknown:
-        raise InputError(f"{folder / split} holds a folder {unknown[0]}; expected {', '.join(classes)}.")
-    return replace(found, labels=np.array([classes[label] for label in found.labels]))
-
-
-def _pneumonia(folder: Path, split: str) -> Samples:
-    found = read_image_folder(folder, split)
-    rows = [_finding(Path(path), place) for path, place in zip(found.columns["path"], found.labels, strict=True)]
-    labels, patients = zip(*rows, strict=True)
-    return replace(found, labels=np.array(labels), columns=found.columns.assign(group=pd.Series(patients, dtype=object)))
-
-
-def _finding(path: Path, place: str) -> tuple[str, str | None]:
-    """Class and patient that stand in the name of a file, where `place` is its folder."""
-    match = PATIENT_AND_CAUSE.match(path.name) or CAUSE_AND_PATIENT.match(path.name)
-    cause, patient = (None, None) if match is None else (match["cause"].lower(), match["patient"])
-    if place == "NORMAL" and cause in (None, "normal"):
-        return "normal", patient
-    if place != "PNEUMONIA" or cause not in FINDINGS:
-        raise InputError(
-            f"{path} tells no class; expected NORMAL/… or PNEUMONIA/ with a name such as person1_bacteria_2.jpeg or "
-            "person3_virus_4.jpeg."
-        )
-    return FINDINGS[cause], patient
-
-
-def _imdb(folder: Path, split: str) -> Samples:
-    paths = [path for label in ("neg", "pos") for path in sorted((folder / split / label).glob("[!.]*.txt"))]
-    texts = [_text(path) for path in paths]
-    ids = np.array([path.relative_to(folder / split).as_posix() for path in paths])
-    columns = pd.DataFrame({"path": [str(path.absolute()) for path in paths], "text": texts})
-    return Samples(Texts(texts), np.array([path.parent.name for path in paths]), ids, columns, str(folder))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a text in UTF-8 ({error}); unpack the official archive again.") from error
-
-
 def _cifar(form: Cifar, number: int, hub_columns: Columns, python: str, binary: str) -> Named:
     return Named(
         "no formal licence; cite Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
@@ -240,7 +167,7 @@ def _imagenet(name: str, classes: Mapping[str, str], train: int, val: int, hub: 
     return Named(
         "Apache-2.0 for the collection; the images under the terms of ImageNet, for research and education only",
         {"train": (train,), "val": (val,)},
-        partial(_imagenet_folder, classes=classes),
+        partial(read_imagenet_folder, classes=classes),
         f"{' or '.join(f'{folder}.tgz' for folder in folders)} (github.com/fastai/imagenette)",
         dict.fromkeys(folders, "train"),
         hub,
@@ -259,7 +186,7 @@ NAMED = {
     "pneumonia": Named(
         "CC BY 4.0; Kermany et al. 2018, doi.org/10.17632/rscbjbr9sj",
         {"train": (5216, 5232), "test": (624,), "val": (16,)},
-        _pneumonia,
+        read_pneumonia,
         "ChestXRay2017.zip (data.mendeley.com/datasets/rscbjbr9sj/2) or chest-xray-pneumonia.zip "
         "(www.kaggle.com/datasets/paultimothymooney/chest-xray-pneumonia)",
         {"chest_xray": "train"},
@@ -267,7 +194,7 @@ NAMED = {
     "imdb": Named(
         "no formal licence; cite Maas et al. 2011, Learning Word Vectors for Sentiment Analysis",
         {"train": (25000,), "test": (25000,)},
-        _imdb,
+        read_imdb,
         "aclImdb_v1.tar.gz (ai.stanford.edu/~amaas/data/sentiment)",
         {"aclImdb": "train"},
         "stanfordnlp/imdb",

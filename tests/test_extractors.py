@@ -193,7 +193,8 @@ def test_torchvision_is_never_imported(tmp_path):
     )
     code = (
         "import sys, numpy, lapsi; "
-        f"f = lapsi.embed(numpy.zeros((3, 8, 8, 3), 'uint8'), kind='image', model={model!r}, cache={str(tmp_path / 'c')!r}, progress=False); "
+        f"options = dict(kind='image', model={model!r}, cache={str(tmp_path / 'c')!r}, progress=False); "
+        "f = lapsi.embed(numpy.zeros((3, 8, 8, 3), 'uint8'), **options); "
         "print(f.shape, 'torchvision' in sys.modules)"
     )
     path = f"{site}:{':'.join(sys.path)}"

@@ -23,7 +23,24 @@ from transformers import (
     ViTModel,
 )
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a bad good film is it so the very dull fine".split()
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "a",
+    "bad",
+    "good",
+    "film",
+    "is",
+    "it",
+    "so",
+    "the",
+    "very",
+    "dull",
+    "fine",
+]
 VIT = {
     "hidden_size": 8,
     "num_hidden_layers": 1,
@@ -32,7 +49,7 @@ VIT = {
     "image_size": 32,
     "patch_size": 16,
 }
-BERT = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": len(WORDS)}
+BERT = {**SIZES, "num_hidden_layers": 2, "vocab_size": len(WORDS)}
 
 
 def _save_vision(model, folder, processor=ViTImageProcessorPil, **size):
@@ -64,7 +81,7 @@ def save_vision(kind, folder):
 def save_clip(folder):
     """Both sides of CLIP, with the tokenizer of the texts."""
     torch.manual_seed(0)
-    side = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "projection_dim": 6}
+    side = {**SIZES, "num_hidden_layers": 1, "projection_dim": 6}
     text = {**side, "vocab_size": len(WORDS), "max_position_embeddings": 12, "eos_token_id": 3, "pad_token_id": 0}
     config = CLIPConfig(text_config=text, vision_config={**side, "image_size": 32, "patch_size": 16}, projection_dim=6)
     save_tokenizer(folder)

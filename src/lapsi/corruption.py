@@ -162,7 +162,7 @@ def human_codes(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))
         raise InputError(
-            f"The human label of row {row} is {labels[row]!r}, which is no class; expected e.g. {names.tolist()[:5]}."
+            f"The human label of row {row} is {str(labels[row])!r}, which is no class; expected e.g. {names.tolist()[:5]}."
         )
     return codes.astype(np.int64)
 

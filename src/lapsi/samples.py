@@ -142,7 +142,8 @@ def checked_texts(values: Sequence[Any], place: str) -> Texts:
     """
     for row, value in enumerate(values):
         if not isinstance(value, str):
-            raise InputError(f"{place}: row {row} holds {value!r} where a text is expected; remove the row or fill it in.")
+            held = "nothing" if pd.api.types.is_scalar(value) and pd.isna(value) else repr(value)
+            raise InputError(f"{place}: row {row} holds {held} where a text is expected; remove the row or fill it in.")
     return Texts(values)
 
 

@@ -141,7 +141,7 @@ def embed_content(
                 features[n_done : n_done + len(shard.kept)] = shard.features
             kept.append(start + shard.kept.numpy())
             n_done += len(shard.kept)
-            n_cached += len(rows) if was_cached else 0
+            n_cached += len(shard.kept) if was_cached else 0
     if features is None:
         raise InputError(f"None of the {len(content)} samples can be read. {_unreadable(content, left_out)}")
     record = extractor.identity() | {"n_from_cache": n_cached, "left_out": len(left_out), "cache": str(shards.folder)}
@@ -251,4 +251,4 @@ def _attempt(work: Callable[[], Any]) -> Any:
 def _unreadable(content: Content, bad: dict[int, str]) -> str:
     shown = "; ".join(f"{content.name(position)} ({reason})" for position, reason in list(bad.items())[:NAMED_AT_MOST])
     more = f" and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
-    return f"{len(bad)} samples cannot be read: {shown}{more}. Mend or remove them, or leave them out with --skip-bad."
+    return f"{len(bad)} of the samples cannot be read: {shown}{more}. Mend or remove them, or leave them out with --skip-bad."

@@ -70,7 +70,7 @@ def read_human(
     path = next((place / human.file for place in (folder.parent, folder) if (place / human.file).is_file()), None)
     if path is None:
         return {}
-    held = _load(path)
+    held = load_labels(path)
     if CLEAN["label"] not in held:
         raise InputError(f"{path} has no clean_label; expected the file {human.file} of {SITE}: download it again.")
     for column, clean in CLEAN.items():
@@ -83,7 +83,12 @@ def read_human(
     }
 
 
-def _load(path: Path) -> dict[Any, Any]:
+def load_labels(path: Path) -> dict[str, Any]:
+    """The label sets in a file of CIFAR-N, by name.
+
+    Raises:
+        InputError: when it is damaged, or holds anything else; nothing in it is ever run.
+    """
     try:
         with torch.serialization.safe_globals(ARRAYS):
             held = torch.load(path, map_location="cpu", weights_only=True)

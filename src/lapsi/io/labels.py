@@ -9,19 +9,22 @@ import numpy as np
 from lapsi.dataset import to_numpy
 from lapsi.errors import InputError
 from lapsi.io.columns import LABEL_NAMES, choose_name
-from lapsi.io.features import open_arrays, reading
+from lapsi.io.features import NamedArrays, open_arrays, reading
+from lapsi.io.human import load_labels
 
 
 def read_labels(place: str) -> np.ndarray:
-    """Labels (N,) of "FILE" or "FILE:NAME": .npy, .txt with one a line, or an array or column of another kind of feature file.
+    """Labels (N,) of "FILE" or "FILE:NAME": .npy, .txt with one a line, a file of CIFAR-N (.pt), or any other feature file.
 
     Raises:
         InputError: when the file or the name is missing, or it cannot be read.
     """
-    file, _, name = place.rpartition(":") if not Path(place).exists() else (place, "", "")
-    path = Path(file or place)
+    file, name = place, ""
+    if ":" in place and not Path(place).exists():
+        file, _, name = place.rpartition(":")
+    path = Path(file)
     if path.suffix.lower() not in (".npy", ".txt"):
-        arrays = open_arrays(path)
+        arrays = _open_torch(path) if path.suffix.lower() == ".pt" else open_arrays(path)
         with reading(path):
             return to_numpy(arrays.load(choose_name(name or None, LABEL_NAMES, arrays.names, "labels", path.name)))
     if name:
@@ -30,3 +33,8 @@ def read_labels(place: str) -> np.ndarray:
         raise InputError(f"{path} does not exist; expected a file with one label for each sample.")
     with reading(path):
         return np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.array(path.read_text("utf-8").splitlines())
+
+
+def _open_torch(path: Path) -> NamedArrays:
+    held = load_labels(path)
+    return NamedArrays(list(held), held.__getitem__)

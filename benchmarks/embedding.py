@@ -2,8 +2,8 @@
 
     python benchmarks/embedding.py IMAGE_FOLDER MODEL [--batch-size 32] [--rounds 3]
 
-Both run in the same process on the same images, in turn; the cache starts empty in each round. The bare loop holds every batch as
-a tensor and keeps its pooled output, so it does none of the reading, decoding, resizing, hashing and storing.
+Both run in the same process on the same images, in turn; the cache starts empty in each round. The bare loop holds every batch
+as a tensor and keeps its pooled output, so it does none of the reading, decoding, resizing, hashing and storing.
 """
 
 from __future__ import annotations

@@ -41,14 +41,8 @@ WORDS = [
     "dull",
     "fine",
 ]
-VIT = {
-    "hidden_size": 8,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "image_size": 32,
-    "patch_size": 16,
-}
+SIZES = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+VIT = {**SIZES, "num_hidden_layers": 1, "image_size": 32, "patch_size": 16}
 BERT = {**SIZES, "num_hidden_layers": 2, "vocab_size": len(WORDS)}
 
 

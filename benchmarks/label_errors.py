@@ -3,8 +3,8 @@
     python benchmarks/label_errors.py DATA.npz [--flip 0.1] [--labels NAME --truth NAME] [--weight-decay 1e-3] [--folds 5]
 
 Without --labels a share of the labels is flipped at random; with it, `NAME` holds labels that people gave and `--truth` the
-true ones. cleanlab gets probabilities of the same probe (same features, standardization, weight decay) from K-fold cross-validation.
-Both are timed in the same process, reading excluded.
+true ones. cleanlab gets probabilities of the same probe (same features, standardization, weight decay) from K-fold
+cross-validation. Both are timed in the same process, reading excluded.
 """
 
 from __future__ import annotations

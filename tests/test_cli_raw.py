@@ -130,7 +130,7 @@ def test_bad_images(pictures, models, tmp_path):
     result = succeed("score", "pictures", "--model", models["image"], "-o", "run", "--skip-bad", "--verify", 0)
     assert "1 samples could not be read" in result.stdout
     left_out = pd.read_csv("run/left_out.csv")
-    assert left_out["sample"].tolist() == ["pictures/dark/05.png"]
+    assert left_out["sample"].tolist() == [str(pictures / "dark" / "05.png")]
     assert "cannot identify image file" in left_out["reason"][0]
     scores = lapsi.load_run("run")
     assert len(scores) == N - 1

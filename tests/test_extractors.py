@@ -156,6 +156,32 @@ def test_what_cannot_be_loaded(tmp_path, monkeypatch):
         features_of("text", TEXTS, str(tmp_path / "bert"), device="nowhere")
 
 
+def test_models_in_the_local_cache_of_the_hub(tmp_path):
+    """Offline: the cached model loads at once; what its files would say and nobody can tell must be said."""
+    snapshot = tmp_path / "hub" / "models--me--bert" / "snapshots" / ("c" * 40)
+    snapshot.parent.mkdir(parents=True)
+    save_bert(snapshot)
+    (tmp_path / "hub" / "models--me--bert" / "refs").mkdir()
+    (tmp_path / "hub" / "models--me--bert" / "refs" / "main").write_text("c" * 40)
+    code = (
+        "import sys, time, lapsi\n"
+        "from lapsi.features.embedding import load_extractor\n"
+        "from lapsi.features.extractor import ExtractorSettings\n"
+        "said = ExtractorSettings(model='me/bert', pooling='mean', normalize=False, max_tokens=9)\n"
+        "print(load_extractor('text', said).identity()['revision'])\n"
+        "try:\n    load_extractor('text', ExtractorSettings(model='me/bert'))\n"
+        "except lapsi.InputError as error:\n    print(error)\n"
+    )
+    environment = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": ":".join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=60
+    )
+    revision, message = result.stdout.strip().splitlines()
+    assert revision == "c" * 40
+    assert "its modules.json is not in the local cache" in message
+    assert "Say it with --pooling" in message
+
+
 def test_checkpoints_without_weights_are_refused(tmp_path):
     from safetensors.torch import load_file, save_file
 

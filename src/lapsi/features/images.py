@@ -66,7 +66,7 @@ def image_extractor(settings: ExtractorSettings, model: str) -> ImageExtractor:
         transformers.CLIPVisionModelWithProjection if config.model_type.startswith("clip") else transformers.AutoModel
     )
     network, has_pooler = load_frozen(architecture, model, settings.dtype, settings.device)
-    extractor = ImageExtractor(model, revision_of(model, config), network, processor, settings.pooling, settings)
+    extractor = ImageExtractor(model, revision_of(model), network, processor, settings.pooling, settings)
     outputs = _outputs_of_grey(extractor)
     if settings.pooling == "auto":
         extractor = replace(extractor, pooling=_choose(outputs, has_pooler))

@@ -58,7 +58,7 @@ def load_pretrained(load: Callable[..., Any], model: str, **options: Any) -> Any
     try:
         return load(model, local_files_only=True, **options)
     except (OSError, ValueError):
-        _require_on_hub(model)
+        _files_on_hub(model)
     return _load(load, model, options, f"The model {model!r} cannot be loaded from the hub")
 
 
@@ -69,13 +69,18 @@ def _load(load: Callable[..., Any], model: str, options: dict[str, Any], problem
         raise InputError(f"{problem} ({_first_line(error)}).") from error
 
 
-def _require_on_hub(model: str) -> None:
+def _files_on_hub(model: str) -> set[str]:
+    """Names of the files of a model, asked for once, without the minute of retries of the hub's own library.
+
+    Raises:
+        InputError: one line that says why there is no answer.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     advice = "Name a local folder, or a model that is in the local cache."
     try:
-        HfApi().model_info(model, timeout=HUB_TIMEOUT)
+        return {file.rfilename for file in HfApi().model_info(model, timeout=HUB_TIMEOUT).siblings or []}
     except HFValidationError:
         raise InputError(f"{model!r} is neither a folder nor a name of a model such as 'microsoft/resnet-18'.") from None
     except GatedRepoError:
@@ -90,11 +95,15 @@ def _require_on_hub(model: str) -> None:
         ) from error
 
 
-def revision_of(model: str, config: Any) -> str:
-    """Commit on the hub, or hash of the files of a local folder."""
+def revision_of(model: str) -> str:
+    """Commit of a model that was loaded from the hub, or hash of the files of a local folder."""
     folder = Path(model)
     if not folder.is_dir():
-        return str(getattr(config, "_commit_hash", None))
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(model, "config.json")
+        assert isinstance(cached, str), model
+        return Path(cached).parent.name  # …/snapshots/COMMIT/config.json
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted({file for pattern in MODEL_FILES for file in folder.rglob(pattern)}):
         digest.update(str(file.relative_to(folder)).encode())
@@ -124,22 +133,34 @@ def load_frozen(architecture: Any, model: str, dtype: str, device: str | None) -
 
 
 def read_json(model: str, name: str) -> Any:
-    """A JSON file of a model, or None where it has none."""
-    path = Path(model) / name
-    if not Path(model).is_dir():
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    """A JSON file of a model, or None where it has none.
 
-        try:
-            path = Path(hf_hub_download(model, name))
-        except (EntryNotFoundError, LocalEntryNotFoundError):
-            return None
-    if not path.is_file():
+    Raises:
+        InputError: when the file is damaged, or nobody can be asked whether the model has it.
+    """
+    path = Path(model) / name if Path(model).is_dir() else _cached_file(model, name)
+    if path is None or not path.is_file():
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{name} of the model {model} is no JSON ({error}).") from error
+
+
+def _cached_file(model: str, name: str) -> Path | None:
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(model, name)
+    if cached is not None:  # a path, or a mark that the model has no such file
+        return Path(cached) if isinstance(cached, str) else None
+    try:
+        files = _files_on_hub(model)
+    except InputError as error:
+        raise InputError(
+            f"Whether {model!r} says itself how to pool cannot be found out: its {name} is not in the local cache, and the hub "
+            "cannot be reached. Say it with --pooling, --normalize or --no-normalize, and --max-tokens."
+        ) from error
+    return Path(hf_hub_download(model, name)) if name in files else None
 
 
 def _first_line(error: Exception) -> str:

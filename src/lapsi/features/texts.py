@@ -80,13 +80,15 @@ def text_extractor(settings: ExtractorSettings, model: str) -> TextExtractor:
     network, has_pooler = load_frozen(architecture, model, settings.dtype, settings.device)
     if settings.pooling == "pooler" and not has_pooler:
         raise InputError(f"The checkpoint of {model!r} holds no pooler, so its output would be random; use another --pooling.")
-    modules = read_json(model, "modules.json") or []
+    modules: list[dict[str, Any]] = []
+    if settings.pooling == "auto" or settings.normalize is None:
+        modules = read_json(model, "modules.json") or []
     pooling = settings.pooling if settings.pooling != "auto" else _own_pooling(model, modules, tokenizer, is_clip)
     normalize = settings.normalize
     if normalize is None:
         normalize = any(module.get("type", "").endswith("Normalize") for module in modules)
     max_tokens = settings.max_tokens or _own_length(model, config, tokenizer)
-    return TextExtractor(model, revision_of(model, config), network, tokenizer, pooling, normalize, max_tokens, settings.dtype)
+    return TextExtractor(model, revision_of(model), network, tokenizer, pooling, normalize, max_tokens, settings.dtype)
 
 
 def _own_pooling(model: str, modules: list[dict[str, Any]], tokenizer: Any, is_clip: bool) -> str:

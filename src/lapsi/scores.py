@@ -134,6 +134,25 @@ class Scores:
         """A copy of the table, one row a sample."""
         return self.table.copy()
 
+    def from_pandas(self, table: pd.DataFrame) -> Scores:
+        """The scores of the samples in a frame that came from `to_pandas`, filtered, reordered or with columns added.
+
+        Raises:
+            InputError: when it lacks a column of the scores, or names a sample that has none or stands in it twice.
+        """
+        lost = [name for name in self.table.columns if name not in table and name in COLUMNS]
+        if lost:
+            raise InputError(f"The frame has no column {lost[0]!r}; start from to_pandas() and keep its columns.")
+        positions = pd.Index(self.table["id"]).get_indexer(table["id"])
+        if (positions < 0).any() or len(np.unique(positions)) < len(positions):
+            raise InputError("The frame names samples that were not scored, or one more than once; start from to_pandas().")
+        chosen = None if self.map is None else self.map[positions]
+        along = self.trajectory
+        if along is not None:
+            along = along[along["id"].isin(table["id"])].reset_index(drop=True)
+        rows = table.reset_index(drop=True)
+        return Scores(rows, self.loo_proba[positions], self.classes, self.provenance, along, chosen)
+
     def summary(self) -> pd.DataFrame:
         """One row a class, ordered by median LSI, and a last row "all".
 

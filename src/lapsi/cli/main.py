@@ -14,15 +14,17 @@ from rich.console import Console
 from lapsi.analysis.agreement import compare as agreement_of
 from lapsi.cli.demo import PICTURE, run_demo
 from lapsi.cli.embed import embed
+from lapsi.cli.export import export
 from lapsi.cli.groups import groups
 from lapsi.cli.issues import issues
 from lapsi.cli.options import AsJson, Force, Quiet, Run
+from lapsi.cli.plot import plot
 from lapsi.cli.score import score
+from lapsi.cli.select import select
 from lapsi.cli.show import agreement_as_dict, print_agreement, print_run, run_as_dict, tell_run, to_json
 from lapsi.errors import LapsiError
-from lapsi.io.features import write_table
 from lapsi.progress import Stages
-from lapsi.runs import require_free, write_file
+from lapsi.runs import require_free
 from lapsi.scores import Scores
 
 app = typer.Typer(
@@ -84,16 +86,9 @@ def show(run: Run, extremes: Extremes = 10, as_json: AsJson = False) -> None:
     tell_run(Scores.load(run), extremes, quiet=False, as_json=as_json)
 
 
-@app.command()
-def export(
-    run: Run,
-    to: Annotated[Path, typer.Option("--to", help="File to write: .csv, .parquet or .json.")],
-    force: Force = False,
-) -> None:
-    """Write the rows of a run to a table."""
-    scores = Scores.load(run)
-    write_file(to, lambda path: write_table(scores.table, path), force)
-    Console().print(f"{len(scores):,} rows to {to}", soft_wrap=True, markup=False)
+app.command()(export)
+app.command()(select)
+app.command()(plot)
 
 
 @app.command()

@@ -30,12 +30,20 @@ def read_saved_dataset(folder: Path, columns: Columns, split: str | None) -> Sam
     Raises:
         InputError: when it cannot be read, or has no such split or column.
     """
+    return _samples(_load_saved(folder), columns, split, str(folder))
+
+
+def saved_rows(folder: Path, split: str | None) -> Any:
+    """The `datasets.Dataset` itself in a folder that `save_to_disk` wrote; errors as `read_saved_dataset`."""
+    return _split(_load_saved(folder), split, str(folder))
+
+
+def _load_saved(folder: Path) -> Any:
     datasets = _require_datasets()
     try:
-        loaded = datasets.load_from_disk(str(folder))
+        return datasets.load_from_disk(str(folder))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} cannot be read as a saved data set ({_first_line(error)}).") from error
-    return _samples(loaded, columns, split, str(folder))
 
 
 def read_hub_dataset(name: str, columns: Columns, split: str | None) -> Samples:

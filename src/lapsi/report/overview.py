@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
+from lapsi.plots.galleries import draw_cells
+from lapsi.plots.style import HIGH, INK, LOW
 from lapsi.scores import Scores
 
-LOW, HIGH, INK = "#0072B2", "#D55E00", "#333333"  # blue and vermillion of Okabe and Ito's colour-blind safe palette
 GALLERY_COLUMNS = 10
 
 
@@ -74,12 +74,4 @@ def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None
 def draw_gallery(figure: FigureBase, scores: Scores, images: np.ndarray, rows: np.ndarray, title: str, color: str) -> None:
     """One line with the first samples of `rows`, titled "label → suggestion?" where the leave-one-out model disagrees."""
     figure.suptitle(title, x=0.01, ha="left", color=color)
-    cells = np.atleast_1d(figure.subplots(1, GALLERY_COLUMNS))
-    for cell in cells:
-        cell.set_axis_off()
-    for cell, row in zip(cells, rows, strict=False):
-        record = {name: scores.table[name].iloc[row] for name in ("label", "suggested_label", "lsi")}
-        cell.imshow(images[row], cmap="gray_r", interpolation="nearest")
-        suggestion = "" if pd.isna(record["suggested_label"]) else f" → {record['suggested_label']}?"
-        cell.set_title(f"{record['label']}{suggestion}", fontsize=10, color=INK)
-        cell.text(0.5, -0.06, f"{record['lsi']:.1e}", transform=cell.transAxes, ha="center", va="top", fontsize=8, color=INK)
+    draw_cells(np.atleast_1d(figure.subplots(1, GALLERY_COLUMNS)), scores, images, rows)

@@ -1,0 +1,68 @@
+"""Subsets to train on, stratified by class: each class gives the same share of its own ranking (paper, section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lapsi.errors import InputError
+from lapsi.scores import Scores
+from lapsi.validation import require_choice, require_number
+
+ROUNDING = 1e-9
+
+
+def _middle(n: int, k: int) -> np.ndarray:
+    start = (n - k) // 2
+    return np.arange(start, start + k)
+
+
+def _spread(n: int, k: int) -> np.ndarray:
+    return np.floor((np.arange(k) + 0.5) * n / k).astype(np.int64)
+
+
+# places in the ranking of a class of n samples, the least informative first, of which k are chosen (dropped)
+PLACES: dict[str, Callable[[int, int], np.ndarray]] = {
+    "low": lambda n, k: np.arange(k),
+    "mid": _middle,
+    "high": lambda n, k: np.arange(n - k, n),
+    "drop-lowest": lambda n, k: np.arange(k, n),
+    "drop-highest": lambda n, k: np.arange(n - k),
+    "balanced": _spread,
+}
+
+
+def select_subset(scores: Scores, strategy: str, fraction: float) -> np.ndarray:
+    """Positions in the table of a subset, ascending.
+
+    Args:
+        scores: of n samples.
+        strategy: `"low"`, `"mid"`, `"high"`: that part of each class's ranking by LSI. `"drop-lowest"`, `"drop-highest"`: all but
+            that part. `"balanced"`: the same number from each class, spread evenly over its ranking.
+        fraction: of each class to take (to drop), above 0 and below 1; with `"balanced"` of all samples.
+
+    Raises:
+        InputError: for another strategy or fraction, or when nothing would be left.
+    """
+    require_choice("strategy", strategy, tuple(PLACES))
+    require_number("fraction", fraction, 0, 1, beyond=True)
+    table = scores.table
+    ordered = table["lsi"].to_numpy().argsort(kind="stable")
+    codes = scores.label_codes[ordered]
+    members = [ordered[codes == code] for code in np.unique(codes)]
+    if strategy == "balanced":
+        wanted = _share(fraction, len(table)) // len(members)
+        sizes = [min(wanted, len(rows)) for rows in members]
+    else:
+        sizes = [_share(fraction, len(rows)) for rows in members]
+    parts = zip(members, sizes, strict=True)
+    chosen = np.sort(np.concatenate([rows[PLACES[strategy](len(rows), size)] for rows, size in parts]))
+    if len(chosen) == 0:
+        raise InputError(f"{fraction:g} of {len(table)} samples in {len(members)} classes is below one of each; take more.")
+    return chosen
+
+
+def _share(fraction: float, n: int) -> int:
+    """Rounded down, so that three thirds never overlap; 0.29 of 100 is 29."""
+    return int(fraction * n + ROUNDING)

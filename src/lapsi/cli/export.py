@@ -1,0 +1,54 @@
+"""`lapsi export`: the rows of a run as a table, alone or beside the data they belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+
+from lapsi.cli.options import Force, Run
+from lapsi.errors import InputError
+from lapsi.interop import add_columns
+from lapsi.io.features import write_table
+from lapsi.io.hub import is_saved_dataset, saved_rows
+from lapsi.runs import write_directory, write_file
+from lapsi.scores import Scores
+
+READERS: dict[str, Any] = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+
+
+def export(
+    run: Run,
+    to: Annotated[
+        Path, typer.Option("--to", help="File to write: .csv, .parquet or .json; or a folder, with a saved data set.")
+    ],
+    into: Annotated[
+        Path | None, typer.Option(help="Add the columns to this data: .csv, .parquet, or a saved Hugging Face data set.")
+    ] = None,
+    ids: Annotated[str | None, typer.Option(help="With --into: its column with the ids. Default: row numbers.")] = None,
+    force: Force = False,
+) -> None:
+    """Write the rows of a run to a table, or a copy of the data with the scores beside them."""
+    scores = Scores.load(run)
+    if into is None:
+        write_file(to, lambda path: write_table(scores.table, path), force)
+    elif into.is_dir() and is_saved_dataset(into):
+        rows = add_columns(saved_rows(into, scores.provenance.call.get("split")), scores, ids=ids)
+        write_directory(to, lambda path: rows.save_to_disk(str(path)), force=False)
+    else:
+        scored = add_columns(_read(into), scores, ids=ids)
+        write_file(to, lambda path: write_table(scored, path), force)
+    Console().print(f"{len(scores):,} rows to {to}", soft_wrap=True, markup=False)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None or not path.is_file():
+        raise InputError(f"{path} cannot be extended; expected a file .csv or .parquet, or a saved Hugging Face data set.")
+    try:
+        return reader(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as {path.suffix} ({error}); is the file whole and of this kind?") from error

@@ -1,0 +1,12 @@
+"""Figures of scores, for papers and notebooks.
+
+Every function draws on the matplotlib Axes it is given, or on new ones at the width of a column, and returns them;
+`save(axes, "figure.pdf")` writes PNG, SVG or PDF. In a notebook `axes.figure` shows it.
+"""
+
+from lapsi.plots.agreements import correlation, training
+from lapsi.plots.distributions import by_class, corrupted, distribution
+from lapsi.plots.galleries import gallery
+from lapsi.plots.style import save
+
+__all__ = ["by_class", "correlation", "corrupted", "distribution", "gallery", "save", "training"]

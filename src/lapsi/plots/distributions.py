@@ -1,0 +1,118 @@
+"""How LSI is distributed: over a data set, by class, and over what was changed on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from lapsi.errors import InputError
+from lapsi.plots.style import HIGH, INK, LOW, LSI_LABEL, drawing, label_axes
+from lapsi.scores import Scores
+
+N_BINS = 60
+CLASSES_AT_MOST = 40
+
+
+def distribution(scores: Scores | Mapping[str, Scores], axes: Axes | None = None) -> Axes:
+    """Distribution of LSI on a logarithmic axis, of one run or of several by name (paper, Figure 1).
+
+    Raises:
+        InputError: when no sample of a run has an LSI above 0.
+    """
+    runs = {"": scores} if isinstance(scores, Scores) else dict(scores)
+    values = {name: _positive(run.lsi, name) for name, run in runs.items()}
+    bins = _bins(np.concatenate(list(values.values())))
+    with drawing(axes) as drawn:
+        for name, lsi in values.items():
+            drawn.hist(lsi, bins=bins, weights=_percent(lsi), histtype="step", label=name)
+        if len(values) == 1:
+            _mark_median(drawn, *values.values())
+        else:
+            _legend_above(drawn)
+        drawn.set_xscale("log")
+        return label_axes(drawn, LSI_LABEL, "samples (%)")
+
+
+def by_class(scores: Scores, axes: Axes | None = None) -> Axes:
+    """LSI of each class, ordered by its median: quartiles as boxes, 5 to 95 % as whiskers (paper, Figure 7)."""
+    groups = {str(name): part.to_numpy() for name, part in scores.table.groupby("label")["lsi"]}
+    ordered = sorted(groups, key=lambda name: float(np.median(groups[name])))
+    if len(ordered) > CLASSES_AT_MOST:
+        half = CLASSES_AT_MOST // 2
+        ordered = ordered[:half] + ordered[-half:]
+    with drawing(axes, height=max(1.2, 0.17 * len(ordered) + 0.6)) as drawn:
+        boxes = drawn.boxplot(
+            [groups[name] for name in ordered],
+            orientation="horizontal",
+            whis=(5, 95),
+            showfliers=False,
+            patch_artist=True,
+            widths=0.6,
+            medianprops={"color": INK},
+        )
+        for box in boxes["boxes"]:
+            box.set(facecolor=LOW, alpha=0.45, edgecolor=LOW)
+        drawn.set_yticks(range(1, len(ordered) + 1), ordered)
+        drawn.set_xscale("log")
+        drawn.set_title(f"{len(ordered)} of {len(groups)} classes" if len(groups) > len(ordered) else "", loc="left")
+        return label_axes(drawn, LSI_LABEL, "")
+
+
+def corrupted(scores: Scores, axes: Axes | None = None) -> Axes:
+    """LSI of samples that were changed on purpose against the others, one line a kind of change (paper, Figures 5 and 6).
+
+    Where nothing was changed, samples whose label differs from `reference_label` against the others.
+
+    Raises:
+        InputError: when the run knows neither.
+    """
+    table = scores.table
+    if "corruption" in table:
+        kinds = table["corruption"].astype(object).where(table["corruption"].notna(), "as found")
+    elif "reference_label" in table:
+        same = table["label"].astype(str) == table["reference_label"].astype(str)
+        kinds = pd.Series(np.where(same, "labels agree", "labels differ"), index=table.index)
+    else:
+        raise InputError("The run knows of no changed samples and no second labels, so there is nothing to compare.")
+    values = {str(kind): _positive(part.to_numpy(), str(kind)) for kind, part in table["lsi"].groupby(kinds)}
+    bins = _bins(np.concatenate(list(values.values())))
+    with drawing(axes) as drawn:
+        for kind in sorted(values, key=lambda name: -len(values[name])):
+            lsi = values[kind]
+            drawn.hist(lsi, bins=bins, weights=_percent(lsi), histtype="step", label=f"{kind} ({len(lsi):,})")
+        _legend_above(drawn)
+        drawn.set_xscale("log")
+        return label_axes(drawn, LSI_LABEL, "samples of each kind (%)")
+
+
+def _positive(lsi: np.ndarray, name: str) -> np.ndarray:
+    positive = lsi[lsi > 0]
+    if len(positive) == 0:
+        raise InputError(f"No sample{f' of {name}' if name else ''} has an LSI above 0, so a logarithmic axis shows none.")
+    return positive
+
+
+def _bins(values: np.ndarray) -> list[float]:
+    return np.geomspace(values.min() * 0.999, values.max() * 1.001, N_BINS).tolist()
+
+
+def _percent(lsi: np.ndarray) -> np.ndarray:
+    """Weights with which a histogram counts percent."""
+    return np.full(len(lsi), 100 / len(lsi))
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+
+
+def _mark_median(axes: Axes, lsi: np.ndarray) -> None:
+    median = float(np.median(lsi))
+    axes.set_ylim(top=1.12 * axes.get_ylim()[1])
+    axes.axvline(median, color=HIGH, linewidth=0.8, linestyle="--")
+    axes.annotate(
+        f"median {median:.1e}", (median, 1.0), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords="offset points",
+        va="top", fontsize=7, color=INK,
+    )  # fmt: skip

@@ -1,0 +1,72 @@
+"""How all figures look: legible at the width of a column, safe for colour-blind eyes; and how they are saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from lapsi.errors import InputError
+
+LOW, HIGH, INK = "#0072B2", "#D55E00", "#333333"  # blue and vermillion of Okabe and Ito's palette
+PALETTE = (LOW, HIGH, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+FORMATS = (".png", ".svg", ".pdf")
+LSI_LABEL = "Laplace Sample Information (nats)"
+COLUMN_WIDTH = 3.35  # inches, of a two-column page
+STYLE: Any = {  # matplotlib types its keys one by one
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "lines.linewidth": 1.2,
+    "pdf.fonttype": 42,  # text stays text
+    "svg.fonttype": "none",
+    "axes.prop_cycle": cycler(color=PALETTE),
+}
+
+
+@contextmanager
+def drawing(axes: Axes | None, height: float = 2.3) -> Iterator[Axes]:
+    """The axes to draw on, in lapsi's style: those given, or new ones at column width."""
+    with mpl.rc_context(STYLE):
+        yield Figure(figsize=(COLUMN_WIDTH, height), layout="constrained").subplots() if axes is None else axes
+
+
+def label_axes(axes: Axes, x_label: str, y_label: str) -> Axes:
+    """The axes with names, open at the top and the right."""
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def save(axes: Axes | np.ndarray, path: str | Path, dpi: int = 300) -> Path:
+    """Writes the figure of some axes as .png, .svg or .pdf.
+
+    Raises:
+        InputError: for another kind of file.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in FORMATS:
+        raise InputError(f"{target.name} is a file of kind {target.suffix or '(none)'!r}; expected {', '.join(FORMATS)}.")
+    first: Axes = axes.ravel()[0] if isinstance(axes, np.ndarray) else axes
+    figure = first.figure
+    whole = figure.figure if isinstance(figure, SubFigure) else figure
+    assert isinstance(whole, Figure)
+    whole.savefig(target, dpi=dpi)
+    return target

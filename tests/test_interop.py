@@ -1,0 +1,107 @@
+"""Scores in pandas, Hugging Face data sets, FiftyOne and quanda."""
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+
+import lapsi
+from lapsi.interop import WRITTEN, add_columns, to_fiftyone, to_self_influence
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(30, 3)), np.array(["a", "b"] * 15)
+NAMES = [f"s{row}" for row in range(30)]
+
+
+@pytest.fixture(scope="module")
+def scores():
+    columns = {"path": [f"/photos/{name}.png" for name in NAMES]}
+    return lapsi.score(X, Y, ids=NAMES, columns=columns, verify=0, progress=False)
+
+
+def test_pandas_round_trip(scores):
+    again = scores.from_pandas(scores.to_pandas())
+    pd.testing.assert_frame_equal(again.table, scores.table)
+    assert_array_equal(again.loo_proba, scores.loo_proba)
+    frame = scores.to_pandas().assign(mine=range(30)).sort_values("lsi").iloc[5:15]
+    some = scores.from_pandas(frame)
+    rows = frame.index.to_numpy()
+    assert_array_equal(some.lsi, scores.lsi[rows])
+    assert_array_equal(some.loo_proba, scores.loo_proba[rows])
+    assert_array_equal(some.map, scores.map[rows])
+    assert some.carried == ["path", "mine"]
+    assert_array_equal(some.classes[some.label_codes], some.table["label"])
+    for bad, message in (
+        (frame.drop(columns="lsi"), "no column 'lsi'"),
+        (frame.assign(id="unknown"), "samples that were not scored"),
+        (pd.concat([frame, frame]), "more than once"),
+    ):
+        with pytest.raises(lapsi.InputError, match=message):
+            scores.from_pandas(bad)
+
+
+def test_round_trip_of_a_trajectory(scores):
+    run = lapsi.score(X, Y, recipe=lapsi.Recipe(epochs=4, seeds=1), every=2, verify=0, progress=False)
+    some = run.from_pandas(run.to_pandas().iloc[[3, 9]])
+    assert set(some.trajectory["id"]) == {3, 9}
+    assert len(some.trajectory) == 4
+
+
+@pytest.mark.parametrize("kind", ["pandas", "datasets"])
+def test_columns_go_beside_the_data(scores, kind):
+    order = RNG.permutation(32)  # two rows that were not scored
+    frame = pd.DataFrame({"name": np.array([*NAMES, "new", "newer"])[order], "value": order})
+    data = frame if kind == "pandas" else datasets.Dataset.from_pandas(frame)
+    scored = add_columns(data, scores, ids="name")
+    table = scored if kind == "pandas" else scored.to_pandas()
+    assert [name for name in table.columns if name.startswith("lapsi_")] == [f"lapsi_{name}" for name in WRITTEN]
+    by_name = scores.table.set_index("id")
+    for row in table.to_dict("records"):
+        if row["name"] in by_name.index:
+            assert row["lapsi_lsi"] == by_name.loc[row["name"], "lsi"]
+            expected, got = by_name.loc[row["name"], "suggested_label"], row["lapsi_suggested_label"]
+            assert pd.isna(got) if pd.isna(expected) else got == expected
+        else:
+            assert pd.isna(row["lapsi_lsi"])
+    assert "lapsi_lsi" not in (data.columns if kind == "pandas" else data.column_names)
+    for arguments, message in (
+        ({"columns": ["nope"], "ids": "name"}, "no column 'nope'"),
+        ({"ids": "nope"}, "no column 'nope'; they have name, value"),
+        ({"ids": "value"}, "30 ids of the scores do not occur"),
+    ):
+        with pytest.raises(lapsi.InputError, match=message):
+            add_columns(data, scores, **arguments)
+    with pytest.raises(lapsi.InputError, match="have a column 'lapsi_lsi' already"):
+        add_columns(scored, scores, ids="name")
+
+
+def test_row_numbers_are_ids():
+    run = lapsi.score(X, Y, indices=[2, 5], verify=0, progress=False)
+    table = add_columns(pd.DataFrame({"value": range(30)}), run, ["lsi"])
+    assert np.flatnonzero(table["lapsi_lsi"].notna()).tolist() == [2, 5]
+    assert table["lapsi_lsi"][5] == run.lsi[1]
+
+
+def test_fiftyone(scores):
+    fields = to_fiftyone(scores)
+    assert set(fields) == {"lsi", "lsi_rank", "label_quality", "mistakenness", "suggested_label"}
+    for row, path in enumerate(scores.table["path"]):
+        assert fields["lsi"][path] == scores.lsi[row]
+        assert type(fields["lsi"][path]) is float
+        assert type(fields["lsi_rank"][path]) is int
+        assert fields["mistakenness"][path] == pytest.approx(1 - scores.table["label_quality"][row])
+        assert fields["suggested_label"][path] in ("a", "b", None)
+    assert list(to_fiftyone(scores, "id")["lsi"]) == NAMES
+    with pytest.raises(lapsi.InputError, match="no column 'file'"):
+        to_fiftyone(scores, "file")
+
+
+def test_quanda(scores):
+    influence = to_self_influence(scores)
+    assert influence.dtype == torch.float32
+    np.testing.assert_allclose(influence.numpy(), scores.lsi, rtol=1e-6)
+    some = lapsi.score(X, Y, indices=[2, 5], verify=0, progress=False)
+    with pytest.raises(lapsi.InputError, match="2 of 30 samples were scored"):
+        to_self_influence(some)

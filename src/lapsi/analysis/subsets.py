@@ -38,8 +38,8 @@ def select_subset(scores: Scores, strategy: str, fraction: float) -> np.ndarray:
 
     Args:
         scores: of n samples.
-        strategy: `"low"`, `"mid"`, `"high"`: that part of each class's ranking by LSI. `"drop-lowest"`, `"drop-highest"`: all but
-            that part. `"balanced"`: the same number from each class, spread evenly over its ranking.
+        strategy: `"low"`, `"mid"`, `"high"`: that part of each class's ranking by LSI. `"drop-lowest"`, `"drop-highest"`: all
+            but that part. `"balanced"`: the same number from each class, spread evenly over its ranking.
         fraction: of each class to take (to drop), above 0 and below 1; with `"balanced"` of all samples.
 
     Raises:
@@ -59,7 +59,8 @@ def select_subset(scores: Scores, strategy: str, fraction: float) -> np.ndarray:
     parts = zip(members, sizes, strict=True)
     chosen = np.sort(np.concatenate([rows[PLACES[strategy](len(rows), size)] for rows, size in parts]))
     if len(chosen) == 0:
-        raise InputError(f"{fraction:g} of {len(table)} samples in {len(members)} classes is below one of each; take more.")
+        share = f"{fraction:g} of {len(table)} samples in {len(members)} classes"
+        raise InputError(f"{share} is below one of each; take more.")
     return chosen
 
 

@@ -127,3 +127,33 @@ def _open(options: Options) -> Dataset | Samples:
 def _tell_licence(samples: Samples, stages: Stages) -> None:
     if samples.licence and stages.show:
         Console(stderr=True, soft_wrap=True).print(f"Terms: {samples.licence}", style="dim", markup=False, highlight=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Raw:
+    """What the scored samples were, row by row of the scores; None where the source holds no such thing.
+
+    Attributes:
+        content, positions: the images or texts, and the position (n,) of each row in them.
+        features: (n, d).
+    """
+
+    content: Content | None = None
+    positions: np.ndarray | None = None
+    features: np.ndarray | None = None
+
+
+def reopen_raw(scores: Scores) -> Raw:
+    """The raw samples of a run, found by their ids.
+
+    Raises:
+        InputError: as `reopen`, or when a sample is no longer there.
+    """
+    source = reopen(scores)
+    ids = np.arange(len(source.labels)) if source.ids is None else source.ids
+    positions = pd.Index(ids).get_indexer(pd.Index(scores.table["id"]))
+    if (positions < 0).any():
+        raise InputError(f"{int((positions < 0).sum())} samples of the run are no longer in {scores.provenance.source}.")
+    if isinstance(source, Dataset):
+        return Raw(features=source.features[positions])
+    return Raw(content=source.content, positions=positions)

@@ -12,8 +12,10 @@ import typer
 from rich.console import Console
 
 from lapsi.analysis.agreement import compare as agreement_of
+from lapsi.cli.apply import apply
 from lapsi.cli.demo import PICTURE, run_demo
 from lapsi.cli.options import AsJson, Force, Quiet
+from lapsi.cli.report import report
 from lapsi.cli.score import score
 from lapsi.cli.show import agreement_as_dict, print_agreement, print_run, run_as_dict, tell_run, to_json
 from lapsi.errors import LapsiError
@@ -63,6 +65,8 @@ def demo(
 
 
 app.command()(score)
+app.command()(report)
+app.command()(apply)
 
 
 @app.callback(invoke_without_command=True)

@@ -130,7 +130,7 @@ def collect_images(order: Iterator[int], picture: Picture, wanted: int, budget: 
 def feature_sketches(features: np.ndarray, order: Iterator[int], budget: int) -> Pictures:
     """Rows of features (n, d) as grey images where d is a small square, else as bars."""
     n, d = features.shape
-    side = int(round(d**0.5))
+    side = round(d**0.5)
     square = side > 2 and side * side == d and d <= LARGEST_SQUARE
     edges = np.linspace(0, d, min(d, SKETCH_BARS) + 1).astype(int)
     n_values = d if square else len(edges) - 1
@@ -145,6 +145,6 @@ def feature_sketches(features: np.ndarray, order: Iterator[int], budget: int) ->
     grey = np.zeros(chosen.shape) if high == low else (chosen - low) / (high - low) * 255
     zero = 0 if high == low else round(-low / (high - low) * 255)
     shape = (side, side) if square else (n_values, zero)
-    return Pictures("pixels" if square else "bars", rows, [row.tobytes() for row in np.round(grey).astype(np.uint8)], n, 0, shape)
-
-
+    return Pictures(
+        "pixels" if square else "bars", rows, [row.tobytes() for row in np.round(grey).astype(np.uint8)], n, 0, shape
+    )

@@ -53,27 +53,26 @@ def describe(scores: Scores) -> Words:
 
 def number(value: float) -> str:
     """Three significant digits, e.g. "0.0123" or "4.56 × 10⁻⁷"."""
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e5:
         return f"{value:,.{max(0, 2 - _exponent(value))}f}"
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
 
 
 def _exponent(value: float) -> int:
-    return 0 if value == 0 else int(np.floor(np.log10(abs(value))))
+    return int(np.floor(np.log10(abs(value))))
 
 
 def _figures(scores: Scores) -> list[tuple[str, str]]:
-    summary = scores.summary().loc["all"]
-    if summary.ndim == 2:  # a class is called "all"
-        summary = summary.iloc[-1]
-    doubted = int(summary["contradicted"])
+    doubted = int(scores.table["suggested_label"].notna().sum())
     return [
         (f"{len(scores):,}", "samples scored"),
         (f"{scores.provenance.n_classes:,}", "classes"),
-        (number(summary["lsi_median"]), "median LSI, nats"),
+        (number(float(np.median(scores.lsi))), "median LSI, nats"),
         (f"{doubted:,}", f"labels doubted ({doubted / len(scores):.1%})"),
-        (f"{summary['loo_accuracy']:.1%}", "leave-one-out accuracy"),
+        (f"{1 - doubted / len(scores):.1%}", "leave-one-out accuracy"),
         (f"{scores.provenance.train_accuracy:.1%}", "training accuracy"),
     ]
 

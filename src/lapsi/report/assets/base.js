@@ -16,7 +16,7 @@ function el(tag, attributes = {}, ...children) {
 const SUPERSCRIPT = { '-': '⁻', 0: '⁰', 1: '¹', 2: '²', 3: '³', 4: '⁴', 5: '⁵', 6: '⁶', 7: '⁷', 8: '⁸', 9: '⁹' };
 const power = (exponent) => `10${[...String(exponent)].map((sign) => SUPERSCRIPT[sign]).join('')}`;
 const count = (value) => value.toLocaleString('en');
-const percent = (value) => `${(100 * value).toFixed(value > 0 && value < 0.0995 ? 1 : 0)} %`;
+const percent = (value) => (value > 0 && value < 5e-4 ? '<0.1%' : `${(100 * value).toFixed(value > 0 && value < 0.0995 ? 1 : 0)}%`);
 const plural = (value, noun) => `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
 
 /** Three significant digits, as a person writes them. */

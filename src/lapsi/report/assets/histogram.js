@@ -65,10 +65,11 @@ function setUpHistogram() {
     const [first, last] = [byLsi[0], byLsi[n - 1]];
     const x = (value) => area.left + across(value) * area.width;
     ctx.textBaseline = 'middle';
-    for (const [row, colour, align, edge] of [[first, theme.low, 'left', area.left], [last, theme.high, 'right', area.left + area.width]]) {
-      ctx.fillStyle = colour;
+    for (const [row, colour, align, edge] of [[first, 'low', 'left', area.left], [last, 'high', 'right', area.left + area.width]]) {
+      ctx.fillStyle = theme[`${colour}-text`];
       ctx.textAlign = align;
       ctx.fillText(fitText(ctx, `${row === first ? 'lowest' : 'highest'}: ${data.ids[row]}`, half), edge, 12);
+      ctx.fillStyle = theme[colour];
       triangle(ctx, x(data.logLsi[row]), area.top + area.height + 1);
     }
     const text = `median ${number(about.median)}`;
@@ -87,7 +88,7 @@ function setUpHistogram() {
       + `${number(data.measures.lsi[byLsi[n - 1]])} nats, median ${number(about.median)}.`
       + `${atFloor ? ` ${count(atFloor)} with LSI 0 stand at the left edge.` : ''} Arrow keys select a range.`,
     direction: 'x',
-    height: (width) => (width < 480 ? 280 : 340),
+    height: (width) => (width < 360 ? 280 : 336),
     margin: (_, ctx) => ({ left: 16 + ctx.measureText(count(n)).width, right: 12, top: 52, bottom: 48 }),
     draw,
     brush: (rectangle) => {

@@ -8,7 +8,7 @@ let theme = {};
 function readTheme() {
   const style = getComputedStyle(document.documentElement);
   const value = (name) => style.getPropertyValue(`--${name}`).trim();
-  const names = ['ink', 'muted', 'line', 'surface', 'low', 'high', 'faint', 'bar', 'planted'];
+  const names = ['ink', 'muted', 'line', 'surface', 'low', 'high', 'low-text', 'high-text', 'faint', 'bar', 'planted'];
   theme = Object.fromEntries(names.map((name) => [name, value(name)]));
   theme.ramp = ramp([1, 2, 3, 4, 5].map((stop) => value(`ramp-${stop}`)), 32);
   theme.categories = [1, 2, 3, 4, 5, 6, 7, 8].map((place) => value(`category-${place}`));

@@ -108,7 +108,8 @@ function trace(ctx, shape, x, y, size) {
 
 function setUpScatter() {
   const { lsi, margin, names, meanings } = about.quadrants;
-  const ranges = [[-1.02, 1.02], LSI_RANGE];
+  const pad = 0.1 * (LSI_RANGE[1] - LSI_RANGE[0]);  // room for the names of the quadrants
+  const ranges = [[-1.02, 1.02], [LSI_RANGE[0] - pad, LSI_RANGE[1] + pad]];
   const line = Math.log10(Math.max(lsi, data.floor));
   const across = (value, area) => area.left + ((value + 1.02) / 2.04) * area.width;
   const down = (value, area) => area.top + ((ranges[1][1] - value) / (ranges[1][1] - ranges[1][0])) * area.height;
@@ -137,7 +138,7 @@ function setUpScatter() {
       ctx.fillStyle = theme.muted;
       ctx.fillText(value.toString().replace('-', '−'), across(value, area), area.top + area.height + 8);
     }
-    ctx.fillText(fitText(ctx, 'leave-one-out confidence: margin of the given label', area.width), area.left + area.width / 2, area.top + area.height + 28);
+    ctx.fillText(fitText(ctx, area.width < 330 ? 'leave-one-out confidence' : 'leave-one-out confidence: margin of the given label', area.width), area.left + area.width / 2, area.top + area.height + 28);
   }
 
   function over(ctx, area) {
@@ -154,20 +155,26 @@ function setUpScatter() {
     ctx.lineTo(across(margin, area), area.top + area.height);
     ctx.stroke();
     ctx.setLineDash([]);
-    const base = area.top + area.height - 12;
-    const corners = [[area.left + area.width - 6, base, 'right'], [area.left + 6, base, 'left'],
-      [area.left + area.width - 6, area.top + 12, 'right'], [area.left + 6, area.top + 12, 'left']];
+    nameCorners(ctx, area);
+  }
+
+  function nameCorners(ctx, area) {
     ctx.font = '600 12px system-ui, sans-serif';
     ctx.textBaseline = 'middle';
-    corners.forEach(([x, at, align], code) => {
-      const width = ctx.measureText(names[code]).width;
+    const narrow = area.width < 280;  // two words would touch across the middle: one word a line
+    names.forEach((name, code) => {
+      const lines = narrow ? [name.slice(0, name.lastIndexOf(' ') + 1).trim(), name.slice(name.lastIndexOf(' ') + 1)].filter(Boolean) : [name];
+      const right = code % 2 === 0;
+      const x = right ? area.left + area.width - 6 : area.left + 6;
+      const first = code < 2 ? area.top + area.height - 12 - 16 * (lines.length - 1) : area.top + 12;
+      const width = Math.max(...lines.map((line) => ctx.measureText(line).width)) + 8;
       ctx.globalAlpha = 0.82;
       ctx.fillStyle = theme.surface;
-      ctx.fillRect(align === 'left' ? x - 4 : x - width - 4, at - 9, width + 8, 18);
+      ctx.fillRect(right ? x - width + 4 : x - 4, first - 9, width, 16 * lines.length + 2);
       ctx.globalAlpha = 1;
       ctx.fillStyle = theme.ink;
-      ctx.textAlign = align;
-      ctx.fillText(names[code], x, at);
+      ctx.textAlign = right ? 'right' : 'left';
+      lines.forEach((line, place) => ctx.fillText(line, x, first + 16 * place));
     });
     ctx.font = '12px system-ui, sans-serif';
   }

@@ -4,26 +4,27 @@ const ROW_HEIGHT = 48;
 const BUFFER = 6;  // rows beyond both edges
 
 const TABLE_COLUMNS = (() => {
-  const measure = (key, width) => ({ key, title: about.measures[key][0], help: about.measures[key][1], width, numeric: true });
-  const columns = [{ key: 'mark', title: 'review', help: 'your decision', width: '140px' }];
-  if (pictures.kind !== 'none') columns.push({ key: null, title: '', width: '56px', cell: (row) => pictureOf(row) });
+  // width in pixels; grow is the share of what is left over
+  const measure = (key, width) => ({ key, title: about.measures[key][0], help: about.measures[key][1], width, grow: 0, numeric: true });
+  const columns = [{ key: 'mark', title: 'review', help: 'your decision', width: 140, grow: 0 }];
+  if (pictures.kind !== 'none') columns.push({ key: null, title: '', width: 56, grow: 0, cell: (row) => pictureOf(row) });
   columns.push(
-    { key: 'id', title: 'id', help: 'identifier of the sample', width: 'minmax(96px, 1fr)', cell: (row) => data.ids[row] },
-    { key: 'label', title: 'label', help: 'the given label', width: 'minmax(96px, 1fr)', cell: labelOf },
-    { key: 'suggested', title: 'suggested', help: 'what the model that never saw the sample says, where it differs', width: 'minmax(104px, 1fr)', cell: suggestionOf },
-    { ...measure('lsi', '124px'), cell: (row) => number(data.measures.lsi[row]) },
-    { ...measure('label_quality', '148px'), cell: qualityCell },
-    { ...measure('loo_margin', '148px'), cell: (row) => data.measures.loo_margin[row].toFixed(2).replace('-', '−') },
-    { ...measure('rank', '88px'), cell: (row) => count(data.measures.rank[row]) },
+    { key: 'id', title: 'id', help: 'identifier of the sample', width: 104, grow: 1, cell: (row) => data.ids[row] },
+    { key: 'label', title: 'label', help: 'the given label', width: 104, grow: 1, cell: labelOf },
+    { key: 'suggested', title: 'suggested', help: 'what the model that never saw the sample says, where it differs', width: 116, grow: 1, cell: suggestionOf },
+    { ...measure('lsi', 124), cell: (row) => number(data.measures.lsi[row]) },
+    { ...measure('label_quality', 152), cell: qualityCell },
+    { ...measure('loo_margin', 172), cell: (row) => data.measures.loo_margin[row].toFixed(2).replace('-', '−') },
+    { ...measure('rank', 88), cell: (row) => count(data.measures.rank[row]) },
   );
   if (data.corrupted) {
-    columns.push({ key: 'corrupted', title: 'corrupted', help: 'whether the sample was changed on purpose', width: '104px', cell: (row) => (data.corrupted[row] ? el('span', { class: 'badge' }, 'corrupted') : '') });
+    columns.push({ key: 'corrupted', title: 'corrupted', help: 'whether the sample was changed on purpose', width: 120, grow: 0, cell: (row) => (data.corrupted[row] ? el('span', { class: 'badge' }, 'corrupted') : '') });
   }
-  if (data.texts) columns.push({ key: 'text', title: 'text', help: 'its beginning', width: 'minmax(260px, 3fr)', cell: (row) => data.texts[row] });
+  if (data.texts) columns.push({ key: 'text', title: 'text', help: 'its beginning', width: 280, grow: 3, cell: (row) => data.texts[row] });
   for (const column of data.extra) {
     columns.push({
       key: `extra:${column.key}`, title: column.title, help: column.help, numeric: column.kind === 'number',
-      width: column.key === 'path' ? 'minmax(220px, 2fr)' : 'minmax(112px, 1fr)', cell: (row) => extraText(column, row),
+      width: column.key === 'path' ? 240 : Math.max(112, 44 + 8 * column.title.length), grow: column.key === 'path' ? 2 : 1, cell: (row) => extraText(column, row),
     });
   }
   return columns;
@@ -47,7 +48,8 @@ function setUpTable() {
   }, el('div', { role: 'rowgroup', class: 'heads' }, header), body);
   const none = el('p', { class: 'none', hidden: true }, 'No sample passes these filters.');
   $('table').append(viewport, none);
-  $('table').style.setProperty('--columns', TABLE_COLUMNS.map(({ width }) => width).join(' '));
+  $('table').style.setProperty('--columns', TABLE_COLUMNS.map(({ width, grow }) => (grow ? `minmax(${width}px, ${grow}fr)` : `${width}px`)).join(' '));
+  $('table').style.setProperty('--width', `${TABLE_COLUMNS.reduce((sum, { width }) => sum + width, 0)}px`);
   Object.assign(table, { viewport, body, header, none });
   viewport.addEventListener('scroll', onFrame(() => renderRows()), { passive: true });
   viewport.addEventListener('keydown', moveInTable);

@@ -2,8 +2,11 @@ import base64
 import io
 import json
 import re
+import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +17,7 @@ from PIL import Image
 import lapsi
 from commands import run
 from lapsi.report.columns import pack, to_script
+from lapsi.report.maps import umap_map
 from lapsi.report.page import asset, page_script, write_report
 from lapsi.report.quadrants import NAMES, find_quadrants
 from lapsi.report.thumbnails import encode, gallery_order
@@ -253,7 +257,7 @@ def test_words_say_what_was_scored():
     words = describe(make_scores(30, n_samples=90, columns={"corrupted": np.arange(30) < 3}))
     assert "90 samples in 3 classes" in words.sentences[0]
     assert "30 of them were scored" in words.sentences[0]
-    assert "3 samples are known to be corrupted" in words.sentences[-1]
+    assert "Known to be corrupted: 3 samples" in words.sentences[-1]
     assert ("recipe.epochs", "3") in words.settings
     assert "2 samples were checked" in words.accuracy
 
@@ -303,3 +307,25 @@ def test_scores_show_in_a_notebook():
     many = make_scores(400, n_classes=20)._repr_html_()
     assert "8 classes in the middle are left out" in many
     assert "400 of 400 samples" in many
+
+
+def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
+    features = np.random.default_rng(0).normal(size=(20, 3))
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(lapsi.InputError, match=r"lapsi\[umap\]"):
+        umap_map(features)
+
+    class Fake:
+        def __init__(self, **settings):
+            assert settings["random_state"] == 7
+
+        def fit_transform(self, inputs):
+            np.testing.assert_allclose(inputs.std(0), 1)
+            return inputs[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
+    layout = umap_map(features, seed=7)
+    assert (layout.shape, layout.dtype) == ((20, 2), np.float32)
+    page = report(replace(make_scores(20), map=layout), map_name="UMAP")[1]
+    assert any("(UMAP, two dimensions)" in text for text in page.text)
+    assert_array_equal(unpack(page.json("column-data")["map"]).reshape(20, 2), layout)

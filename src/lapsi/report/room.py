@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -74,8 +74,10 @@ def choose_pictures(
     found = NO_PICTURES
     if content is None and "path" in scores.table:
         found = collect_images(gallery_order(scores, rows), file_pictures(as_strings(scores.table["path"])), len(rows), budget)
-    if found.rows or texts is not None or features is None:
+    if found.rows:
         return found
+    if texts is not None or features is None:
+        return replace(found, kind="none")
     return feature_sketches(features, gallery_order(scores, rows), budget)
 
 
@@ -97,7 +99,7 @@ def notes_on(scores: Scores, rows: FittingRows, pictures: Pictures, texts: list[
     elif n_pictures:
         notes.append(f"{n_pictures:,} of {n_shown:,} samples have a {kind}.")
     if pictures.unreadable:
-        notes.append(f"{pictures.unreadable:,} images were not found or could not be read; their places stay empty.")
+        notes.append(f"{pictures.unreadable:,} images were not found or could not be read, and are not shown.")
     if texts is not None and rows.text_limit is not None and max(map(len, texts), default=0) > rows.text_limit:
         notes.append(f"Texts are cut after {rows.text_limit:,} characters.")
     if texts is None and not n_pictures:

@@ -87,7 +87,7 @@ def _sentences(scores: Scores) -> list[str]:
         f"The data set has {provenance.n_samples:,} samples in {provenance.n_classes:,} classes, each described by "
         f"{provenance.n_features:,} features; {scored} were scored.",
         f"LSI runs from {number(lsi.min())} to {number(lsi.max())} nats; half of the samples lie below "
-        f"{number(float(np.median(lsi)))}. The highest {_samples(top)} hold {share:.0%} of all LSI.",
+        f"{number(float(np.median(lsi)))}. The highest {_samples(top)} hold{'s' if top == 1 else ''} {share:.0%} of all LSI.",
     ]
     if len(summary) > 1:
         least, most = summary.iloc[0], summary.iloc[-1]
@@ -112,8 +112,8 @@ def _planted(scores: Scores) -> list[str]:
     by_lsi = marked[np.argsort(-scores.lsi, kind="stable")[:top]].sum()
     by_quality = marked[np.argsort(scores.table["label_quality"].to_numpy(), kind="stable")[:top]].sum()
     return [
-        f"{_samples(int(marked.sum()))} are known to be corrupted: {by_lsi:,} of them stand in the top tenth by LSI, "
-        f"{by_quality:,} in the tenth with the lowest label quality."
+        f"Known to be corrupted: {_samples(int(marked.sum()))}. The top tenth by LSI holds {by_lsi:,} of them, the tenth with the "
+        f"lowest label quality {by_quality:,}."
     ]
 
 

@@ -26,10 +26,10 @@ function number(value) {
   const size = Math.abs(value);
   if (size < 1e-3 || size >= 1e5) {
     const [mantissa, exponent] = value.toExponential(2).split('e');
-    return `${mantissa} × ${power(Number(exponent))}`;
+    return `${mantissa.replace('-', '−')} × ${power(Number(exponent))}`;
   }
   const decimals = Math.max(0, 2 - Math.floor(Math.log10(size)));
-  return value.toLocaleString('en', { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  return value.toLocaleString('en', { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).replace('-', '−');
 }
 
 /** Calls `work` once before the next frame, however often it is asked for. */

@@ -1,11 +1,12 @@
 // LSI by class, ordered by median: thin line 90 %, thick bar 50 %, dot median; ticks are selected samples.
 
 const CLASS_HEIGHT = 28;
-const TALLEST = 420;
+const TALLEST = 364;
+const presentClasses = classes.map((_, code) => code).filter((code) => about.spread[code]);
+const classesHeight = Math.min(TALLEST, presentClasses.length * CLASS_HEIGHT) + 56;
 
 function setUpClasses() {
-  const present = classes.map((_, code) => code).filter((code) => about.spread[code]);
-  const order = present.sort((a, b) => about.spread[b][4] - about.spread[a][4]);
+  const order = presentClasses.sort((a, b) => about.spread[b][4] - about.spread[a][4]);
   const place = new Int32Array(classes.length).fill(-1);
   order.forEach((code, position) => { place[code] = position; });
   const [low, high] = LSI_RANGE;
@@ -63,7 +64,7 @@ function setUpClasses() {
 
   const choose = (codes) => {
     chosen = codes;
-    const label = codes === null ? '' : codes.size === 1 ? `class ${classes[[...codes][0]]}` : plural(codes.size, 'class').replace('classs', 'classes');
+    const label = codes === null ? '' : codes.size === 1 ? `class ${classes[[...codes][0]]}` : `${count(codes.size)} classes`;
     select('classes', label, codes === null ? null : (row) => codes.has(data.label[row]), plot.clear);
   };
 
@@ -71,7 +72,7 @@ function setUpClasses() {
     label: `LSI by class, from the most to the least informative: ${order.slice(0, 40).map((code) => classes[code]).join(', ')}. `
       + 'Up and down select classes.',
     direction: 'y',
-    height: () => tall + 56,
+    height: () => classesHeight,
     margin: (width, ctx) => {
       const widest = order.slice(0, 200).reduce((most, code) => Math.max(most, ctx.measureText(classes[code].slice(0, 40)).width), 0);
       return { left: Math.min(width * 0.34, widest + 20), right: 12, top: 8, bottom: 48 };
@@ -108,6 +109,7 @@ function setUpClasses() {
     scroller.style.height = `${tall}px`;
     scroller.firstChild.style.height = `${whole}px`;
     host.append(scroller);
+    host.after(el('p', { class: 'small' }, `${count(order.length)} classes; scroll in the plot, or Page Down, for more.`));
     scroller.addEventListener('scroll', () => { first = scroller.scrollTop; plot.draw(); });
     plot.canvas.addEventListener('wheel', (event) => {
       const before = scroller.scrollTop;

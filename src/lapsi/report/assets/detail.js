@@ -7,7 +7,10 @@ function openDetail(row, askForLabel = false) {
   if (!dialog.open) detail.order = orderAround(row);
   detail.row = row;
   fillDetail();
-  if (!dialog.open) dialog.showModal();
+  if (!dialog.open) {
+    dialog.showModal();
+    dialog.focus();
+  }
   if (askForLabel) dialog.querySelector('input[list]').focus();
 }
 
@@ -35,7 +38,7 @@ function fillDetail() {
   dialog.dataset.row = row;
   dialog.replaceChildren(
     el('div', { class: 'detail-head' },
-      el('h2', { id: 'detail-title' }, data.ids[row]),
+      el('h2', { id: 'detail-title', title: data.ids[row] }, data.ids[row]),
       el('div', { class: 'steps' }, step(-1, 'Previous sample', '←'), step(1, 'Next sample', '→'),
         el('button', { type: 'button', class: 'quiet', onclick: () => dialog.close() }, 'Close'))),
     el('div', { class: 'detail-body' },

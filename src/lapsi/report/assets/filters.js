@@ -100,13 +100,15 @@ function tellView() {
 }
 
 function setUpFilters() {
-  if (data.corrupted) KINDS.corrupted = ['corrupted samples', (row) => data.corrupted[row] === 1];
-  $('planted-field').hidden = !data.corrupted;
+  if (data.corrupted) {
+    KINDS.corrupted = ['corrupted samples', (row) => data.corrupted[row] === 1];
+    $('planted-field').hidden = false;
+    $('planted').addEventListener('change', (event) => { planted = event.target.checked; redrawPlots(); });
+  }
   const option = (value, text) => el('option', { value }, text);
   $('class-filter').append(option(-1, 'all labels'), ...classes.map((name, code) => option(code, name)));
   $('kind-filter').append(...Object.entries(KINDS).map(([kind, [text]]) => option(kind, text)));
   $('search').addEventListener('input', afterPause(() => { query.search = $('search').value.trim(); refilterSoon(); }, 120));
   $('class-filter').addEventListener('change', (event) => { query.label = Number(event.target.value); refilterSoon(); });
   $('kind-filter').addEventListener('change', (event) => { query.kind = event.target.value; refilterSoon(); });
-  $('planted').addEventListener('change', (event) => { planted = event.target.checked; redrawPlots(); });
 }

@@ -32,7 +32,7 @@ function setUpHistogram() {
     const step = niceStep(most / 3);
     const top = Math.ceil(most / step) * step;
     const y = (value) => area.top + area.height * (1 - value / top);
-    drawLogX(ctx, area, 'LSI in nats, logarithmic');
+    drawLogX(ctx, area, 'LSI in nats, logarithmic', 13);
     ctx.textAlign = 'right';
     ctx.textBaseline = 'middle';
     for (let value = 0; value <= top; value += step) {
@@ -68,7 +68,7 @@ function setUpHistogram() {
     for (const [row, colour, align, edge] of [[first, 'low', 'left', area.left], [last, 'high', 'right', area.left + area.width]]) {
       ctx.fillStyle = theme[`${colour}-text`];
       ctx.textAlign = align;
-      ctx.fillText(fitText(ctx, `${row === first ? 'lowest' : 'highest'}: ${data.ids[row]}`, half), edge, 12);
+      ctx.fillText(endName(ctx, row === first ? 'lowest: ' : 'highest: ', data.ids[row], half), edge, 12);
       ctx.fillStyle = theme[colour];
       triangle(ctx, x(data.logLsi[row]), area.top + area.height + 1);
     }
@@ -88,8 +88,8 @@ function setUpHistogram() {
       + `${number(data.measures.lsi[byLsi[n - 1]])} nats, median ${number(about.median)}.`
       + `${atFloor ? ` ${count(atFloor)} with LSI 0 stand at the left edge.` : ''} Arrow keys select a range.`,
     direction: 'x',
-    height: (width) => (width < 360 ? 280 : 336),
-    margin: (_, ctx) => ({ left: 16 + ctx.measureText(count(n)).width, right: 12, top: 52, bottom: 48 }),
+    height: (width) => (width < 360 ? 280 : Math.max(320, classesHeight)),
+    margin: (_, ctx) => ({ left: 16 + ctx.measureText(count(n)).width, right: 12, top: 52, bottom: 52 }),
     draw,
     brush: (rectangle) => {
       if (rectangle === null) {
@@ -108,6 +108,14 @@ function setUpHistogram() {
       return [plural(all[bin], 'sample'), `LSI ${number(edge(bin))} to ${number(edge(bin + 1))}`];
     },
   });
+}
+
+/** What tells long ids apart mostly stands at their end. */
+function endName(ctx, what, id, width) {
+  const room = width - ctx.measureText(what).width;
+  const reversed = (text) => [...text].reverse().join('');
+  const fitted = reversed(fitText(ctx, reversed(id), room));
+  return what + fitted;
 }
 
 function triangle(ctx, x, y) {

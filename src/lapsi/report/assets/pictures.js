@@ -49,6 +49,6 @@ function bars(place, row) {
 function sampleFace(row) {
   const picture = pictureOf(row);
   if (picture) return el('div', { class: 'face' }, picture);
-  if (data.texts) return el('div', { class: 'face text' }, data.texts[row]);
+  if (data.texts) return el('div', { class: 'face text' }, el('p', {}, data.texts[row]));
   return pictures.kind === 'none' ? null : el('div', { class: 'face empty' }, el('span', {}, 'no thumbnail'));
 }

@@ -202,7 +202,7 @@ function logTicks(low, high) {
 }
 
 /** A horizontal axis below the area; labels that would touch the one before are left out. */
-function drawLogX(ctx, area, title) {
+function drawLogX(ctx, area, title, gap = 8) {
   const [low, high] = LSI_RANGE;
   const base = area.top + area.height;
   ctx.textAlign = 'center';
@@ -216,9 +216,9 @@ function drawLogX(ctx, area, title) {
     const place = Math.max(half, Math.min(area.left + area.width + 12 - half, x));
     if (place - half < free) continue;
     ctx.fillStyle = theme.muted;
-    ctx.fillText(text, place, base + 8);
+    ctx.fillText(text, place, base + gap);
     free = place + half + 10;
   }
   ctx.fillStyle = theme.muted;
-  ctx.fillText(title, area.left + area.width / 2, base + 28);
+  ctx.fillText(title, area.left + area.width / 2, base + gap + 20);
 }

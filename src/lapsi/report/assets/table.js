@@ -3,15 +3,30 @@
 const ROW_HEIGHT = 48;
 const BUFFER = 6;  // rows beyond both edges
 
+const LETTER = 8.7;  // pixels of an average one
+
+/** Pixels that the longest of some names takes, within bounds. */
+const widthOf = (names, least, most) => {
+  const longest = names.reduce((length, name) => Math.max(length, name.length), 0);
+  return Math.round(Math.max(least, Math.min(most, 24 + LETTER * longest)));
+};
+
+/** Ids and paths differ mostly at their ends, so these are kept. */
+const ending = (text, width) => {
+  const room = Math.floor((width - 24) / LETTER);
+  return text.length > room ? `…${text.slice(1 - room)}` : text;
+};
+
 const TABLE_COLUMNS = (() => {
+  const [idWidth, labelWidth, pathWidth] = [widthOf(data.ids, 104, 260), widthOf(classes, 104, 220), 260];
   // width in pixels; grow is the share of what is left over
   const measure = (key, width) => ({ key, title: about.measures[key][0], help: about.measures[key][1], width, grow: 0, numeric: true });
   const columns = [{ key: 'mark', title: 'review', help: 'your decision', width: 140, grow: 0 }];
   if (pictures.kind !== 'none') columns.push({ key: null, title: '', width: 56, grow: 0, cell: (row) => pictureOf(row) });
   columns.push(
-    { key: 'id', title: 'id', help: 'identifier of the sample', width: 104, grow: 1, cell: (row) => data.ids[row] },
-    { key: 'label', title: 'label', help: 'the given label', width: 104, grow: 1, cell: labelOf },
-    { key: 'suggested', title: 'suggested', help: 'what the model that never saw the sample says, where it differs', width: 116, grow: 1, cell: suggestionOf },
+    { key: 'id', title: 'id', help: 'identifier of the sample', width: idWidth, grow: 1, cell: (row) => ending(data.ids[row], idWidth), full: (row) => data.ids[row] },
+    { key: 'label', title: 'label', help: 'the given label', width: labelWidth, grow: 1, cell: labelOf },
+    { key: 'suggested', title: 'suggested', help: 'what the model that never saw the sample says, where it differs', width: Math.max(116, labelWidth), grow: 1, cell: suggestionOf },
     { ...measure('lsi', 124), cell: (row) => number(data.measures.lsi[row]) },
     { ...measure('label_quality', 152), cell: qualityCell },
     { ...measure('loo_margin', 172), cell: (row) => data.measures.loo_margin[row].toFixed(2).replace('-', '−') },
@@ -22,10 +37,10 @@ const TABLE_COLUMNS = (() => {
   }
   if (data.texts) columns.push({ key: 'text', title: 'text', help: 'its beginning', width: 280, grow: 3, cell: (row) => data.texts[row] });
   for (const column of data.extra) {
-    columns.push({
-      key: `extra:${column.key}`, title: column.title, help: column.help, numeric: column.kind === 'number',
-      width: column.key === 'path' ? 240 : Math.max(112, 44 + 8 * column.title.length), grow: column.key === 'path' ? 2 : 1, cell: (row) => extraText(column, row),
-    });
+    const common = { key: `extra:${column.key}`, title: column.title, help: column.help, numeric: column.kind === 'number', grow: 1 };
+    const least = Math.max(112, 48 + LETTER * column.title.length);
+    if (column.key === 'path') columns.push({ ...common, width: pathWidth, cell: (row) => ending(extraText(column, row), pathWidth), full: (row) => extraText(column, row) });
+    else columns.push({ ...common, width: column.kind === 'number' ? least : widthOf(column.names ?? column.values, least, 220), cell: (row) => extraText(column, row) });
   }
   return columns;
 })();
@@ -107,7 +122,7 @@ function tableRow(position) {
   for (const column of TABLE_COLUMNS) {
     const content = column.key === 'mark' ? markButtons(row, false) : column.cell(row);
     const cell = el('div', { class: column.numeric ? 'cell numeric' : 'cell', role: 'gridcell' }, content);
-    if (typeof content === 'string' && content.length > 10) cell.title = content;
+    if (typeof content === 'string' && content.length > 10) cell.title = column.full ? column.full(row) : content;
     node.append(cell);
   }
   node.style.transform = `translateY(${position * ROW_HEIGHT}px)`;

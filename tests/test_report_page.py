@@ -222,6 +222,17 @@ def progress(driver):
     return find(driver, "#progress").text
 
 
+def download(driver, folder):
+    """The file of the review and its records."""
+    for old in folder.iterdir():
+        old.unlink()
+    click(driver, find(driver, "#download"))
+    wait(driver, lambda: list(folder.glob("review-*.csv")))
+    (file,) = folder.glob("review-*.csv")
+    with file.open(newline="", encoding="utf-8") as lines:
+        return file, list(csv.DictReader(lines))
+
+
 def test_marks_by_keys_and_buttons_survive_a_reload_and_download(opened, page, scores, downloads, tmp_path):
     cards = find_all(opened, ".gallery.highest .sample")
     rows = gallery(opened, "highest")
@@ -243,13 +254,7 @@ def test_marks_by_keys_and_buttons_survive_a_reload_and_download(opened, page, s
     assert "5 samples reviewed: 1 keep, 1 relabel, 2 remove, 1 unsure" in progress(opened)
     assert find(opened, f".gallery.highest [data-row='{rows[1]}']").get_attribute("data-mark") == "remove"
 
-    for old in downloads.iterdir():
-        old.unlink()
-    find(opened, "#download").click()
-    wait(opened, lambda: list(downloads.glob("review-*.csv")))
-    (file,) = downloads.glob("review-*.csv")
-    with file.open(newline="", encoding="utf-8") as lines:
-        records = list(csv.DictReader(lines))
+    file, records = download(opened, downloads)
     assert list(records[0]) == ["id", "row", "label", "action", "new_label", "note", "run"]
     assert [int(record["row"]) for record in records] == sorted([*rows[:3], doubted, last])
     relabelled = next(record for record in records if record["action"] == "relabel")
@@ -259,7 +264,7 @@ def test_marks_by_keys_and_buttons_survive_a_reload_and_download(opened, page, s
     assert "2 removed, 1 relabelled, 1 kept, 1 unsure" in applied.stdout, applied.stderr
 
 
-def test_a_sample_in_full(opened, scores, page):
+def test_a_sample_in_full(opened, scores, page, downloads):
     agreed = next(row for row in gallery(opened, "lowest") if scores.table["suggested_label"].isna()[row])
     card = find(opened, f".gallery.lowest [data-row='{agreed}']")
     opened.execute_script("arguments[0].focus()", card)
@@ -275,6 +280,8 @@ def test_a_sample_in_full(opened, scores, page):
     opened.switch_to.active_element.send_keys(Keys.ESCAPE)
     open_page(opened, page)
     assert "1 sample reviewed: 1 relabel" in progress(opened)
+    (record,) = download(opened, downloads)[1]
+    assert (record["id"], record["new_label"], record["note"]) == (str(agreed), new, 'a "note", 1 2 3 4')
     opened.execute_script("document.querySelector('.gallery.highest .sample').click()")
     first = find(opened, "#detail-title").text
     find(opened, "#detail").send_keys(Keys.ARROW_RIGHT)

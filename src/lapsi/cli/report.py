@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ def report(
 ) -> None:
     """Write a run as one HTML file to look at, filter and review; it needs no server and no network."""
     scores = Scores.load(run)
-    place = run.resolve()
+    place = Path(os.path.abspath(run))
     target = place.with_name(f"{place.name}.html") if output is None else output
     summary = _write(scores, target, force)
     if not quiet:

@@ -112,8 +112,8 @@ def _planted(scores: Scores) -> list[str]:
     by_lsi = marked[np.argsort(-scores.lsi, kind="stable")[:top]].sum()
     by_quality = marked[np.argsort(scores.table["label_quality"].to_numpy(), kind="stable")[:top]].sum()
     return [
-        f"Known to be corrupted: {_samples(int(marked.sum()))}. The top tenth by LSI holds {by_lsi:,} of them, the tenth with the "
-        f"lowest label quality {by_quality:,}."
+        f"Known to be corrupted: {_samples(int(marked.sum()))}. The top tenth by LSI holds {by_lsi:,} of them, the tenth with "
+        f"the lowest label quality {by_quality:,}."
     ]
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from lapsi.dataset import CARRIED
 from lapsi.errors import InputError
+from lapsi.notebook import notebook_view
 from lapsi.runs import MARKER, require_run, write_directory
 
 ROWS = "scores.parquet"
@@ -110,6 +111,9 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def _repr_html_(self) -> str:
+        return notebook_view(self.table, self.summary(), self.provenance.source, self.provenance.n_samples)
 
     @property
     def lsi(self) -> np.ndarray:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from lapsi.analysis.agreement import compare as agreement_of
+from lapsi.cli.apply import apply
 from lapsi.cli.demo import PICTURE, run_demo
 from lapsi.cli.embed import embed
 from lapsi.cli.export import export
@@ -19,6 +20,7 @@ from lapsi.cli.groups import groups
 from lapsi.cli.issues import issues
 from lapsi.cli.options import AsJson, Force, Quiet, Run
 from lapsi.cli.plot import plot
+from lapsi.cli.report import report
 from lapsi.cli.score import score
 from lapsi.cli.select import select
 from lapsi.cli.show import agreement_as_dict, print_agreement, print_run, run_as_dict, tell_run, to_json
@@ -70,6 +72,8 @@ app.command()(score)
 app.command()(embed)
 app.command()(issues)
 app.command()(groups)
+app.command()(report)
+app.command()(apply)
 
 
 @app.callback(invoke_without_command=True)

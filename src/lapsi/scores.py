@@ -267,7 +267,7 @@ def _summary_row(name: str, part: pd.DataFrame) -> dict[str, Any]:
         "lsi_median": part["lsi"].median(),
         "lsi_mean": part["lsi"].mean(),
         "lsi_max": part["lsi"].max(),
-        "curvature_share": part["lsi_curvature"].sum() / part["lsi"].sum(),
+        "curvature_share": part["lsi_curvature"].sum() / total if (total := part["lsi"].sum()) > 0 else 0.0,
         "loo_accuracy": part["suggested_label"].isna().mean(),
         "contradicted": int(part["suggested_label"].notna().sum()),
     }

@@ -51,7 +51,7 @@ def demo(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score scikit-learn's handwritten digits with planted label errors: tables, a run directory and a picture."""
+    """Score scikit-learn's handwritten digits with planted label errors: tables, a run directory, a picture and a report."""
     require_free(output, force)
     result = run_demo(output, flip, seed, force, Stages(_bars(quiet, as_json)))
     planted, found = int(result.planted.sum()), result.found(0.1)
@@ -62,10 +62,12 @@ def demo(
         console = Console()
         print_run(result.scores, 10, console)
         console.print(
-            f"[bold]{found} of the {planted} planted label errors[/] stand in the top 10 % by LSI "
-            f"({round(0.1 * len(result.scores))} samples)."
+            f"[bold]{found['lsi']} of the {planted} planted label errors[/] stand in the top 10 % by LSI "
+            f"({round(0.1 * len(result.scores))} samples), {found['label_quality']} among as many labels of the lowest quality."
         )
-        console.print(f"Run directory: {output}   picture: {output / PICTURE}", soft_wrap=True, markup=False)
+        console.print(
+            f"Run directory: {output}   picture: {output / PICTURE}   report: {result.page}", soft_wrap=True, markup=False
+        )
 
 
 app.command()(score)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lapsi.cli.data import Raw, reopen_features, reopen_raw
+from lapsi.cli.data import Raw, reopen_features, reopen_raw, rows_of
 from lapsi.cli.options import Force, Quiet, Run
 from lapsi.errors import InputError
 from lapsi.progress import Stages
@@ -41,9 +41,9 @@ def report(
         raise InputError(f"--map is {layout!r}; expected one of {', '.join(LAYOUTS)}.")
     stages = Stages(not quiet)
     if layout == "umap":
-        features = reopen_features(scores, stages).features
+        dataset = reopen_features(scores, stages)
         with stages.stage("umap"):
-            scores = replace(scores, map=umap_map(features))
+            scores = replace(scores, map=umap_map(dataset.features[rows_of(scores, dataset.ids)]))
     summary = _write(scores, target, layout, stages, force)
     if not quiet:
         Console().print(_told(summary, target), soft_wrap=True, markup=False, highlight=False)

@@ -24,7 +24,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from lapsi.analysis.label_issues import label_issues
 from lapsi.corruption import Corruption, corrupt_dataset
-from lapsi.dataset import Dataset, fit_standardizer
+from lapsi.dataset import Dataset, fit_standardizer, make_dataset
 from lapsi.io.columns import Columns
 from lapsi.io.features import read_dataset
 from lapsi.problem import linear_problem
@@ -40,7 +40,7 @@ def cross_validated(dataset: Dataset, settings: Settings, n_folds: int) -> np.nd
     inputs = torch.from_numpy(fit_standardizer(dataset.features, settings.standardize).inputs(dataset.features))
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=0).split(inputs, dataset.labels)
     for kept, held_out in folds:
-        part = Dataset(dataset.features[kept], dataset.labels[kept], dataset.classes, dataset.ids[kept], "")
+        part = make_dataset(dataset.features[kept], dataset.classes[dataset.labels[kept]])
         problem = linear_problem(part, fit_standardizer(dataset.features, settings.standardize), settings, torch.device("cpu"))
         fit = fit_map(problem)
         probabilities[held_out] = problem.probabilities_of(fit.params, inputs[held_out]).numpy()

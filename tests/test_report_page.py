@@ -4,27 +4,30 @@ import csv
 
 import numpy as np
 import pytest
-from selenium.webdriver import ActionChains, Keys
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver import Keys
+from selenium.webdriver.support.ui import Select
 
-from browser import chromium, open_page, set_size
+from browser import (
+    INK_ON,
+    PLOTS,
+    chromium,
+    click,
+    count_of,
+    drag,
+    find,
+    find_all,
+    gallery,
+    open_page,
+    set_size,
+    table_rows,
+    wait,
+)
 from commands import run
 from lapsi.report.page import write_report
 from lapsi.samples import ImageArrays
 from runs_for_reports import HOSTILE, hostile_scores, make_scores
 
-PLOTS = ("histogram", "classes", "scatter", "map")
 N = 300
-INK_ON = """
-const canvas = document.querySelector(`#${arguments[0]} canvas`);
-const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-const colours = new Set();
-for (let at = 0; at < pixels.length; at += 4) {
-  if (pixels[at + 3] > 200) colours.add(`${pixels[at]},${pixels[at + 1]},${pixels[at + 2]}`);
-}
-return colours.size;
-"""
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +39,6 @@ def downloads(tmp_path_factory):
 def browser(downloads):
     with chromium(downloads) as driver:
         driver.set_script_timeout(20)
-        driver.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
-        )
         yield driver
 
 
@@ -66,50 +66,6 @@ def opened(browser, page):
     open_page(browser, page)
     browser.get_log("browser")
     return browser
-
-
-def find(driver, selector):
-    return driver.find_element(By.CSS_SELECTOR, selector)
-
-
-def find_all(driver, selector):
-    return driver.find_elements(By.CSS_SELECTOR, selector)
-
-
-def click(driver, node):
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", node)
-    node.click()
-
-
-def wait(driver, condition):
-    return WebDriverWait(driver, 10, poll_frequency=0.05).until(lambda _: condition())
-
-
-def count_of(driver):
-    """Number of samples that the filters let through, as the page says it."""
-    text = find(driver, "#count").text
-    return int(text.removeprefix("All ").split()[0].replace(",", ""))
-
-
-def table_rows(driver):
-    """Positions of the first rows of the table, as they are shown."""
-    return driver.execute_script("return [...document.querySelectorAll('.body .row')].map((row) => Number(row.dataset.row))")
-
-
-def gallery(driver, name):
-    cards = f".gallery.{name} .sample"
-    return driver.execute_script("return [...document.querySelectorAll(arguments[0])].map((c) => Number(c.dataset.row))", cards)
-
-
-def drag(driver, plot, start, end):
-    """Brushes between two points in shares of the canvas."""
-    canvas = find(driver, f"#{plot} canvas")
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
-    width, height = canvas.size["width"], canvas.size["height"]
-    (x0, y0), (x1, y1) = (((x - 0.5) * width, (y - 0.5) * height) for x, y in (start, end))
-    chain = ActionChains(driver).move_to_element_with_offset(canvas, int(x0), int(y0)).click_and_hold()
-    chain.move_to_element_with_offset(canvas, int((x0 + x1) / 2), int((y0 + y1) / 2))
-    chain.move_to_element_with_offset(canvas, int(x1), int(y1)).release().perform()
 
 
 def test_it_opens_without_complaint_and_draws_every_plot(opened):

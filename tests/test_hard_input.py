@@ -118,6 +118,7 @@ def test_blank_cells_are_missing(tmp_path, models):
         "remove these samples"
         in fail("score", "b.csv", "--model", models["text"], "--lorem-ipsum", 0.5, "-o", "run", "--quiet").lower()
     )
+    assert "1 labels are missing" in fail("score", "b.csv", "--model", "never/asked", "-o", "run", "--quiet")
     frame.assign(text=["", *["good"] * 11]).to_csv("c.csv", index=False)
     assert "row 0 holds nothing where a text" in fail("score", "c.csv", "--model", models["text"], "-o", "run", "--quiet")
 

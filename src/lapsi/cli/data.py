@@ -61,6 +61,10 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
     else:
         _tell_licence(source, stages)
         samples = corrupt_samples(source, corruption)
+        everything = np.arange(len(samples.labels))
+        corrupt_dataset(
+            samples.with_features(np.zeros((len(everything), 1)), everything), corruption
+        )  # refuses before the work
         cache = None if options["cache"] is None else Path(options["cache"])
         embedded = embed_content(samples.content, to_extractor(options), cache, stages, skip_bad=options["skip_bad"])
         content, left_out = samples.content, embedded.left_out

@@ -143,10 +143,16 @@ def test_demo_finds_most_of_the_planted_errors(tmp_path):
     assert result.returncode == 0, result.stderr
     record = json.loads(result.stdout)
     assert record["planted"] == 180
-    assert record["planted_in_top_10_percent"] >= 140
+    assert record["planted_in_top_10_percent"]["lsi"] >= 140
+    assert record["planted_in_top_10_percent"]["label_quality"] >= 160
     assert len(record["most_informative"]) == len(record["least_informative"]) == 10
     assert (tmp_path / "out" / "overview.png").stat().st_size > 20_000
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert len(page) > 200_000
     assert run_installed("demo", "-o", "out", cwd=tmp_path).returncode == 3
+    found = json.loads(run("issues", tmp_path / "out", "--json").stdout)["truth"]
+    assert found["n_errors"] == 180
+    assert found["auroc"] > 0.99
 
 
 RETRAIN = ("--engine", "retrain", "--epochs", 12, "--seeds", 2, "--verify", 2)

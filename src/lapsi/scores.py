@@ -12,6 +12,7 @@ import pandas as pd
 
 from lapsi.dataset import CARRIED
 from lapsi.errors import InputError
+from lapsi.notebook import notebook_view
 from lapsi.runs import MARKER, require_run, write_directory
 
 ROWS = "scores.parquet"
@@ -110,6 +111,9 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def _repr_html_(self) -> str:
+        return notebook_view(self.table, self.summary(), self.provenance.source, self.provenance.n_samples)
 
     @property
     def lsi(self) -> np.ndarray:
@@ -263,7 +267,7 @@ def _summary_row(name: str, part: pd.DataFrame) -> dict[str, Any]:
         "lsi_median": part["lsi"].median(),
         "lsi_mean": part["lsi"].mean(),
         "lsi_max": part["lsi"].max(),
-        "curvature_share": part["lsi_curvature"].sum() / part["lsi"].sum(),
+        "curvature_share": part["lsi_curvature"].sum() / total if (total := part["lsi"].sum()) > 0 else 0.0,
         "loo_accuracy": part["suggested_label"].isna().mean(),
         "contradicted": int(part["suggested_label"].notna().sum()),
     }

@@ -21,12 +21,12 @@ from lapsi.samples import Content, Samples
 from lapsi.scores import Scores
 
 LEFT_OUT = "left_out.csv"
-ABOUT_DATA = (  # options that decide what is scored; the others decide how
-    *("source", "features", "feature_prefix", "labels", "ids", "group", "split_column", "reference_labels", "class_names"),
-    *("keep", "split", "data_dir", "images", "texts", "model", "pooling", "normalize", "max_tokens", "embed_batch_size"),
-    *("embed_dtype", "cache", "skip_bad", "flip_labels", "human_labels", "lorem_ipsum", "noise", "noise_classes"),
-    *("corruption_seed", "device"),
-)
+NAMES = ("features", "feature_prefix", "labels", "ids", "group", "split_column", "reference_labels", "class_names", "keep")
+DATA: Options = {  # the options that decide what is scored, and their defaults; the others decide how
+    **dict.fromkeys(("source", *NAMES, "split", "data_dir", "images", "texts", "model", "normalize", "max_tokens", "cache")),
+    **{"pooling": "auto", "embed_batch_size": 32, "embed_dtype": "float32", "device": "cpu", "skip_bad": False},
+    **{"flip_labels": 0.0, "human_labels": None, "lorem_ipsum": 0.0, "noise": 0.0, "noise_classes": None, "corruption_seed": 0},
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,7 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
     """
     source = _open(options)
     corruption = to_corruption(options)
-    record: dict[str, Any] = {"call": {option: options[option] for option in ABOUT_DATA}}
+    record: dict[str, Any] = {"call": {option: options[option] for option in DATA}}
     if isinstance(source, Dataset):
         positions, left_out, content, dataset = np.arange(source.n_samples), {}, None, source
     else:
@@ -127,3 +127,43 @@ def _open(options: Options) -> Dataset | Samples:
 def _tell_licence(samples: Samples, stages: Stages) -> None:
     if samples.licence and stages.show:
         Console(stderr=True, soft_wrap=True).print(f"Terms: {samples.licence}", style="dim", markup=False, highlight=False)
+
+
+def rows_of(scores: Scores, ids: np.ndarray) -> np.ndarray:
+    """Where each scored sample (n,) stands among the ids (N,) of its source.
+
+    Raises:
+        InputError: when one is not there.
+    """
+    positions = pd.Index(ids).get_indexer(pd.Index(scores.table["id"]))
+    if (positions < 0).any():
+        raise InputError(f"{int((positions < 0).sum())} samples of the run are no longer in {scores.provenance.source}.")
+    return positions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Raw:
+    """What the scored samples were, row by row of the scores; None where the source holds no such thing.
+
+    Attributes:
+        content, positions: the images or texts, and the position (n,) of each row in them.
+        features: (n, d).
+    """
+
+    content: Content | None = None
+    positions: np.ndarray | None = None
+    features: np.ndarray | None = None
+
+
+def reopen_raw(scores: Scores) -> Raw:
+    """The raw samples of a run, found by their ids.
+
+    Raises:
+        InputError: as `reopen`, or when a sample is no longer there.
+    """
+    source = reopen(scores)
+    ids = np.arange(len(source.labels)) if source.ids is None else source.ids
+    positions = rows_of(scores, ids)
+    if isinstance(source, Dataset):
+        return Raw(features=source.features[positions])
+    return Raw(content=source.content, positions=positions)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
-from lapsi.dataset import make_dataset
+from lapsi.cli.data import DATA, open_data
 from lapsi.progress import Stages
 from lapsi.report.overview import save_overview
-from lapsi.runs import write_directory
+from lapsi.report.page import write_report
+from lapsi.runs import require_file_free, write_directory, write_file
 from lapsi.scores import Scores
 from lapsi.scoring import score_dataset
 from lapsi.settings import Settings
 
 PICTURE = "overview.png"
+SIDE = 8  # pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,42 +26,41 @@ class Demo:
 
     Attributes:
         scores: of all samples.
-        planted: (n,) booleans, which labels were flipped.
+        page: the report.
     """
 
     scores: Scores
-    planted: np.ndarray
+    page: Path
 
-    def found(self, fraction: float) -> int:
-        """How many planted errors stand in the top `fraction` of the ranking by LSI."""
-        top = np.argsort(-self.scores.lsi, kind="stable")[: round(fraction * len(self.scores))]
-        return int(self.planted[top].sum())
+    @property
+    def planted(self) -> np.ndarray:
+        """(n,) booleans, which labels were flipped."""
+        table = self.scores.table
+        return table["corrupted"].to_numpy() if "corrupted" in table else np.zeros(len(table), dtype=bool)
+
+    def found(self, fraction: float) -> dict[str, int]:
+        """How many planted errors stand in the first `fraction` of the ranking by LSI, and by label quality."""
+        n_top = round(fraction * len(self.scores))
+        orders = {"lsi": -self.scores.lsi, "label_quality": self.scores.table["label_quality"].to_numpy()}
+        return {name: int(self.planted[np.argsort(order, kind="stable")[:n_top]].sum()) for name, order in orders.items()}
 
 
 def run_demo(output: Path, flip: float, seed: int, force: bool, stages: Stages) -> Demo:
-    """Scores scikit-learn's digits with a share `flip` of the labels changed, and writes run and picture to `output`."""
-    digits = load_digits()
-    planted, labels = flip_labels(digits.target, flip, seed)
-    dataset = make_dataset(digits.data, labels, source=f"scikit-learn digits, {flip:.0%} of labels flipped (seed {seed})")
+    """Scores scikit-learn's digits with a share `flip` of the labels changed; writes the run, a picture and a report."""
+    page = output.with_name(f"{output.name}.html")
+    require_file_free(page, force)
+    opened = open_data(DATA | {"source": "digits", "flip_labels": flip, "corruption_seed": seed}, "digits", stages)
+    dataset = opened.dataset
     scores, _ = score_dataset(dataset, Settings(seed=seed), np.arange(dataset.n_samples), stages)
+    scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
+
+    demo = Demo(scores, page)
 
     def write(directory: Path) -> None:
         scores.write_into(directory)
-        save_overview(scores, directory / PICTURE, digits.images, planted)
+        images = dataset.features.reshape(-1, SIDE, SIDE)
+        save_overview(scores, directory / PICTURE, images, demo.planted)
 
     write_directory(output, write, force)
-    return Demo(scores, planted)
-
-
-def flip_labels(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Changes a random share of the labels (n,) to another class, all others equally likely.
-
-    Returns:
-        Which were changed (n,) and the new labels (n,).
-    """
-    generator = np.random.default_rng(seed)
-    n_classes = int(labels.max()) + 1
-    planted = np.zeros(len(labels), dtype=bool)
-    planted[generator.choice(len(labels), round(share * len(labels)), replace=False)] = True
-    offset = generator.integers(1, n_classes, len(labels))
-    return planted, np.where(planted, (labels + offset) % n_classes, labels)
+    write_file(page, lambda path: write_report(scores, path, features=dataset.features), force)
+    return demo

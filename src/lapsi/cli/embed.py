@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lapsi.cli.data import open_data
+from lapsi.cli.data import DATA, open_data
 from lapsi.cli.options import (
     AsJson,
     BatchSize,
@@ -42,12 +42,6 @@ from lapsi.errors import InputError
 from lapsi.io.features import write_features
 from lapsi.progress import Stages
 from lapsi.runs import require_file_free, write_file
-
-UNCHANGED = {"features": None, "feature_prefix": None, "flip_labels": 0.0, "human_labels": None, "lorem_ipsum": 0.0} | {
-    "noise": 0.0,
-    "noise_classes": None,
-    "corruption_seed": 0,
-}
 
 
 def embed(
@@ -85,7 +79,7 @@ def embed(
     if output.suffix != ".safetensors":
         raise InputError(f"{output.name} is a file of kind {output.suffix or '(none)'!r}; expected .safetensors.")
     require_file_free(output, force)
-    options = to_plain(context.params) | UNCHANGED | {"embed_batch_size": batch_size, "embed_dtype": dtype}
+    options = DATA | to_plain(context.params) | {"embed_batch_size": batch_size, "embed_dtype": dtype}
     opened = open_data(to_absolute(options), str(source), Stages(not quiet and not as_json))
     if opened.content is None:
         raise InputError(f"{source} holds features already; score it as it is, or name a column with --images or --texts.")

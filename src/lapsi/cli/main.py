@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from lapsi.analysis.agreement import compare as agreement_of
+from lapsi.cli.apply import apply
 from lapsi.cli.demo import PICTURE, run_demo
 from lapsi.cli.embed import embed
 from lapsi.cli.export import export
@@ -19,6 +20,7 @@ from lapsi.cli.groups import groups
 from lapsi.cli.issues import issues
 from lapsi.cli.options import AsJson, Force, Quiet, Run
 from lapsi.cli.plot import plot
+from lapsi.cli.report import report
 from lapsi.cli.score import score
 from lapsi.cli.select import select
 from lapsi.cli.show import agreement_as_dict, print_agreement, print_run, run_as_dict, tell_run, to_json
@@ -49,7 +51,7 @@ def demo(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score scikit-learn's handwritten digits with planted label errors: tables, a run directory and a picture."""
+    """Score scikit-learn's handwritten digits with planted label errors: tables, a run directory, a picture and a report."""
     require_free(output, force)
     result = run_demo(output, flip, seed, force, Stages(_bars(quiet, as_json)))
     planted, found = int(result.planted.sum()), result.found(0.1)
@@ -60,16 +62,20 @@ def demo(
         console = Console()
         print_run(result.scores, 10, console)
         console.print(
-            f"[bold]{found} of the {planted} planted label errors[/] stand in the top 10 % by LSI "
-            f"({round(0.1 * len(result.scores))} samples)."
+            f"[bold]{found['lsi']} of the {planted} planted label errors[/] stand in the top 10 % by LSI "
+            f"({round(0.1 * len(result.scores))} samples), {found['label_quality']} among as many labels of the lowest quality."
         )
-        console.print(f"Run directory: {output}   picture: {output / PICTURE}", soft_wrap=True, markup=False)
+        console.print(
+            f"Run directory: {output}   picture: {output / PICTURE}   report: {result.page}", soft_wrap=True, markup=False
+        )
 
 
 app.command()(score)
 app.command()(embed)
 app.command()(issues)
 app.command()(groups)
+app.command()(report)
+app.command()(apply)
 
 
 @app.callback(invoke_without_command=True)

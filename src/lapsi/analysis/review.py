@@ -1,0 +1,172 @@
+"""What a person decided about samples, read from a file and applied to the data set."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lapsi.errors import InputError
+from lapsi.scores import COLUMNS, Scores
+
+KEEP, RELABEL, REMOVE, UNSURE = "keep", "relabel", "remove", "unsure"
+ACTIONS = (KEEP, RELABEL, REMOVE, UNSURE)
+REQUIRED = ("id", "row", "label", "action", "new_label")
+OPTIONAL = ("note", "run")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cleaned:
+    """A data set after a review.
+
+    Attributes:
+        table: id, label, what travelled along with the samples, and `original_label`, the label before any change; without
+            the removed samples.
+        log: id, row, action, label, new_label and note of every sample that was removed or relabelled.
+        n_kept, n_unsure: samples that were looked at and left as they are.
+    """
+
+    table: pd.DataFrame
+    log: pd.DataFrame
+    n_kept: int
+    n_unsure: int
+
+
+def read_review(path: Path) -> pd.DataFrame:
+    """A review as the report page writes it: all columns as strings, "" where a cell is empty.
+
+    Columns: id, row (position in the run), label (as given), action (one of `ACTIONS`), new_label; optional: note, run (hash of
+    the data).
+
+    Raises:
+        InputError: when it cannot be read as such.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path} cannot be read as a review ({error}); expected the CSV file that the report writes."
+        ) from error
+    header, *rows = lines or [[]]
+    missing = [name for name in REQUIRED if name not in header]
+    if missing or len(set(header)) < len(header):
+        raise InputError(
+            f"{path} has the columns {', '.join(header) or '(none)'}; expected each of {', '.join(REQUIRED)} once "
+            f"({', '.join(OPTIONAL)} may be there)."
+        )
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise InputError(f"{path}: record {number} has {len(row)} cells; expected {len(header)}, one a column.")
+    review = pd.DataFrame(rows, columns=header, dtype=object)
+    for name in OPTIONAL:
+        if name not in review:
+            review[name] = ""
+    return review[[*REQUIRED, *OPTIONAL]]
+
+
+def apply_review(scores: Scores, review: pd.DataFrame, *, new_classes: bool = False) -> Cleaned:
+    """The scored samples as a person decided.
+
+    Args:
+        scores: the run that was reviewed.
+        review: as `read_review` gives it.
+        new_classes: whether a new label may be none of the classes.
+
+    Raises:
+        InputError: for samples that the run does not have, decisions that are none, and a review of another run.
+    """
+    _require_actions(review)
+    rows = _rows_of(scores, review)
+    relabelled = review["action"].to_numpy() == RELABEL
+    new_labels = _new_labels(scores, review[relabelled], new_classes)
+
+    carried = [name for name in scores.table.columns if name not in COLUMNS]
+    table = scores.table[["id", "label", *carried]].copy()
+    if "original_label" not in table:  # else it holds the label before an earlier change, which stays the original one
+        table["original_label"] = table["label"]
+    labels = table["label"].to_numpy(dtype=object, copy=True)
+    labels[rows[relabelled]] = new_labels
+    table["label"] = labels.tolist()
+    removed = review["action"].to_numpy() == REMOVE
+    changed = review[removed | relabelled]
+    return Cleaned(
+        table=table.drop(index=table.index[rows[removed]]).reset_index(drop=True),
+        log=changed[["id", "row", "action", "label", "new_label", "note"]].reset_index(drop=True),
+        n_kept=int((review["action"] == KEEP).sum()),
+        n_unsure=int((review["action"] == UNSURE).sum()),
+    )
+
+
+def _require_actions(review: pd.DataFrame) -> None:
+    for record in _records(review):
+        name = f"The review of sample {record['id']!r}"
+        if record["action"] not in ACTIONS:
+            raise InputError(f"{name} has the action {record['action']!r}; expected one of {', '.join(ACTIONS)}.")
+        if record["action"] == RELABEL and not record["new_label"]:
+            raise InputError(f"{name} says relabel without a new label; fill in new_label or choose another action.")
+        if record["action"] != RELABEL and record["new_label"]:
+            raise InputError(
+                f"{name} says {record['action']} but has the new label {record['new_label']!r}; clear it or relabel."
+            )
+        if record["action"] == RELABEL and record["new_label"] == record["label"]:
+            raise InputError(f"{name} relabels it to {record['label']!r}, which is its label; use keep.")
+
+
+def _rows_of(scores: Scores, review: pd.DataFrame) -> np.ndarray:
+    """(k,) positions in the table of the run of the reviewed samples, which must be those that the review means."""
+    runs = set(review["run"]) - {""}
+    if runs - {scores.provenance.data_hash}:
+        raise InputError(
+            f"The review belongs to another run (data {sorted(runs)[0]}, not {scores.provenance.data_hash}); apply it to the "
+            "run that it was made from."
+        )
+    repeated = review["id"][review["id"].duplicated()]
+    if len(repeated):
+        raise InputError(f"The review names the sample {repeated.iloc[0]!r} twice; expected one decision a sample.")
+    position = {str(name): row for row, name in enumerate(scores.table["id"].tolist())}
+    labels = [str(label) for label in scores.table["label"].tolist()]
+    rows = np.empty(len(review), dtype=np.int64)
+    for place, record in enumerate(_records(review)):
+        row = position.get(record["id"])
+        if row is None:
+            raise InputError(
+                f"The review names the sample {record['id']!r}, which the run does not have; is it of another run?"
+            )
+        if record["row"] != str(row) or record["label"] != labels[row]:
+            raise InputError(
+                f"The review belongs to another run: sample {record['id']!r} stands there in row {record['row']} with label "
+                f"{record['label']!r}, here in row {row} with label {labels[row]!r}."
+            )
+        rows[place] = row
+    return rows
+
+
+def _new_labels(scores: Scores, relabelled: pd.DataFrame, new_classes: bool) -> list[Any]:
+    """Values of the type of the classes."""
+    known = {str(value): value for value in scores.classes.tolist()}
+    return [known[text] if (text := record["new_label"]) in known else _new_class(scores, record, new_classes)
+            for record in _records(relabelled)]  # fmt: skip
+
+
+def _new_class(scores: Scores, record: dict[str, str], allowed: bool) -> Any:
+    name, text = f"The review relabels sample {record['id']!r} to {record['new_label']!r}", record["new_label"]
+    if not allowed:
+        shown = ", ".join(map(str, scores.classes.tolist()[:12])) + (", …" if len(scores.classes) > 12 else "")
+        raise InputError(f"{name}, which is no class of this run ({shown}); allow it with --new-classes (new_classes=True).")
+    if scores.classes.dtype.kind == "b":
+        raise InputError(f"{name}, but the labels are True and False; a third class needs labels of another type.")
+    if scores.classes.dtype.kind not in "iu":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"{name}, but the labels are integers; expected an integer.") from None
+
+
+def _records(review: pd.DataFrame) -> list[dict[str, str]]:
+    return review.to_dict("records")  # type: ignore[return-value]

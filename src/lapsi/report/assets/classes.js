@@ -1,0 +1,126 @@
+// LSI by class, ordered by median: thin line 90 %, thick bar 50 %, dot median; ticks are selected samples.
+
+const CLASS_HEIGHT = 28;
+const TALLEST = 364;
+const presentClasses = classes.map((_, code) => code).filter((code) => about.spread[code]);
+const classesHeight = Math.min(TALLEST, presentClasses.length * CLASS_HEIGHT) + 56;
+
+function setUpClasses() {
+  const order = presentClasses.sort((a, b) => about.spread[b][4] - about.spread[a][4]);
+  const place = new Int32Array(classes.length).fill(-1);
+  order.forEach((code, position) => { place[code] = position; });
+  const [low, high] = LSI_RANGE;
+  const host = $('classes');
+  const whole = order.length * CLASS_HEIGHT;
+  const tall = Math.min(TALLEST, whole);
+  let chosen = null;
+  let first = 0;  // pixels scrolled away
+
+  const classAt = (y, area) => order[Math.floor((y - area.top + first) / CLASS_HEIGHT)];
+
+  function draw(ctx, area) {
+    drawLogX(ctx, area, 'LSI in nats, logarithmic');
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(0, area.top, area.left + area.width + 12, area.height);
+    ctx.clip();
+    const x = (value) => area.left + ((Math.log10(Math.max(value, data.floor)) - low) / (high - low)) * area.width;
+    const from = Math.floor(first / CLASS_HEIGHT);
+    const to = Math.min(order.length, Math.ceil((first + area.height) / CLASS_HEIGHT));
+    for (let position = from; position < to; position++) {
+      const code = order[position];
+      const y = area.top + position * CLASS_HEIGHT - first + CLASS_HEIGHT / 2;
+      drawClass(ctx, area, code, x, y, chosen === null || chosen.has(code));
+    }
+    if (view.filtered) {
+      ctx.fillStyle = theme.ink;
+      ctx.globalAlpha = 0.55;
+      for (const row of view.shown) {
+        const y = area.top + place[data.label[row]] * CLASS_HEIGHT - first + CLASS_HEIGHT / 2;
+        if (y > -20 && y < area.top + area.height + 20) ctx.fillRect(x(data.measures.lsi[row]), y - 9, 1, 5);
+      }
+    }
+    ctx.restore();
+  }
+
+  function drawClass(ctx, area, code, x, y, active) {
+    const [, , q05, q25, q50, q75, q95] = about.spread[code];
+    ctx.textAlign = 'right';
+    ctx.textBaseline = 'middle';
+    ctx.fillStyle = active ? theme.ink : theme.muted;
+    ctx.fillText(fitText(ctx, classes[code], area.left - 16), area.left - 10, y);
+    ctx.fillStyle = active ? theme.bar : theme.faint;
+    ctx.fillRect(x(q05), y - 1, Math.max(1, x(q95) - x(q05)), 2);
+    ctx.fillRect(x(q25), y - 5, Math.max(2, x(q75) - x(q25)), 10);
+    ctx.fillStyle = theme.surface;
+    ctx.beginPath();
+    ctx.arc(x(q50), y, 6, 0, 7);
+    ctx.fill();
+    ctx.fillStyle = active ? theme.ramp[colourStep(Math.log10(Math.max(q50, data.floor)))] : theme.muted;
+    ctx.beginPath();
+    ctx.arc(x(q50), y, 4.5, 0, 7);
+    ctx.fill();
+  }
+
+  const choose = (codes) => {
+    chosen = codes;
+    const label = codes === null ? '' : codes.size === 1 ? `class ${classes[[...codes][0]]}` : `${count(codes.size)} classes`;
+    select('classes', label, codes === null ? null : (row) => codes.has(data.label[row]), plot.clear);
+  };
+
+  const plot = makePlot(host, {
+    label: `LSI by class, from the most to the least informative: ${order.slice(0, 40).map((code) => classes[code]).join(', ')}. `
+      + 'Up and down select classes.',
+    direction: 'y',
+    height: () => classesHeight,
+    margin: (width, ctx) => {
+      const widest = order.slice(0, 200).reduce((most, code) => Math.max(most, ctx.measureText(classes[code].slice(0, 40)).width), 0);
+      return { left: Math.min(width * 0.34, widest + 20), right: 12, top: 8, bottom: 48 };
+    },
+    draw,
+    brush: (rectangle) => {
+      if (rectangle === null) {
+        choose(null);
+        return;
+      }
+      const [from, to] = [rectangle.y0, rectangle.y1].map((share) => (share * tall + first) / CLASS_HEIGHT);
+      choose(new Set(order.slice(Math.floor(from), Math.max(Math.floor(from) + 1, Math.ceil(to)))));
+    },
+    click: (x, y, area) => {
+      const code = classAt(y, area);
+      if (code === undefined) return;
+      if (chosen?.size === 1 && chosen.has(code)) plot.clear();
+      else {
+        const position = place[code] * CLASS_HEIGHT - first;
+        plot.setRectangle({ x0: 0, x1: 1, y0: (position + 1) / tall, y1: (position + CLASS_HEIGHT - 1) / tall });
+      }
+    },
+    tip: (x, y, area) => {
+      const code = classAt(y, area);
+      if (code === undefined || y < area.top) return null;
+      const [size, least, , q25, q50, q75, , most] = about.spread[code];
+      return [classes[code], plural(size, 'sample'), `median ${number(q50)}, middle half ${number(q25)} to ${number(q75)}`,
+        `all ${number(least)} to ${number(most)}`];
+    },
+  });
+
+  if (whole > tall) {  // many classes: the canvas stays, what it shows scrolls
+    const scroller = el('div', { class: 'class-scroll', 'aria-hidden': 'true' }, el('div', {}));
+    scroller.style.height = `${tall}px`;
+    scroller.firstChild.style.height = `${whole}px`;
+    host.append(scroller);
+    host.after(el('p', { class: 'small' }, `${count(order.length)} classes; scroll in the plot, or Page Down, for more.`));
+    scroller.addEventListener('scroll', () => { first = scroller.scrollTop; plot.draw(); });
+    plot.canvas.addEventListener('wheel', (event) => {
+      const before = scroller.scrollTop;
+      scroller.scrollTop += event.deltaY;
+      if (scroller.scrollTop !== before) event.preventDefault();
+    }, { passive: false });
+    plot.canvas.addEventListener('keydown', (event) => {
+      if (event.key === 'PageDown' || event.key === 'PageUp') {
+        scroller.scrollTop += (event.key === 'PageDown' ? 1 : -1) * tall * 0.8;
+        event.preventDefault();
+      }
+    });
+  }
+}

@@ -1,0 +1,74 @@
+// The samples, column by column. A sample is its position 0 … n-1 in every column.
+
+const ARRAYS = {
+  float32: Float32Array, float64: Float64Array, uint8: Uint8Array, uint32: Uint32Array,
+};
+
+function unpack(packed) {
+  const binary = atob(packed.data);
+  const bytes = new Uint8Array(binary.length);
+  for (let place = 0; place < binary.length; place++) bytes[place] = binary.charCodeAt(place);
+  return new ARRAYS[packed.type](bytes.buffer);
+}
+
+function takeJson(id) {
+  const node = $(id);
+  const value = JSON.parse(node.textContent);
+  node.remove();
+  return value;
+}
+
+const about = takeJson('about-data');
+const data = readColumns(takeJson('column-data'));
+const { n, classes } = data;
+
+function readColumns(raw) {
+  const unpackAll = (group) => Object.fromEntries(Object.entries(group).map(([name, packed]) => [name, unpack(packed)]));
+  const label = unpack(raw.label);
+  const predicted = unpack(raw.predicted);
+  const measures = { ...unpackAll(raw.measures), ...unpackAll(raw.ranks) };
+  const smallest = measures.lsi.reduce((least, value) => (value > 0 && value < least ? value : least), Infinity);
+  const floor = Number.isFinite(smallest) ? smallest : 1e-12;  // a logarithmic axis has no place for 0
+  return {
+    n: raw.n, total: raw.total, classes: raw.classes, ids: raw.ids, texts: raw.texts, label, predicted, measures,
+    rows: raw.rows ? unpack(raw.rows) : null,
+    top: { codes: unpack(raw.top.codes), probability: unpack(raw.top.probability) },
+    extra: raw.extra.map((column) => (column.data ? { ...column, data: unpack(column.data) } : column)),
+    corrupted: raw.corrupted ? unpack(raw.corrupted) : null,
+    map: raw.map ? unpack(raw.map) : null,
+    floor,
+    logLsi: measures.lsi.map((value) => Math.log10(Math.max(value, floor))),
+    doubted: Uint8Array.from(label, (code, row) => (code === predicted[row] ? 0 : 1)),
+  };
+}
+
+const quadrant = Uint8Array.from(data.logLsi, (_, row) => {
+  const margin = data.measures.loo_margin[row];
+  if (data.measures.lsi[row] >= Math.fround(about.quadrants.lsi)) return margin < 0 ? 3 : 2;
+  return margin >= Math.fround(about.quadrants.margin) ? 0 : 1;
+});
+
+const labelOf = (row) => classes[data.label[row]];
+const suggestionOf = (row) => (data.doubted[row] ? classes[data.predicted[row]] : '');
+const rowNumber = (row) => (data.rows ? data.rows[row] : row);
+
+function extraText(column, row) {
+  if (column.kind === 'number') return number(column.data[row]);
+  return column.kind === 'names' ? column.names[column.data[row]] : column.values[row];
+}
+
+function sortedBy(keys, descending = false) {
+  const order = Uint32Array.from({ length: n }, (_, row) => row);
+  const sign = descending ? -1 : 1;
+  const rank = (value) => (value === '' || Number.isNaN(value) ? 1 : 0);  // what is missing stands last, both ways
+  order.sort((a, b) => {
+    const [first, second] = [keys[a], keys[b]];
+    if (first === second) return a - b;
+    return rank(first) - rank(second) || (first < second ? -sign : first > second ? sign : a - b);
+  });
+  return order;
+}
+
+const byLsi = sortedBy(data.measures.lsi);
+const byQuality = sortedBy(data.measures.label_quality);
+const quantileOfLsi = (share) => data.logLsi[byLsi[Math.min(n - 1, Math.round(share * (n - 1)))]];

@@ -1,0 +1,105 @@
+// One sample in full, with all that is known of it, and the decision about it.
+
+const detail = { row: -1, order: [] };
+
+function openDetail(row, askForLabel = false) {
+  const dialog = $('detail');
+  if (!dialog.open) detail.order = orderAround(row);
+  detail.row = row;
+  fillDetail();
+  if (!dialog.open) {
+    dialog.showModal();
+    dialog.focus();
+  }
+  if (askForLabel) dialog.querySelector('input[list]').focus();
+}
+
+/** Previous and next follow the gallery that holds the focus, else the table. */
+function orderAround(row) {
+  const gallery = GALLERIES.find(({ list }) => list.contains(document.activeElement));
+  return gallery && gallery.rows.includes(row) ? gallery.rows : view.shown;
+}
+
+function stepDetail(by) {
+  const next = detail.order[detail.order.indexOf(detail.row) + by];
+  if (next === undefined) return;
+  detail.row = next;
+  fillDetail();
+}
+
+function fillDetail() {
+  const { row } = detail;
+  const dialog = $('detail');
+  const within = document.activeElement?.dataset?.step;
+  const place = detail.order.indexOf(row);
+  const step = (by, text, sign) => el('button', { type: 'button', class: 'quiet', 'data-step': by, 'aria-label': text, disabled: detail.order[place + by] === undefined, onclick: () => stepDetail(by) }, sign);
+  const pair = (name, value, help) => el('div', {}, el('dt', { title: help }, name), el('dd', {}, value));
+  const measures = Object.keys(data.measures).filter((name) => name !== 'label_quality' && name !== 'loo_probability');
+  dialog.dataset.row = row;
+  dialog.replaceChildren(
+    el('div', { class: 'detail-head' },
+      el('h2', { id: 'detail-title', title: data.ids[row] }, data.ids[row]),
+      el('div', { class: 'steps' }, step(-1, 'Previous sample', '←'), step(1, 'Next sample', '→'),
+        el('button', { type: 'button', class: 'quiet', onclick: () => dialog.close() }, 'Close'))),
+    el('div', { class: 'detail-body' },
+      el('div', { class: 'detail-left' }, sampleFace(row), decision(row)),
+      el('div', { class: 'detail-right' },
+        el('dl', { class: 'pairs' },
+          pair('given label', labelOf(row)),
+          pair('suggested label', suggestionOf(row) || 'none: the model agrees'),
+          pair('label quality', `${percent(data.measures.label_quality[row])} (leave-one-out probability of the given label)`),
+          pair('kind', about.quadrants.names[quadrant[row]])),
+        el('h3', {}, 'What the model that never saw it says'), predictionsOf(row),
+        el('h3', {}, 'All measures'),
+        el('dl', { class: 'pairs' }, ...measures.map((name) => pair(about.measures[name][0], name.startsWith('rank') ? count(data.measures[name][row]) : number(data.measures[name][row]), about.measures[name][1])),
+          pair('row', count(rowNumber(row))),
+          ...(data.corrupted ? [pair('corrupted', data.corrupted[row] ? 'yes' : 'no')] : []),
+          ...data.extra.map((column) => pair(column.title, extraText(column, row) || '–', column.help))))));
+  showMark(dialog, row);
+  if (within) dialog.querySelector(`[data-step="${within}"]`)?.focus();
+}
+
+function predictionsOf(row) {
+  const top = data.top.codes.length / n;
+  return el('ul', { class: 'predictions' }, ...Array.from({ length: top }, (_, place) => {
+    const code = data.top.codes[row * top + place];
+    const share = data.top.probability[row * top + place];
+    const bar = el('span', { class: 'meter', 'aria-hidden': 'true' }, el('i', {}));
+    bar.firstChild.style.width = `${100 * share}%`;
+    return el('li', {}, el('span', { class: 'name' }, classes[code], code === data.label[row] ? ' (given)' : ''), bar, el('span', { class: 'share' }, percent(share)));
+  }));
+}
+
+function decision(row) {
+  const before = marks.get(row);
+  const label = el('input', { type: 'text', list: 'class-names', autocomplete: 'off', placeholder: suggestionOf(row) || 'choose or write' });
+  label.value = before?.action === 'relabel' ? before.new_label : '';
+  label.addEventListener('change', () => {
+    const value = label.value.trim();
+    if (value && value !== labelOf(row)) mark(row, 'relabel', value);
+  });
+  const note = el('input', { type: 'text', autocomplete: 'off', placeholder: 'optional' });
+  note.value = before?.note ?? '';
+  note.addEventListener('change', () => {
+    if (marks.has(row)) setNote(row, note.value.trim());
+    else {
+      mark(row, 'unsure');
+      setNote(row, note.value.trim());
+    }
+  });
+  return el('div', { class: 'decision' }, markButtons(row, true, true), el('p', { class: 'mark-text', role: 'status' }),
+    el('label', {}, el('span', {}, 'New label'), label), el('label', {}, el('span', {}, 'Note'), note));
+}
+
+function setUpDetail() {
+  const dialog = $('detail');
+  $('class-names').append(...classes.map((name) => el('option', { value: name })));
+  dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener('keydown', (event) => {
+    if (isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === 'ArrowRight' || event.key === 'ArrowDown') stepDetail(1);
+    else if (event.key === 'ArrowLeft' || event.key === 'ArrowUp') stepDetail(-1);
+    else return;
+    event.preventDefault();
+  });
+}

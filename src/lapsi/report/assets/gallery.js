@@ -1,0 +1,74 @@
+// The first samples of three orders, among those that the filters let through.
+
+const FIRST_CARDS = 12;
+const MORE_CARDS = 24;
+
+const GALLERIES = [
+  { name: 'lowest', title: 'Least informative', lead: 'Lowest LSI: typical or redundant, the others teach the same.', order: byLsi },
+  { name: 'highest', title: 'Most informative', lead: 'Highest LSI: atypical, hard or mislabelled.', order: byLsi.slice().reverse() },
+  { name: 'doubted', title: 'Least trusted labels', lead: 'Lowest label quality: look here for wrong labels.', order: byQuality },
+];
+
+function setUpGalleries() {
+  for (const gallery of GALLERIES) {
+    gallery.limit = FIRST_CARDS;
+    gallery.list = el('ul', { class: 'cards', 'aria-label': gallery.title });
+    gallery.note = el('p', { class: 'small' });
+    gallery.more = el('button', { type: 'button', class: 'quiet', onclick: () => { gallery.limit += MORE_CARDS; showGallery(gallery); } }, 'Show more');
+    gallery.list.addEventListener('keydown', (event) => moveInGallery(event, gallery));
+    $('gallery-list').append(el('div', { class: `gallery ${gallery.name}` },
+      el('div', { class: 'gallery-head' }, el('h3', {}, gallery.title), el('p', {}, gallery.lead)),
+      gallery.list, el('div', { class: 'gallery-foot' }, gallery.more, gallery.note)));
+  }
+  followers.push(() => {
+    for (const gallery of GALLERIES) {
+      gallery.limit = FIRST_CARDS;
+      showGallery(gallery);
+    }
+  });
+}
+
+function firstOf(order, limit) {
+  const rows = [];
+  for (let place = 0; place < n && rows.length < limit; place++) if (view.mask[order[place]]) rows.push(order[place]);
+  return rows;
+}
+
+function showGallery(gallery) {
+  const rows = firstOf(gallery.order, gallery.limit);
+  gallery.rows = rows;
+  gallery.list.replaceChildren(...rows.map((row, place) => card(row, place === 0)));
+  const scope = query.label >= 0 ? ` with label ${labelOf(rows[0] ?? 0)}` : '';
+  gallery.note.textContent = rows.length ? `${count(rows.length)} of ${plural(view.shown.length, 'sample')}${view.filtered ? ' selected' : ''}${scope}` : 'No sample passes these filters.';
+  gallery.more.hidden = rows.length >= view.shown.length;
+}
+
+function card(row, first) {
+  const { lsi, label_quality: quality } = data.measures;
+  const suggestion = suggestionOf(row);
+  const name = `sample ${data.ids[row]}, label ${labelOf(row)}${suggestion ? `, suggested ${suggestion}` : ''}, LSI ${number(lsi[row])}, label quality ${percent(quality[row])}`;
+  const node = el('li', { class: 'sample', tabindex: first ? 0 : -1, 'data-row': row, 'aria-label': name, onclick: () => openDetail(row) },
+    sampleFace(row),
+    el('p', { class: 'labels', title: suggestion ? `${labelOf(row)} → ${suggestion}?` : labelOf(row) },
+      el('b', {}, labelOf(row)), suggestion ? el('span', { class: 'suggestion' }, ` → ${suggestion}?`) : null),
+    el('p', { class: 'numbers' }, el('span', {}, `LSI ${number(lsi[row])}`), el('span', {}, `quality ${percent(quality[row])}`)),
+    markButtons(row, false));
+  showMark(node, row);
+  return node;
+}
+
+function moveInGallery(event, { list, rows }) {
+  const cards = [...list.children];
+  const at = cards.indexOf(document.activeElement);
+  if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+  const perLine = cards.filter((each) => each.offsetTop === cards[0].offsetTop).length;
+  const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: perLine, ArrowUp: -perLine, Home: -at, End: cards.length - 1 - at };
+  if (event.key === 'Enter' || event.key === ' ') openDetail(rows[at]);
+  else if (event.key in moves) {
+    const next = cards[Math.max(0, Math.min(cards.length - 1, at + moves[event.key]))];
+    cards[at].tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  } else return;
+  event.preventDefault();
+}

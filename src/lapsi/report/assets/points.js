@@ -1,0 +1,275 @@
+// Clouds of points: LSI against confidence with its quadrants, and the map of the features.
+
+const MANY = 6000;
+const NEAR = 12;  // pixels
+const SHAPES = ['circle', 'square', 'triangle', 'diamond'];
+const LEGEND_CLASSES = 32;
+
+/** A brushable cloud. options: name, title, x and y (n,), ranges, groups() → per row, style(group) → colour and shape, frame(ctx, area). */
+function makeCloud(options) {
+  const { x, y, ranges: [[left, right], [bottom, top]] } = options;
+  const [px, py] = [new Float32Array(n), new Float32Array(n)];
+  let size = 0;
+
+  function place(area) {
+    for (let row = 0; row < n; row++) {
+      px[row] = area.left + ((x[row] - left) / (right - left)) * area.width;
+      py[row] = area.top + ((top - y[row]) / (top - bottom)) * area.height;
+    }
+  }
+
+  function draw(ctx, area) {
+    place(area);
+    options.frame(ctx, area);
+    size = n > 20000 ? 1.1 : n > MANY ? 1.6 : n > 1500 ? 2.3 : 3.2;
+    if (view.filtered) drawRows(ctx, (row) => !view.mask[row], () => 0, () => ({ colour: theme.faint, shape: 'square' }), 1);
+    drawRows(ctx, (row) => view.mask[row], options.group, options.style, options.groups());
+    if (planted) ring(ctx, (row) => view.mask[row] && data.corrupted[row]);
+    options.over(ctx, area);
+  }
+
+  function drawRows(ctx, accepts, group, style, groups) {
+    const parts = Array.from({ length: groups }, () => []);
+    for (let row = 0; row < n; row++) if (accepts(row)) parts[group(row)].push(row);
+    parts.forEach((rows, each) => {
+      if (!rows.length) return;
+      const { colour, shape } = style(each);
+      ctx.fillStyle = colour;
+      ctx.beginPath();
+      for (const row of rows) trace(ctx, n > MANY && shape === 'circle' ? 'square' : shape, px[row], py[row], size);
+      ctx.fill();
+    });
+  }
+
+  function ring(ctx, accepts) {
+    ctx.strokeStyle = theme.planted;
+    ctx.lineWidth = 1.5;
+    ctx.beginPath();
+    for (let row = 0; row < n; row++) {
+      if (!accepts(row)) continue;
+      ctx.moveTo(px[row] + size + 2, py[row]);
+      ctx.arc(px[row], py[row], size + 2, 0, 7);
+    }
+    ctx.stroke();
+  }
+
+  function nearest(mouseX, mouseY) {
+    let [best, least] = [-1, NEAR ** 2];
+    for (let row = 0; row < n; row++) {
+      if (view.filtered && !view.mask[row]) continue;
+      const distance = (px[row] - mouseX) ** 2 + (py[row] - mouseY) ** 2;
+      if (distance < least) [best, least] = [row, distance];
+    }
+    return best;
+  }
+
+  const plot = makePlot($(options.name), {
+    label: options.label,
+    direction: 'xy',
+    height: (width) => Math.round(Math.max(300, Math.min(460, width * 0.7))),
+    margin: options.margin,
+    draw,
+    brush: (rectangle) => {
+      if (rectangle === null) {
+        select(options.name, '', null);
+        return;
+      }
+      const [x0, x1] = [rectangle.x0, rectangle.x1].map((share) => left + share * (right - left));
+      const [y0, y1] = [rectangle.y1, rectangle.y0].map((share) => top - share * (top - bottom));
+      select(options.name, options.title, (row) => x[row] >= x0 && x[row] <= x1 && y[row] >= y0 && y[row] <= y1, plot.clear);
+    },
+    click: (mouseX, mouseY) => {
+      const row = nearest(mouseX, mouseY);
+      if (row >= 0) openDetail(row);
+      else if (plot.rectangle) plot.clear();
+    },
+    tip: (mouseX, mouseY) => {
+      const row = nearest(mouseX, mouseY);
+      return row < 0 ? null : sampleTip(row);
+    },
+  });
+  return plot;
+}
+
+function trace(ctx, shape, x, y, size) {
+  if (shape === 'square') ctx.rect(x - size, y - size, 2 * size, 2 * size);
+  else if (shape === 'circle') {
+    ctx.moveTo(x + size, y);
+    ctx.arc(x, y, size, 0, 7);
+  } else {
+    const big = size * 1.25;
+    ctx.moveTo(x, y - big);
+    ctx.lineTo(x + big, shape === 'triangle' ? y + big * 0.8 : y);
+    if (shape === 'diamond') ctx.lineTo(x, y + big);
+    ctx.lineTo(x - big, shape === 'triangle' ? y + big * 0.8 : y);
+    ctx.closePath();
+  }
+}
+
+function setUpScatter() {
+  const { lsi, margin, names, meanings } = about.quadrants;
+  const pad = 0.1 * (LSI_RANGE[1] - LSI_RANGE[0]);  // room for the names of the quadrants
+  const ranges = [[-1.02, 1.02], [LSI_RANGE[0] - pad, LSI_RANGE[1] + pad]];
+  const line = Math.log10(Math.max(lsi, data.floor));
+  const across = (value, area) => area.left + ((value + 1.02) / 2.04) * area.width;
+  const down = (value, area) => area.top + ((ranges[1][1] - value) / (ranges[1][1] - ranges[1][0])) * area.height;
+
+  function frame(ctx, area) {
+    ctx.textBaseline = 'middle';
+    ctx.textAlign = 'right';
+    let free = Infinity;
+    for (const { at, text } of logTicks(...ranges[1])) {
+      const y = down(at, area);
+      ctx.fillStyle = theme.line;
+      ctx.fillRect(area.left - 4, Math.round(y), area.width + 4, 1);
+      ctx.fillStyle = theme.muted;
+      if (y + 8 < free && y > area.top) {
+        ctx.fillText(text, area.left - 8, y);
+        free = y - 8;
+      }
+    }
+    ctx.textAlign = 'left';
+    ctx.fillText('LSI in nats, logarithmic', 0, 12);
+    ctx.textAlign = 'center';
+    ctx.textBaseline = 'top';
+    for (const value of [-1, -0.5, 0, 0.5, 1]) {
+      ctx.fillStyle = theme.line;
+      ctx.fillRect(Math.round(across(value, area)), area.top, 1, area.height + 4);
+      ctx.fillStyle = theme.muted;
+      ctx.fillText(value.toString().replace('-', '−'), across(value, area), area.top + area.height + 8);
+    }
+    ctx.fillText(fitText(ctx, area.width < 330 ? 'leave-one-out confidence' : 'leave-one-out confidence: margin of the given label', area.width), area.left + area.width / 2, area.top + area.height + 28);
+  }
+
+  function over(ctx, area) {
+    ctx.strokeStyle = theme.ink;
+    ctx.lineWidth = 1;
+    ctx.setLineDash([4, 3]);
+    ctx.beginPath();
+    const y = Math.round(down(line, area)) + 0.5;
+    ctx.moveTo(area.left, y);
+    ctx.lineTo(area.left + area.width, y);
+    ctx.moveTo(across(0, area), area.top);
+    ctx.lineTo(across(0, area), y);
+    ctx.moveTo(across(margin, area), y);
+    ctx.lineTo(across(margin, area), area.top + area.height);
+    ctx.stroke();
+    ctx.setLineDash([]);
+    nameCorners(ctx, area);
+  }
+
+  function nameCorners(ctx, area) {
+    ctx.font = '600 12px system-ui, sans-serif';
+    ctx.textBaseline = 'middle';
+    const narrow = area.width < 280;  // two words would touch across the middle: one word a line
+    names.forEach((name, code) => {
+      const lines = narrow ? [name.slice(0, name.lastIndexOf(' ') + 1).trim(), name.slice(name.lastIndexOf(' ') + 1)].filter(Boolean) : [name];
+      const right = code % 2 === 0;
+      const x = right ? area.left + area.width - 6 : area.left + 6;
+      const first = code < 2 ? area.top + area.height - 12 - 16 * (lines.length - 1) : area.top + 12;
+      const width = Math.max(...lines.map((line) => ctx.measureText(line).width)) + 8;
+      ctx.globalAlpha = 0.82;
+      ctx.fillStyle = theme.surface;
+      ctx.fillRect(right ? x - width + 4 : x - 4, first - 9, width, 16 * lines.length + 2);
+      ctx.globalAlpha = 1;
+      ctx.fillStyle = theme.ink;
+      ctx.textAlign = right ? 'right' : 'left';
+      lines.forEach((line, place) => ctx.fillText(line, x, first + 16 * place));
+    });
+    ctx.font = '12px system-ui, sans-serif';
+  }
+
+  makeCloud({
+    name: 'scatter',
+    title: 'part of the confidence plot',
+    label: 'LSI against leave-one-out confidence. Arrow keys place a selection; the buttons below select a quadrant.',
+    x: data.measures.loo_margin,
+    y: data.logLsi,
+    ranges,
+    margin: (_, ctx) => ({ left: 14 + Math.max(...logTicks(...ranges[1]).map(({ text }) => ctx.measureText(text).width), 20), right: 14, top: 28, bottom: 48 }),
+    groups: () => 4,
+    group: (row) => quadrant[row],
+    style: (code) => ({ colour: theme.quadrants[code], shape: 'circle' }),
+    frame,
+    over,
+  });
+
+  const sizes = [0, 0, 0, 0];
+  for (const code of quadrant) sizes[code] += 1;
+  const buttons = [3, 2, 1, 0].map((code) => el('button', {
+    type: 'button', 'aria-pressed': 'false', class: 'quadrant', title: meanings[code], onclick: () => toggle(code),
+  }, el('i', { class: `swatch q${code + 1}` }), el('span', {}, names[code]), el('b', {}, count(sizes[code]))));
+  let chosen = null;
+  const clear = () => toggle(chosen);
+  function toggle(code) {
+    chosen = chosen === code ? null : code;
+    buttons.forEach((button, position) => button.setAttribute('aria-pressed', String(3 - position === chosen)));
+    select('quadrant', chosen === null ? '' : names[chosen], chosen === null ? null : (row) => quadrant[row] === chosen, clear);
+  }
+  $('quadrants').append(...buttons);
+}
+
+function setUpMap() {
+  if (!data.map) return;
+  const x = data.map.filter((_, place) => place % 2 === 0);
+  const y = data.map.filter((_, place) => place % 2 === 1);
+  const range = (values) => {
+    let [low, high] = [Infinity, -Infinity];
+    for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
+    const pad = high > low ? 0.03 * (high - low) : 1;
+    return [low - pad, high + pad];
+  };
+  let byClass = false;
+
+  const plot = makeCloud({
+    name: 'map',
+    title: 'part of the map',
+    label: 'Map of the features. Arrow keys place and move a selection.',
+    x,
+    y,
+    ranges: [range(x), range(y)],
+    margin: () => ({ left: 8, right: 8, top: 8, bottom: 8 }),
+    groups: () => (byClass ? classes.length : 32),
+    group: (row) => (byClass ? data.label[row] : colourStep(data.logLsi[row])),
+    style: (group) => (byClass ? classStyle(group) : { colour: theme.ramp[group], shape: 'circle' }),
+    frame: (ctx, area) => {
+      ctx.strokeStyle = theme.line;
+      ctx.strokeRect(area.left + 0.5, area.top + 0.5, area.width - 1, area.height - 1);
+    },
+    over: () => {},
+  });
+
+  const classStyle = (code) => ({ colour: theme.categories[code % 8], shape: SHAPES[Math.floor(code / 8) % 4] });
+  function legend() {
+    if (!byClass) {
+      const bar = el('canvas', { class: 'ramp', width: 32, height: 1, 'aria-hidden': 'true' });
+      const ctx = bar.getContext('2d');
+      theme.ramp.forEach((colour, step) => { ctx.fillStyle = colour; ctx.fillRect(step, 0, 1, 1); });
+      const [low, high] = [data.measures.lsi[byLsi[0]], data.measures.lsi[byLsi[n - 1]]];
+      return [el('span', {}, `LSI ${number(low)}`), bar, el('span', {}, `${number(high)} nats, logarithmic`)];
+    }
+    const entries = classes.slice(0, LEGEND_CLASSES).map((name, code) => {
+      const key = el('canvas', { width: 28, height: 28, class: 'key', 'aria-hidden': 'true' });
+      const ctx = key.getContext('2d');
+      const { colour, shape } = classStyle(code);
+      ctx.fillStyle = colour;
+      ctx.beginPath();
+      trace(ctx, shape, 14, 14, 9);
+      ctx.fill();
+      return el('span', { class: 'entry' }, key, el('span', { title: name }, name));
+    });
+    const more = classes.length - LEGEND_CLASSES;
+    return more > 0 ? [...entries, el('span', {}, `and ${count(more)} more, colours and shapes repeat`)] : entries;
+  }
+  function show(which) {
+    byClass = which;
+    $('by-lsi').setAttribute('aria-pressed', String(!byClass));
+    $('by-class').setAttribute('aria-pressed', String(byClass));
+    $('map-legend').replaceChildren(...legend());
+    plot.draw();
+  }
+  $('by-lsi').addEventListener('click', () => show(false));
+  $('by-class').addEventListener('click', () => show(true));
+  plot.afterTheme = () => show(byClass);
+  show(false);
+}

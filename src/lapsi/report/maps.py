@@ -1,0 +1,27 @@
+"""Another map of the features than the first two principal components."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lapsi.dataset import fit_standardizer
+from lapsi.errors import InputError
+
+
+def umap_map(features: np.ndarray, seed: int = 0) -> np.ndarray:
+    """(n, 2) float32: standardized features (n, d) laid out by UMAP, which keeps neighbours together; distances mean little.
+
+    Raises:
+        InputError: when umap-learn is not installed, or there are too few samples.
+    """
+    try:
+        import umap
+    except ImportError as error:
+        raise InputError(
+            "A UMAP needs the package umap-learn: pip install 'lapsi[umap]'; or use the PCA of the run."
+        ) from error
+    if len(features) < 4:
+        raise InputError(f"A UMAP of {len(features)} samples means nothing; expected at least 4.")
+    inputs = fit_standardizer(features, True).inputs(features)[:, :-1]
+    layout = umap.UMAP(n_components=2, n_neighbors=min(15, len(features) - 1), random_state=seed, n_jobs=1)
+    return np.asarray(layout.fit_transform(inputs), dtype=np.float32)

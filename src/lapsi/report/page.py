@@ -1,0 +1,184 @@
+"""The report of a run: one HTML file that needs no server, no network and nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from lapsi.errors import InputError
+from lapsi.report.columns import MEASURES, RANKS, to_script
+from lapsi.report.quadrants import MEANINGS, NAMES, find_quadrants
+from lapsi.report.room import choose_pictures, fit_rows, notes_on, sample_texts
+from lapsi.report.words import Words, describe
+from lapsi.samples import IMAGE, Content
+from lapsi.scores import COLUMNS, Scores
+
+TEMPLATE, STYLE = "page.html", "page.css"
+SCRIPTS = (
+    "base",
+    "data",
+    "filters",
+    "review",
+    "plot",
+    "histogram",
+    "classes",
+    "points",
+    "pictures",
+    "table",
+    "gallery",
+    "detail",
+)
+SHARE_OF_COLUMNS = 0.6  # of the room, where there are pictures as well
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+SPARE = 4096  # bytes for what is said about the pictures
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSummary:
+    """What a report holds.
+
+    Attributes:
+        n_samples: scored samples of the run.
+        n_shown: those on the page; fewer only where the page would grow beyond its limit.
+        pictures: "image", "pixels" or "bars" (sketches of features), or "none".
+        n_pictures: samples that have one.
+        n_unreadable: samples whose image was tried and is missing or damaged.
+        n_bytes: size of the file.
+    """
+
+    n_samples: int
+    n_shown: int
+    pictures: str
+    n_pictures: int
+    n_unreadable: int
+    n_bytes: int
+
+
+def write_report(
+    scores: Scores,
+    path: Path,
+    *,
+    content: Content | None = None,
+    positions: np.ndarray | None = None,
+    features: np.ndarray | None = None,
+    map_name: str = "PCA",
+    max_bytes: int = 25_000_000,
+) -> ReportSummary:
+    """Writes the report of a run to one self-contained HTML file.
+
+    Args:
+        scores: the run.
+        path: the file; overwritten where it exists.
+        content: the raw images or texts; None takes images from the column `path` and texts from the column `text`.
+        positions: (n,) position in `content` of each row of the scores; None where they are the same.
+        features: (n, d) of the rows of the scores, sketched where there are neither images nor texts.
+        map_name: how `scores.map` was made, for its title.
+        max_bytes: limit of the file; pictures, then ends of texts, then samples in the middle are left out to keep it.
+
+    Raises:
+        InputError: when LSI is not finite, shapes do not agree, or the limit leaves no room for the samples.
+    """
+    _check(scores, content, positions, features)
+    at = np.arange(len(scores)) if positions is None else np.asarray(positions)
+    words, texts = describe(scores), sample_texts(scores, content, at)
+    page = _Page(scores, words, map_name)
+    room = max_bytes - len(page.render("", "", []).encode("utf-8", "replace")) - SPARE
+    pictured = (content is not None and content.kind == IMAGE) or "path" in scores.table or features is not None
+    rows = fit_rows(scores, texts, int(room * (SHARE_OF_COLUMNS if pictured else 1)), max_bytes)
+    pictures = choose_pictures(scores, rows.positions, room - len(rows.script.encode()), content, at, texts, features)
+    numbers = {int(row): place for place, row in enumerate(rows.positions)}
+    notes = notes_on(scores, rows, pictures, texts)
+    document = page.render(rows.script, to_script(pictures.embed(numbers)), notes).encode("utf-8", "replace")
+    path.write_bytes(document)
+    return ReportSummary(
+        len(scores), len(rows.positions), pictures.kind, len(pictures.rows), pictures.unreadable, len(document)
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Page:
+    scores: Scores
+    words: Words
+    map_name: str
+
+    def render(self, columns: str, pictures: str, notes: list[str]) -> str:
+        """The document. Scripts and styles are allowed by their hashes only, so that nothing else ever runs."""
+        style, script = asset(STYLE), page_script()
+        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        return environment.from_string(asset(TEMPLATE)).render(
+            words=self.words,
+            source=self.scores.provenance.source,
+            created=self.scores.provenance.created,
+            has_map=self.scores.map is not None,
+            map_name=self.map_name,
+            quadrants=list(zip(NAMES, MEANINGS, strict=True)),
+            notes=notes,
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=_hash(style),
+            script_hash=_hash(script),
+            about=Markup(to_script(self._about())),
+            columns=Markup(columns),
+            pictures=Markup(pictures),
+        )
+
+    def _about(self) -> dict[str, Any]:
+        provenance, lines = self.scores.provenance, find_quadrants(self.scores)
+        return {
+            "key": f"{provenance.data_hash}:{provenance.created}",
+            "hash": provenance.data_hash,
+            "source": provenance.source,
+            "measures": {name: [title, COLUMNS[name]] for name, title in (MEASURES | RANKS).items()},
+            "quadrants": {"lsi": lines.lsi, "margin": lines.margin, "names": NAMES, "meanings": MEANINGS},
+            "spread": _spread(self.scores),
+            "median": float(np.median(self.scores.lsi)),
+        }
+
+
+def asset(name: str) -> str:
+    """The text of a file that the page is made of."""
+    return files("lapsi.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def page_script() -> str:
+    """The program of the page: its files, one after the other, in one function."""
+    return "(() => {\n'use strict';\n" + "\n".join(asset(f"{name}.js") for name in (*SCRIPTS, "page")) + "})();"
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _check(scores: Scores, content: Content | None, positions: np.ndarray | None, features: np.ndarray | None) -> None:
+    if not np.isfinite(scores.lsi).all():
+        raise InputError("The run holds LSI that is not finite; score its data again.")
+    if content is not None:
+        n = len(scores) if positions is None else len(positions)
+        last = n - 1 if positions is None else int(np.max(positions, initial=0))
+        if n != len(scores) or last >= len(content):
+            raise InputError(
+                f"{len(scores)} samples were scored, but {n} positions were given, the last {last}, in {len(content)} raw "
+                "samples; expected one position for each scored sample."
+            )
+    if features is not None and (features.ndim != 2 or len(features) != len(scores)):
+        raise InputError(
+            f"The features have shape {features.shape}; expected ({len(scores)}, d), a row for each scored sample."
+        )
+
+
+def _spread(scores: Scores) -> list[list[float] | None]:
+    """Number of samples, smallest, quantiles and largest LSI of every class; None for a class without scored samples."""
+    codes, lsi = scores.label_codes, scores.lsi
+    parts = [lsi[codes == code] for code in range(len(scores.classes))]
+    return [
+        [float(len(part)), float(part.min()), *np.quantile(part, QUANTILES).tolist(), float(part.max())] if len(part) else None
+        for part in parts
+    ]

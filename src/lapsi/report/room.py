@@ -1,0 +1,107 @@
+"""What fits into the page: which samples, how much of their texts, which pictures; and what was left out, in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from lapsi.errors import InputError
+from lapsi.report.columns import as_strings, embed_columns, to_script
+from lapsi.report.thumbnails import (
+    NO_PICTURES,
+    Pictures,
+    collect_images,
+    content_pictures,
+    feature_sketches,
+    file_pictures,
+    gallery_order,
+)
+from lapsi.samples import IMAGE, TEXT, Content
+from lapsi.scores import Scores
+
+TEXT_LIMITS = (600, 300, 150, 80)  # characters kept of each text: the first that fits
+
+
+@dataclass(frozen=True, slots=True)
+class FittingRows:
+    """The samples that the page holds: positions in the table (k,), their JSON, and characters kept of each text."""
+
+    positions: np.ndarray
+    script: str
+    text_limit: int | None
+
+
+def sample_texts(scores: Scores, content: Content | None, positions: np.ndarray) -> list[str] | None:
+    """(n,) what the samples say, from the raw samples or from the column `text`; None where they are no texts."""
+    if content is not None and content.kind == TEXT:
+        return [content.decode(content.read(int(place))) for place in positions]
+    return as_strings(scores.table["text"]) if "text" in scores.table else None
+
+
+def fit_rows(scores: Scores, texts: list[str] | None, room: int, max_bytes: int) -> FittingRows:
+    """All samples with texts as long as the room allows; where even short ones do not fit, both ends and a random choice."""
+    everything = np.arange(len(scores))
+    limits = TEXT_LIMITS if texts is not None and max(map(len, texts), default=0) > TEXT_LIMITS[-1] else TEXT_LIMITS[:1]
+    for limit in limits:
+        script = to_script(embed_columns(scores, everything, texts, limit))
+        if len(script.encode()) <= room:
+            return FittingRows(everything, script, limit)
+    n_rows = len(scores)
+    while True:
+        n_rows = min(n_rows - 1, int(0.98 * n_rows * room / len(script.encode())))
+        if n_rows < 1:
+            raise InputError(f"max_bytes is {max_bytes:,}, too little for the page; expected at least 1,000,000.")
+        chosen = np.sort(np.fromiter(islice(gallery_order(scores, everything), n_rows), np.int64))
+        script = to_script(embed_columns(scores, chosen, None if texts is None else [texts[row] for row in chosen], limit))
+        if len(script.encode()) <= room:
+            return FittingRows(chosen, script, limit)
+
+
+def choose_pictures(
+    scores: Scores,
+    rows: np.ndarray,
+    budget: int,
+    content: Content | None,
+    positions: np.ndarray,
+    texts: list[str] | None,
+    features: np.ndarray | None,
+) -> Pictures:
+    """Thumbnails of images at hand, else of the files in the column `path`, else, without texts, sketches of features."""
+    if content is not None and content.kind == IMAGE:
+        return collect_images(gallery_order(scores, rows), content_pictures(content, positions), len(rows), budget)
+    found = NO_PICTURES
+    if content is None and "path" in scores.table:
+        found = collect_images(gallery_order(scores, rows), file_pictures(as_strings(scores.table["path"])), len(rows), budget)
+    if found.rows:
+        return found
+    if texts is not None or features is None:
+        return replace(found, kind="none")
+    return feature_sketches(features, gallery_order(scores, rows), budget)
+
+
+def notes_on(scores: Scores, rows: FittingRows, pictures: Pictures, texts: list[str] | None) -> list[str]:
+    """What was left out, in plain words."""
+    notes = []
+    n_shown, n_pictures = len(rows.positions), len(pictures.rows)
+    if n_shown < len(scores):
+        notes.append(
+            f"To keep this file small it holds {n_shown:,} of {len(scores):,} samples: both ends of the ranking, overall and "
+            "by class, and a random choice of the rest. Figures, sentences and classes describe all of them."
+        )
+    kind = "thumbnail" if pictures.kind == "image" else "sketch of the features"
+    if pictures.kind != "none" and n_pictures + pictures.unreadable < n_shown:
+        notes.append(
+            f"{n_pictures:,} of {n_shown:,} samples have a {kind}, to keep this file small: those at both ends of the ranking, "
+            "overall and by class, those with the least trusted labels, and a random choice of the rest."
+        )
+    elif n_pictures:
+        notes.append(f"{n_pictures:,} of {n_shown:,} samples have a {kind}.")
+    if pictures.unreadable:
+        notes.append(f"{pictures.unreadable:,} images were not found or could not be read, and are not shown.")
+    if texts is not None and rows.text_limit is not None and max(map(len, texts), default=0) > rows.text_limit:
+        notes.append(f"Texts are cut after {rows.text_limit:,} characters.")
+    if texts is None and not n_pictures:
+        notes.append("The raw samples were not at hand, so the galleries show ids and labels only.")
+    return notes

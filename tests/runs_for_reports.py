@@ -1,0 +1,74 @@
+"""Runs to report on: scores made up in a moment, so that no test waits for a fit."""
+
+import numpy as np
+import pandas as pd
+
+from lapsi.scores import Provenance, Scores, build_table
+
+HOSTILE = "<script>window.broken = 1</script>"
+
+
+def make_scores(
+    n=60, n_classes=3, seed=0, classes=None, ids=None, columns=None, with_map=True, source="made up", n_samples=None
+):
+    """Scores of n samples whose labels are doubted for about a fifth."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(n_classes, size=n)
+    logits = rng.normal(size=(n, n_classes)) + 2.5 * np.eye(n_classes)[labels]
+    log_proba = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    lsi = np.exp(rng.normal(size=n) - 3 * log_proba[np.arange(n), labels].clip(-3)) * 1e-3
+    measures = {
+        "lsi_mean": lsi * 0.9,
+        "lsi_curvature": lsi * 0.1,
+        "train_probability": rng.random(n),
+        "leverage": rng.random(n),
+        "shift_norm": rng.random(n),
+    }
+    classes = np.arange(n_classes) if classes is None else np.asarray(classes)
+    table = build_table(np.arange(n) if ids is None else np.asarray(ids), labels, classes, log_proba, measures)
+    for name, values in (columns or {}).items():
+        table[name] = values
+    provenance = Provenance(
+        version="0.1.0",
+        created="2026-11-24T06:08:02+00:00",
+        settings={"curvature": "diag", "recipe": {"epochs": 3}, "hidden": [], "standardize": True},
+        engine="newton",
+        dtype="float32",
+        device="cpu",
+        source=source,
+        data_hash=f"{seed:032x}",
+        n_samples=n_samples or n,
+        n_features=4,
+        n_classes=n_classes,
+        train_accuracy=0.9,
+        grad_norm=1e-12,
+        n_iterations=7,
+        seconds={"fit": 0.2},
+        verification={
+            "rows": [1, 2],
+            "max_relative_error": 1e-6,
+            "median_relative_error": 1e-7,
+            "reference": "exact",
+            "max_relative_error_exact": None,
+        },
+    )
+    on_map = rng.normal(size=(n, 2)).astype(np.float32) if with_map else None
+    return Scores(table, np.exp(log_proba).astype(np.float32), classes, provenance, None, on_map)
+
+
+def hostile_scores():
+    """Markup wherever a data set can carry text: ids, class names, texts, paths, columns and their names, the source."""
+    n = 40
+    return make_scores(
+        n,
+        classes=[f"a {HOSTILE}", "b </script><script>window.broken = 2</script>", 'c "><img src=x onerror="window.broken=3">'],
+        ids=[f"{HOSTILE} {row}" for row in range(n)],
+        columns={
+            "text": [f"<!-- <script> </script>{HOSTILE} & so on {row}" for row in range(n)],
+            "path": [f"/tmp/{HOSTILE}/{row}.png" for row in range(n)],
+            "group": [f"{HOSTILE} {row % 3}" for row in range(n)],
+            f"{HOSTILE}column": pd.Series([HOSTILE] * n),
+            "corrupted": np.arange(n) % 7 == 0,
+        },
+        source=f"{HOSTILE} data",
+    )

@@ -1,0 +1,362 @@
+"""The report page in a browser. Whatever is expected to follow an action is waited for, never slept for."""
+
+import csv
+
+import numpy as np
+import pytest
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from browser import chromium, open_page, set_size
+from commands import run
+from lapsi.report.page import write_report
+from lapsi.samples import ImageArrays
+from runs_for_reports import HOSTILE, hostile_scores, make_scores
+
+PLOTS = ("histogram", "classes", "scatter", "map")
+N = 300
+INK_ON = """
+const canvas = document.querySelector(`#${arguments[0]} canvas`);
+const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+const colours = new Set();
+for (let at = 0; at < pixels.length; at += 4) {
+  if (pixels[at + 3] > 200) colours.add(`${pixels[at]},${pixels[at + 1]},${pixels[at + 2]}`);
+}
+return colours.size;
+"""
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory):
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def browser(downloads):
+    with chromium(downloads) as driver:
+        driver.set_script_timeout(20)
+        driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+        )
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def scores():
+    columns = {"text": [f"the text of {'owl' if row % 10 == 0 else 'sample'} {row}" for row in range(N)]}
+    columns |= {"corrupted": np.arange(N) % 9 == 0}
+    return make_scores(N, n_classes=4, classes=["ant", "bee", "cat", "dog"], columns=columns, seed=5)
+
+
+@pytest.fixture(scope="module")
+def page(scores, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    pixels = np.random.default_rng(0).integers(0, 255, (N, 8, 8), dtype=np.uint8)
+    write_report(scores, path, content=ImageArrays(pixels))
+    return path
+
+
+@pytest.fixture
+def opened(browser, page):
+    """The page with nothing marked and nothing filtered."""
+    set_size(browser, 1280)
+    open_page(browser, page)
+    browser.execute_script("localStorage.clear()")
+    open_page(browser, page)
+    browser.get_log("browser")
+    return browser
+
+
+def find(driver, selector):
+    return driver.find_element(By.CSS_SELECTOR, selector)
+
+
+def find_all(driver, selector):
+    return driver.find_elements(By.CSS_SELECTOR, selector)
+
+
+def click(driver, node):
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", node)
+    node.click()
+
+
+def wait(driver, condition):
+    return WebDriverWait(driver, 10, poll_frequency=0.05).until(lambda _: condition())
+
+
+def count_of(driver):
+    """Number of samples that the filters let through, as the page says it."""
+    text = find(driver, "#count").text
+    return int(text.removeprefix("All ").split()[0].replace(",", ""))
+
+
+def table_rows(driver):
+    """Positions of the first rows of the table, as they are shown."""
+    return driver.execute_script("return [...document.querySelectorAll('.body .row')].map((row) => Number(row.dataset.row))")
+
+
+def gallery(driver, name):
+    cards = f".gallery.{name} .sample"
+    return driver.execute_script("return [...document.querySelectorAll(arguments[0])].map((c) => Number(c.dataset.row))", cards)
+
+
+def drag(driver, plot, start, end):
+    """Brushes between two points in shares of the canvas."""
+    canvas = find(driver, f"#{plot} canvas")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    width, height = canvas.size["width"], canvas.size["height"]
+    (x0, y0), (x1, y1) = (((x - 0.5) * width, (y - 0.5) * height) for x, y in (start, end))
+    chain = ActionChains(driver).move_to_element_with_offset(canvas, int(x0), int(y0)).click_and_hold()
+    chain.move_to_element_with_offset(canvas, int((x0 + x1) / 2), int((y0 + y1) / 2))
+    chain.move_to_element_with_offset(canvas, int(x1), int(y1)).release().perform()
+
+
+def test_it_opens_without_complaint_and_draws_every_plot(opened):
+    assert opened.get_log("browser") == []
+    for plot in PLOTS:
+        assert opened.execute_script(INK_ON, plot) > 8, plot
+    assert count_of(opened) == N
+
+
+def test_galleries_show_both_ends_with_their_pictures(opened, scores):
+    order = np.argsort(scores.lsi, kind="stable")
+    assert gallery(opened, "lowest") == order[:12].tolist()
+    assert gallery(opened, "highest") == order[::-1][:12].tolist()
+    assert gallery(opened, "doubted") == np.argsort(scores.table["label_quality"], kind="stable")[:12].tolist()
+    wait(
+        opened,
+        lambda: opened.execute_script("return [...document.querySelectorAll('.sample img')].every((i) => i.naturalWidth)"),
+    )
+    row = order[-1]
+    card = find(opened, ".gallery.highest .sample").text
+    assert scores.table["label"][row] in card
+    if scores.table["suggested_label"].notna()[row]:
+        assert scores.table["suggested_label"][row] in card
+    opened.execute_script("document.querySelector('.gallery.lowest .gallery-foot button').click()")
+    assert len(gallery(opened, "lowest")) == 36
+
+
+def test_the_galleries_of_a_class(opened, scores):
+    Select(find(opened, "#class-filter")).select_by_visible_text("bee")
+    own = np.flatnonzero(scores.table["label"] == "bee")
+    wait(opened, lambda: count_of(opened) == len(own))
+    order = own[np.argsort(scores.lsi[own], kind="stable")]
+    assert gallery(opened, "lowest") == order[:12].tolist()
+    assert gallery(opened, "highest") == order[::-1][:12].tolist()
+
+
+def test_headings_sort(opened, scores):
+    def first():
+        return table_rows(opened)[:5]
+
+    assert first() == np.argsort(-scores.lsi, kind="stable")[:5].tolist()
+    button = find(opened, "[data-key=label_quality] button")
+    quality = scores.table["label_quality"].to_numpy()
+    click(opened, button)
+    assert first() == np.argsort(quality, kind="stable")[:5].tolist()
+    assert find(opened, "[data-key=label_quality]").get_attribute("aria-sort") == "ascending"
+    button.send_keys(Keys.ENTER)
+    assert first() == np.argsort(-quality, kind="stable")[:5].tolist()
+    for key in ("mark", "id", "label", "suggested", "lsi", "loo_margin", "rank", "corrupted", "text"):
+        opened.execute_script(f"document.querySelector('[data-key={key}] button').click()")
+    assert first()[:3] == sorted(range(N), key=lambda row: scores.table["text"][row])[:3]
+    assert opened.get_log("browser") == []
+
+
+def test_search_and_kinds_filter(opened, scores):
+    find(opened, "#search").send_keys("owl TEXT")
+    wait(opened, lambda: count_of(opened) == N // 10)
+    assert all(row % 10 == 0 for row in table_rows(opened) + gallery(opened, "highest"))
+    Select(find(opened, "#kind-filter")).select_by_visible_text("corrupted samples")
+    wait(opened, lambda: count_of(opened) == sum(row % 90 == 0 for row in range(N)))
+    click(opened, find(opened, "#chips .plain"))
+    wait(opened, lambda: count_of(opened) == N)
+    assert find(opened, "#search").get_attribute("value") == ""
+    Select(find(opened, "#kind-filter")).select_by_visible_text("doubted labels")
+    wait(opened, lambda: count_of(opened) == scores.table["suggested_label"].notna().sum())
+    find(opened, "#search").send_keys("nowhere to be found")
+    wait(opened, lambda: count_of(opened) == 0)
+    assert "No sample passes" in find(opened, "#table .none").text
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_a_brush_filters_table_and_galleries(opened, plot):
+    drag(opened, plot, (0.55, 0.2), (0.85, 0.4))
+    wait(opened, lambda: 0 < count_of(opened) < N)
+    selected = count_of(opened)
+    Select(find(opened, "#kind-filter")).select_by_visible_text("all samples")
+    shown = set(table_rows(opened))
+    assert set(gallery(opened, "highest")) <= shown or selected > len(shown)
+    assert len(gallery(opened, "highest")) == min(12, selected)
+    assert int(find(opened, ".viewport").get_attribute("aria-rowcount")) == selected + 1
+    click(opened, find(opened, "#chips .chip"))
+    wait(opened, lambda: count_of(opened) == N)
+    assert opened.get_log("browser") == []
+
+
+def test_brushes_select_what_they_cover(opened, scores):
+    drag(opened, "histogram", (0.6, 0.5), (0.995, 0.5))
+    wait(opened, lambda: count_of(opened) < N)
+    lowest = scores.lsi[gallery(opened, "lowest")[0]]
+    assert count_of(opened) == (scores.lsi >= lowest).sum()
+    click(opened, find(opened, "#chips .chip"))
+    wait(opened, lambda: count_of(opened) == N)
+    click(opened, find_all(opened, "#quadrants button")[0])
+    wait(opened, lambda: count_of(opened) < N)
+    line = np.quantile(scores.lsi, 0.75)
+    assert count_of(opened) == ((scores.lsi >= line) & (scores.table["loo_margin"] < 0)).sum()
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_plots_are_brushed_by_keyboard(opened, plot):
+    canvas = find(opened, f"#{plot} canvas")
+    opened.execute_script("arguments[0].focus()", canvas)
+    canvas.send_keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
+    wait(opened, lambda: count_of(opened) < N)
+    canvas.send_keys(Keys.ESCAPE)
+    wait(opened, lambda: count_of(opened) == N)
+
+
+def progress(driver):
+    return find(driver, "#progress").text
+
+
+def download(driver, folder):
+    """The file of the review and its records."""
+    for old in folder.iterdir():
+        old.unlink()
+    click(driver, find(driver, "#download"))
+    wait(driver, lambda: list(folder.glob("review-*.csv")))
+    (file,) = folder.glob("review-*.csv")
+    with file.open(newline="", encoding="utf-8") as lines:
+        return file, list(csv.DictReader(lines))
+
+
+def test_marks_by_keys_and_buttons_survive_a_reload_and_download(opened, page, scores, downloads, tmp_path):
+    cards = find_all(opened, ".gallery.highest .sample")
+    rows = gallery(opened, "highest")
+    opened.execute_script("arguments[0].focus()", cards[0])
+    for key in ("1", Keys.ARROW_RIGHT, "3", Keys.ARROW_RIGHT, "4", Keys.ARROW_RIGHT, "1", "0"):
+        opened.switch_to.active_element.send_keys(key)
+    assert "3 samples reviewed: 1 keep, 1 remove, 1 unsure" in progress(opened)
+    doubted = next(row for row in gallery(opened, "doubted") if row not in rows[:4])
+    opened.execute_script(f"document.querySelector('.gallery.doubted [data-row=\"{doubted}\"] [data-action=relabel]').click()")
+    viewport = find(opened, ".viewport")
+    opened.execute_script("document.querySelector('[data-key=rank] button').click(); arguments[0].focus()", viewport)
+    viewport.send_keys(Keys.END, "3")
+    last = int(np.argmin(scores.lsi))
+    assert "5 samples reviewed: 1 keep, 1 relabel, 2 remove, 1 unsure" in progress(opened)
+    assert "of" in progress(opened).split("·")[1]
+    assert find(opened, f".body [data-row='{last}']").get_attribute("data-mark") == "remove"
+
+    open_page(opened, page)
+    assert "5 samples reviewed: 1 keep, 1 relabel, 2 remove, 1 unsure" in progress(opened)
+    assert find(opened, f".gallery.highest [data-row='{rows[1]}']").get_attribute("data-mark") == "remove"
+
+    file, records = download(opened, downloads)
+    assert list(records[0]) == ["id", "row", "label", "action", "new_label", "note", "run"]
+    assert [int(record["row"]) for record in records] == sorted([*rows[:3], doubted, last])
+    relabelled = next(record for record in records if record["action"] == "relabel")
+    assert relabelled["new_label"] == scores.table["suggested_label"][doubted]
+    scores.save(tmp_path / "run")
+    applied = run("apply", tmp_path / "run", "--review", file, "-o", tmp_path / "cleaned.csv")
+    assert "2 removed, 1 relabelled, 1 kept, 1 unsure" in applied.stdout, applied.stderr
+
+
+def test_a_sample_in_full(opened, scores, page, downloads):
+    agreed = next(row for row in gallery(opened, "lowest") if scores.table["suggested_label"].isna()[row])
+    card = find(opened, f".gallery.lowest [data-row='{agreed}']")
+    opened.execute_script("arguments[0].focus()", card)
+    card.send_keys("2")  # there is no suggestion, so it asks for the new label
+    dialog = find(opened, "#detail")
+    assert dialog.get_attribute("open") is not None
+    new = "weasel, grey"
+    opened.switch_to.active_element.send_keys(new, Keys.TAB)
+    assert f"relabel as {new}" in dialog.text
+    notes = find_all(opened, "#detail input")[1]
+    notes.send_keys('a "note", 1 2 3 4', Keys.TAB)
+    assert "1 sample reviewed: 1 relabel" in progress(opened)
+    opened.switch_to.active_element.send_keys(Keys.ESCAPE)
+    open_page(opened, page)
+    assert "1 sample reviewed: 1 relabel" in progress(opened)
+    (record,) = download(opened, downloads)[1]
+    assert (record["id"], record["new_label"], record["note"]) == (str(agreed), new, 'a "note", 1 2 3 4')
+    opened.execute_script("document.querySelector('.gallery.highest .sample').click()")
+    first = find(opened, "#detail-title").text
+    find(opened, "#detail").send_keys(Keys.ARROW_RIGHT)
+    assert find(opened, "#detail-title").text != first
+    find(opened, "#detail").send_keys("3")
+    assert "1 remove" in progress(opened)
+    assert opened.get_log("browser") == []
+
+
+def test_the_table_holds_only_what_is_visible_and_scrolls(opened, scores):
+    assert len(table_rows(opened)) < 60
+    viewport = find(opened, ".viewport")
+    opened.execute_script("arguments[0].focus()", viewport)
+    viewport.send_keys(Keys.END)
+    wait(opened, lambda: int(np.argmin(scores.lsi)) in table_rows(opened))
+    viewport.send_keys(Keys.ENTER)
+    assert find(opened, "#detail-title").text == str(np.argmin(scores.lsi))
+
+
+def test_colours_switch_and_stay(opened, page):
+    def surface():
+        return opened.execute_script("return getComputedStyle(document.querySelector('.top')).backgroundColor")
+
+    light = surface()
+    find(opened, "#theme").click()
+    dark = surface()
+    assert light != dark
+    open_page(opened, page)
+    assert surface() == dark
+    opened.execute_script("localStorage.removeItem('lapsi-theme')")
+
+
+def test_the_map_is_coloured_by_class(opened):
+    click(opened, find(opened, "#by-class"))
+    assert [entry.text for entry in find_all(opened, "#map-legend .entry")] == ["ant", "bee", "cat", "dog"]
+    click(opened, find(opened, "#planted"))
+    assert opened.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280, 1920])
+@pytest.mark.parametrize("which", ["page", "hostile"])
+def test_nothing_is_wider_than_the_window(browser, page, hostile, width, which):
+    set_size(browser, width)
+    open_page(browser, page if which == "page" else hostile)
+    assert browser.execute_script("return document.scrollingElement.scrollWidth <= innerWidth")
+    browser.execute_script("document.querySelector('.sample').click()")
+    assert browser.execute_script(
+        "return document.querySelector('#detail').scrollWidth <= document.querySelector('#detail').clientWidth"
+    )
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    path = tmp_path_factory.mktemp("hostile") / "report.html"
+    write_report(hostile_scores(), path)
+    return path
+
+
+def test_markup_in_the_data_is_shown_and_never_run(browser, hostile):
+    set_size(browser, 1280)
+    browser.get_log("browser")
+    open_page(browser, hostile)
+    opened = browser
+    assert HOSTILE in find(opened, "h1").text
+    assert HOSTILE in opened.title
+    cells = find(opened, ".body .row").text
+    assert cells.count(HOSTILE) >= 3
+    opened.execute_script("document.querySelector('.sample').click()")
+    detail = find(opened, "#detail").text
+    for text in (f"{HOSTILE}column", "/tmp/<script>", "<!-- <script> </script>", "</script><script>window.broken = 2"):
+        assert text in detail, text
+    find(opened, "#detail").send_keys("1", Keys.ESCAPE)
+    drag(opened, "classes", (0.6, 0.05), (0.8, 0.2))
+    find(opened, "#search").send_keys("<script>")
+    wait(opened, lambda: "search" in find(opened, "#chips").text)
+    assert opened.execute_script("return window.broken") is None
+    assert opened.execute_script("return document.querySelectorAll('main script, main img[src=x]').length") == 0
+    assert opened.get_log("browser") == []

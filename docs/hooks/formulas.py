@@ -7,6 +7,8 @@ from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
 INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
+UPRIGHT = re.compile(r"<mi>(&#x003[9A][0-9A-F];)</mi>")  # capital Greek letters
+NORM = "<mo>&#x02016;</mo>"
 DISPLAY = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
 
 
@@ -33,4 +35,5 @@ def to_mathml(escaped: str, display: str) -> str:
     mathml = convert(latex, display=display)
     if "\\" in mathml or "<mi>&</mi>" in mathml:
         raise ValueError(f"the formula {latex!r} holds a command that cannot be shown")
-    return mathml
+    mathml = UPRIGHT.sub(r'<mi mathvariant="normal">\1</mi>', mathml)
+    return mathml.replace(NORM, NORM.replace("<mo>", '<mo stretchy="false">'))

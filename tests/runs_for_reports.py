@@ -25,7 +25,9 @@ def make_scores(
         "shift_norm": rng.random(n),
     }
     classes = np.arange(n_classes) if classes is None else np.asarray(classes)
-    table = build_table(np.arange(n) if ids is None else np.asarray(ids), labels, classes, log_proba, measures)
+    table = build_table(
+        pd.DataFrame({"id": np.arange(n) if ids is None else ids, "row": np.arange(n)}), labels, classes, log_proba, measures
+    )
     for name, values in (columns or {}).items():
         table[name] = values
     provenance = Provenance(

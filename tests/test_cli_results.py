@@ -49,9 +49,14 @@ def test_subsets(tmp_path):
     assert "strategy is 'best'" in fail(2, "select", "a", "--strategy", "best", "--fraction", 0.5, "-o", "x.npy")
     scores = lapsi.load_run("a")
     scores.from_pandas(scores.to_pandas().head(10)).save("some")
-    assert "10 of 40 samples were scored" in fail(2, "select", "some", "--strategy", "low", "--fraction", 0.5, "-o", "x.npy")
     succeed("select", "some", "--strategy", "low", "--fraction", 0.5, "-o", "some.csv")
     assert not (tmp_path / "x.npy").exists()
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    some = lapsi.score(X, np.array(["ant", "bee"] * 20), indices=np.arange(40)[::-2], verify=0, progress=False)
+    some.save("odd")
+    succeed("select", "odd", "--strategy", "high", "--fraction", 0.5, "-o", "odd.npy")
+    best = some.table.nlargest(10, "lsi")["row"]  # all of one class
+    np.testing.assert_array_equal(np.load("odd.npy"), np.sort(best))
 
 
 @pytest.mark.parametrize(
@@ -92,8 +97,13 @@ def test_columns_beside_a_table(tmp_path):
     assert "exists already" in fail(3, "export", "a", "--into", "data.csv", "--to", "scored.parquet")
     assert "no column 'name'; they have value" in fail(2, "export", "a", "--into", "data.csv", "--ids", "name", "--to", "x.csv")
     assert "cannot be extended" in fail(2, "export", "a", "--into", "data.txt", "--to", "x.csv")
+    pd.DataFrame({"code": [f"{row:03}" for row in range(40)], "word": "NA"}).to_csv("codes.csv", index=False)
+    succeed("export", "a", "--into", "codes.csv", "--to", "codes-scored.csv")
+    cells = pd.read_csv("codes-scored.csv", dtype=str, keep_default_na=False)
+    assert cells["code"][7] == "007"
+    assert set(cells["word"]) == {"NA"}
     pd.DataFrame({"value": range(7)}).to_csv("short.csv", index=False)
-    assert "33 ids of the scores do not occur in the data" in fail(2, "export", "a", "--into", "short.csv", "--to", "x.csv")
+    assert "33 scored samples do not occur in the data" in fail(2, "export", "a", "--into", "short.csv", "--to", "x.csv")
     assert not (tmp_path / "x.csv").exists()
 
 

@@ -60,6 +60,7 @@ def embedded(monkeypatch):
         return forward(self, batch)
 
     monkeypatch.setattr(TextExtractor, "__call__", counted)
+    monkeypatch.setattr("lapsi.features.texts._try", lambda extractor: None)
     return sizes
 
 

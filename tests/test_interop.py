@@ -69,7 +69,7 @@ def test_columns_go_beside_the_data(scores, kind):
     for arguments, message in (
         ({"columns": ["nope"], "ids": "name"}, "no column 'nope'"),
         ({"ids": "nope"}, "no column 'nope'; they have name, value"),
-        ({"ids": "value"}, "30 ids of the scores do not occur"),
+        ({"ids": "value"}, "30 scored samples do not occur"),
     ):
         with pytest.raises(lapsi.InputError, match=message):
             add_columns(data, scores, **arguments)
@@ -82,6 +82,8 @@ def test_row_numbers_are_ids():
     table = add_columns(pd.DataFrame({"value": range(30)}), run, ["lsi"])
     assert np.flatnonzero(table["lapsi_lsi"].notna()).tolist() == [2, 5]
     assert table["lapsi_lsi"][5] == run.lsi[1]
+    named = lapsi.score(X, Y, ids=np.arange(30)[::-1], verify=0, progress=False)  # ids that look like rows and are none
+    np.testing.assert_array_equal(add_columns(pd.DataFrame({"value": range(30)}), named)["lapsi_lsi"], named.lsi)
 
 
 def test_fiftyone(scores):
@@ -103,5 +105,7 @@ def test_quanda(scores):
     assert influence.dtype == torch.float32
     np.testing.assert_allclose(influence.numpy(), scores.lsi, rtol=1e-6)
     some = lapsi.score(X, Y, indices=[2, 5], verify=0, progress=False)
+    backwards = lapsi.score(X, Y, indices=np.arange(30)[::-1], verify=0, progress=False)
+    np.testing.assert_allclose(to_self_influence(backwards).numpy(), scores.lsi, rtol=1e-4)
     with pytest.raises(lapsi.InputError, match="2 of 30 samples were scored"):
         to_self_influence(some)

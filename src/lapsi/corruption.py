@@ -78,6 +78,8 @@ def corrupt_samples(samples: Samples, corruption: Corruption) -> Samples:
     if samples.content.kind != TEXT:
         raise InputError("lorem_ipsum replaces texts, but the samples are images; leave it out.")
     n = len(samples.labels)
+    if pd.isna(samples.labels).any():
+        raise InputError("Labels are missing; remove these samples or label them before texts are replaced.")
     generator = corruption.generator(LOREM)
     touched = _draw(generator, n, corruption.lorem_ipsum)
     texts = samples.columns["text"].to_numpy(dtype=object).copy()
@@ -95,7 +97,7 @@ def corrupt_dataset(dataset: Dataset, corruption: Corruption) -> Dataset:
     Raises:
         InputError: when human labels do not fit, or a class of `noise_classes` does not occur.
     """
-    if corruption.lorem_ipsum > 0 and LOREM not in set(dataset.columns.get("corruption", [])):
+    if corruption.lorem_ipsum > 0 and "corruption" not in dataset.columns:
         raise InputError("lorem_ipsum replaces texts, but the source holds features; leave it out.")
     if corruption.human_labels is not None:
         dataset = _relabel(dataset, human_codes(corruption.human_labels, dataset), HUMAN)
@@ -106,7 +108,8 @@ def corrupt_dataset(dataset: Dataset, corruption: Corruption) -> Dataset:
         touched = _of_classes(dataset, corruption.noise_classes)
         features = add_noise(dataset.features, touched, corruption.noise, corruption.generator(NOISE))
         columns = _mark(dataset.columns, dataset.classes[dataset.labels], touched, NOISE)
-        dataset = replace(dataset, features=features, columns=columns)
+        made_from = dataset.features_hash and f"{dataset.features_hash} {corruption.record()}"
+        dataset = replace(dataset, features=features, columns=columns, features_hash=made_from)
     return dataset
 
 
@@ -151,14 +154,10 @@ def human_codes(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
     if len(labels) != dataset.n_samples:
         raise InputError(f"There are {len(labels)} human labels but {dataset.n_samples} samples; expected one for each.")
     names = dataset.classes
-    if (
-        labels.dtype.kind in "iu"
-        and names.dtype.kind not in "iu"
-        and len(labels)
-        and 0 <= labels.min() <= labels.max() < len(names)
-    ):
+    codes = pd.Index(names.astype(str)).get_indexer(pd.Index(labels.astype(str)))
+    by_position = labels.dtype.kind in "iu" and names.dtype.kind not in "iu" and (codes < 0).all()
+    if by_position and 0 <= labels.min() <= labels.max() < len(names):
         return labels.astype(np.int64)
-    codes = pd.Index(names.astype(str)).get_indexer(labels.astype(str))
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))
         raise InputError(
@@ -190,7 +189,7 @@ def _draw(generator: np.random.Generator, n_samples: int, share: float) -> np.nd
 def _mark(columns: pd.DataFrame, labels_before: np.ndarray, touched: np.ndarray, kind: str) -> pd.DataFrame:
     """Adds which samples were touched (k,), how, and what their labels were before the first change."""
     marked = columns.copy()
-    if "original_label" not in marked:
+    if "corruption" not in marked:
         marked["original_label"] = labels_before
         marked["corrupted"] = False
         marked["corruption"] = pd.Series(pd.NA, index=marked.index, dtype="string")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import scipy.linalg
 import torch
 
@@ -41,6 +42,9 @@ class Dataset:
         ids: (N,) one identifier a sample, unique.
         source: where the data came from, for the record.
         columns: (N rows) what else is known of the samples and travels along to the scores; see `CARRIED`.
+        rows: (N,) position of each sample in its source, ascending; other than 0…N−1 where some could not be read.
+        features_hash: of what the features were made from, where an extractor made them (their last bits may differ from one
+            batch size to another); else "".
     """
 
     features: np.ndarray
@@ -48,7 +52,9 @@ class Dataset:
     classes: np.ndarray
     ids: np.ndarray
     source: str
-    columns: pd.DataFrame = field(default_factory=pd.DataFrame)
+    columns: pd.DataFrame
+    rows: np.ndarray
+    features_hash: str = ""
 
     @property
     def n_samples(self) -> int:
@@ -69,7 +75,7 @@ class Dataset:
         """Hash of features, labels, classes and ids: equal for equal data."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.features.shape, str(self.features.dtype))).encode())
-        digest.update(np.ascontiguousarray(self.features).data)
+        digest.update(self.features_hash.encode() or np.ascontiguousarray(self.features).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         for names in (self.classes, self.ids):
             digest.update("\x00".join(map(str, names.tolist())).encode())
@@ -147,6 +153,7 @@ def make_dataset(
     *,
     ids: Any = None,
     columns: Mapping[str, Any] | pd.DataFrame | None = None,
+    rows: np.ndarray | None = None,
     source: str = "arrays",
 ) -> Dataset:
     """A validated data set.
@@ -156,6 +163,7 @@ def make_dataset(
         labels: (N,) integers, strings or booleans; gaps are fine. pandas and torch objects too.
         ids: (N,) unique identifiers; None numbers the rows, or takes the index of a pandas frame where it is unique.
         columns: what else is known of the samples, (N,) each by name, or a pandas frame; usual names: `CARRIED`.
+        rows: (N,) position of each sample in its source; None: 0…N−1.
         source: where the data came from.
 
     Raises:
@@ -167,21 +175,39 @@ def make_dataset(
     label_values = _one_dimensional(labels, "labels", len(matrix))
     classes, codes = _classes(label_values)
     identifiers = np.arange(len(matrix)) if ids is None else _ids(_one_dimensional(ids, "ids", len(matrix)))
-    return Dataset(matrix, codes, classes, identifiers, source, make_columns(columns, len(matrix)))
+    known = make_columns(columns, len(matrix))
+    return Dataset(matrix, codes, classes, identifiers, source, known, np.arange(len(matrix)) if rows is None else rows)
 
 
 def make_columns(columns: Mapping[str, Any] | pd.DataFrame | None, n_samples: int) -> pd.DataFrame:
     """What travels along with the samples, (N rows).
 
     Raises:
-        InputError: when a column has another length or more than one axis.
+        InputError: when a column has another length or more than one axis, or holds what a Parquet file cannot.
     """
     values = (
         {}
         if columns is None
         else {str(name): _one_dimensional(values, f"values of {name!r}", n_samples) for name, values in columns.items()}
     )
-    return pd.DataFrame(values, index=pd.RangeIndex(n_samples))
+    for name, column in values.items():
+        _require_storable(column, f"The column {name!r}")
+    return pd.DataFrame({name: _integral(column) for name, column in values.items()}, index=pd.RangeIndex(n_samples))
+
+
+def _integral(values: np.ndarray) -> Any:
+    """Integers that a gap has turned into floating-point numbers, as integers with gaps; all else as it is."""
+    if values.dtype.kind != "f" or not np.isnan(values).any():
+        return values
+    known = values[~np.isnan(values)]
+    return pd.array(values, dtype="Int64") if len(known) and (known == np.floor(known)).all() else values
+
+
+def _require_storable(values: np.ndarray, what: str) -> None:
+    try:
+        pa.array(values, from_pandas=True)
+    except (pa.ArrowException, UnicodeError, TypeError, ValueError) as error:
+        raise InputError(f"{what} cannot be stored ({error}); convert it to numbers or text in UTF-8.") from error
 
 
 def _features(features: Any) -> np.ndarray:
@@ -281,6 +307,7 @@ def _ids(ids: np.ndarray) -> np.ndarray:
         ids = ids.astype(str)
     if ids.dtype.kind == "O":
         ids = _one_type(ids, "ids")
+    _require_storable(ids, "The ids")
     unique, counts = np.unique(ids.astype(str), return_counts=True)
     if len(unique) < len(ids):
         raise InputError(
@@ -296,4 +323,6 @@ def to_numpy(values: Any) -> np.ndarray:
         values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     if isinstance(values, pd.DataFrame | pd.Series | pd.Index):
         values = values.to_numpy()
+    if isinstance(values, list | tuple) and len({type(value) for value in values}) > 1 and str in map(type, values):
+        return np.array(values, dtype=object)  # else numpy writes numbers and gaps as text
     return np.asarray(values)

@@ -25,11 +25,11 @@ def add_columns(
         data: pandas frame, or anything with `add_column(name, list)` and `len`, as `datasets.Dataset`.
         scores: of its rows.
         columns: of the scores to add.
-        ids: its column that holds the ids of the scores; None: the ids are the row numbers.
+        ids: its column that holds the ids of the scores; None: its rows are those of the source that was scored.
         prefix: of the new names.
 
     Raises:
-        InputError: when a column is unknown or taken, or an id of the scores does not occur.
+        InputError: when a column is unknown or taken, or a scored sample does not occur.
     """
     names = list(data.columns) if isinstance(data, pd.DataFrame) else list(data.column_names)
     unknown = [name for name in columns if name not in scores.table]
@@ -40,11 +40,12 @@ def add_columns(
         )
     if ids is not None and ids not in names:
         raise InputError(f"The data have no column {ids!r}; they have {', '.join(map(str, names))}.")
-    keys = pd.Index(range(len(data)) if ids is None else data[ids][:])
-    indexed = scores.table.set_index("id")
+    keys = pd.Index(range(len(data))) if ids is None else pd.Index(data[ids][:]).astype(str)
+    own = scores.table["row"] if ids is None else scores.table["id"].astype(str)
+    indexed = scores.table.set_index(pd.Index(own))
     lost = indexed.index.difference(keys)
     if len(lost) > 0:
-        raise InputError(f"{len(lost)} ids of the scores do not occur in the data, e.g. {lost[0]!r}; name the column of ids.")
+        raise InputError(f"{len(lost)} scored samples do not occur in the data, e.g. {lost[0]!r}; name the column of ids.")
     aligned = indexed[list(columns)].reindex(keys)
     if isinstance(data, pd.DataFrame):
         return data.assign(**{prefix + name: aligned[name].to_numpy() for name in columns})
@@ -83,9 +84,10 @@ def to_self_influence(scores: Scores) -> Tensor:
     Raises:
         InputError: when not every sample was scored.
     """
-    if len(scores) != scores.provenance.n_samples:
-        raise InputError(f"{len(scores)} of {scores.provenance.n_samples} samples were scored; score all of them first.")
-    return torch.from_numpy(scores.lsi.astype(np.float32))
+    rows = scores.table["row"].to_numpy()
+    if not np.array_equal(np.sort(rows), np.arange(scores.provenance.n_samples)):
+        raise InputError(f"{len(scores)} of {scores.provenance.n_samples} samples were scored, or some could not be read.")
+    return torch.from_numpy(scores.lsi[np.argsort(rows)].astype(np.float32))
 
 
 def _plain(values: pd.Series) -> list[Any]:

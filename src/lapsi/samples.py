@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -73,8 +73,7 @@ class EncodedImages(Content):
         return self.fetch(position)
 
     def decode(self, raw: bytes) -> Image.Image:
-        with Image.open(io.BytesIO(raw)) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+        return decode_image(raw)
 
 
 @final
@@ -92,10 +91,16 @@ class ImageArrays(Content):
         return f"image {position}"
 
     def read(self, position: int) -> bytes:
-        return self.pixels[position].tobytes()
+        return self._shape + self.pixels[position].tobytes()
 
     def decode(self, raw: bytes) -> Image.Image:
-        return Image.fromarray(np.frombuffer(raw, np.uint8).reshape(self.pixels.shape[1:])).convert("RGB")
+        pixels = np.frombuffer(raw, np.uint8, offset=len(self._shape))
+        return Image.fromarray(pixels.reshape(self.pixels.shape[1:])).convert("RGB")
+
+    @property
+    def _shape(self) -> bytes:
+        """The same pixels in another shape are another image."""
+        return repr(self.pixels.shape[1:]).encode()
 
 
 @final
@@ -119,13 +124,31 @@ class Texts(Content):
         return raw.decode("utf-8", "surrogatepass")
 
 
+def decode_image(raw: bytes) -> Image.Image:
+    """An RGB image from the bytes of a file, turned as its EXIF says; grey values of 16 bits are scaled to 8.
+
+    Raises:
+        One of `UNREADABLE`: when it is damaged, or its pixels have no range that is known.
+    """
+    with Image.open(io.BytesIO(raw)) as image:
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+            wide = np.asarray(image).astype(np.float64)
+            return ImageOps.exif_transpose(Image.fromarray(np.rint(wide / 257).astype(np.uint8))).convert("RGB")
+        if image.mode in ("I", "F"):
+            raise ValueError(f"its pixels are of mode {image.mode}, whose range is unknown; convert it to 8 or 16 bits")
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
 def image_arrays(values: Any) -> ImageArrays:
     """Images of an array.
 
     Raises:
         InputError: for anything but uint8 of shape (N, height, width) or (N, height, width, 3).
     """
-    pixels = np.asarray(values)
+    try:
+        pixels = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"The images make no array ({error}); give all of them one size, or pass paths of files.") from error
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] != 3):
         raise InputError(
             f"The images are an array of shape {pixels.shape} and dtype {pixels.dtype}; expected uint8 of shape "
@@ -142,6 +165,8 @@ def checked_texts(values: Sequence[Any], place: str) -> Texts:
     """
     for row, value in enumerate(values):
         if not isinstance(value, str):
+            if isinstance(value, bytes):
+                raise InputError(f"{place}: row {row} is no text in UTF-8; save the file in UTF-8.")
             held = "nothing" if pd.api.types.is_scalar(value) and pd.isna(value) else repr(value)
             raise InputError(f"{place}: row {row} holds {held} where a text is expected; remove the row or fill it in.")
     return Texts(values)
@@ -167,13 +192,9 @@ class Samples:
     source: str
     licence: str = ""
 
-    def with_features(self, features: np.ndarray, kept: np.ndarray) -> Dataset:
+    def with_features(self, features: np.ndarray, kept: np.ndarray, features_hash: str = "") -> Dataset:
         """The data set of the samples at positions `kept` (n,), whose features are (n, d)."""
         ids = np.arange(len(self.labels)) if self.ids is None else self.ids
-        return make_dataset(
-            features,
-            self.labels[kept],
-            ids=ids[kept],
-            columns=self.columns.iloc[kept].reset_index(drop=True),
-            source=self.source,
-        )
+        columns = self.columns.iloc[kept].reset_index(drop=True)
+        dataset = make_dataset(features, self.labels[kept], ids=ids[kept], columns=columns, rows=kept, source=self.source)
+        return replace(dataset, features_hash=features_hash)

@@ -22,6 +22,7 @@ MAP = "map.npy"
 
 COLUMNS = {
     "id": "identifier of the sample",
+    "row": "position of the sample in its source, from 0",
     "label": "its label, as given",
     "lsi": "Laplace Sample Information, KL(with ‖ without), nats, ≥ 0; high: atypical, hard or mislabelled",
     "lsi_mean": "share of lsi from the shift of the parameters, nats",
@@ -213,12 +214,12 @@ class Scores:
 
 
 def build_table(
-    ids: np.ndarray, labels: np.ndarray, classes: np.ndarray, loo_log_proba: np.ndarray, measures: dict[str, np.ndarray]
+    samples: pd.DataFrame, labels: np.ndarray, classes: np.ndarray, loo_log_proba: np.ndarray, measures: dict[str, np.ndarray]
 ) -> pd.DataFrame:
     """The table of `Scores`.
 
     Args:
-        ids: (n,).
+        samples: (n rows) columns id and row.
         labels: (n,) codes, positions in `classes` (C,).
         loo_log_proba: (n, C) log-probabilities under the models that never saw the sample.
         measures: the columns lsi_mean, lsi_curvature, train_probability, shift_norm and those of `OPTIONAL`, (n,) each.
@@ -232,7 +233,8 @@ def build_table(
     lsi = measures["lsi_mean"] + measures["lsi_curvature"]
     table = pd.DataFrame(
         {
-            "id": ids,
+            "id": samples["id"],
+            "row": samples["row"],
             "label": classes[labels],
             "lsi": lsi,
             "lsi_mean": measures["lsi_mean"],

@@ -139,7 +139,8 @@ def score_dataset(
         **evidence.record,
     )
     ids = dataset.ids[rows]
-    table = build_table(ids, dataset.labels[rows], dataset.classes, evidence.loo_log_proba, evidence.measures)
+    samples = pd.DataFrame({"id": ids, "row": dataset.rows[rows]})
+    table = build_table(samples, dataset.labels[rows], dataset.classes, evidence.loo_log_proba, evidence.measures)
     table = table.join(dataset.columns.iloc[rows].reset_index(drop=True))
     probabilities = np.exp(evidence.loo_log_proba).astype(np.float32)
     trajectory = evidence.trajectory

@@ -22,6 +22,8 @@ def group_column(scores: Scores, by: str | None) -> str:
     column = by or ("group" if "group" in usable else "label")
     if column not in usable:
         raise InputError(f"The run has no column {column!r} to group by; it has {', '.join(usable)}.")
+    if not scores.table[column].map(pd.api.types.is_hashable).all():
+        raise InputError(f"The column {column!r} holds lists; expected one name or number for each sample.")
     return column
 
 

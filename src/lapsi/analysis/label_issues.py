@@ -22,7 +22,7 @@ class Found:
 
     Attributes:
         truth: the column that was taken for it.
-        n_errors: samples whose label differs from it.
+        n_errors: samples whose label differs from it; those without a true label do not count.
         auroc, average_precision: of the ranking by label quality.
         at_noise_rate: share of errors among the `n_errors` samples ranked first: precision and recall at once.
         precision, recall: of the flagged samples; precision is NaN where none is flagged.
@@ -89,8 +89,9 @@ def _found(ranked: pd.DataFrame) -> Found | None:
     truth = next((name for name in TRUTHS if name in ranked), None)
     if truth is None:
         return None
+    has_truth, differs = disagreement(ranked, truth)
+    ranked, wrong = ranked[has_truth], differs[has_truth]
     known = ranked[truth].astype(str).to_numpy()
-    wrong = known != ranked["label"].astype(str).to_numpy()
     n_errors = int(wrong.sum())
     if n_errors in (0, len(wrong)):
         return None
@@ -108,6 +109,12 @@ def _found(ranked: pd.DataFrame) -> Found | None:
         recall=_share(hit.sum(), n_errors),
         suggestions_right=_share((suggested == known)[hit].sum(), hit.sum()),
     )
+
+
+def disagreement(table: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where a column of second labels holds one (n,), and where that differs from the given label (n,)."""
+    known = table[column].notna().to_numpy()
+    return known, known & (table[column].astype(str) != table["label"].astype(str)).to_numpy()
 
 
 def _share(part: int, whole: int) -> float:

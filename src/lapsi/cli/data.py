@@ -35,15 +35,13 @@ class Opened:
 
     Attributes:
         dataset: the features.
-        content: the images or texts, where the source holds such.
-        positions: (N,) the position of each sample of the data set in it.
+        content: the images or texts, where the source holds such; sample i of the data set is that at `dataset.rows[i]`.
         left_out: sample and reason of each that could not be read.
         record: what the provenance says of it.
     """
 
     dataset: Dataset
     content: Content | None
-    positions: np.ndarray
     left_out: pd.DataFrame
     record: dict[str, Any]
 
@@ -58,14 +56,15 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
     corruption = to_corruption(options)
     record: dict[str, Any] = {"call": {option: options[option] for option in DATA}}
     if isinstance(source, Dataset):
-        positions, left_out, content, dataset = np.arange(source.n_samples), {}, None, source
+        _refuse_extractor(options)
+        left_out, content, dataset = {}, None, source
     else:
         _tell_licence(source, stages)
         samples = corrupt_samples(source, corruption)
         cache = None if options["cache"] is None else Path(options["cache"])
         embedded = embed_content(samples.content, to_extractor(options), cache, stages, skip_bad=options["skip_bad"])
-        content, positions, left_out = samples.content, embedded.kept, embedded.left_out
-        dataset = samples.with_features(embedded.features, embedded.kept)
+        content, left_out = samples.content, embedded.left_out
+        dataset = samples.with_features(embedded.features, embedded.kept, embedded.digest)
         if corruption.human_labels is not None and len(corruption.human_labels) == len(samples.labels):
             corruption = replace(corruption, human_labels=corruption.human_labels[embedded.kept])
         record |= {"extractor": embedded.record, "licence": samples.licence}
@@ -75,7 +74,16 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
         changed["n_corrupted"] = int(dataset.columns["corrupted"].sum())
     names = [] if content is None else [content.name(position) for position in left_out]
     bad = pd.DataFrame({"sample": names, "reason": list(left_out.values())})
-    return Opened(dataset, content, positions, bad, record | {"corruption": changed})
+    return Opened(dataset, content, bad, record | {"corruption": changed})
+
+
+def _refuse_extractor(options: Options) -> None:
+    for name in ("model", "pooling", "normalize", "max_tokens"):
+        if options[name] != DATA[name]:
+            raise InputError(
+                f"--{name.replace('_', '-')} does not apply: the source holds features, which go to the probe as they are; "
+                "leave it out."
+            )
 
 
 def reopen(scores: Scores) -> Dataset | Samples:
@@ -108,7 +116,9 @@ def sketch_data(options: Options, name: str, stages: Stages) -> tuple[Dataset, d
     The features of images and texts are those of a few samples, repeated.
     """
     source = _open(options)
+    to_corruption(options)  # refuses what the run would refuse
     if isinstance(source, Dataset):
+        _refuse_extractor(options)
         return replace(source, source=name), None
     settings = to_extractor(options)
     with stages.stage("try extractor"):

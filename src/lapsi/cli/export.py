@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import typer
@@ -17,8 +17,6 @@ from lapsi.io.hub import is_saved_dataset, saved_rows
 from lapsi.runs import write_directory, write_file
 from lapsi.scores import Scores
 
-READERS: dict[str, Any] = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
-
 
 def export(
     run: Run,
@@ -28,7 +26,9 @@ def export(
     into: Annotated[
         Path | None, typer.Option(help="Add the columns to this data: .csv, .parquet, or a saved Hugging Face data set.")
     ] = None,
-    ids: Annotated[str | None, typer.Option(help="With --into: its column with the ids. Default: row numbers.")] = None,
+    ids: Annotated[
+        str | None, typer.Option(help="With --into: its column with the ids. Default: the rows of the source.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Write the rows of a run to a table, or a copy of the data with the scores beside them."""
@@ -39,16 +39,21 @@ def export(
         rows = add_columns(saved_rows(into, scores.provenance.call.get("split")), scores, ids=ids)
         write_directory(to, lambda path: rows.save_to_disk(str(path)), force=False)
     else:
-        scored = add_columns(_read(into), scores, ids=ids)
+        scored = add_columns(_read(into, as_text=to.suffix.lower() == ".csv"), scores, ids=ids)
         write_file(to, lambda path: write_table(scored, path), force)
     Console().print(f"{len(scores):,} rows to {to}", soft_wrap=True, markup=False)
 
 
-def _read(path: Path) -> pd.DataFrame:
-    reader = READERS.get(path.suffix.lower())
-    if reader is None or not path.is_file():
+def _read(path: Path, as_text: bool) -> pd.DataFrame:
+    """The table in a file; `as_text` keeps every cell of a CSV file as it stands there."""
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".parquet") or not path.is_file():
         raise InputError(f"{path} cannot be extended; expected a file .csv or .parquet, or a saved Hugging Face data set.")
     try:
-        return reader(path)
+        if kind == ".parquet":
+            return pd.read_parquet(path)
+        if as_text:
+            return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as {path.suffix} ({error}); is the file whole and of this kind?") from error

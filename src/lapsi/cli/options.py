@@ -11,6 +11,7 @@ import typer
 from lapsi.corruption import Corruption
 from lapsi.errors import InputError
 from lapsi.features.extractor import FEATURE_DTYPES, POOLINGS, ExtractorSettings
+from lapsi.io.catalog import NAMED
 from lapsi.io.columns import Columns
 from lapsi.io.labels import read_labels
 from lapsi.recipe import PRESETS, Recipe
@@ -97,7 +98,7 @@ def to_plain(options: Options) -> Options:
 def to_absolute(options: Options) -> Options:
     """The same with the names of files independent of the folder."""
     files = ["indices", "data_dir", "cache", "human_labels"]
-    if options["source"] is not None and Path(options["source"]).exists():
+    if options["source"] is not None and options["source"] not in NAMED and Path(options["source"]).exists():
         files.append("source")
     if str(options["source"]).lower().endswith(".npy"):
         files += ["labels", "ids", "group", "split_column", "reference_labels"]

@@ -52,6 +52,7 @@ from lapsi.cli.options import (
     to_settings,
 )
 from lapsi.cli.show import plan_as_dict, print_plan, tell_left_out, tell_run
+from lapsi.dataset import Dataset
 from lapsi.errors import InputError, RunExistsError
 from lapsi.io.features import read_indices
 from lapsi.plan import NewtonPlan, make_plan
@@ -212,7 +213,7 @@ def score(
         parts = Keep(unfinished_path(output), call, restart=resume is None)
     try:
         opened = open_data(options, call["name"], stages)
-        rows = _rows(options, opened.dataset.n_samples)
+        rows = _rows(options, opened.dataset)
         scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts)
     except KeyboardInterrupt:
         if parts is not None:
@@ -229,7 +230,7 @@ def score(
 
     write_directory(output, write, force)
     remove_checkpoint(unfinished_path(output))
-    tell_run(scores, 5, quiet, as_json)
+    tell_run(scores, 5, quiet, as_json, opened.left_out)
     if not quiet and not as_json:
         tell_left_out(opened.left_out, Console())
         Console().print(f"Run directory: {output}   picture: {output / PICTURE}", soft_wrap=True, markup=False)
@@ -280,12 +281,19 @@ def _require_no_unfinished(run: Path) -> None:
         )
 
 
-def _rows(options: Options, n_samples: int) -> np.ndarray:
-    """The rows to score."""
+def _rows(options: Options, dataset: Dataset) -> np.ndarray:
+    """Positions in the data set of the samples to score; what is asked for counts the rows of the source."""
     limit, indices = options["limit"], options["indices"]
     if limit is not None and limit < 1:
         raise InputError(f"--limit is {limit}; expected at least 1.")
-    rows = check_indices(None if indices is None else read_indices(Path(indices)), n_samples)
+    if indices is None:
+        rows = np.arange(dataset.n_samples)
+    else:
+        asked = check_indices(read_indices(Path(indices)), int(dataset.rows.max()) + 1)
+        rows = np.searchsorted(dataset.rows, asked)
+        rows = rows[dataset.rows[rows] == asked]  # without those that could not be read
+        if len(rows) == 0:
+            raise InputError("None of the samples that --indices names could be read.")
     return rows if limit is None else rows[:limit]
 
 
@@ -293,7 +301,7 @@ def _tell_plan(options: Options, name: str, settings: Settings, stages: Stages, 
     """What the run will cost; of images and texts a few are embedded to see how long all will take."""
     require_device(settings.device)
     dataset, embedding = sketch_data(options, name, stages)
-    n_scored = len(_rows(options, dataset.n_samples))
+    n_scored = len(_rows(options, dataset))
     plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, n_scored, settings)
     seconds = plan.seconds() if isinstance(plan, NewtonPlan) else calibrated_seconds(dataset, settings, plan, n_scored)
     if as_json:

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from lapsi.analysis.subsets import PLACES, select_subset
 from lapsi.cli.options import Force, Quiet, Run
-from lapsi.errors import InputError
 from lapsi.io.features import write_table
 from lapsi.runs import write_file
 from lapsi.scores import Scores
@@ -24,7 +23,9 @@ def select(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="File to write: row numbers (.npy, .txt), or ids and scores (.csv, .parquet, .json)."
+            "--output",
+            "-o",
+            help="File to write: rows of the source (.npy, .txt), or ids, rows and scores (.csv, .parquet, .json).",
         ),
     ],
     force: Force = False,
@@ -33,18 +34,10 @@ def select(
     """Choose a subset to train on, stratified by class, and write its index."""
     scores = Scores.load(run)
     chosen = select_subset(scores, strategy, fraction)
-    whole = len(scores) == scores.provenance.n_samples
+    rows = scores.table.iloc[chosen].sort_values("row")[["id", "row", "label", "lsi", *scores.carried]]
     if output.suffix in (".npy", ".txt"):
-        if not whole:
-            raise InputError(
-                f"{len(scores)} of {scores.provenance.n_samples} samples were scored, so row numbers would not be those of the "
-                "data; write ids to .csv."
-            )
-        write_file(output, lambda path: _write_rows(chosen, path), force)
+        write_file(output, lambda path: _write_rows(rows["row"].to_numpy(), path), force)
     else:
-        rows = scores.table.iloc[chosen].assign(row=chosen)[
-            ["id", *(["row"] if whole else []), "label", "lsi", *scores.carried]
-        ]
         write_file(output, lambda path: write_table(rows, path), force)
     if not quiet:
         text = f"{len(chosen):,} of {len(scores):,} samples ({strategy}, {fraction:g}) to {output}"

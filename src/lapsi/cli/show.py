@@ -45,8 +45,9 @@ def run_as_dict(scores: Scores, n_extremes: int) -> dict[str, Any]:
 
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain JSON values; missing values as None."""
-    rows = table.astype(object).where(table.notna(), None).to_numpy()
+    """Rows as plain JSON values; missing and infinite values as None."""
+    known = table.notna() & ~table.isin([np.inf, -np.inf])
+    rows = table.astype(object).where(known, None).to_numpy()
     return [dict(zip(table.columns, row, strict=True)) for row in rows]
 
 
@@ -67,10 +68,11 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     console.print(Group(_accuracy_line(provenance.verification), _seconds_line(provenance.seconds)))
 
 
-def tell_run(scores: Scores, n_extremes: int, quiet: bool, as_json: bool) -> None:
-    """Shows a run as JSON or as tables, or not at all."""
+def tell_run(scores: Scores, n_extremes: int, quiet: bool, as_json: bool, left_out: pd.DataFrame | None = None) -> None:
+    """Shows a run as JSON or as tables, or not at all; `left_out`: samples that could not be read, for the JSON."""
     if as_json:
-        print(json.dumps(run_as_dict(scores, n_extremes), indent=2, default=to_json))
+        bad = {} if left_out is None or len(left_out) == 0 else {"left_out": to_records(left_out)}
+        print(json.dumps(run_as_dict(scores, n_extremes) | bad, indent=2, default=to_json))
     elif not quiet:
         print_run(scores, n_extremes, Console())
 

@@ -58,20 +58,34 @@ class FeatureCache:
             with safe_open(self._file(samples), framework="pt") as archive:
                 bad = json.loads(archive.metadata()["bad"])
                 features, kept = archive.get_tensor("features"), archive.get_tensor("kept")
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return Shard(features, kept, {int(position): reason for position, reason in bad.items()})
+        shard = Shard(features, kept, {int(position): reason for position, reason in bad.items()})
+        places = sorted([*kept.tolist(), *shard.bad])
+        return shard if len(features) == len(kept) and places == list(range(len(samples))) else None
 
     def keep(self, samples: list[bytes], shard: Shard) -> None:
         """Writes the shard of these samples, whole or not at all."""
         tensors = {"features": shard.features.contiguous(), "kept": shard.kept}
-        write_file(self._file(samples), lambda path: save_file(tensors, path, {"bad": json.dumps(shard.bad)}), force=True)
+
+        def write(path: Path) -> None:
+            try:
+                save_file(tensors, path, {"bad": json.dumps(shard.bad)})
+            except SafetensorError as error:  # a full disk, for one
+                raise OSError(f"{path} cannot be written: {error}") from error
+
+        write_file(self._file(samples), write, force=True)
 
     def _file(self, samples: list[bytes]) -> Path:
-        digest = hashlib.blake2b(digest_size=20)
-        for sample in samples:
-            digest.update(hashlib.blake2b(sample, digest_size=20).digest())
-        return self.folder / f"{digest.hexdigest()}.safetensors"
+        return self.folder / f"{digest_of(samples).hex()}.safetensors"
+
+
+def digest_of(samples: list[bytes]) -> bytes:
+    """Hash of samples in their order."""
+    digest = hashlib.blake2b(digest_size=20)
+    for sample in samples:
+        digest.update(hashlib.blake2b(sample, digest_size=20).digest())
+    return digest.digest()
 
 
 def open_cache(root: Path, identity: dict[str, Any]) -> FeatureCache:
@@ -93,7 +107,7 @@ def empty_features(n_samples: int, n_features: int, limit_bytes: float, folder: 
         return torch.empty(n_samples, n_features)
     path = folder / f".{os.getpid()}.mapped.tmp"
     with path.open("wb") as file:
-        file.truncate(4 * n_samples * n_features)
+        os.posix_fallocate(file.fileno(), 0, 4 * n_samples * n_features)  # a full disk shows here, not as a crash later
     try:
         return torch.from_file(str(path), shared=True, size=n_samples * n_features).view(n_samples, n_features)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import deque
@@ -18,12 +19,12 @@ import torch
 from torch import Tensor
 
 from lapsi.errors import InputError
-from lapsi.features.cache import FeatureCache, Shard, default_cache, empty_features, open_cache
+from lapsi.features.cache import FeatureCache, Shard, default_cache, digest_of, empty_features, open_cache
 from lapsi.features.extractor import DEFAULT_MODELS, Extractor, ExtractorSettings
 from lapsi.features.images import image_extractor
 from lapsi.features.texts import text_extractor
 from lapsi.progress import Stages
-from lapsi.samples import IMAGE, TEXT, UNREADABLE, Content, EncodedImages, checked_texts, image_arrays
+from lapsi.samples import IMAGE, TEXT, Content, EncodedImages, checked_texts, image_arrays
 from lapsi.validation import require_choice, require_device
 
 SHARD_ROWS = 512  # what a kill may lose
@@ -41,12 +42,14 @@ class Embedded:
         kept: (n,) their positions.
         left_out: position and reason of each that could not be read.
         record: the extractor and how fast it was, plain JSON values.
+        digest: hash of the samples and the extractor.
     """
 
     features: np.ndarray
     kept: np.ndarray
     left_out: dict[int, str]
     record: dict[str, Any]
+    digest: str
 
 
 def embed(
@@ -80,14 +83,17 @@ def embed(
     """
     require_choice("kind", kind, (IMAGE, TEXT))
     settings = ExtractorSettings(model, pooling, normalize, max_tokens, batch_size, device, dtype)
+    if isinstance(values, str | bytes):
+        raise InputError(f"One {kind} was passed by itself; expected a list of them.")
+    several = values if isinstance(values, np.ndarray) else list(values)
     content: Content
     if kind == TEXT:
-        content = checked_texts(list(values), "The texts")
-    elif len(values) > 0 and isinstance(values[0], str | Path):
-        paths = [str(path) for path in values]
+        content = checked_texts(list(several), "The texts")
+    elif len(several) > 0 and isinstance(several[0], str | Path):
+        paths = [str(path) for path in several]
         content = EncodedImages(paths, lambda position: Path(paths[position]).read_bytes())
     else:
-        content = image_arrays(values)
+        content = image_arrays(several)
     return embed_content(content, settings, None if cache is None else Path(cache), Stages(progress)).features
 
 
@@ -126,10 +132,11 @@ def embed_content(
     kept: list[np.ndarray] = []
     left_out: dict[int, str] = {}
     n_cached = n_done = 0
+    digest = hashlib.blake2b(repr(extractor.identity()).encode(), digest_size=16)
     with stages.stage("embed", len(content)) as advance, ThreadPoolExecutor(_n_workers(), "lapsi-decode") as workers:
         for start in range(0, len(content), SHARD_ROWS):
             rows = range(start, min(start + SHARD_ROWS, len(content)))
-            shard, was_cached = _shard(content, rows, extractor, shards, settings.batch_size, workers, advance)
+            shard, was_cached = _shard(content, rows, extractor, shards, settings.batch_size, workers, advance, digest)
             bad = {start + position: reason for position, reason in shard.bad.items()}
             if bad and not skip_bad:
                 raise InputError(_unreadable(content, bad))
@@ -145,7 +152,7 @@ def embed_content(
     if features is None:
         raise InputError(f"None of the {len(content)} samples can be read. {_unreadable(content, left_out)}")
     record = extractor.identity() | {"n_from_cache": n_cached, "left_out": len(left_out), "cache": str(shards.folder)}
-    return Embedded(features[:n_done].numpy(), np.concatenate(kept), left_out, record)
+    return Embedded(features[:n_done].numpy(), np.concatenate(kept), left_out, record, digest.hexdigest())
 
 
 def trial(content: Content, settings: ExtractorSettings) -> tuple[np.ndarray, float, str]:
@@ -193,9 +200,11 @@ def _shard(
     batch_size: int,
     workers: ThreadPoolExecutor,
     advance: Callable[[int], None],
+    digest: hashlib.blake2b,
 ) -> tuple[Shard, bool]:
-    """The features of `rows`, and whether the cache had them."""
+    """The features of `rows`, and whether the cache had them; the samples are added to `digest`."""
     raw = list(workers.map(lambda row: _attempt(lambda: content.read(row)), rows))
+    digest.update(digest_of([sample for sample in raw if isinstance(sample, bytes)]))
     unread = {position: value.reason for position, value in enumerate(raw) if isinstance(value, _Bad)}
     found = None if unread else cache.find(raw)
     if found is not None:
@@ -244,11 +253,13 @@ def _prepared(
 def _attempt(work: Callable[[], Any]) -> Any:
     try:
         return work()
-    except UNREADABLE as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise whatever they like on damaged files
         return _Bad(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
 
 
 def _unreadable(content: Content, bad: dict[int, str]) -> str:
     shown = "; ".join(f"{content.name(position)} ({reason})" for position, reason in list(bad.items())[:NAMED_AT_MOST])
     more = f" and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
-    return f"{len(bad)} of the samples cannot be read: {shown}{more}. Mend or remove them, or leave them out with --skip-bad."
+    return f"{len(bad)} of the samples cannot be read: {shown}{more}. Mend or remove them; --skip-bad leaves them out."

@@ -47,6 +47,8 @@ class ImageExtractor(Extractor):
         return self.processor(images=sample, return_tensors="pt")["pixel_values"][0]
 
     def __call__(self, batch: list[Tensor]) -> Tensor:
+        if len({pixels.shape for pixels in batch}) > 1:
+            raise InputError(f"The processor of {self.model!r} leaves images of several sizes; name another model.")
         pixels = torch.stack(batch).to(self.network.device, self.network.dtype)
         with torch.inference_mode():
             pooled = _pool(self.network(pixel_values=pixels), self.pooling).float()

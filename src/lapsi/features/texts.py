@@ -43,7 +43,10 @@ class TextExtractor(Extractor):
         return {"kind": "text"} | {name: getattr(self, name) for name in names}
 
     def prepare(self, sample: str) -> Any:
-        return self.tokenizer(sample, truncation=True, max_length=self.max_tokens)
+        tokens = self.tokenizer(sample, truncation=True, max_length=self.max_tokens)
+        if len(tokens["input_ids"]) == 0:
+            raise ValueError("the tokenizer makes no tokens of it")
+        return tokens
 
     def __call__(self, batch: list[Any]) -> Tensor:
         inputs = self.tokenizer.pad(batch, return_tensors="pt").to(self.network.device)
@@ -73,6 +76,7 @@ def text_extractor(settings: ExtractorSettings, model: str) -> TextExtractor:
     transformers = require_transformers()
     config = load_pretrained(transformers.AutoConfig.from_pretrained, model)
     tokenizer = load_pretrained(transformers.AutoTokenizer.from_pretrained, model)
+    tokenizer.padding_side = "right"  # the first token stays the first
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     is_clip = config.model_type.startswith("clip")
@@ -83,12 +87,36 @@ def text_extractor(settings: ExtractorSettings, model: str) -> TextExtractor:
     modules: list[dict[str, Any]] = []
     if settings.pooling == "auto" or settings.normalize is None:
         modules = read_json(model, "modules.json") or []
+    others = {module.get("type", "").rpartition(".")[2] for module in modules} - {"Transformer", "Pooling", "Normalize"}
+    if others and settings.pooling == "auto":
+        raise InputError(
+            f"{model!r} ends in {', '.join(sorted(others))}, which lapsi does not compute; say --pooling mean or cls for its "
+            "features before that."
+        )
     pooling = settings.pooling if settings.pooling != "auto" else _own_pooling(model, modules, tokenizer, is_clip)
     normalize = settings.normalize
     if normalize is None:
         normalize = any(module.get("type", "").endswith("Normalize") for module in modules)
     max_tokens = settings.max_tokens or _own_length(model, config, tokenizer)
-    return TextExtractor(model, revision_of(model), network, tokenizer, pooling, normalize, max_tokens, settings.dtype)
+    positions = getattr(getattr(config, "text_config", config), "max_position_embeddings", None) or UNBOUNDED
+    if max_tokens > positions:
+        raise InputError(f"max_tokens is {max_tokens}, but {model!r} has places for {positions}; give at most that.")
+    extractor = TextExtractor(model, revision_of(model), network, tokenizer, pooling, normalize, max_tokens, settings.dtype)
+    _try(extractor)
+    return extractor
+
+
+def _try(extractor: TextExtractor) -> None:
+    """One text through the model.
+
+    Raises:
+        InputError: when it is no encoder.
+    """
+    try:
+        extractor([extractor.prepare("a")])
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{extractor.model!r} makes no features of texts as encoders do ({reason}).") from error
 
 
 def _own_pooling(model: str, modules: list[dict[str, Any]], tokenizer: Any, is_clip: bool) -> str:
@@ -96,9 +124,25 @@ def _own_pooling(model: str, modules: list[dict[str, Any]], tokenizer: Any, is_c
         return "pooler"
     for module in modules:
         if module.get("type", "").endswith("Pooling"):
-            says = read_json(model, f"{module['path']}/config.json") or {}
-            return "cls" if says.get("pooling_mode_cls_token") else "mean"
+            return _said_pooling(model, read_json(model, f"{module['path']}/config.json") or {})
     return "mean" if tokenizer.cls_token is None else "cls"
+
+
+def _said_pooling(model: str, says: dict[str, Any]) -> str:
+    """What the file of a sentence encoder's pooling asks for.
+
+    Raises:
+        InputError: when that is neither the first token nor the mean.
+    """
+    modes = {name.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token") for name, on in says.items()
+             if name.startswith("pooling_mode_") and on is True}  # fmt: skip
+    modes |= {str(says["pooling_mode"])} if says.get("pooling_mode") else set()
+    if modes not in ({"cls"}, {"mean"}):
+        raise InputError(
+            f"{model!r} pools by {' and '.join(sorted(modes)) or 'nothing known'}, which lapsi does not; say --pooling mean or "
+            "cls to take the model without its own pooling."
+        )
+    return modes.pop()
 
 
 def _own_length(model: str, config: Any, tokenizer: Any) -> int:

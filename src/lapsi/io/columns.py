@@ -13,6 +13,8 @@ IMAGE_NAMES = ("image", "img", "images", "path", "file_name", "filepath", "image
 TEXT_NAMES = ("text", "texts", "sentence", "review", "content")
 CLASS_NAMES = "class_names"
 LISTED_AT_MOST = 12
+RESERVED = {"id", "row", "label", "path", "text", "original_label", "corrupted", "corruption"}
+OPTIONS = {"prefix": "feature-prefix", "split": "split-column"}  # where they are not called as the fields are
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,27 @@ class Columns:
         """Columns of the source to carry along, by the name they get.
 
         Raises:
-            InputError: when the source has no such column.
+            InputError: when the source has no such column, or two would get one name.
         """
+        given = {name for name, value in (("group", self.group), ("split", self.split)) if value is not None}
+        given |= set() if self.reference_labels is None else {"reference_label"}
+        taken = [name for name in self.keep if name in given | RESERVED]
+        if taken:
+            raise InputError(
+                f"--keep {taken[0]}: that name is taken by what lapsi writes itself; rename the column in {place}."
+            )
         asked = {"group": self.group, "split": self.split, "reference_label": self.reference_labels} | {k: k for k in self.keep}
         return {new: require_name(old, names, new.replace("_", " "), place) for new, old in asked.items() if old is not None}
+
+    def refuse(self, names: Iterable[str], why: str) -> None:
+        """Refuses options that have no effect.
+
+        Raises:
+            InputError: naming the first of the fields `names` that was given.
+        """
+        given = [name for name in names if getattr(self, name) not in (None, ())]
+        if given:
+            raise InputError(f"--{OPTIONS.get(given[0], given[0].replace('_', '-'))} does not apply: {why}; leave it out.")
 
     def files(self) -> dict[str, str | None]:
         """Names of the files beside a `.npy` file, by what they hold."""

@@ -38,7 +38,7 @@ class NamedArrays:
         names: of its arrays or columns.
         load: an array by its name.
         read: some of its columns, where it is a table.
-        ids: what holds the identifiers, where that is known.
+        ids, labels: what holds the identifiers and the labels, where that is known.
         carried: what travels along with the samples without being asked for.
     """
 
@@ -46,6 +46,7 @@ class NamedArrays:
     load: Callable[[str], Any]
     read: Callable[[list[str]], pa.Table] | None = None
     ids: str | None = None
+    labels: str | None = None
     carried: tuple[str, ...] = ()
 
 
@@ -64,11 +65,12 @@ def read_dataset(path: Path, columns: Columns) -> Dataset:
     if columns.prefix is not None and arrays.read is None:
         raise InputError(f"--feature-prefix is for tables; {path.name} holds arrays: name one with --features.")
     with reading(path):
-        labels = choose_name(columns.labels, LABEL_NAMES, arrays.names, "labels", path.name)
+        columns.refuse(("images", "texts"), f"{path.name} holds features")
+        labels = choose_name(columns.labels or arrays.labels, LABEL_NAMES, arrays.names, "labels", path.name)
         ids = arrays.ids if columns.ids is None else require_name(columns.ids, arrays.names, "ids", path.name)
         asked = {name: name for name in arrays.carried} | columns.carried(arrays.names, path.name)
         carried = {new: arrays.load(old) for new, old in asked.items()}
-        features = _features(arrays, columns, (labels, ids), path)
+        features = _features(arrays, columns, {labels, ids, *asked.values()}, path)
         given, names = arrays.load(labels), _class_names(arrays, columns, path)
         if names is not None:
             given = name_labels(given, names)
@@ -121,7 +123,11 @@ def _open_safetensors(path: Path) -> NamedArrays:
     names = [*table.column_names, FEATURES]
     carried = tuple(name for name in table.column_names if name not in ("id", "label"))
     return NamedArrays(
-        names, lambda name: archive.get_tensor(name) if name == FEATURES else values_of(table[name]), None, "id", carried
+        names,
+        lambda name: archive.get_tensor(name) if name == FEATURES else values_of(table[name]),
+        ids="id",
+        labels="label",
+        carried=carried,
     )
 
 
@@ -140,7 +146,10 @@ def write_features(dataset: Dataset, record: dict[str, Any], path: Path) -> None
         SAMPLES: np.frombuffer(samples.getvalue(), np.uint8),
     }
     details = {"source": dataset.source, "classes": dataset.classes.tolist(), **record}
-    save_file(tensors, path, {MADE_BY: json.dumps(details)})
+    try:
+        save_file(tensors, path, {MADE_BY: json.dumps(details)})
+    except SafetensorError as error:  # a full disk, for one
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def _open_parquet(path: Path) -> NamedArrays:
@@ -174,7 +183,7 @@ def _read_npy(path: Path, columns: Columns) -> Dataset:
     return make_dataset(features, labels, ids=ids, columns=carried, source=str(path))
 
 
-def _features(arrays: NamedArrays, columns: Columns, others: tuple[str | None, ...], path: Path) -> Any:
+def _features(arrays: NamedArrays, columns: Columns, others: set[str | None], path: Path) -> Any:
     if arrays.read is None:
         return arrays.load(choose_name(columns.features, FEATURE_NAMES, arrays.names, "features", path.name))
     if columns.prefix is None:
@@ -240,11 +249,14 @@ def _natural(name: str) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
+PARSE = pa.csv.ParseOptions(newlines_in_values=True)
+CONVERT = pa.csv.ConvertOptions(null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False)  # "NA" is a word
+
 OPENERS = {
     ".npz": _open_npz,
     ".safetensors": _open_safetensors,
     ".parquet": _open_parquet,
-    ".csv": lambda path: _open_text(pa.csv.read_csv(path)),
+    ".csv": lambda path: _open_text(pa.csv.read_csv(path, parse_options=PARSE, convert_options=CONVERT)),
     ".jsonl": lambda path: _open_text(pa.json.read_json(path)),
 }
 KINDS = (".npz", ".npy", ".safetensors", *TABLES)

@@ -13,6 +13,8 @@ from lapsi.errors import InputError
 from lapsi.io.columns import listed
 from lapsi.samples import EncodedImages, Samples
 
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+
 
 def read_image_folder(folder: Path, split: str | None = None) -> Samples:
     """The images below the subfolders of a folder, each subfolder a class; ids are the paths within it.
@@ -28,7 +30,8 @@ def read_image_folder(folder: Path, split: str | None = None) -> Samples:
     if not root.is_dir():
         there = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
         raise InputError(f"{folder} has no split {split!r}; it holds {listed(there)}.")
-    files = {entry.name: image_files(entry) for entry in sorted(root.iterdir()) if entry.is_dir()}
+    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and entry.name[0] != "."]
+    files = {entry.name: image_files(entry) for entry in folders}
     found = {name: paths for name, paths in files.items() if paths}
     if len(found) < 2:
         raise InputError(
@@ -65,7 +68,9 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def _splits(root: Path, names: list[str]) -> str | None:
-    """The first of the subfolders where all of them hold the same two or more subfolders, and no images themselves."""
+    """The first of the subfolders where they are named as splits are, and hold the same subfolders and no images."""
+    if not {name.lower() for name in names} <= SPLITS:
+        return None
     inner = []
     for name in names:
         entries = [entry for entry in (root / name).iterdir() if entry.name[0] != "."]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsi.dataset import to_numpy
 from lapsi.errors import InputError
 from lapsi.io.columns import IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES, Columns, choose_name, first_of, listed, require_name
 from lapsi.samples import Content, EncodedImages, Samples, checked_texts
@@ -97,6 +98,7 @@ def _require_reachable(repository: str, datasets: Any) -> None:
 
 
 def _samples(loaded: Any, columns: Columns, split: str | None, source: str) -> Samples:
+    columns.refuse(("features", "prefix", "class_names"), f"{source} is a Hugging Face data set")
     rows = _split(loaded, split, source)
     names = list(rows.column_names)
     image = columns.images or (None if columns.texts else first_of(IMAGE_NAMES, [n for n in names if _is_image(rows, n)]))
@@ -144,18 +146,20 @@ def _image_content(rows: Any, name: str) -> EncodedImages:
 
     def fetch(position: int) -> bytes:
         value = encoded[position][name]
+        if value is None:
+            raise OSError("the row holds no image")
         return value["bytes"] if value["bytes"] is not None else Path(value["path"]).read_bytes()
 
     return EncodedImages([f"image in row {row}" for row in range(len(rows))], fetch)
 
 
 def _values(rows: Any, name: str) -> np.ndarray:
-    """A column (N,), integer classes by their names."""
-    values = np.asarray(rows[name][:])
+    """A column (N,), integer classes by their names, None where they are missing or -1, as in splits without labels."""
+    values = rows[name][:]
     names = getattr(rows.features[name], "names", None)
-    if names is None or (len(values) and values.min() < 0):
-        return values
-    return np.asarray(names)[values]
+    if names is None:
+        return to_numpy(values)
+    return to_numpy([None if value is None or value < 0 else names[value] for value in values])
 
 
 def _first_line(error: Exception) -> str:

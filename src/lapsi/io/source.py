@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 from lapsi.dataset import Dataset
@@ -33,12 +34,17 @@ def open_source(source: str, columns: Columns, split: str | None = None, data_di
     path = Path(source)
     if source.startswith(HUB_PREFIX):
         return read_hub_dataset(source.removeprefix(HUB_PREFIX), columns, split)
-    if source in NAMED and not path.exists():
+    if source in NAMED and path.exists():
+        raise InputError(f"{source} names a data set, and a file or folder here: write ./{source} for that, or work elsewhere.")
+    if source in NAMED:
         return read_named(source, columns, split, data_dir)
     if data_dir is not None:
         raise InputError(f"--data-dir is for named data sets ({', '.join(NAMED)}), but the source is {source}.")
     if path.is_dir():
-        return read_saved_dataset(path, columns, split) if is_saved_dataset(path) else read_image_folder(path, split)
+        if is_saved_dataset(path):
+            return read_saved_dataset(path, columns, split)
+        columns.refuse([field.name for field in fields(Columns)], "an image folder has paths and classes only; use a table")
+        return read_image_folder(path, split)
     if not path.exists() and path.suffix == "":
         raise InputError(
             f"{source} does not exist; expected a file, an image folder, a saved data set, hf:NAME, or one of "

@@ -31,6 +31,7 @@ def read_raw(path: Path, columns: Columns) -> Samples:
         InputError: for a missing column (naming those present), an empty text or path, and what cannot be read.
     """
     arrays = open_arrays(path)
+    columns.refuse(("features", "prefix", "class_names"), f"{path.name} is read as texts or images")
     if columns.images is not None and columns.texts is not None:
         raise InputError("Both a column with images and one with texts were named; name one of them.")
     as_text = columns.texts is not None or (columns.images is None and first_of(TEXT_NAMES, arrays.names) is not None)
@@ -50,26 +51,31 @@ def read_raw(path: Path, columns: Columns) -> Samples:
         content, paths = _images(values, path)
         if paths is not None:
             table["path"] = [str(each.absolute()) for each in paths]
-            ids = _own_ids(values) if ids is None else ids
+            ids = _own_ids(paths, path.parent) if ids is None else ids
     return Samples(content, given, ids, table, str(path))
 
 
-def _own_ids(values: np.ndarray) -> np.ndarray | None:
+def _own_ids(paths: list[Path], folder: Path) -> np.ndarray | None:
     """Paths are good names for samples where none stands twice."""
-    return values.astype(str) if pd.Series(values).is_unique else None
+    names = [path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path) for path in paths]
+    return np.array(names) if len(set(names)) == len(names) else None
 
 
 def _images(values: Any, path: Path) -> tuple[Content, list[Path] | None]:
     """The content, and the paths where it is one of files; those in a table are relative to its folder."""
     if values.dtype.kind != "O" and values.ndim > 1:
         return image_arrays(values), None
+    if len(values) == 0:
+        raise InputError(f"{path.name} holds no rows; expected at least 2.")
+    if any(isinstance(value, dict) for value in values):  # how Hugging Face keeps images in Parquet
+        values = np.array(
+            [None if value is None else value.get("bytes") or value.get("path") for value in values], dtype=object
+        )
     missing = pd.isna(values)
     if missing.any():
         raise InputError(
             f"{path.name}: {int(missing.sum())} images are missing, the first in row {int(missing.argmax())}; remove the rows."
         )
-    if isinstance(values[0], dict):  # how Hugging Face keeps images in Parquet
-        values = np.array([value.get("bytes") or value.get("path") for value in values], dtype=object)
     if isinstance(values[0], bytes):
         return EncodedImages([f"image {row} of {path.name}" for row in range(len(values))], values.__getitem__), None
     if not isinstance(values[0], str):

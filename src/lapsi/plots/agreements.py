@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from lapsi.analysis.agreement import compare
 from lapsi.errors import InputError
-from lapsi.plots.style import COLUMN_WIDTH, LOW, drawing, label_axes
+from lapsi.plots.style import COLUMN_WIDTH, LOW, drawing, label_axes, plain
 from lapsi.scores import Scores
 
 MANY = 3000  # points that overlap
@@ -34,7 +34,7 @@ def correlation(first: Scores, second: Scores, names: tuple[str, str] = ("a", "b
         )
         drawn.set(xscale="log", yscale="log")
         drawn.set_title(f"Spearman {agreement.spearman:.4f}, {agreement.n_common:,} samples", loc="left")
-        return label_axes(drawn, f"LSI, {names[0]} (nats)", f"LSI, {names[1]} (nats)")
+        return label_axes(drawn, plain(f"LSI, {names[0]} (nats)"), plain(f"LSI, {names[1]} (nats)"))
 
 
 def training(scores: Scores, axes: Axes | None = None) -> Axes:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from lapsi.analysis.label_issues import disagreement
 from lapsi.errors import InputError
-from lapsi.plots.style import HIGH, INK, LOW, LSI_LABEL, drawing, label_axes
+from lapsi.plots.style import HIGH, INK, LOW, LSI_LABEL, drawing, label_axes, plain
 from lapsi.scores import Scores
 
 N_BINS = 60
@@ -27,7 +28,7 @@ def distribution(scores: Scores | Mapping[str, Scores], axes: Axes | None = None
     bins = _bins(np.concatenate(list(values.values())))
     with drawing(axes) as drawn:
         for name, lsi in values.items():
-            drawn.hist(lsi, bins=bins, weights=_percent(lsi), histtype="step", label=name)
+            drawn.hist(lsi, bins=bins, weights=_percent(lsi), histtype="step", label=plain(name))
         if len(values) == 1:
             _mark_median(drawn, *values.values())
         else:
@@ -55,7 +56,7 @@ def by_class(scores: Scores, axes: Axes | None = None) -> Axes:
         )
         for box in boxes["boxes"]:
             box.set(facecolor=LOW, alpha=0.45, edgecolor=LOW)
-        drawn.set_yticks(range(1, len(ordered) + 1), ordered)
+        drawn.set_yticks(range(1, len(ordered) + 1), [plain(name) for name in ordered])
         drawn.set_xscale("log")
         drawn.set_title(f"{len(ordered)} of {len(groups)} classes" if len(groups) > len(ordered) else "", loc="left")
         return label_axes(drawn, LSI_LABEL, "")
@@ -73,8 +74,9 @@ def corrupted(scores: Scores, axes: Axes | None = None) -> Axes:
     if "corruption" in table:
         kinds = table["corruption"].astype(object).where(table["corruption"].notna(), "as found")
     elif "reference_label" in table:
-        same = table["label"].astype(str) == table["reference_label"].astype(str)
-        kinds = pd.Series(np.where(same, "labels agree", "labels differ"), index=table.index)
+        known, differs = disagreement(table, "reference_label")
+        names = np.where(known, np.where(differs, "labels differ", "labels agree"), "no second label")
+        kinds = pd.Series(names, index=table.index)
     else:
         raise InputError("The run knows of no changed samples and no second labels, so there is nothing to compare.")
     values = {str(kind): _positive(part.to_numpy(), str(kind)) for kind, part in table["lsi"].groupby(kinds)}
@@ -82,7 +84,7 @@ def corrupted(scores: Scores, axes: Axes | None = None) -> Axes:
     with drawing(axes) as drawn:
         for kind in sorted(values, key=lambda name: -len(values[name])):
             lsi = values[kind]
-            drawn.hist(lsi, bins=bins, weights=_percent(lsi), histtype="step", label=f"{kind} ({len(lsi):,})")
+            drawn.hist(lsi, bins=bins, weights=_percent(lsi), histtype="step", label=plain(f"{kind} ({len(lsi):,})"))
         _legend_above(drawn)
         drawn.set_xscale("log")
         return label_axes(drawn, LSI_LABEL, "samples of each kind (%)")

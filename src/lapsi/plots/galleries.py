@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lapsi.errors import InputError
-from lapsi.plots.style import COLUMN_WIDTH, INK, STYLE
+from lapsi.plots.style import COLUMN_WIDTH, INK, STYLE, plain
 from lapsi.scores import Scores
 
 GALLERY_COLUMNS = 5
@@ -59,5 +59,5 @@ def draw_cells(cells: Any, scores: Scores, images: Any, positions: Any) -> None:
         pixels = images(row) if callable(images) else images[row]
         cell.imshow(pixels, cmap="gray_r", interpolation="nearest")
         suggestion = "" if pd.isna(record["suggested_label"]) else f" → {record['suggested_label']}?"
-        cell.set_title(f"{record['label']}{suggestion}", color=INK, pad=2)
+        cell.set_title(plain(f"{record['label']}{suggestion}"), color=INK, pad=2)
         cell.text(0.5, -0.06, f"{record['lsi']:.1e}", transform=cell.transAxes, ha="center", va="top", fontsize=6, color=INK)

@@ -47,6 +47,11 @@ def drawing(axes: Axes | None, height: float = 2.3) -> Iterator[Axes]:
         yield Figure(figsize=(COLUMN_WIDTH, height), layout="constrained").subplots() if axes is None else axes
 
 
+def plain(text: str) -> str:
+    """A name as it is, its dollars no marks of mathematics."""
+    return text.replace("$", r"\$")
+
+
 def label_axes(axes: Axes, x_label: str, y_label: str) -> Axes:
     """The axes with names, open at the top and the right."""
     axes.set_xlabel(x_label)

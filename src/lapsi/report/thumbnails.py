@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from lapsi.report.columns import pack
-from lapsi.samples import UNREADABLE, Content
+from lapsi.samples import UNREADABLE, Content, decode_image
 from lapsi.scores import Scores
 
 SIDE = 96
@@ -93,8 +93,7 @@ def file_pictures(paths: list[str]) -> Picture:
         if not paths[row] or not Path(paths[row]).is_file():
             return None
         try:
-            with Image.open(paths[row]) as image:
-                return encode(ImageOps.exif_transpose(image).convert("RGB"))
+            return encode(decode_image(Path(paths[row]).read_bytes()))
         except UNREADABLE:
             return None
 

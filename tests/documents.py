@@ -2,10 +2,12 @@
 
 import re
 import shlex
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 from sklearn.datasets import load_iris
 
@@ -38,6 +40,17 @@ def run_command(command, *more):
     result = run(*shlex.split(command)[1:], *more)
     assert result.returncode == 0, f"{command}: {result.stderr}"
     return result
+
+
+@contextmanager
+def one_thread():
+    """One thread of torch inside: on data so small more of them only wait for each other."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def write_files(folder, monkeypatch):

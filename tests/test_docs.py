@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn.datasets
-import torch
 
 import lapsi
-from documents import ROOT, read, run_command, steps, write_files
+from documents import ROOT, one_thread, read, run_command, steps, write_files
 from lapsi.features.extractor import DEFAULT_MODELS
 from lapsi.io import catalog
 
@@ -29,10 +28,8 @@ def files(tmp_path, monkeypatch):
     monkeypatch.setattr(sklearn.datasets, "load_digits", load_few_digits)
     monkeypatch.setattr(catalog, "load_digits", load_few_digits)
     write_files(tmp_path, monkeypatch)
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the data are so small that threads would only wait for each other
-    yield
-    torch.set_num_threads(n_threads)
+    with one_thread():
+        yield
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import lapsi
-from documents import ROOT, read, run_command, steps, write_files
+from documents import ROOT, one_thread, read, run_command, steps, write_files
 from lapsi.features.extractor import DEFAULT_MODELS
 
 README = read("README.md")
@@ -17,6 +17,8 @@ COMMANDS = [body for kind, body in steps(README) if kind == "lapsi"]
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     write_files(tmp_path, monkeypatch)
+    with one_thread():
+        yield
 
 
 def test_commands(files):

@@ -68,8 +68,8 @@ def score(
         checkpoint: directory where retraining keeps its finished parts. The same call goes on from there after a kill; it
             stays when all is done.
         progress: draw progress bars on standard error.
-        curvature, weight_decay, prior_precision, removal, standardize, engine, hidden, activation, recipe, every, refine,
-            verify, device, dtype, seed, memory_limit: see `Settings`.
+        curvature, weight_decay, prior_precision, removal, standardize: see `Settings`.
+        engine, hidden, activation, recipe, every, refine, verify, device, dtype, seed, memory_limit: see `Settings`.
 
     Returns:
         `Scores`, one row a scored sample.

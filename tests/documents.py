@@ -1,0 +1,77 @@
+"""Documents as the tests run them: their commands and Python blocks in order, and the small files that these read."""
+
+import re
+import shlex
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from sklearn.datasets import load_iris
+
+from commands import run
+from lapsi.features.extractor import DEFAULT_MODELS
+from tiny_models import save_bert, save_vision
+
+ROOT = Path(__file__).parents[1]
+
+
+def read(name):
+    """A document of the project."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def steps(text):
+    """Its blocks in order: ("python", code), and ("lapsi", command) for each line of a console that calls lapsi."""
+    found = []
+    for kind, body in re.findall(r"^```(python|console)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+        if kind == "python":
+            found.append((kind, body))
+        else:
+            lines = body.replace("\\\n", " ").splitlines()
+            found += [("lapsi", line.split("#")[0].strip("$ ")) for line in lines if line.startswith("$ lapsi")]
+    return found
+
+
+def run_command(command, *more):
+    """Runs a command as it stands, with more arguments; it must succeed."""
+    result = run(*shlex.split(command)[1:], *more)
+    assert result.returncode == 0, f"{command}: {result.stderr}"
+    return result
+
+
+@contextmanager
+def one_thread():
+    """One thread of torch inside: on data so small more of them only wait for each other."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def write_files(folder, monkeypatch):
+    """Goes to `folder` and writes what the commands read; small random models stand for the paper's extractors."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("LAPSI_CACHE", str(folder / "cache"))
+    monkeypatch.setitem(DEFAULT_MODELS, "image", save_vision("resnet", folder / "resnet"))
+    monkeypatch.setitem(DEFAULT_MODELS, "text", save_bert(folder / "bert"))
+    rng = np.random.default_rng(0)
+    kinds = np.array(["cat", "dog"] * 15)
+    paths = [f"photos/{kind}/{row}.png" for row, kind in enumerate(kinds)]
+    for path, kind in zip(paths, kinds, strict=True):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 120, (8, 8, 3), dtype=np.uint8) + np.uint8(kind == "cat")).save(path)
+    pd.DataFrame({"file": paths, "label": kinds, "second_opinion": kinds[::-1]}).to_csv("photos.csv", index=False)
+    texts = [" ".join(rng.choice(["good", "bad", "dull", "film"], 4)) for _ in range(30)]
+    pd.DataFrame({"review": texts, "stars": np.arange(30) % 5, "author": np.arange(30) % 3}).to_csv("reviews.csv", index=False)
+    X, y = load_iris(return_X_y=True)
+    np.savez("features.npz", features=X, labels=y)
+    np.save("X.npy", X)
+    np.save("y.npy", y)
+    np.save("rows.npy", np.arange(10))
+    names = [f"flower {row}" for row in range(150)]
+    pd.DataFrame(X, columns=["f0", "f1", "f2", "f3"]).assign(species=y, name=names).to_parquet("table.parquet")

@@ -220,3 +220,20 @@ def test_digits_stay_within_the_stated_accuracy(structure):
     closed = lapsi.score(X / 16, y, standardize=False, curvature=structure, refine=0, verify=100, progress=False)
     assert closed.provenance.verification["max_relative_error"] < 2.5e-2
     assert closed.provenance.verification["median_relative_error"] < 2e-3
+
+
+def test_samples_that_the_closed_form_cannot_measure_are_converged(monkeypatch):
+    """On large data, a change of the curvature too large to be taken to first order leaves no divergence."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    X = rng.standard_t(1.5, size=(60, 30)) + 2 * np.eye(3, 30)[y]
+    expected = lapsi.score(X, y, weight_decay=1e-3, **QUIET)
+    monkeypatch.setattr(plan, "REFINE_FLOOR", 0)
+    broken = []
+    judge = closed_form._is_divergence
+    monkeypatch.setattr(closed_form, "_is_divergence", lambda measures: broken.append(~judge(measures)) or ~broken[-1])
+    scores = lapsi.score(X, y, weight_decay=1e-3, **QUIET)
+    assert broken[-1].sum() == 3
+    assert_allclose(scores.lsi[broken[-1]], expected.lsi[broken[-1]], rtol=1e-4)
+    with pytest.raises(lapsi.ConvergenceError, match="3 of 60 samples have no finite LSI"):
+        lapsi.score(X, y, weight_decay=1e-3, refine=0, **QUIET)

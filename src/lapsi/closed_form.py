@@ -58,10 +58,13 @@ def closed_form(
             picked = np.argsort(-_urgency(measures), kind="stable")[: plan.n_refined]
             source = engine.refined if plan.converges else engine.corrected
             chunks = source(indices[torch.as_tensor(picked, device=device)])
-            refined = _measure(curvature, chunks, problem, engine.map_params, plan.converges, advance)
-            logits[picked] = refined[0]
-            for name, values in refined[1].items():
-                measures[name][picked] = values
+            _replace(logits, measures, picked, _measure(curvature, chunks, problem, engine.map_params, plan.converges, advance))
+    broken = np.flatnonzero(~_is_divergence(measures))
+    if settings.refine == "auto" and len(broken) > 0:  # their change of the curvature is too large to be taken to first order
+        with stages.stage("refine", len(broken)) as advance:
+            chunks = engine.refined(indices[torch.as_tensor(broken, device=device)])
+            exact = _measure(curvature, chunks, problem, engine.map_params, True, advance)
+            _replace(logits, measures, broken, exact)
     lsi = measures["lsi_mean"] + measures["lsi_curvature"]
     require_scores(lsi, rows)
     record["verification"] = None
@@ -95,10 +98,24 @@ def _curvature(problem: Problem, params: Tensor, hessian: Tensor, inverse: Tenso
     return full_curvature(problem, params, hessian, inverse)
 
 
+def _is_divergence(measures: dict[str, np.ndarray]) -> np.ndarray:
+    """Whether LSI is finite and not negative (n,)."""
+    lsi = measures["lsi_mean"] + measures["lsi_curvature"]
+    return np.isfinite(lsi) & (lsi >= 0)
+
+
 def _urgency(measures: dict[str, np.ndarray]) -> np.ndarray:
     """Urgency of going beyond the closed form (n,): first where it is no divergence, then by change of the logits."""
-    lsi = measures["lsi_mean"] + measures["lsi_curvature"]
-    return np.where(lsi >= 0, measures["logit_change"], np.inf)
+    return np.where(_is_divergence(measures), measures["logit_change"], np.inf)
+
+
+def _replace(
+    logits: np.ndarray, measures: dict[str, np.ndarray], rows: np.ndarray, better: tuple[np.ndarray, dict[str, np.ndarray]]
+) -> None:
+    """Writes better logits and measures of the samples `rows` over what was there."""
+    logits[rows] = better[0]
+    for name, values in better[1].items():
+        measures[name][rows] = values
 
 
 def _measure(

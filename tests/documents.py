@@ -73,5 +73,6 @@ def write_files(folder, monkeypatch):
     np.save("X.npy", X)
     np.save("y.npy", y)
     np.save("rows.npy", np.arange(10))
+    pd.DataFrame({"value": range(150)}).to_csv("data.csv", index=False)
     names = [f"flower {row}" for row in range(150)]
     pd.DataFrame(X, columns=["f0", "f1", "f2", "f3"]).assign(species=y, name=names).to_parquet("table.parquet")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.datasets
 
@@ -12,6 +13,7 @@ from lapsi.features.extractor import DEFAULT_MODELS
 from lapsi.io import catalog
 
 PAGES = ["index.md", "tutorial.md", *(f"howto/{page.name}" for page in sorted((ROOT / "docs/howto").glob("*.md")))]
+READS_A_RUN = {"howto/other-tools.md", "howto/report.md"}
 DIGITS = 120
 load_all_digits = sklearn.datasets.load_digits
 
@@ -35,6 +37,11 @@ def files(tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", PAGES)
 def test_page(files, page):
     names = {"lapsi": lapsi, "X": np.load("X.npy"), "y": np.load("y.npy")}
+    if page in READS_A_RUN:
+        columns = {"path": [f"{row}.png" for row in range(len(names["X"]))]}
+        names["scores"] = lapsi.score(names["X"], names["y"], columns=columns, verify=0, progress=False)
+        names["scores"].save("run")
+        names["data"] = pd.read_csv("data.csv")
     for kind, body in steps(read(f"docs/{page}")):
         if kind == "python":
             exec(compile(body, page, "exec"), names)

@@ -68,7 +68,8 @@ def test_rows_count_in_the_source_where_images_were_left_out(tmp_path, models):
     order = table.sort_values("lsi")
     expected = [name for _, part in order.groupby("label") for name in part["id"].tail(int(0.5 * len(part)))]
     assert chosen == set(expected)
-    (tmp_path / "some.txt").write_text("0\n1\n4\n7\n")
+    (tmp_path / "photos" / "dog" / "11.png").write_bytes(b"no image")  # the last row
+    (tmp_path / "some.txt").write_text("0\n1\n4\n7\n11\n")
     assert run("score", "photos", *options, "--indices", "some.txt", "-o", "some").returncode == 0
     assert lapsi.load_run("some").table["row"].tolist() == [0, 4, 7]  # row 1 could not be read
     record = json.loads(run("score", "photos", *options[:-1], "--json", "-o", "json").stdout)
@@ -137,6 +138,51 @@ def test_truth_that_is_not_known_is_no_error():
     assert found.n_errors == 1
     legend = [text.get_text() for text in plots.corrupted(scores).get_legend().get_texts()]
     assert sorted(legend) == ["labels agree (10)", "labels differ (1)", "no second label (1)"]
+
+
+def test_labels_that_are_floats_are_compared_as_integers(tmp_path):
+    scores = lapsi.score(
+        X,
+        (np.arange(12) % 2).astype(float),
+        columns={"reference_label": np.r_[1.0, np.arange(1, 12) % 2]},
+        verify=0,
+        progress=False,
+    )
+    assert label_issues(scores).found.n_errors == 1
+    names, second = np.array(["ant", "bee"]), np.r_[np.nan, np.arange(1, 12) % 2]
+    np.savez("a.npz", features=X, labels=np.arange(12) % 2, second=second, class_names=names)
+    dataset = open_source("a.npz", Columns(reference_labels="second"))
+    assert dataset.columns["reference_label"][1:].tolist() == names[np.arange(1, 12) % 2].tolist()
+    assert dataset.columns["reference_label"].isna().tolist() == [True, *[False] * 11]
+
+
+def test_images_are_tried_again_when_a_decoder_was_installed(tmp_path, models, monkeypatch):
+    pictures(tmp_path / "photos")
+    decode = decode_image
+
+    def without(raw):
+        if raw == (tmp_path / "photos" / "cat" / "02.png").read_bytes():
+            raise OSError("no decoder")
+        return decode(raw)
+
+    options = ("--model", models["image"], "--skip-bad", "--verify", 0, "--quiet", "--force")
+    with monkeypatch.context() as patch:
+        patch.setattr("lapsi.samples.decode_image", without)
+        for _ in range(2):
+            assert run("score", "photos", *options, "-o", "run").returncode == 0
+            assert len(lapsi.load_run("run")) == 11
+    assert run("score", "photos", *options, "-o", "run").returncode == 0
+    assert len(lapsi.load_run("run")) == 12
+
+
+def test_pictures_of_other_samples_are_never_shown(tmp_path):
+    images = RNG.integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    np.savez("a.npz", features=images.reshape(12, 64), labels=Y)
+    assert run("score", "a.npz", "-o", "run", "--verify", 0, "--quiet").returncode == 0
+    assert "12 with a picture" in run("report", "run", "-o", "a.html").stdout
+    np.savez("a.npz", features=images.reshape(12, 64)[::-1], labels=Y)
+    assert "with a picture" not in run("report", "run", "-o", "b.html").stdout
+    assert "no pictures" in " ".join(run("report", "run", "-o", "c.html").stderr.split())
 
 
 def test_hub_columns_with_gaps(tmp_path):

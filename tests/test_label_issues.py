@@ -119,7 +119,7 @@ def test_columns_travel_and_survive_a_save(scores, tmp_path):
         lapsi.score(X, y, columns={"group": [1, 2, 3]}, progress=False)
 
 
-def test_map_is_the_first_two_principal_components():
+def test_map_is_the_first_two_principal_components(monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 4)) @ rng.normal(size=(4, 4)) + 5
     scores = lapsi.score(X, np.arange(60) % 2, verify=0, progress=False)
@@ -128,5 +128,9 @@ def test_map_is_the_first_two_principal_components():
     for axis in range(2):
         expected = u[:, axis] * s[axis]
         np.testing.assert_allclose(np.abs(scores.map[:, axis]), np.abs(expected), atol=1e-4)
+    monkeypatch.setattr("lapsi.dataset.DENSE_MAP", 0)  # as for features too many to multiply with each other
+    wide = lapsi.score(X, np.arange(60) % 2, verify=0, progress=False).map
+    np.testing.assert_allclose(wide, scores.map, atol=1e-2)
+    monkeypatch.undo()
     flat = lapsi.score(X[:, :1], np.arange(60) % 2, verify=0, progress=False).map
     assert_array_equal(flat[:, 1], 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import scipy.linalg
 import torch
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from lapsi.errors import InputError
 
@@ -26,7 +27,9 @@ CARRIED = {
     "corrupted": "whether the sample was changed on purpose",
     "corruption": "how it was changed",
 }
+LABELS = ("reference_label", "original_label")
 MAP_ROWS = 8192
+DENSE_MAP = 4096  # features up to which their products fit into little memory
 CONSTANT_BELOW = 1e-12
 TOO_LARGE = "The features are too large to be scaled in float64; divide them by a constant first."
 
@@ -133,18 +136,27 @@ def principal_map(features: np.ndarray, standardizer: Standardizer) -> np.ndarra
     The sign of each component is that of its largest entry, so that the same data give the same map.
     """
     d = features.shape[1]
-    blocks = [features[start : start + MAP_ROWS] for start in range(0, len(features), MAP_ROWS)]
-    scatter = np.zeros((d, d))
-    mean = sum(standardizer.inputs(block)[:, :-1].sum(0) for block in blocks) / len(features)
-    for block in blocks:
-        inputs = standardizer.inputs(block)[:, :-1] - mean
-        scatter += inputs.T @ inputs
-    axes = np.zeros((d, 2))
+    starts = range(0, len(features), MAP_ROWS)
+    mean = sum(standardizer.inputs(features[start : start + MAP_ROWS])[:, :-1].sum(0) for start in starts) / len(features)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in starts:
+            yield standardizer.inputs(features[start : start + MAP_ROWS])[:, :-1] - mean
+
+    def scatter(vectors: np.ndarray) -> np.ndarray:
+        return sum((inputs.T @ (inputs @ vectors) for inputs in blocks()), np.zeros_like(vectors, dtype=np.float64))
+
     n_axes = min(2, d)
-    vectors = scipy.linalg.eigh(scatter, subset_by_index=[d - n_axes, d - 1])[1][:, ::-1]
+    if d <= DENSE_MAP:
+        whole = sum((inputs.T @ inputs for inputs in blocks()), np.zeros((d, d)))
+        vectors = scipy.linalg.eigh(whole, subset_by_index=[d - n_axes, d - 1])[1][:, ::-1]
+    else:
+        operator = LinearOperator((d, d), matvec=scatter, matmat=scatter, dtype=np.float64)
+        vectors = eigsh(operator, k=n_axes, v0=np.ones(d), tol=1e-3)[1][:, ::-1]
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], 0)
+    axes = np.zeros((d, 2))
     axes[:, :n_axes] = vectors * np.where(largest < 0, -1.0, 1.0)
-    return np.concatenate([(standardizer.inputs(block)[:, :-1] - mean) @ axes for block in blocks]).astype(np.float32)
+    return np.concatenate([inputs @ axes for inputs in blocks()]).astype(np.float32)
 
 
 def make_dataset(
@@ -192,15 +204,16 @@ def make_columns(columns: Mapping[str, Any] | pd.DataFrame | None, n_samples: in
     )
     for name, column in values.items():
         _require_storable(column, f"The column {name!r}")
-    return pd.DataFrame({name: _integral(column) for name, column in values.items()}, index=pd.RangeIndex(n_samples))
+    whole = {name: _integral(column) if name in LABELS else column for name, column in values.items()}
+    return pd.DataFrame(whole, index=pd.RangeIndex(n_samples))
 
 
 def _integral(values: np.ndarray) -> Any:
-    """Integers that a gap has turned into floating-point numbers, as integers with gaps; all else as it is."""
-    if values.dtype.kind != "f" or not np.isnan(values).any():
+    """Labels that are floating-point numbers without a fraction as integers, as the given labels are; gaps stay gaps."""
+    if values.dtype.kind != "f":
         return values
     known = values[~np.isnan(values)]
-    return pd.array(values, dtype="Int64") if len(known) and (known == np.floor(known)).all() else values
+    return pd.array(values, dtype="Int64") if (known == np.floor(known)).all() else values
 
 
 def _require_storable(values: np.ndarray, what: str) -> None:

@@ -95,7 +95,7 @@ def _found(ranked: pd.DataFrame) -> Found | None:
     n_errors = int(wrong.sum())
     if n_errors in (0, len(wrong)):
         return None
-    distrust = 1 - ranked["label_quality"].to_numpy()
+    distrust = -ranked["label_quality"].to_numpy()
     flagged = ranked["flagged"].to_numpy()
     hit = flagged & wrong
     suggested = ranked["suggested_label"].astype("string").fillna("").to_numpy()

@@ -37,12 +37,14 @@ class Opened:
         dataset: the features.
         content: the images or texts, where the source holds such; sample i of the data set is that at `dataset.rows[i]`.
         left_out: sample and reason of each that could not be read.
+        n_source: samples of the source, those that could not be read among them.
         record: what the provenance says of it.
     """
 
     dataset: Dataset
     content: Content | None
     left_out: pd.DataFrame
+    n_source: int
     record: dict[str, Any]
 
 
@@ -78,7 +80,8 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
         changed["n_corrupted"] = int(dataset.columns["corrupted"].sum())
     names = [] if content is None else [content.name(position) for position in left_out]
     bad = pd.DataFrame({"sample": names, "reason": list(left_out.values())})
-    return Opened(dataset, content, bad, record | {"corruption": changed})
+    n_source = dataset.n_samples if content is None else len(content)
+    return Opened(dataset, content, bad, n_source, record | {"corruption": changed})
 
 
 def _refuse_extractor(options: Options) -> None:
@@ -173,11 +176,19 @@ def reopen_raw(scores: Scores) -> Raw:
     """The raw samples of a run, found by their ids.
 
     Raises:
-        InputError: as `reopen`, or when a sample is no longer there.
+        InputError: as `reopen`, or when the data have changed since.
     """
     source = reopen(scores)
     ids = np.arange(len(source.labels)) if source.ids is None else source.ids
     positions = rows_of(scores, ids)
+    labels = source.classes[source.labels] if isinstance(source, Dataset) else source.labels
+    before = scores.table["original_label" if "original_label" in scores.table else "label"]
+    same = labels[positions].astype(str) == before.astype(str).to_numpy()
+    unchanged = (
+        not isinstance(source, Dataset) or scores.provenance.corruption or source.digest() == scores.provenance.data_hash
+    )
+    if not same.all() or not unchanged:
+        raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
     if isinstance(source, Dataset):
         return Raw(features=source.features[positions])
     return Raw(content=source.content, positions=positions)

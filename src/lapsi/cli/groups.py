@@ -18,9 +18,9 @@ from lapsi.cli.options import AsJson, Force, Quiet, Run
 from lapsi.cli.show import to_json, to_records
 from lapsi.errors import InputError
 from lapsi.group_removal import score_groups
-from lapsi.io.features import write_table
+from lapsi.io.features import require_table_kind, write_table
 from lapsi.progress import Stages
-from lapsi.runs import write_file
+from lapsi.runs import require_file_free, write_file
 from lapsi.scores import Scores
 from lapsi.settings import Settings
 
@@ -52,6 +52,9 @@ def groups(
     as_json: AsJson = False,
 ) -> None:
     """Roll the scores of a run up by contributor, class or any other column."""
+    if to is not None:
+        require_file_free(to, force)
+        require_table_kind(to)
     scores = Scores.load(run)
     column = group_column(scores, by)
     table = roll_up(scores, column)

@@ -50,7 +50,7 @@ def report(
 
 
 def _write(scores: Scores, target: Path, layout: str, stages: Stages, force: bool) -> ReportSummary:
-    raw = _raw(scores)
+    raw = _raw(scores, stages)
     summaries = []
 
     def write(path: Path) -> None:
@@ -64,11 +64,13 @@ def _write(scores: Scores, target: Path, layout: str, stages: Stages, force: boo
     return summaries[0]
 
 
-def _raw(scores: Scores) -> Raw:
+def _raw(scores: Scores, stages: Stages) -> Raw:
     """The raw samples, where their source is still there; paths and texts that the run keeps do without it."""
     try:
         raw = reopen_raw(scores)
-    except InputError:
+    except InputError as error:
+        if stages.show and not {"path", "text"} & set(scores.table.columns):
+            Console(stderr=True, soft_wrap=True).print(f"There will be no pictures. {error}", style="yellow", markup=False)
         return Raw()
     # texts may have been changed on purpose since: the run knows those that were scored
     return Raw() if raw.content is not None and raw.content.kind == TEXT else raw

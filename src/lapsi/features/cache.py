@@ -1,8 +1,9 @@
 """What extractors gave, kept on disk by the content of the samples.
 
 CACHE/<extractor>/extractor.json says which model and settings; beside it lies one .safetensors file for every run of samples
-(a shard), named by a hash of their bytes. So an interrupted extraction goes on where it stopped, samples that were embedded
-before are not embedded again, and a change of the data, the model or a setting never meets old features.
+(a shard), named by a hash of their bytes. So an interrupted extraction goes on where it stopped, the same data are not embedded
+again, and a change of the data, the model or a setting never meets old features. A sample that is taken out or put in moves all
+that follow to other shards.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,10 +107,14 @@ def empty_features(n_samples: int, n_features: int, limit_bytes: float, folder: 
     """
     if 4 * n_samples * n_features <= limit_bytes:
         return torch.empty(n_samples, n_features)
-    path = folder / f".{os.getpid()}.mapped.tmp"
-    with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 4 * n_samples * n_features)  # a full disk shows here, not as a crash later
+    size = 4 * n_samples * n_features
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".mapped.tmp", dir=folder)
+    path = Path(name)
     try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, size)  # a full disk shows here, not as a crash later
+        os.truncate(path, size)
         return torch.from_file(str(path), shared=True, size=n_samples * n_features).view(n_samples, n_features)
     finally:
+        os.close(handle)
         path.unlink()

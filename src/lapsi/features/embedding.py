@@ -207,7 +207,7 @@ def _shard(
     digest.update(digest_of([sample for sample in raw if isinstance(sample, bytes)]))
     unread = {position: value.reason for position, value in enumerate(raw) if isinstance(value, _Bad)}
     found = None if unread else cache.find(raw)
-    if found is not None:
+    if found is not None and all(_fails(content, raw[position], extractor) for position in found.bad):
         advance(len(rows))
         return found, True
     readable = [position for position in range(len(raw)) if position not in unread]
@@ -231,6 +231,11 @@ def _shard(
     if not unread:  # a file that is missing today may be there tomorrow
         cache.keep(raw, shard)
     return shard, False
+
+
+def _fails(content: Content, raw: bytes, extractor: Extractor) -> bool:
+    """Whether a sample that could not be read before still cannot; a decoder may have been installed since."""
+    return isinstance(_attempt(lambda: extractor.prepare(content.decode(raw))), _Bad)
 
 
 def _prepared(

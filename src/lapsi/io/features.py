@@ -27,6 +27,7 @@ from lapsi.io.columns import CLASS_NAMES, FEATURE_NAMES, LABEL_NAMES, Columns, c
 
 UNREADABLE = (OSError, ValueError, TypeError, EOFError, KeyError, BadZipFile, pa.ArrowException, SafetensorError)
 FEATURES, SAMPLES, MADE_BY = "features", "samples", "lapsi"  # in files of write_features
+WRITTEN = (".csv", ".parquet", ".json")
 TABLES = (".parquet", ".csv", ".jsonl")
 
 
@@ -240,6 +241,11 @@ def _class_names(arrays: NamedArrays, columns: Columns, path: Path) -> np.ndarra
 def name_labels(labels: Any, names: np.ndarray) -> np.ndarray:
     """Names (N,) of integer labels; labels of another kind, or without a name, as they are."""
     codes = to_numpy(labels)
+    if codes.dtype.kind == "f" and np.isnan(codes).any():  # integers with gaps
+        known = name_labels(codes[~np.isnan(codes)].astype(np.int64), names)
+        named = np.full(len(codes), None, dtype=object)
+        named[~np.isnan(codes)] = known
+        return named
     if codes.dtype.kind not in "iu" or len(codes) == 0 or codes.min() < 0 or codes.max() >= len(names):
         return codes
     return names[codes]
@@ -282,11 +288,21 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     Raises:
         InputError: for another kind of file.
     """
-    writers = {
-        ".csv": lambda: table.to_csv(path, index=False),
-        ".parquet": lambda: table.to_parquet(path, index=False),
-        ".json": lambda: table.to_json(path, orient="records", indent=1, force_ascii=False, double_precision=15),
-    }
-    if path.suffix.lower() not in writers:
-        raise InputError(f"{path.name} is a file of kind {path.suffix or '(none)'!r}; expected {', '.join(writers)}.")
-    writers[path.suffix.lower()]()
+    require_table_kind(path)
+    kind = path.suffix.lower()
+    if kind == ".csv":
+        table.to_csv(path, index=False)
+    elif kind == ".parquet":
+        table.to_parquet(path, index=False)
+    else:
+        table.to_json(path, orient="records", indent=1, force_ascii=False, double_precision=15)
+
+
+def require_table_kind(path: Path) -> None:
+    """Refuses the name of a table of another kind than `write_table` writes.
+
+    Raises:
+        InputError: naming those kinds.
+    """
+    if path.suffix.lower() not in WRITTEN:
+        raise InputError(f"{path.name} is a file of kind {path.suffix or '(none)'!r}; expected {', '.join(WRITTEN)}.")

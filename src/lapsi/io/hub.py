@@ -111,6 +111,8 @@ def _samples(loaded: Any, columns: Columns, split: str | None, source: str) -> S
         content = checked_texts(values, source)
         table = pd.DataFrame({"text": values})
     label = choose_name(columns.labels, LABEL_NAMES, names, "labels", source)
+    if isinstance(loaded, dict):
+        columns.refuse(("split",), f"{source} has splits, whose name is kept")
     for new, old in columns.carried(names, source).items():
         table[new] = _values(rows, old)
     if isinstance(loaded, dict):

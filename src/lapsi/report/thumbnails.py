@@ -62,7 +62,9 @@ def gallery_order(scores: Scores, rows: np.ndarray, seed: int = 0) -> Iterator[i
     lsi, quality = scores.lsi[rows], scores.table["label_quality"].to_numpy()[rows]
     order = np.argsort(lsi, kind="stable")
     lists = [order[:FIRST], order[::-1][:FIRST], np.argsort(quality, kind="stable")[:FIRST]]
-    by_class = [order[scores.label_codes[rows][order] == code] for code in range(len(scores.classes))]
+    codes = scores.label_codes[rows][order]
+    sizes = np.bincount(codes, minlength=len(scores.classes))
+    by_class = np.split(order[np.argsort(codes, kind="stable")], np.cumsum(sizes)[:-1])
     ends = [end for part in by_class for end in (part[:FIRST], part[::-1][:FIRST])]
     lists += [np.array([end[place] for end in ends if place < len(end)], dtype=np.int64) for place in range(FIRST)]
     lists.append(np.random.default_rng(seed).permutation(len(rows)))

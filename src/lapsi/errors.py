@@ -32,3 +32,9 @@ class MemoryLimitError(LapsiError, MemoryError):
     """The work does not fit into the memory limit; raised before any work starts."""
 
     exit_code = 5
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, cut to one line."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

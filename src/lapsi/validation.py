@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from lapsi.errors import InputError
+from lapsi.errors import InputError, first_line
 
 
 def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -43,5 +43,5 @@ def require_device(name: str | None) -> torch.device:
         device = torch.device(name or "cpu")
         torch.zeros(1, dtype=torch.float64, device=device).item()
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        raise InputError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); try 'cpu'.") from error
+        raise InputError(f"device {name!r} cannot be used ({first_line(error)}); try 'cpu'.") from error
     return device

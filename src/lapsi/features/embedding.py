@@ -18,7 +18,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from lapsi.errors import InputError
+from lapsi.errors import InputError, first_line
 from lapsi.features.cache import FeatureCache, Shard, default_cache, digest_of, empty_features, open_cache
 from lapsi.features.extractor import DEFAULT_MODELS, Extractor, ExtractorSettings
 from lapsi.features.images import image_extractor
@@ -261,7 +261,7 @@ def _attempt(work: Callable[[], Any]) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # decoders raise whatever they like on damaged files
-        return _Bad(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+        return _Bad(first_line(error))
 
 
 def _unreadable(content: Content, bad: dict[int, str]) -> str:

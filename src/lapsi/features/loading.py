@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from lapsi.errors import InputError
+from lapsi.errors import InputError, first_line
 
 HUB_TIMEOUT = 10.0
 HEADS = ("pooler", "classifier", "cls.", "head", "qa_outputs", "score")
@@ -66,7 +66,7 @@ def _load(load: Callable[..., Any], model: str, options: dict[str, Any], problem
     try:
         return load(model, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise InputError(f"{problem} ({_first_line(error)}).") from error
+        raise InputError(f"{problem} ({first_line(error)}).") from error
 
 
 def _files_on_hub(model: str) -> set[str]:
@@ -91,7 +91,7 @@ def _files_on_hub(model: str) -> set[str]:
         raise InputError(f"There is no model {model!r} on the hub, and no folder of that name. {advice}") from None
     except Exception as error:  # the HTTP client's own errors, which differ between its versions
         raise InputError(
-            f"The model {model!r} is not in the local cache, and the hub cannot be reached ({_first_line(error)}). {advice}"
+            f"The model {model!r} is not in the local cache, and the hub cannot be reached ({first_line(error)}). {advice}"
         ) from error
 
 
@@ -161,7 +161,3 @@ def _cached_file(model: str, name: str) -> Path | None:
             "cannot be reached. Say it with --pooling, --normalize or --no-normalize, and --max-tokens."
         ) from error
     return Path(hf_hub_download(model, name)) if name in files else None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

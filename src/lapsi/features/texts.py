@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from lapsi.errors import InputError
+from lapsi.errors import InputError, first_line
 from lapsi.features.extractor import Extractor, ExtractorSettings
 from lapsi.features.loading import load_frozen, load_pretrained, read_json, require_transformers, revision_of
 
@@ -115,8 +115,7 @@ def _try(extractor: TextExtractor) -> None:
     try:
         extractor([extractor.prepare("a")])
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{extractor.model!r} makes no features of texts as encoders do ({reason}).") from error
+        raise InputError(f"{extractor.model!r} makes no features of texts as encoders do ({first_line(error)}).") from error
 
 
 def _own_pooling(model: str, modules: list[dict[str, Any]], tokenizer: Any, is_clip: bool) -> str:

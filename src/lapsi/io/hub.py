@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lapsi.dataset import to_numpy
-from lapsi.errors import InputError
+from lapsi.errors import InputError, first_line
 from lapsi.io.columns import IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES, Columns, choose_name, first_of, listed, require_name
 from lapsi.samples import Content, EncodedImages, Samples, checked_texts
 
@@ -44,7 +44,7 @@ def _load_saved(folder: Path) -> Any:
     try:
         return datasets.load_from_disk(str(folder))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} cannot be read as a saved data set ({_first_line(error)}).") from error
+        raise InputError(f"{folder} cannot be read as a saved data set ({first_line(error)}).") from error
 
 
 def read_hub_dataset(name: str, columns: Columns, split: str | None) -> Samples:
@@ -60,7 +60,7 @@ def read_hub_dataset(name: str, columns: Columns, split: str | None) -> Samples:
         loaded = datasets.load_dataset(repository, configuration or None)
     except Exception as error:  # each loader raises its own kind
         raise InputError(
-            f"The data set {repository!r} cannot be loaded ({_first_line(error)}). Where the hub cannot be reached, save it "
+            f"The data set {repository!r} cannot be loaded ({first_line(error)}). Where the hub cannot be reached, save it "
             "elsewhere with save_to_disk and name that folder."
         ) from error
     return _samples(loaded, columns, split, f"hf:{name}")
@@ -92,7 +92,7 @@ def _require_reachable(repository: str, datasets: Any) -> None:
         ) from None
     except Exception as error:  # the HTTP client's own errors, which differ between its versions
         raise InputError(
-            f"The data set {repository!r} is not in the local cache, and the hub cannot be reached ({_first_line(error)}). "
+            f"The data set {repository!r} is not in the local cache, and the hub cannot be reached ({first_line(error)}). "
             "Save it elsewhere with save_to_disk and name that folder."
         ) from error
 
@@ -162,7 +162,3 @@ def _values(rows: Any, name: str) -> np.ndarray:
     if names is None:
         return to_numpy(values)
     return to_numpy([None if value is None or value < 0 else names[value] for value in values])
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

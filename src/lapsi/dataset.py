@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import scipy.linalg
 import torch
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from lapsi.errors import InputError
 
@@ -28,8 +26,6 @@ CARRIED = {
     "corruption": "how it was changed",
 }
 LABELS = ("reference_label", "original_label")
-MAP_ROWS = 8192
-DENSE_MAP = 4096  # features up to which their products fit into little memory
 CONSTANT_BELOW = 1e-12
 TOO_LARGE = "The features are too large to be scaled in float64; divide them by a constant first."
 
@@ -128,35 +124,6 @@ def fit_standardizer(features: np.ndarray, standardize: bool) -> Standardizer:
         raise InputError(TOO_LARGE)
     constant = std <= CONSTANT_BELOW * np.abs(mean)
     return Standardizer(mean, np.where(constant, 0.0, 1 / np.where(constant, 1.0, std)))
-
-
-def principal_map(features: np.ndarray, standardizer: Standardizer) -> np.ndarray:
-    """(N, 2) float32: standardized features (N, d) on their first two principal components; 0 where d is 1.
-
-    The sign of each component is that of its largest entry, so that the same data give the same map.
-    """
-    d = features.shape[1]
-    starts = range(0, len(features), MAP_ROWS)
-    mean = sum(standardizer.inputs(features[start : start + MAP_ROWS])[:, :-1].sum(0) for start in starts) / len(features)
-
-    def blocks() -> Iterator[np.ndarray]:
-        for start in starts:
-            yield standardizer.inputs(features[start : start + MAP_ROWS])[:, :-1] - mean
-
-    def scatter(vectors: np.ndarray) -> np.ndarray:
-        return sum((inputs.T @ (inputs @ vectors) for inputs in blocks()), np.zeros_like(vectors, dtype=np.float64))
-
-    n_axes = min(2, d)
-    if d <= DENSE_MAP:
-        whole = sum((inputs.T @ inputs for inputs in blocks()), np.zeros((d, d)))
-        vectors = scipy.linalg.eigh(whole, subset_by_index=[d - n_axes, d - 1])[1][:, ::-1]
-    else:
-        operator = LinearOperator((d, d), matvec=scatter, matmat=scatter, dtype=np.float64)
-        vectors = eigsh(operator, k=n_axes, v0=np.ones(d), tol=1e-3)[1][:, ::-1]
-    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], 0)
-    axes = np.zeros((d, 2))
-    axes[:, :n_axes] = vectors * np.where(largest < 0, -1.0, 1.0)
-    return np.concatenate([inputs @ axes for inputs in blocks()]).astype(np.float32)
 
 
 def make_dataset(

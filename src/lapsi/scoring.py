@@ -13,10 +13,11 @@ import pandas as pd
 
 from lapsi.checkpoint import Keep
 from lapsi.closed_form import closed_form
-from lapsi.dataset import Dataset, make_dataset, principal_map
+from lapsi.dataset import Dataset, make_dataset
 from lapsi.errors import InputError
 from lapsi.model import FittedProbe
 from lapsi.plan import NewtonPlan, make_plan
+from lapsi.principal import principal_map
 from lapsi.progress import Stages
 from lapsi.recipe import Recipe
 from lapsi.retraining import retraining

@@ -115,6 +115,7 @@ def test_an_image_folder_end_to_end(pictures, models):
     assert a.table["path"].tolist() == b.table["path"].tolist()
     assert b.table["path"][0] == str(pictures / "dark" / "01.png")
     assert b.provenance.extractor["n_from_cache"] == N
+    assert a.provenance.extractor["revision"] == b.provenance.extractor["revision"]
     refused = fail(3, "embed", "pictures", "--model", models["image"], "-o", "features.safetensors")
     assert "--force" in refused
     record = json.loads(succeed("embed", "pictures", "--model", models["image"], "-o", "c.safetensors", "--json").stdout)

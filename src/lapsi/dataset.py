@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class Dataset:
         rows: (N,) position of each sample in its source, ascending; other than 0…N−1 where some could not be read.
         features_hash: of what the features were made from, where an extractor made them (their last bits may differ from one
             batch size to another); else "".
+        made_by: what the source says of its features: extractor and licence, plain JSON values.
     """
 
     features: np.ndarray
@@ -54,6 +55,7 @@ class Dataset:
     columns: pd.DataFrame
     rows: np.ndarray
     features_hash: str = ""
+    made_by: dict[str, Any] = field(default_factory=dict)
 
     @property
     def n_samples(self) -> int:

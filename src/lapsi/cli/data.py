@@ -60,8 +60,10 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
     if isinstance(source, Dataset):
         _refuse_extractor(options)
         left_out, content, dataset = {}, None, source
+        _tell_licence(source.made_by.get("licence", ""), stages)
+        record |= source.made_by
     else:
-        _tell_licence(source, stages)
+        _tell_licence(source.licence, stages)
         samples = corrupt_samples(source, corruption)
         everything = np.arange(len(samples.labels))
         corrupt_dataset(
@@ -141,9 +143,9 @@ def _open(options: Options) -> Dataset | Samples:
     return open_source(options["source"], to_columns(options), options["split"], data_dir)
 
 
-def _tell_licence(samples: Samples, stages: Stages) -> None:
-    if samples.licence and stages.show:
-        Console(stderr=True, soft_wrap=True).print(f"Terms: {samples.licence}", style="dim", markup=False, highlight=False)
+def _tell_licence(licence: str, stages: Stages) -> None:
+    if licence and stages.show:
+        Console(stderr=True, soft_wrap=True).print(f"Terms: {licence}", style="dim", markup=False, highlight=False)
 
 
 def rows_of(scores: Scores, ids: np.ndarray) -> np.ndarray:

@@ -96,7 +96,8 @@ def _digits(columns: Columns, split: str | None, data_dir: Path | None) -> Datas
     known = {"label": digits.target}
     label, ids, carried = _choose(DIGITS, NAMED[DIGITS], list(known), columns)
     table = {new: known[old] for new, old in carried.items()}
-    return make_dataset(digits.data, known[label], ids=None if ids is None else known[ids], columns=table, source=DIGITS)
+    dataset = make_dataset(digits.data, known[label], ids=None if ids is None else known[ids], columns=table, source=DIGITS)
+    return replace(dataset, made_by={"licence": NAMED[DIGITS].licence})
 
 
 def _from_hub(name: str, spec: Named, split: str) -> Samples:

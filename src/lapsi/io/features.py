@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -41,6 +41,7 @@ class NamedArrays:
         read: some of its columns, where it is a table.
         ids, labels: what holds the identifiers and the labels, where that is known.
         carried: what travels along with the samples without being asked for.
+        made_by: what the file says of its features.
     """
 
     names: list[str]
@@ -49,6 +50,7 @@ class NamedArrays:
     ids: str | None = None
     labels: str | None = None
     carried: tuple[str, ...] = ()
+    made_by: dict[str, Any] = field(default_factory=dict)
 
 
 def read_dataset(path: Path, columns: Columns) -> Dataset:
@@ -78,7 +80,8 @@ def read_dataset(path: Path, columns: Columns) -> Dataset:
             if "reference_label" in carried:
                 carried["reference_label"] = name_labels(carried["reference_label"], names)
         identifiers = None if ids is None else arrays.load(ids)
-    return make_dataset(features, given, ids=identifiers, columns=carried, source=str(path))
+    dataset = make_dataset(features, given, ids=identifiers, columns=carried, source=str(path))
+    return replace(dataset, made_by=arrays.made_by)
 
 
 @contextmanager
@@ -129,6 +132,9 @@ def _open_safetensors(path: Path) -> NamedArrays:
         ids="id",
         labels="label",
         carried=carried,
+        made_by={
+            name: value for name, value in json.loads(archive.metadata()[MADE_BY]).items() if name in ("extractor", "licence")
+        },
     )
 
 

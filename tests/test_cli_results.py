@@ -103,7 +103,7 @@ def test_columns_beside_a_table(tmp_path):
     assert cells["code"][7] == "007"
     assert set(cells["word"]) == {"NA"}
     pd.DataFrame({"value": range(7)}).to_csv("short.csv", index=False)
-    assert "33 scored samples do not occur in the data" in fail(2, "export", "a", "--into", "short.csv", "--to", "x.csv")
+    assert "have 7 rows, the run is of 40 samples" in fail(2, "export", "a", "--into", "short.csv", "--to", "x.csv")
     assert not (tmp_path / "x.csv").exists()
 
 

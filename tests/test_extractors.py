@@ -146,9 +146,9 @@ def test_what_cannot_be_loaded(tmp_path, monkeypatch):
     with pytest.raises(lapsi.InputError, match="neither a folder nor a name"):
         features_of("text", TEXTS, "no such model / at all")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(lapsi.InputError, match="holds no such model"):
+    with pytest.raises(lapsi.InputError, match="holds no model for this kind"):
         features_of("image", PICTURES, str(tmp_path / "empty"))
-    with pytest.raises(lapsi.InputError, match="holds no such model"):
+    with pytest.raises(lapsi.InputError, match="holds no model for this kind"):
         features_of("image", PICTURES, save_bert(tmp_path / "bert"))
     with pytest.raises(lapsi.InputError, match="holds no pooler"):
         features_of("text", TEXTS, save_bert(tmp_path / "masked", with_pooler=False), pooling="pooler")

@@ -82,6 +82,9 @@ def test_row_numbers_are_ids():
     table = add_columns(pd.DataFrame({"value": range(30)}), run, ["lsi"])
     assert np.flatnonzero(table["lapsi_lsi"].notna()).tolist() == [2, 5]
     assert table["lapsi_lsi"][5] == run.lsi[1]
+    assert pd.api.types.is_integer_dtype(add_columns(pd.DataFrame({"value": range(30)}), run)["lapsi_rank"])
+    with pytest.raises(lapsi.InputError, match="have 40 rows, the run is of 30 samples; name the column of ids"):
+        add_columns(pd.DataFrame({"value": range(40)}), run)
     named = lapsi.score(X, Y, ids=np.arange(30)[::-1], verify=0, progress=False)  # ids that look like rows and are none
     np.testing.assert_array_equal(add_columns(pd.DataFrame({"value": range(30)}), named)["lapsi_lsi"], named.lsi)
 

@@ -55,7 +55,8 @@ def leave_group_out(
 
     Returns:
         One row a group (its index): samples, lsi, lsi_mean, lsi_curvature (nats), and held_out_accuracy, how often the model
-        that never saw the group predicts its labels. The largest LSI first.
+        fitted without the group predicts its labels; features stay scaled as they are with it, and samples of a class that
+        only the group has do not count (NaN where that leaves none). The largest LSI first.
 
     Raises:
         InputError: the data or a setting cannot be used, or there are no groups, or one of all samples.
@@ -96,14 +97,21 @@ def score_groups(dataset: Dataset, groups: pd.Series, settings: Settings, stages
             shift = group_shift(problem, fit.params, fit.hessian, indices)
             terms = divergence(indices, shift)
             group = problem.only(indices)
-            predicted = problem.probe.logits(fit.params + shift, group.inputs).argmax(1)
-            accuracy = float((predicted == group.labels).double().mean())
+            accuracy = _held_out_accuracy(problem, group, fit.params + shift)
             mean, curvature = float(terms.mean), float(terms.curvature)
             rows.append((name, len(positions), mean + curvature, mean, curvature, accuracy))
             advance(1)
     columns = [groups.name, "samples", "lsi", "lsi_mean", "lsi_curvature", "held_out_accuracy"]
     table = pd.DataFrame(rows, columns=columns).set_index(str(groups.name))
     return table.sort_values("lsi", ascending=False, kind="stable")
+
+
+def _held_out_accuracy(problem: Problem, group: Problem, params: Tensor) -> float:
+    """Share of the group that the model without it predicts, among samples of classes that the others have."""
+    counts = [torch.bincount(part.labels, minlength=problem.probe.n_classes) for part in (problem, group)]
+    known = (counts[0] > counts[1])[group.labels]
+    predicted = problem.probe.logits(params, group.inputs).argmax(1)
+    return float((predicted == group.labels)[known].double().mean()) if bool(known.any()) else float("nan")
 
 
 def _divergence(problem: Problem, map_params: Tensor, structure: str) -> Divergence:

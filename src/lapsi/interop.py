@@ -40,15 +40,20 @@ def add_columns(
         )
     if ids is not None and ids not in names:
         raise InputError(f"The data have no column {ids!r}; they have {', '.join(map(str, names))}.")
+    rows, n_samples = scores.table["row"].to_numpy(), scores.provenance.n_samples
+    some_left_out = len(rows) == n_samples and rows.max() >= n_samples
+    if ids is None and len(data) != n_samples and not some_left_out:
+        raise InputError(f"The data have {len(data)} rows, the run is of {n_samples} samples; name the column of ids (--ids).")
     keys = pd.Index(range(len(data))) if ids is None else pd.Index(data[ids][:]).astype(str)
     own = scores.table["row"] if ids is None else scores.table["id"].astype(str)
     indexed = scores.table.set_index(pd.Index(own))
     lost = indexed.index.difference(keys)
     if len(lost) > 0:
-        raise InputError(f"{len(lost)} scored samples do not occur in the data, e.g. {lost[0]!r}; name the column of ids.")
-    aligned = indexed[list(columns)].reindex(keys)
+        held = f", which hold e.g. {keys[0]!r} in {ids!r}" if ids is not None and len(keys) > 0 else ""
+        raise InputError(f"{len(lost)} scored samples do not occur in the data, e.g. {lost[0]!r}{held}.")
+    aligned = indexed[list(columns)].convert_dtypes().reindex(keys)  # whole numbers stay whole beside gaps
     if isinstance(data, pd.DataFrame):
-        return data.assign(**{prefix + name: aligned[name].to_numpy() for name in columns})
+        return data.assign(**{prefix + name: aligned[name].array for name in columns})
     for name in columns:
         data = data.add_column(prefix + name, _plain(aligned[name]))
     return data

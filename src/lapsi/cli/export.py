@@ -33,15 +33,18 @@ def export(
 ) -> None:
     """Write the rows of a run to a table, or a copy of the data with the scores beside them."""
     scores = Scores.load(run)
+    n_rows = len(scores)
     if into is None:
         write_file(to, lambda path: write_table(scores.table, path), force)
     elif into.is_dir() and is_saved_dataset(into):
         rows = add_columns(saved_rows(into, scores.provenance.call.get("split")), scores, ids=ids)
+        n_rows = len(rows)
         write_directory(to, lambda path: rows.save_to_disk(str(path)), force=False)
     else:
         scored = add_columns(_read(into, as_text=to.suffix.lower() == ".csv"), scores, ids=ids)
+        n_rows = len(scored)
         write_file(to, lambda path: write_table(scored, path), force)
-    Console().print(f"{len(scores):,} rows to {to}", soft_wrap=True, markup=False)
+    Console().print(f"{n_rows:,} rows to {to}", soft_wrap=True, markup=False)
 
 
 def _read(path: Path, as_text: bool) -> pd.DataFrame:

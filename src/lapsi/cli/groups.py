@@ -91,7 +91,7 @@ def _cell(name: str, value: float) -> str:
 def _print(table: pd.DataFrame, column: str, console: Console) -> None:
     shown = Table(title=f"LSI by {column}, nats, largest sum first", title_justify="left")
     shown.caption = "sum, mean: of LSI; top 10 %: share among the tenth of all samples with the largest LSI"
-    shown.caption += "; held-out: accuracy on the group without it" if "group_lsi" in table else ""
+    shown.caption += "; held-out: accuracy of a model without the group on it" if "group_lsi" in table else ""
     shown.caption_justify = "left"
     shown.add_column(column, min_width=10, overflow="fold")
     names = [name for name in HEADINGS if name in table and not (name == "doubted" and "group_lsi" in table)]
@@ -100,4 +100,5 @@ def _print(table: pd.DataFrame, column: str, console: Console) -> None:
     for group, row in table.iterrows():
         shown.add_row(Text(str(group)), *(_cell(name, row[name]) for name in names))
     console.print(shown)
-    console.print(NOT_A_SUM)
+    if "group_lsi" not in table:
+        console.print(NOT_A_SUM)

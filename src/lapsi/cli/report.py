@@ -36,6 +36,8 @@ def report(
     scores = Scores.load(run)
     place = Path(os.path.abspath(run))
     target = place.with_name(f"{place.name}.html") if output is None else output
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{target.name} is a file of kind {target.suffix or '(none)'!r}; expected .html.")
     require_file_free(target, force)
     if layout not in LAYOUTS:
         raise InputError(f"--map is {layout!r}; expected one of {', '.join(LAYOUTS)}.")

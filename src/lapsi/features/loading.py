@@ -53,7 +53,10 @@ def load_pretrained(load: Callable[..., Any], model: str, **options: Any) -> Any
     """
     if Path(model).is_dir():
         return _load(
-            load, model, options | {"local_files_only": True}, f"The folder {model} holds no such model that can be loaded"
+            load,
+            model,
+            options | {"local_files_only": True},
+            f"The folder {model} holds no model for this kind of samples that can be loaded",
         )
     try:
         return load(model, local_files_only=True, **options)
@@ -78,7 +81,7 @@ def _files_on_hub(model: str) -> set[str]:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
-    advice = "Name a local folder, or a model that is in the local cache."
+    advice = "Name a local folder, or a model that is in the local cache, with --model (in Python model=)."
     try:
         return {file.rfilename for file in HfApi().model_info(model, timeout=HUB_TIMEOUT).siblings or []}
     except HFValidationError:

@@ -12,6 +12,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import NullFormatter
 
 from lapsi.errors import InputError
 
@@ -57,6 +58,10 @@ def label_axes(axes: Axes, x_label: str, y_label: str) -> Axes:
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.spines[["top", "right"]].set_visible(False)
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        if axis.get_scale() == "log" and np.ceil(np.log10(low)) <= np.floor(np.log10(high)):
+            axis.set_minor_formatter(NullFormatter())  # the powers of ten are enough, and names between them would overlap
     return axes
 
 

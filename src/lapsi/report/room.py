@@ -70,10 +70,10 @@ def choose_pictures(
 ) -> Pictures:
     """Thumbnails of images at hand, else of the files in the column `path`, else, without texts, sketches of features."""
     if content is not None and content.kind == IMAGE:
-        return collect_images(gallery_order(scores, rows), content_pictures(content, positions), len(rows), budget)
+        return collect_images(gallery_order(scores, rows), content_pictures(content, positions), budget)
     found = NO_PICTURES
     if content is None and "path" in scores.table:
-        found = collect_images(gallery_order(scores, rows), file_pictures(as_strings(scores.table["path"])), len(rows), budget)
+        found = collect_images(gallery_order(scores, rows), file_pictures(as_strings(scores.table["path"])), budget)
     if found.rows:
         return found
     if texts is not None or features is None:

@@ -34,7 +34,6 @@ class Pictures:
         kind: "image" (encoded files), "pixels" (grey images from features), "bars" (features), or "none".
         rows: (m,) positions in the table that have a picture.
         data: (m,) bytes each.
-        wanted: samples that could have one.
         unreadable: samples whose image is missing or damaged, of those tried.
         shape: width and height of "pixels", number of "bars", else empty.
     """
@@ -42,7 +41,6 @@ class Pictures:
     kind: str
     rows: list[int]
     data: list[bytes]
-    wanted: int
     unreadable: int
     shape: tuple[int, ...] = ()
 
@@ -54,7 +52,7 @@ class Pictures:
         return record | {"values": pack(np.frombuffer(b"".join(self.data), np.uint8))}
 
 
-NO_PICTURES = Pictures("none", [], [], 0, 0)
+NO_PICTURES = Pictures("none", [], [], 0)
 
 
 def gallery_order(scores: Scores, rows: np.ndarray, seed: int = 0) -> Iterator[int]:
@@ -112,7 +110,7 @@ def encode(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def collect_images(order: Iterator[int], picture: Picture, wanted: int, budget: int) -> Pictures:
+def collect_images(order: Iterator[int], picture: Picture, budget: int) -> Pictures:
     """Pictures in this order until `budget` bytes (as they stand in the page) are spent."""
     rows, data, spent, unreadable = [], [], 0, 0
     for row in order:
@@ -125,7 +123,7 @@ def collect_images(order: Iterator[int], picture: Picture, wanted: int, budget: 
             break
         rows.append(row)
         data.append(encoded)
-    return Pictures("image", rows, data, wanted, unreadable)
+    return Pictures("image", rows, data, unreadable)
 
 
 def feature_sketches(features: np.ndarray, order: Iterator[int], budget: int) -> Pictures:
@@ -146,6 +144,4 @@ def feature_sketches(features: np.ndarray, order: Iterator[int], budget: int) ->
     grey = np.zeros(chosen.shape) if high == low else (chosen - low) / (high - low) * 255
     zero = 0 if high == low else round(-low / (high - low) * 255)
     shape = (side, side) if square else (n_values, zero)
-    return Pictures(
-        "pixels" if square else "bars", rows, [row.tobytes() for row in np.round(grey).astype(np.uint8)], n, 0, shape
-    )
+    return Pictures("pixels" if square else "bars", rows, [row.tobytes() for row in np.round(grey).astype(np.uint8)], 0, shape)

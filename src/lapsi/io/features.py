@@ -53,8 +53,8 @@ class NamedArrays:
     made_by: dict[str, Any] = field(default_factory=dict)
 
 
-def read_dataset(path: Path, columns: Columns) -> Dataset:
-    """The labelled features in a file, validated.
+def read_dataset(path: Path, columns: Columns, arrays: NamedArrays | None = None) -> Dataset:
+    """The labelled features in a file, validated; `arrays`: what it holds, where it was opened already.
 
     Raises:
         InputError: for a missing or unreadable file, an unknown kind, a missing name (naming those present) and
@@ -62,7 +62,7 @@ def read_dataset(path: Path, columns: Columns) -> Dataset:
     """
     if path.suffix.lower() == ".npy":
         return _read_npy(path, columns)
-    arrays = open_arrays(path)
+    arrays = open_arrays(path) if arrays is None else arrays
     if columns.prefix is not None and columns.features is not None:
         raise InputError("Both a features column and a feature prefix were named; name one of them.")
     if columns.prefix is not None and arrays.read is None:

@@ -54,6 +54,7 @@ def open_source(source: str, columns: Columns, split: str | None = None, data_di
         raise InputError(
             f"{path.name} has no splits, so --split does not apply; to carry a column along, name it with --split-column."
         )
-    if path.suffix.lower() in (*TABLES, ".npz") and holds_raw(open_arrays(path).names, columns):
-        return read_raw(path, columns)
-    return read_dataset(path, columns)
+    if path.suffix.lower() not in (*TABLES, ".npz"):
+        return read_dataset(path, columns)
+    arrays = open_arrays(path)
+    return (read_raw if holds_raw(arrays.names, columns) else read_dataset)(path, columns, arrays)

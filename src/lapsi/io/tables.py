@@ -10,7 +10,7 @@ import pandas as pd
 
 from lapsi.errors import InputError
 from lapsi.io.columns import FEATURE_NAMES, IMAGE_NAMES, LABEL_NAMES, TEXT_NAMES, Columns, choose_name, first_of, require_name
-from lapsi.io.features import open_arrays, reading
+from lapsi.io.features import NamedArrays, open_arrays, reading
 from lapsi.io.folders import image_content
 from lapsi.samples import Content, EncodedImages, Samples, checked_texts, image_arrays
 
@@ -24,13 +24,15 @@ def holds_raw(names: list[str], columns: Columns) -> bool:
     return first_of(FEATURE_NAMES, names) is None and first_of((*TEXT_NAMES, *IMAGE_NAMES), names) is not None
 
 
-def read_raw(path: Path, columns: Columns) -> Samples:
+def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) -> Samples:
     """The texts or images of a table (.csv, .parquet, .jsonl), or an array of images (.npz).
+
+    `arrays`: what the file holds, where it was opened already.
 
     Raises:
         InputError: for a missing column (naming those present), an empty text or path, and what cannot be read.
     """
-    arrays = open_arrays(path)
+    arrays = open_arrays(path) if arrays is None else arrays
     columns.refuse(("features", "prefix", "class_names"), f"{path.name} is read as texts or images")
     if columns.images is not None and columns.texts is not None:
         raise InputError("Both a column with images and one with texts were named; name one of them.")

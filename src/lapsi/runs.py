@@ -13,7 +13,8 @@ from lapsi.errors import InputError, RunExistsError
 
 MARKER = "run.json"
 PROGRESS = "progress.json"
-FILES = {MARKER, "scores.parquet", "loo_proba.npy", "trajectory.parquet", "map.npy", "left_out.csv", "overview.png"}
+LEFT_OUT, PICTURE = "left_out.csv", "overview.png"
+FILES = {MARKER, "scores.parquet", "loo_proba.npy", "trajectory.parquet", "map.npy", LEFT_OUT, PICTURE}
 
 
 def require_free(path: Path, force: bool) -> None:

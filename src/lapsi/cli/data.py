@@ -20,7 +20,6 @@ from lapsi.progress import Stages
 from lapsi.samples import Content, Samples
 from lapsi.scores import Scores
 
-LEFT_OUT = "left_out.csv"
 NAMES = ("features", "feature_prefix", "labels", "ids", "group", "split_column", "reference_labels", "class_names", "keep")
 DATA: Options = {  # the options that decide what is scored, and their defaults; the others decide how
     **dict.fromkeys(("source", *NAMES, "split", "data_dir", "images", "texts", "model", "normalize", "max_tokens", "cache")),
@@ -66,9 +65,8 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
         _tell_licence(source.licence, stages)
         samples = corrupt_samples(source, corruption)
         everything = np.arange(len(samples.labels))
-        corrupt_dataset(
-            samples.with_features(np.zeros((len(everything), 1)), everything), corruption
-        )  # refuses before the work
+        # refuses before the work
+        corrupt_dataset(samples.with_features(np.zeros((len(everything), 1)), everything), corruption)
         cache = None if options["cache"] is None else Path(options["cache"])
         embedded = embed_content(samples.content, to_extractor(options), cache, stages, skip_bad=options["skip_bad"])
         content, left_out = samples.content, embedded.left_out
@@ -101,9 +99,13 @@ def reopen(scores: Scores) -> Dataset | Samples:
     Raises:
         InputError: when the run was not made by the command line, or its source is gone.
     """
+    return _open(_call_of(scores))
+
+
+def _call_of(scores: Scores) -> Options:
     if not scores.provenance.call:
         raise InputError("The run was saved from Python, so the command line does not know its data; do this from Python too.")
-    return _open(scores.provenance.call)
+    return scores.provenance.call
 
 
 def reopen_features(scores: Scores, stages: Stages) -> Dataset:
@@ -112,8 +114,7 @@ def reopen_features(scores: Scores, stages: Stages) -> Dataset:
     Raises:
         InputError: as `reopen`, or when the data have changed since.
     """
-    reopen(scores)
-    dataset = open_data(scores.provenance.call, scores.provenance.source, stages).dataset
+    dataset = open_data(_call_of(scores), scores.provenance.source, stages).dataset
     if dataset.digest() != scores.provenance.data_hash:
         raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
     return dataset

@@ -11,12 +11,11 @@ from lapsi.cli.data import DATA, open_data
 from lapsi.progress import Stages
 from lapsi.report.overview import save_overview
 from lapsi.report.page import write_report
-from lapsi.runs import require_file_free, write_directory, write_file
+from lapsi.runs import PICTURE, require_file_free, write_directory, write_file
 from lapsi.scores import Scores
 from lapsi.scoring import score_dataset
 from lapsi.settings import Settings
 
-PICTURE = "overview.png"
 SIDE = 8  # pixels
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from lapsi.analysis.agreement import compare as agreement_of
 from lapsi.cli.apply import apply
-from lapsi.cli.demo import PICTURE, run_demo
+from lapsi.cli.demo import run_demo
 from lapsi.cli.embed import embed
 from lapsi.cli.export import export
 from lapsi.cli.groups import groups
@@ -26,7 +26,7 @@ from lapsi.cli.select import select
 from lapsi.cli.show import agreement_as_dict, print_agreement, print_run, run_as_dict, tell_run, to_json
 from lapsi.errors import LapsiError
 from lapsi.progress import Stages
-from lapsi.runs import require_free
+from lapsi.runs import PICTURE, require_free
 from lapsi.scores import Scores
 
 app = typer.Typer(

@@ -12,8 +12,7 @@ import typer
 from rich.console import Console
 
 from lapsi.checkpoint import Keep, differences, has_parts, read_progress, remove_checkpoint
-from lapsi.cli.data import LEFT_OUT, open_data, sketch_data
-from lapsi.cli.demo import PICTURE
+from lapsi.cli.data import open_data, sketch_data
 from lapsi.cli.options import (
     AsJson,
     Cache,
@@ -60,7 +59,7 @@ from lapsi.progress import Stages
 from lapsi.recipe import BATCHINGS, OPTIMIZERS, PRESETS, SCHEDULES
 from lapsi.report.overview import save_overview
 from lapsi.retraining import ROUTINE, calibrated_seconds
-from lapsi.runs import MARKER, PROGRESS, require_free, unfinished_path, write_directory
+from lapsi.runs import LEFT_OUT, MARKER, PICTURE, PROGRESS, require_free, unfinished_path, write_directory
 from lapsi.scores import Scores
 from lapsi.scoring import check_indices, score_dataset
 from lapsi.settings import ACTIVATIONS, ENGINES, REMOVALS, Settings

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from lapsi.features.embedding import embed_content, load_extractor
-from lapsi.features.extractor import ExtractorSettings
-from lapsi.io.folders import read_image_folder
-from lapsi.progress import Stages
-from lapsi.samples import IMAGE
+from lapsi.data.extractors.base import ExtractorSettings
+from lapsi.data.extractors.embedding import embed_content, load_extractor
+from lapsi.data.readers.image_folders import read_image_folder
+from lapsi.data.samples import IMAGE
+from lapsi.execution.progress import Stages
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 
 from lapsi.errors import InputError
 from lapsi.settings.validation import require_choice, require_integer, require_number
@@ -10,7 +11,16 @@ from lapsi.settings.validation import require_choice, require_integer, require_n
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine")
 TOO_LARGE = 1e30  # squares beyond float32
+TOO_SMALL = 1e-30  # nothing in float32, beside what it is added to
 BATCHINGS = ("full", "sequential", "shuffled", "poisson")
+USED_BY = {  # what is used by some choices alone: which choice that is, and its values
+    "momentum": ("optimizer", ("sgd",)),
+    "nesterov": ("optimizer", ("sgd",)),
+    "betas": ("optimizer", ("adam", "adamw")),
+    "epsilon": ("optimizer", ("adam", "adamw")),
+    "step_epochs": ("schedule", ("step",)),
+    "step_factor": ("schedule", ("step",)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +36,7 @@ class Recipe:
         optimizer: `"sgd"`, `"adam"` (weight decay joins the gradient) or `"adamw"` (decoupled weight decay).
         learning_rate: at the start; `schedule` changes it.
         momentum, nesterov: of sgd.
-        betas, epsilon: of adam and adamw.
+        betas, epsilon: of adam and adamw; an epsilon of 0 would divide by 0 where a gradient vanishes.
         sam_radius: > 0 takes every gradient at the worst point of that distance (sharpness-aware minimisation, SAM).
         schedule: `"constant"`; `"step"`: times `step_factor` after every `step_epochs`; `"cosine"`: to 0 over `epochs`.
         step_epochs, step_factor: of the schedule `"step"`.
@@ -69,8 +79,8 @@ class Recipe:
             require_number(name, getattr(self, name), 0, TOO_LARGE, beyond=True)
         for name, value in (("momentum", self.momentum), *(("betas", beta) for beta in self.betas)):
             require_number(name, value, 0, 1)
-        for name in ("epsilon", "sam_radius", "noise_multiplier"):
-            require_number(name, getattr(self, name), 0, TOO_LARGE)
+        for name, least in (("epsilon", TOO_SMALL), ("sam_radius", 0), ("noise_multiplier", 0)):
+            require_number(name, getattr(self, name), least, TOO_LARGE)
         if not isinstance(self.nesterov, bool):
             raise InputError(f"nesterov is {self.nesterov!r}; expected True or False.")
         for name, least in (("epochs", 0), ("step_epochs", 1), ("seeds", 1)):
@@ -106,6 +116,22 @@ class Recipe:
             raise InputError("sam_radius and clip_norm were both given; SAM with per-sample clipping is not defined here.")
         if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             raise InputError("nesterov needs a momentum greater than 0; turn nesterov off.")
+        require_use(self, [field.name for field in fields(self) if getattr(self, field.name) != field.default])
+
+
+def require_use(recipe: Recipe, names: Collection[str]) -> None:
+    """Refuses values that were given but that the recipe has no use for.
+
+    Raises:
+        InputError: naming the first of the fields `names` that is so.
+    """
+    for name, (choice, users) in USED_BY.items():
+        made = getattr(recipe, choice)
+        if name in names and made not in users:
+            raise InputError(
+                f"{name} is {getattr(recipe, name)!r} but {choice} {made!r} has no use for it; leave it out, or choose "
+                f"{' or '.join(map(repr, users))}."
+            )
 
 
 PRESETS = {"paper": Recipe()}

@@ -142,6 +142,8 @@ class Scores:
     def from_pandas(self, table: pd.DataFrame) -> Scores:
         """The scores of the samples in a frame that came from `to_pandas`, filtered, reordered or with columns added.
 
+        Their ranks are those among the samples of the frame.
+
         Raises:
             InputError: when it lacks a column of the scores, or names a sample that has none or stands in it twice.
         """
@@ -155,7 +157,7 @@ class Scores:
         along = self.trajectory
         if along is not None:
             along = along[along["id"].isin(table["id"])].reset_index(drop=True)
-        rows = table.reset_index(drop=True)
+        rows = _ranked(table.reset_index(drop=True))
         return Scores(rows, self.loo_proba[positions], self.classes, self.provenance, along, chosen)
 
     def summary(self) -> pd.DataFrame:
@@ -250,12 +252,16 @@ def build_table(
         }
     )
     table = table.drop(columns=OPTIONAL - set(measures))
-    table["rank"] = _rank(table["lsi"])
-    table["rank_in_class"] = _rank(table.groupby("label")["lsi"])
+    table = _ranked(table)
     # of probability, margin, loss over entropy and LSI the probability found planted label errors best (CIFAR-10 features)
     table["label_quality"] = given
     table["suggested_label"] = table["loo_label"].convert_dtypes().mask(predicted == labels)
     return table
+
+
+def _ranked(table: pd.DataFrame) -> pd.DataFrame:
+    """With the ranks, which follow from `lsi` and `label`."""
+    return table.assign(rank=_rank(table["lsi"]), rank_in_class=_rank(table.groupby("label")["lsi"]))
 
 
 def _rank(values: Any) -> pd.Series:

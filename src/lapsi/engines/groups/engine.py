@@ -92,18 +92,18 @@ def score_groups(dataset: Dataset, groups: pd.Series, settings: Settings, stages
     divergence = _divergence(problem, fit.params, settings.curvature)
     rows = []
     with stages.stage("leave group out", len(members)) as advance:
-        for name, positions in members.items():
+        for positions in members.values():
             indices = torch.as_tensor(positions, device=device)
             shift = group_shift(problem, fit.params, fit.hessian, indices)
             terms = divergence(indices, shift)
             group = problem.only(indices)
             accuracy = _held_out_accuracy(problem, group, fit.params + shift)
             mean, curvature = float(terms.mean), float(terms.curvature)
-            rows.append((name, len(positions), mean + curvature, mean, curvature, accuracy))
+            rows.append((len(positions), mean + curvature, mean, curvature, accuracy))
             advance(1)
-    columns = [groups.name, "samples", "lsi", "lsi_mean", "lsi_curvature", "held_out_accuracy"]
-    table = pd.DataFrame(rows, columns=columns).set_index(str(groups.name))
-    return table.sort_values("lsi", ascending=False, kind="stable")
+    columns = ["samples", "lsi", "lsi_mean", "lsi_curvature", "held_out_accuracy"]
+    table = pd.DataFrame(rows, index=list(members), columns=columns).sort_values("lsi", ascending=False, kind="stable")
+    return table.rename_axis(str(groups.name))  # which may be the name of a column
 
 
 def _held_out_accuracy(problem: Problem, group: Problem, params: Tensor) -> float:

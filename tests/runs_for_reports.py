@@ -33,7 +33,7 @@ def make_scores(
     provenance = Provenance(
         version="0.1.0",
         created="2026-11-24T06:08:02+00:00",
-        settings={"curvature": "diag", "recipe": {"epochs": 3}, "hidden": [], "standardize": True},
+        settings={"curvature": "diag", "weight_decay": 0.01, "recipe": {"epochs": 3}, "hidden": [], "standardize": True},
         engine="newton",
         dtype="float32",
         device="cpu",

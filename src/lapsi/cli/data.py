@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from lapsi.cli.options import Options, to_columns, to_corruption, to_extractor
+from lapsi.cli.terminal import say
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
 from lapsi.data.dataset import Dataset
 from lapsi.data.extractors.embedding import embed_content, trial
@@ -146,7 +146,7 @@ def _open(options: Options) -> Dataset | Samples:
 
 def _tell_licence(licence: str, stages: Stages) -> None:
     if licence and stages.show:
-        Console(stderr=True, soft_wrap=True).print(f"Terms: {licence}", style="dim", markup=False, highlight=False)
+        say(f"Terms: {licence}", "dim", error=True)
 
 
 def rows_of(scores: Scores, ids: np.ndarray) -> np.ndarray:

@@ -11,11 +11,11 @@ import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from lapsi.analysis.label_issues import Found, LabelIssues, label_issues
 from lapsi.cli.options import AsJson, Force, Run
 from lapsi.cli.show import to_json, to_records
+from lapsi.cli.terminal import cell, say, told
 from lapsi.data.readers.arrays import write_table
 from lapsi.execution.files import write_file
 from lapsi.results.scores import Scores
@@ -39,13 +39,13 @@ def issues(
     found = label_issues(scores, threshold)
     if to is not None:
         write_file(to, lambda path: write_table(found.table, path), force)
-    if as_json:
-        print(json.dumps(_as_dict(found, top), indent=2, default=to_json))
-        return
-    console = Console()
-    _print(found, len(scores.classes), top, console)
-    if to is not None:
-        console.print(f"{len(found.table):,} rows to {to}", soft_wrap=True, markup=False)
+    with told(to):
+        if as_json:
+            print(json.dumps(_as_dict(found, top), indent=2, default=to_json))
+            return
+        _print(found, len(scores.classes), top, Console())
+        if to is not None:
+            say(f"{len(found.table):,} rows to {to}")
 
 
 def _as_dict(found: LabelIssues, top: int) -> dict[str, Any]:
@@ -66,9 +66,9 @@ def _print(found: LabelIssues, n_classes: int, top: int, console: Console) -> No
     for name in ("quality", "suggested with", "LSI"):
         table.add_column(name, justify="right")
     for row in to_records(found.table.head(top)):
-        suggested = "" if row["suggested_label"] is None else str(row["suggested_label"])
+        suggested = "" if row["suggested_label"] is None else row["suggested_label"]
         numbers = (f"{row['label_quality']:.4f}", f"{row['suggested_probability']:.3f}", f"{row['lsi']:.2e}")
-        table.add_row(Text(str(row["id"])), Text(str(row["label"])), Text(suggested), *numbers)
+        table.add_row(cell(row["id"]), cell(row["label"]), cell(suggested), *numbers)
     console.print(table)
     if found.found is not None:
         console.print(_truth_table(found.found))

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Console, Group
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from lapsi.analysis.agreement import Agreement
+from lapsi.cli.terminal import cell, say
 from lapsi.engines.choose import GIB, NewtonPlan, RetrainPlan
 from lapsi.results.scores import Scores
 
@@ -55,12 +55,11 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     """Summary by class, both ends of the ranking, accuracy and time."""
     provenance = scores.provenance
     settings = provenance.settings
-    console.print(
-        f"[bold]{len(scores):,} of {provenance.n_samples:,} samples[/] from [cyan]{escape(provenance.source)}[/]: "
-        f"{provenance.n_features} features, {provenance.n_classes} classes; {_probe(settings)}, engine {provenance.engine}, "
-        f"{settings['curvature']} curvature, weight decay {settings['weight_decay']:g}; "
-        f"train accuracy {provenance.train_accuracy:.1%}"
-    )
+    number = (f"{len(scores):,} of {provenance.n_samples:,} samples", "bold")
+    line = Text.assemble(number, " from ", cell(provenance.source, "cyan"), ": ")
+    line.append(f"{provenance.n_features} features, {provenance.n_classes} classes; {_probe(settings)}, ")
+    line.append(f"engine {provenance.engine}, {settings['curvature']} curvature, weight decay {settings['weight_decay']:g}; ")
+    console.print(line.append(f"train accuracy {provenance.train_accuracy:.1%}"))
     console.print(_summary_table(scores.summary()))
     ranking = scores.ranking()
     console.print(_extremes_table("Most informative: atypical, hard or mislabelled", ranking.head(n_extremes)))
@@ -77,15 +76,15 @@ def tell_run(scores: Scores, n_extremes: int, quiet: bool, as_json: bool, left_o
         print_run(scores, n_extremes, Console())
 
 
-def tell_left_out(left_out: pd.DataFrame, console: Console) -> None:
+def tell_left_out(left_out: pd.DataFrame) -> None:
     """Samples (n rows: sample, reason) that could not be read."""
     if len(left_out) == 0:
         return
-    console.print(f"{len(left_out):,} samples could not be read and were left out:", style="yellow")
+    say(f"{len(left_out):,} samples could not be read and were left out:", "yellow")
     for row in left_out.head(LISTED_AT_MOST).itertuples():
-        console.print(f"  {row.sample} ({row.reason})", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say(f"  {row.sample} ({row.reason})", "yellow")
     if len(left_out) > LISTED_AT_MOST:
-        console.print(f"  and {len(left_out) - LISTED_AT_MOST:,} more", style="yellow")
+        say(f"  and {len(left_out) - LISTED_AT_MOST:,} more", "yellow")
 
 
 def to_json(value: object) -> object:
@@ -99,7 +98,7 @@ def print_plan(plan: NewtonPlan | RetrainPlan, seconds: float, embedding: dict[s
     table = Table(title="Plan (nothing was run or written)", title_justify="left", show_header=False)
     if embedding is not None:
         rate = f"about {duration(embedding['seconds'])} at {embedding['samples_per_second']:.0f} samples a second"
-        table.add_row("features", f"{embedding['model']}: {rate}, less what the cache has")
+        table.add_row("features", cell(f"{embedding['model']}: {rate}, less what the cache has"))
     table.add_row("engine", record["engine"])
     table.add_row("peak memory", f"{plan.cost.peak_bytes / GIB:.2f} GiB (limit {plan.cost.limit_bytes / GIB:.2f} GiB)")
     table.add_row("time", f"about {duration(seconds)} on this machine")
@@ -120,9 +119,10 @@ def plan_as_dict(plan: NewtonPlan | RetrainPlan, seconds: float) -> dict[str, An
 
 def print_agreement(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, console: Console) -> None:
     """How far two runs agree."""
-    console.print(f"[bold]{agreement.n_common:,} samples[/] in both {escape(name_a)} (a) and {escape(name_b)} (b)")
+    number = (f"{agreement.n_common:,} samples", "bold")
+    console.print(Text.assemble(number, " in both ", cell(name_a), " (a) and ", cell(name_b), " (b)"))
     if not agreement.same_data:
-        console.print("The data sets differ (features, labels or ids).", style="yellow")
+        say("The data sets differ (features, labels or ids).", "yellow")
     table = Table(title="Agreement of LSI", title_justify="left", show_header=False)
     table.add_row("Spearman", f"{agreement.spearman:.5f}")
     table.add_row("Pearson", f"{agreement.pearson:.5f}")
@@ -137,7 +137,7 @@ def print_agreement(agreement: Agreement, name_a: str, name_b: str, n_extremes: 
         differing.add_column(name, justify="right")
     for row in to_records(agreement.table.head(n_extremes)):
         numbers = (f"{row['lsi_a']:.2e}", f"{row['lsi_b']:.2e}", f"{row['rank_a']:,}", f"{row['rank_b']:,}")
-        differing.add_row(Text(str(row["id"])), Text(str(row["label"])), *numbers)
+        differing.add_row(cell(row["id"]), cell(row["label"]), *numbers)
     console.print(differing)
 
 
@@ -180,7 +180,7 @@ def _summary_table(summary: pd.DataFrame) -> Table:
         last = position == len(summary) - 1
         cells = [f"{int(row['samples']):,}", *(f"{row[name]:.1e}" for name in ("lsi_median", "lsi_max"))]
         cells += [f"{row['curvature_share']:.1%}", f"{row['loo_accuracy']:.1%}", f"{int(row['contradicted']):,}"]
-        table.add_row(Text(str(label)), *cells, style="bold" if last else None)
+        table.add_row(cell(label), *cells, style="bold" if last else None)
     if len(classes) > CLASSES_SHOWN:
         table.caption += f"; {len(classes) - CLASSES_SHOWN} classes in the middle are left out; 'lapsi export' has all"
     return table
@@ -194,9 +194,9 @@ def _extremes_table(title: str, rows: pd.DataFrame) -> Table:
         table.add_column(name, justify="right")
     table.add_column("suggested")
     for row in to_records(rows):
-        suggested = "" if row["suggested_label"] is None else str(row["suggested_label"])
+        suggested = "" if row["suggested_label"] is None else row["suggested_label"]
         numbers = (f"{row['lsi']:.2e}", f"{row['loo_probability']:.3f}", f"{row['label_quality']:.2f}")
-        table.add_row(Text(str(row["id"])), Text(str(row["label"])), *numbers, Text(suggested))
+        table.add_row(cell(row["id"]), cell(row["label"]), *numbers, cell(suggested))
     return table
 
 

@@ -1,0 +1,34 @@
+"""What every problem offers: what is minimised over a data set, and what is left of it when samples leave."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+from torch import Tensor
+
+from lapsi.problem.objective import Objective
+
+
+class Problem(ABC):
+    """Σ_j loss_j + (l2/2)‖params‖² over N samples: model × likelihood × objective on shared data, some samples masked out."""
+
+    objective: Objective
+
+    @property
+    @abstractmethod
+    def n_samples(self) -> int:
+        """Samples that are there."""
+
+    @property
+    @abstractmethod
+    def n_removed(self) -> int:
+        """Samples that have left."""
+
+    @abstractmethod
+    def remove(self, rows: Tensor) -> Self:
+        """The problem of a training without the samples `rows` (g,): a mask, the data are shared."""
+
+    @abstractmethod
+    def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
+        """z (n, K) of samples `rows` (n,), there or not, under params."""

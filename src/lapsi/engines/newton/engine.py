@@ -16,12 +16,13 @@ from lapsi.data.dataset import Dataset, fit_standardizer
 from lapsi.engines.base import LooChunk
 from lapsi.engines.choose import NewtonPlan
 from lapsi.engines.newton.steps import NewtonEngine
-from lapsi.engines.verification import draw_rows, verify_newton
+from lapsi.engines.verification import verify_newton
 from lapsi.execution.progress import Stages
 from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.fitted import Evidence, FittedProbe, require_scores
 from lapsi.models.mlp import MlpProbe
 from lapsi.problem.linear import Problem, linear_problem
+from lapsi.results.verification import draw_rows
 from lapsi.settings.settings import Settings
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 

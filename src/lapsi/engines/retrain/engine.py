@@ -18,7 +18,7 @@ from lapsi.curvature.ggn import laplace_posterior
 from lapsi.data.dataset import Dataset, Standardizer, fit_standardizer
 from lapsi.engines.choose import GIB, RetrainPlan, n_checks
 from lapsi.engines.retrain.steps import RetrainEngine, Snapshot
-from lapsi.engines.verification import draw_rows, verify_retraining
+from lapsi.engines.verification import verify_retraining
 from lapsi.errors import ConvergenceError, MemoryLimitError
 from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, damaged, open_checkpoint
 from lapsi.execution.progress import Stages
@@ -27,6 +27,7 @@ from lapsi.models.fitted import Evidence, FittedProbe, mean_log_probabilities, r
 from lapsi.models.mlp import MlpProbe
 from lapsi.problem.network import NetworkProblem
 from lapsi.problem.objective import Objective
+from lapsi.results.verification import draw_rows
 from lapsi.settings.recipe import Recipe
 from lapsi.settings.settings import Settings
 from lapsi.training.sampling import steps_per_epoch

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from lapsi.cli.data import DATA, open_data
-from lapsi.execution.files import PICTURE, require_file_free, write_directory, write_file
+from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages
 from lapsi.report.overview import save_overview
 from lapsi.report.page import write_report
+from lapsi.results.run_directory import PICTURE, write_directory
 from lapsi.results.scores import Scores
 from lapsi.scoring import score_dataset
 from lapsi.settings.settings import Settings

@@ -13,8 +13,9 @@ from lapsi.cli.options import Force, Run
 from lapsi.data.readers.arrays import write_table
 from lapsi.data.readers.hub import is_saved_dataset, saved_rows
 from lapsi.errors import InputError
-from lapsi.execution.files import write_directory, write_file
+from lapsi.execution.files import write_file
 from lapsi.results.interop import add_columns
+from lapsi.results.run_directory import write_directory
 from lapsi.results.scores import Scores
 
 

@@ -25,8 +25,8 @@ from lapsi.cli.score import score
 from lapsi.cli.select import select
 from lapsi.cli.show import agreement_as_dict, print_agreement, print_run, run_as_dict, tell_run, to_json
 from lapsi.errors import LapsiError
-from lapsi.execution.files import PICTURE, require_free
 from lapsi.execution.progress import Stages
+from lapsi.results.run_directory import PICTURE, require_free
 from lapsi.results.scores import Scores
 
 app = typer.Typer(

@@ -55,10 +55,10 @@ from lapsi.data.readers.arrays import read_indices
 from lapsi.engines.choose import NewtonPlan, make_plan
 from lapsi.engines.retrain.engine import ROUTINE, calibrated_seconds
 from lapsi.errors import InputError, RunExistsError
-from lapsi.execution.checkpoint import Keep, differences, has_parts, read_progress, remove_checkpoint
-from lapsi.execution.files import LEFT_OUT, MARKER, PICTURE, PROGRESS, require_free, unfinished_path, write_directory
+from lapsi.execution.checkpoint import PROGRESS, Keep, differences, has_parts, read_progress, remove_checkpoint
 from lapsi.execution.progress import Stages
 from lapsi.report.overview import save_overview
+from lapsi.results.run_directory import LEFT_OUT, MARKER, PICTURE, require_free, unfinished_path, write_directory
 from lapsi.results.scores import Scores
 from lapsi.scoring import check_indices, score_dataset
 from lapsi.settings.recipe import BATCHINGS, OPTIMIZERS, PRESETS, SCHEDULES

@@ -12,8 +12,8 @@ import pandas as pd
 
 from lapsi.data.dataset import CARRIED
 from lapsi.errors import InputError
-from lapsi.execution.files import MARKER, require_run, write_directory
 from lapsi.results.notebook import notebook_view
+from lapsi.results.run_directory import MARKER, require_run, write_directory
 
 ROWS = "scores.parquet"
 TRAJECTORY = "trajectory.parquet"

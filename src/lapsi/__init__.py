@@ -4,9 +4,9 @@ from importlib.metadata import version as _version
 
 import lapsi.execution.environment  # noqa: F401  (before torch)
 from lapsi.data.extractors.embedding import embed
-from lapsi.engines.groups.engine import leave_group_out
 from lapsi.errors import ConvergenceError, InputError, LapsiError, MemoryLimitError, RunExistsError
 from lapsi.estimator import LaplaceSampleInformation
+from lapsi.measures.group_lsi import leave_group_out
 from lapsi.results.scores import Scores
 from lapsi.scoring import score
 from lapsi.settings.recipe import Recipe

@@ -15,7 +15,7 @@ from lapsi.report.page import write_report
 from lapsi.results.run_directory import PICTURE, write_directory
 from lapsi.results.scores import Scores
 from lapsi.scoring import score_dataset
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import make_settings
 
 SIDE = 8  # pixels
 
@@ -51,7 +51,7 @@ def run_demo(output: Path, flip: float, seed: int, force: bool, stages: Stages) 
     require_file_free(page, force)
     opened = open_data(DATA | {"source": "digits", "flip_labels": flip, "corruption_seed": seed}, "digits", stages)
     dataset = opened.dataset
-    scores, _ = score_dataset(dataset, Settings(seed=seed), np.arange(dataset.n_samples), stages)
+    scores, _ = score_dataset(dataset, make_settings(seed=seed), np.arange(dataset.n_samples), stages)
     scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
 
     demo = Demo(scores, page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,18 +18,18 @@ from lapsi.cli.data import reopen_features
 from lapsi.cli.options import AsJson, Force, Quiet, Run
 from lapsi.cli.show import to_json, to_records
 from lapsi.data.readers.arrays import require_table_kind, write_table
-from lapsi.engines.groups.engine import score_groups
 from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages
+from lapsi.measures.group_lsi import score_groups
 from lapsi.results.scores import Scores
-from lapsi.settings.settings import Settings
+from lapsi.settings.engine import Newton
+from lapsi.settings.settings import settings_from_dict
 
 NOT_A_SUM = (
     "The sum is not the LSI of the group: samples that say the same look redundant one by one and are not together. "
     "--leave-group-out computes what removing the whole group does."
 )
-KEPT = ("curvature", "weight_decay", "prior_precision", "removal", "standardize", "device", "memory_limit")
 HEADINGS = {
     "samples": ("samples", "{:,}"),
     "lsi_sum": ("sum", "{:.1e}"),
@@ -72,14 +73,14 @@ def groups(
 def _remove_groups(scores: Scores, column: str, stages: Stages) -> pd.DataFrame:
     """The groups are those of all samples that trained the probe, scored or not."""
     settings = scores.provenance.settings
-    if settings["hidden"]:
+    if settings["model"]["hidden"]:
         raise InputError(
             "--leave-group-out is exact for the linear probe, but the run has hidden layers; score without --hidden."
         )
     dataset = reopen_features(scores, stages)
     labels = pd.Series(dataset.classes[dataset.labels], name="label")
     groups = labels if column == "label" else dataset.columns[column]
-    return score_groups(dataset, groups, Settings(engine="newton", **{name: settings[name] for name in KEPT}), stages)
+    return score_groups(dataset, groups, replace(settings_from_dict(settings), engine=Newton()), stages)
 
 
 def _cell(name: str, value: float) -> str:

@@ -15,7 +15,7 @@ from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.labels import read_labels
 from lapsi.errors import InputError
 from lapsi.settings.recipe import PRESETS, Recipe
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import Settings, make_settings
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 PLAIN = ("curvature", "weight_decay", "removal", "standardize", "engine", "activation", "every", "verify", "device", "seed")
@@ -110,7 +110,7 @@ def to_absolute(options: Options) -> Options:
 
 def to_settings(options: Options) -> Settings:
     """The settings that plain options ask for."""
-    return Settings(
+    return make_settings(
         **{name: options[name] for name in PLAIN},
         prior_precision=_number_or("map", options["prior_precision"], float, "--prior-precision"),
         hidden=_numbers(options["hidden"], int, "--hidden") if options["hidden"] else (),

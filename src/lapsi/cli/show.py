@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lapsi.analysis.agreement import Agreement
-from lapsi.engines.choose import GIB, NewtonPlan, RetrainPlan
+from lapsi.engines.base import Plan
+from lapsi.execution.cost import GIB
 from lapsi.results.scores import Scores
 
 CLASSES_SHOWN = 40
@@ -58,7 +59,7 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     console.print(
         f"[bold]{len(scores):,} of {provenance.n_samples:,} samples[/] from [cyan]{escape(provenance.source)}[/]: "
         f"{provenance.n_features} features, {provenance.n_classes} classes; {_probe(settings)}, engine {provenance.engine}, "
-        f"{settings['curvature']} curvature, weight decay {settings['weight_decay']:g}; "
+        f"{settings['curvature']} curvature, weight decay {settings['objective']['weight_decay']:g}; "
         f"train accuracy {provenance.train_accuracy:.1%}"
     )
     console.print(_summary_table(scores.summary()))
@@ -93,29 +94,24 @@ def to_json(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
-def print_plan(plan: NewtonPlan | RetrainPlan, seconds: float, embedding: dict[str, Any] | None, console: Console) -> None:
+def print_plan(engine: str, plan: Plan, seconds: float, embedding: dict[str, Any] | None, console: Console) -> None:
     """What a run will cost, and first, where features must be made, what they will."""
-    record = plan_as_dict(plan, seconds)
     table = Table(title="Plan (nothing was run or written)", title_justify="left", show_header=False)
     if embedding is not None:
         rate = f"about {duration(embedding['seconds'])} at {embedding['samples_per_second']:.0f} samples a second"
         table.add_row("features", f"{embedding['model']}: {rate}, less what the cache has")
-    table.add_row("engine", record["engine"])
+    table.add_row("engine", engine)
     table.add_row("peak memory", f"{plan.cost.peak_bytes / GIB:.2f} GiB (limit {plan.cost.limit_bytes / GIB:.2f} GiB)")
     table.add_row("time", f"about {duration(seconds)} on this machine")
     table.add_row("work", f"{sum(plan.cost.flop.values()):.2e} flop")
-    if isinstance(plan, NewtonPlan):
-        table.add_row("converged" if plan.converges else "corrected by neighbours", f"{plan.n_refined:,} samples")
-    else:
-        table.add_row("models at once", f"{plan.chunk_size:,}, in {plan.n_parts:,} parts that survive a kill")
+    for name, value in plan.notes:
+        table.add_row(name, value)
     console.print(table)
 
 
-def plan_as_dict(plan: NewtonPlan | RetrainPlan, seconds: float) -> dict[str, Any]:
+def plan_as_dict(engine: str, plan: Plan, seconds: float) -> dict[str, Any]:
     """What `print_plan` shows, as plain JSON values."""
-    engine = "newton" if isinstance(plan, NewtonPlan) else "retrain"
-    details = {name: value for name, value in asdict(plan).items() if name != "cost"}
-    return {"engine": engine, **asdict(plan.cost), "seconds": seconds, **details}
+    return {"engine": engine, **asdict(plan.cost), "seconds": seconds, **plan.details}
 
 
 def print_agreement(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, console: Console) -> None:
@@ -202,7 +198,7 @@ def _extremes_table(title: str, rows: pd.DataFrame) -> Table:
 
 def _probe(settings: dict[str, Any]) -> str:
     """E.g. "linear probe" or "mlp 64, 32"."""
-    hidden = settings.get("hidden")
+    hidden = settings["model"]["hidden"]
     return f"mlp {', '.join(map(str, hidden))}" if hidden else "linear probe"
 
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from lapsi.curvature.base import Curvature
-from lapsi.data.dataset import Dataset
+from lapsi.data.dataset import Dataset, Standardizer
 from lapsi.execution.cost import Cost
 from lapsi.execution.progress import Stages
-from lapsi.models.fitted import FittedModel
 from lapsi.problem.base import Problem
 from lapsi.problem.removed import Removed
 
@@ -68,6 +67,7 @@ class Part:
         start, stop: positions of its units among all that were asked for.
         work: steps of its progress bar.
         seed: number of the training, from 0.
+        n_epochs: after how many epochs its units are measured.
     """
 
     name: str
@@ -75,13 +75,23 @@ class Part:
     stop: int
     work: int
     seed: int = 0
+    n_epochs: int = 1
 
 
 class Fit(ABC):
     """An engine with its data: what was trained on all samples, and how units leave."""
 
-    problem: Problem
     curvature: Curvature
+
+    @property
+    @abstractmethod
+    def problem(self) -> Problem:
+        """With all samples."""
+
+    @property
+    @abstractmethod
+    def reference_name(self) -> str:
+        """What `reference` is, in a word that the reader of a verification knows."""
 
     @abstractmethod
     def parts(self, n_units: int) -> list[Part]:
@@ -95,8 +105,8 @@ class Fit(ABC):
         """
 
     @abstractmethod
-    def settle(self, units: Units, positions: np.ndarray) -> Iterator[Removed]:
-        """The same for the units at some positions (k,), in the most exact way that the engine has; nothing where it has none."""
+    def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
+        """The same for those at some positions (k,) of a part in the most exact way that there is; nothing where it was taken."""
 
     @abstractmethod
     def reference(self, units: Units) -> Iterator[Removed]:
@@ -107,18 +117,15 @@ class Fit(ABC):
         """How many units are worth checking where `verify` were asked for."""
 
     @abstractmethod
-    def fitted(self, params: list[Tensor]) -> FittedModel:
-        """The model trained on all samples, given `Removed.params` of one chunk of each seed."""
-
-    @abstractmethod
-    def record(self, params: list[Tensor]) -> dict[str, Any]:
-        """Fields of the provenance: dtype, grad_norm, n_iterations."""
+    def record(self, params: Tensor) -> dict[str, Any]:
+        """Fields of the provenance: dtype, grad_norm, n_iterations; `params` of the model with all samples."""
 
 
 class Engine(ABC):
     """A way of leaving samples out, with its options."""
 
-    name: str
+    name: ClassVar[str]
+    goes_on: ClassVar[bool]  # whether finished parts are kept, so that unfinished work can go on
 
     @abstractmethod
     def plan(self, work: Work) -> Plan:
@@ -129,9 +136,21 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def kept(self, plan: Plan) -> dict[str, Any]:
+        """What must stay the same when unfinished work goes on, plain JSON values."""
+
+    @abstractmethod
+    def continued(self, plan: Plan, kept: dict[str, Any]) -> Plan:
+        """The plan of work that was begun with `kept`.
+
+        Raises:
+            MemoryLimitError: when that does not fit into the memory that there is now.
+        """
+
+    @abstractmethod
     def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
         """Estimated wall time on this machine, from a short calibration."""
 
     @abstractmethod
-    def fit(self, dataset: Dataset, plan: Plan, stages: Stages) -> Fit:
+    def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> Fit:
         """Everything that is needed before units leave."""

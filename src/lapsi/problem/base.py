@@ -7,12 +7,17 @@ from typing import Self
 
 from torch import Tensor
 
+from lapsi.models.likelihoods.base import Likelihood
+from lapsi.models.mlp import Mlp
 from lapsi.problem.objective import Objective
 
 
 class Problem(ABC):
     """Σ_j loss_j + (l2/2)‖params‖² over N samples: model × likelihood × objective on shared data, some samples masked out."""
 
+    inputs: Tensor
+    targets: Tensor
+    likelihood: Likelihood
     objective: Objective
 
     @property
@@ -28,6 +33,15 @@ class Problem(ABC):
     @abstractmethod
     def remove(self, rows: Tensor) -> Self:
         """The problem of a training without the samples `rows` (g,): a mask, the data are shared."""
+
+    @property
+    @abstractmethod
+    def plain_model(self) -> Mlp:
+        """The model in plain weights, for predictions."""
+
+    @abstractmethod
+    def plain_params(self, params: Tensor) -> Tensor:
+        """Params in the coordinates of the problem as those (P,) of `plain_model`."""
 
     @abstractmethod
     def outputs(self, params: Tensor, rows: Tensor) -> Tensor:

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from lapsi.linalg.matmul import matmul
+from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.likelihoods.base import Likelihood
 from lapsi.models.linear import LinearModel, weighted_gram
+from lapsi.models.mlp import Mlp
 from lapsi.problem.base import Problem
 from lapsi.problem.objective import Objective
 
@@ -46,6 +48,15 @@ class LinearProblem(Problem):
     def model(self) -> LinearModel:
         """Shapes and forward pass."""
         return LinearModel(self.inputs.shape[1], self.likelihood.basis)
+
+    @property
+    def plain_model(self) -> Mlp:
+        """The model in plain weights, for predictions."""
+        return Mlp((self.inputs.shape[1], self.likelihood.n_outputs), ACTIVATIONS["relu"])
+
+    def plain_params(self, params: Tensor) -> Tensor:
+        """The weights (P,) of params (F, D)."""
+        return self.model.weights(params).flatten()
 
     @property
     def n_samples(self) -> int:
@@ -92,7 +103,9 @@ class LinearProblem(Problem):
             inputs, targets = self.inputs[rows], self.targets[rows]
             outputs = self.model.outputs(params, inputs)
             value = value + sign * self.likelihood.loss(outputs, targets).sum()
-            gradient = gradient + sign * self._backward(self.likelihood.residual(self.likelihood.mean(outputs), targets), inputs)
+            gradient = gradient + sign * self._backward(
+                self.likelihood.residual(self.likelihood.mean(outputs), targets), inputs
+            )
         return value, gradient
 
     def hessian(self, params: Tensor, l2: float) -> Tensor:

@@ -40,6 +40,15 @@ class NetworkProblem(Problem):
     removed: Tensor | None = None
 
     @property
+    def plain_model(self) -> Mlp:
+        """The model itself."""
+        return self.model
+
+    def plain_params(self, params: Tensor) -> Tensor:
+        """`params`, which are plain already."""
+        return params
+
+    @property
     def n_samples(self) -> int:
         """Samples that are there."""
         return len(self.inputs) - self.n_removed

@@ -39,10 +39,12 @@ COLUMNS = {
     "rank_in_class": "the same among the samples of its label",
     "label_quality": "trust in the given label, in [0, 1], low: likely wrong; equal to loo_probability",
     "suggested_label": "loo_label where it differs from label, else missing",
+    "refinement": "how the row was made: closed form, corrected, refined, converged or trained; removal form where so",
+    "lsi_error": "estimated relative error of lsi that remains",
 }
 
 
-OPTIONAL = {"lsi_std", "leverage"}
+OPTIONAL = {"lsi_std", "leverage", "refinement", "lsi_error"}
 FROM_SOURCE = "column of the source"
 
 
@@ -86,6 +88,7 @@ class Provenance:
     extractor: dict[str, Any] | None = None
     corruption: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
+    plan: dict[str, Any] = field(default_factory=dict)
     call: dict[str, Any] = field(default_factory=dict)
 
 
@@ -247,6 +250,8 @@ def build_table(
             "train_probability": measures["train_probability"],
             "leverage": measures.get("leverage"),
             "shift_norm": measures["shift_norm"],
+            "refinement": measures.get("refinement"),
+            "lsi_error": measures.get("lsi_error"),
         }
     )
     table = table.drop(columns=OPTIONAL - set(measures))

@@ -33,10 +33,18 @@ class Verification:
         return {**asdict(self), "rows": list(self.rows)}
 
 
+def summarise_errors(
+    positions: np.ndarray, errors: np.ndarray, reference: str, exact_errors: np.ndarray | None = None
+) -> Verification:
+    """What is told of relative errors (k,) at some positions (k,)."""
+    beyond = None if exact_errors is None else float(exact_errors.max())
+    return Verification(tuple(positions.tolist()), float(errors.max()), float(np.median(errors)), reference, beyond)
+
+
 def relative_errors(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """|values − reference| / reference (n,)."""
+    """|values − reference| / reference (n,); NaN where either is none."""
     gap = np.abs(values - reference)
-    return np.divide(gap, reference, out=np.zeros_like(gap), where=gap > 0)
+    return np.divide(gap, reference, out=np.zeros_like(gap), where=gap != 0)
 
 
 def draw_rows(lsi: np.ndarray, n_checks: int, seed: int) -> np.ndarray:

@@ -46,9 +46,7 @@ class Retrain:
     name: ClassVar[str] = "retrain"
 
     recipe: Recipe = field(default_factory=Recipe)
-    every: int | None = option(
-        None, Integer(1, optional=True), "Also keep LSI after every EVERY epochs.", panel=RECIPE
-    )
+    every: int | None = option(None, Integer(1, optional=True), "Also keep LSI after every EVERY epochs.", panel=RECIPE)
 
     def __post_init__(self) -> None:
         check_options(self)

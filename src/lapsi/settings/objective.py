@@ -27,9 +27,7 @@ class ObjectiveSpec:
     prior_precision: float | str = option(
         MAP, Number(0, beyond=True, word=MAP), "'map' (N·w, the weight decay read as prior) or a number > 0."
     )
-    removal: str = option(
-        "mean", Choice(REMOVALS), "mean: w stays fixed in the mean loss; sum: the total N·w does."
-    )
+    removal: str = option("mean", Choice(REMOVALS), "mean: w stays fixed in the mean loss; sum: the total N·w does.")
 
     def __post_init__(self) -> None:
         check_options(self)

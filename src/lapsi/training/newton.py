@@ -28,12 +28,14 @@ class MapFit:
     """A converged optimum.
 
     Attributes:
+        problem: whose optimum it is.
         params: (F, D).
         hessian: (P', P') of the sum-form objective, at `params` or within a relative step of 1e-6 of it.
         grad_norm: norm of the gradient of the mean-form objective.
         n_iterations: evaluations of L-BFGS and Newton steps together.
     """
 
+    problem: LinearProblem
     params: Tensor
     hessian: Tensor
     grad_norm: float
@@ -95,7 +97,7 @@ def _newton(problem: LinearProblem, params: Tensor, n_iterations: int, advance: 
         step_norm, params_norm = float(step.norm()), float(params.norm())
         grad_norm = float(gradient.norm())
         if step_norm <= STEP_TOLERANCE * params_norm or grad_norm <= floor:
-            return MapFit(params, hessian, grad_norm / n_samples, n_iterations + iteration)
+            return MapFit(problem, params, hessian, grad_norm / n_samples, n_iterations + iteration)
         params, value, gradient = _line_search(problem, params, step, value, gradient)
         if step_norm > STALE_STEP * params_norm:
             hessian = None
@@ -131,10 +133,10 @@ def _factor(hessian: Tensor) -> Tensor:
     return factor
 
 
-def reduced_hessian(problem: LinearProblem, fit: MapFit) -> Tensor:
+def reduced_hessian(fit: MapFit) -> Tensor:
     """The Hessian (P', P') of all samples at the L2 strength that is left when one leaves: H of the leave-one-out step."""
     reduced = fit.hessian.clone()
-    reduced.diagonal().sub_(problem.objective.l2_drop())
+    reduced.diagonal().sub_(fit.problem.objective.l2_drop())
     return reduced
 
 

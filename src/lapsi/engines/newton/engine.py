@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lapsi.curvature.base import EXACT, Curvature
-from lapsi.curvature.diag import diag_curvature
-from lapsi.curvature.full import full_curvature, full_removal_curvature
-from lapsi.curvature.kron import kron_curvature
-from lapsi.data.dataset import Dataset, Standardizer, fit_standardizer
+from lapsi.curvature.base import Curvature
+from lapsi.curvature.linear import first_order_curvature, settled_curvature
+from lapsi.data.dataset import Dataset, Standardizer
 from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work
 from lapsi.engines.newton.neighbours import neighbours_of
 from lapsi.engines.newton.plan import newton_seconds, plan_newton
 from lapsi.engines.newton.steps import Optimum, Removal, chunk_size, removal_of
 from lapsi.execution.progress import Stages
-from lapsi.models.activation import ACTIVATIONS
-from lapsi.models.fitted import FittedModel
 from lapsi.models.likelihoods.softmax import softmax
-from lapsi.models.mlp import Mlp
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.objective import Objective
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, REFINED, Removed
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.settings import Settings
-from lapsi.training.newton import MapFit, fit_map, invert, reduced_hessian
+from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 FLOAT32_CONDITION = 1e-2 / float(np.finfo(np.float32).eps)
 CHECKED_AT_ONCE = 128
@@ -43,25 +38,26 @@ REFINED_TOLERANCE = 1e-5
 class NewtonEngine(Engine):
     """Leaves samples out of the converged linear probe in closed form."""
 
-    settings: Settings
+    name: ClassVar[str] = Newton.name
+    goes_on: ClassVar[bool] = False
 
-    @property
-    def name(self) -> str:
-        return Newton.name
+    settings: Settings
 
     def plan(self, work: Work) -> Plan:
         return plan_newton(work, self.settings)
 
+    def kept(self, plan: Plan) -> dict[str, Any]:
+        return {}
+
+    def continued(self, plan: Plan, kept: dict[str, Any]) -> Plan:
+        return plan
+
     def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
         return newton_seconds(plan)
 
-    def fit(self, dataset: Dataset, plan: Plan, stages: Stages) -> NewtonFit:
-        settings = self.settings
-        standardizer = fit_standardizer(dataset.features, settings.model.standardize)
-        problem = linear_problem(dataset, standardizer, settings)
-        with stages.stage("fit") as advance:
-            optimum = fit_map(problem, advance=lambda: advance(1))
-        return newton_fit(problem, optimum, settings, plan, standardizer, stages)
+    def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> NewtonFit:
+        problem = linear_problem(dataset, standardizer, self.settings)
+        return newton_fit(problem, self.settings, plan, stages)
 
 
 @final
@@ -74,7 +70,6 @@ class NewtonFit(Fit):
         curvature: of the posterior there.
         refine: as in `Newton`.
         n_refined, converges: as planned: how many samples go beyond the closed form, and whether these are converged.
-        standardizer: how features became inputs.
         origin: of the optimum: the norm of its gradient, and the iterations that it took.
     """
 
@@ -83,12 +78,15 @@ class NewtonFit(Fit):
     refine: int | str
     n_refined: int
     converges: bool
-    standardizer: Standardizer
     origin: dict[str, Any]
 
     @property
     def problem(self) -> LinearProblem:
         return self.optimum.problem
+
+    @property
+    def reference_name(self) -> str:
+        return self.curvature.form
 
     def parts(self, n_units: int) -> list[Part]:
         """One: it is done in one go."""
@@ -101,9 +99,9 @@ class NewtonFit(Fit):
             advance(len(removed.units))
             yield removed
 
-    def settle(self, units: Units, positions: np.ndarray) -> Iterator[Removed]:
+    def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
         if self.refine == AUTO and not self.converges:
-            yield from self._converged(_single(units), positions)
+            yield from self._converged(_single(units)[part.start : part.stop], positions)
 
     def reference(self, units: Units) -> Iterator[Removed]:
         rows = _single(units)
@@ -116,13 +114,7 @@ class NewtonFit(Fit):
     def n_checks(self, verify: int, n_units: int) -> int:
         return min(verify, n_units)
 
-    def fitted(self, params: list[Tensor]) -> FittedModel:
-        model, likelihood = self.problem.model, self.problem.likelihood
-        weights = model.weights(self.optimum.params).flatten().cpu().numpy()
-        plain = Mlp((model.n_features, model.n_outputs), ACTIVATIONS["relu"])
-        return FittedModel(self.standardizer, plain, likelihood, weights[None])
-
-    def record(self, params: list[Tensor]) -> dict[str, Any]:
+    def record(self, params: Tensor) -> dict[str, Any]:
         return {**self.origin, "dtype": str(self.optimum.inverse.dtype).removeprefix("torch.")}
 
     def _steps(self, rows: Tensor) -> Iterator[Removed]:
@@ -164,20 +156,22 @@ class NewtonFit(Fit):
             yield _removed(removal, part, shift, CONVERGED, remaining)
 
 
-def newton_fit(
-    problem: LinearProblem, fit: MapFit, settings: Settings, plan: Plan, standardizer: Standardizer, stages: Stages
-) -> NewtonFit:
-    """What follows the optimum: the inverse Hessian of the leave-one-out step, and the curvature."""
+def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: Stages) -> NewtonFit:
+    """The optimum, the inverse Hessian of the leave-one-out step, and the curvature."""
     assert isinstance(settings.engine, Newton)
-    with stages.stage("fit"):
-        hessian = reduced_hessian(problem, fit)
+    with stages.stage("fit") as advance:
+        fit = fit_map(problem, advance=lambda: advance(1))
+        hessian = reduced_hessian(fit)
         inverse = _inverse(hessian, settings.execution.dtype)
     optimum = Optimum(problem, fit.params, inverse)
     with stages.stage("curvature"):
-        curvature = _curvature(optimum, hessian, settings, plan)
+        if plan.details["settles"]:
+            curvature = settled_curvature(problem, fit.params, settings.curvature)
+        else:
+            curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse)
     origin = {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
     n_refined, converges = plan.details["n_refined"], plan.details["converges"]
-    return NewtonFit(optimum, curvature, settings.engine.refine, n_refined, converges, standardizer, origin)
+    return NewtonFit(optimum, curvature, settings.engine.refine, n_refined, converges, origin)
 
 
 def linear_problem(dataset: Dataset, standardizer: Standardizer, settings: Settings) -> LinearProblem:
@@ -202,20 +196,6 @@ def _inverse(hessian: Tensor, dtype: str | None) -> Tensor:
     return inverse.to(getattr(torch, dtype))
 
 
-def _curvature(optimum: Optimum, hessian: Tensor, settings: Settings, plan: Plan) -> Curvature:
-    """Of the structure that was chosen; what first-order changes take is made where there will be any."""
-    assert isinstance(settings.engine, Newton)
-    problem, params, inverse = optimum.problem, optimum.params, optimum.inverse
-    first_order = settings.engine.refine == 0 or (settings.engine.refine == AUTO and not plan.details["converges"])
-    if settings.curvature == "diag":
-        return diag_curvature(problem, params, inverse.dtype if first_order else None)
-    if settings.curvature == "kfac":
-        return kron_curvature(problem, params, first_order=first_order)
-    if plan.details["form"] == EXACT:
-        return full_curvature(problem, params)
-    return full_removal_curvature(problem, params, hessian, inverse)
-
-
 def _removed(removal: Removal, positions: np.ndarray, shift: Tensor, refinement: str, remaining: Tensor) -> Removed:
     change = removal.optimum.problem.own_output_change(removal.units, shift)[:, 0]
     diagnostics = {"leverage": removal.leverage(), "output_change": change.abs().amax(1)}
@@ -226,7 +206,7 @@ def _removed(removal: Removal, positions: np.ndarray, shift: Tensor, refinement:
 
 def _single(units: Units) -> Tensor:
     """Rows (n,) of units of one sample each."""
-    assert isinstance(units, Tensor) and units.shape[1] == 1
+    assert isinstance(units, Tensor)
     return units[:, 0]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from lapsi.curvature.base import EXACT, REMOVAL_FORM
 from lapsi.curvature.full import EXACT_FLOP, exact_flop
 from lapsi.engines.base import Plan, Work
 from lapsi.engines.newton.neighbours import NEIGHBOURS
@@ -38,12 +37,12 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
         correction += 4.0 * NEIGHBOURS * work.n_features * work.n_outputs
         n_refined = work.n_units if converges else min(work.n_units, int(REFINE_SHARE * sum(flop.values()) / correction))
         flop["refine"] = n_refined * (REFINE_STEPS * step if converges else correction)
-    details = {"n_refined": n_refined, "converges": converges}
+    settles = converges or settings.engine.refine not in (AUTO, 0)
     if settings.curvature == "full":
         dense = exact_flop(work.n_samples, work.n_directions * work.n_features, work.n_units)
-        is_exact = (converges or settings.engine.refine not in (AUTO, 0)) and dense <= EXACT_FLOP
-        details["form"] = EXACT if is_exact else REMOVAL_FORM
-        flop["curvature"] = dense if is_exact else flop["curvature"]
+        settles = settles and dense <= EXACT_FLOP
+        flop["curvature"] = dense if settles else flop["curvature"]
+    details = {"n_refined": n_refined, "converges": converges, "settles": settles}
     cost = Cost(_peak_bytes(work, settings), memory_limit(settings.execution), flop)
     n_params = work.n_outputs * work.n_features
     cost.require_memory(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -17,8 +17,9 @@ from lapsi.data.dataset import Dataset, Standardizer, fit_standardizer
 from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work
 from lapsi.engines.retrain.plan import model_of, n_checks, plan_retraining
 from lapsi.engines.retrain.steps import Trainer
+from lapsi.errors import MemoryLimitError
+from lapsi.execution.cost import GIB
 from lapsi.execution.progress import Stages
-from lapsi.models.fitted import FittedModel
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.mlp import Mlp
 from lapsi.problem.network import NetworkProblem
@@ -28,6 +29,7 @@ from lapsi.settings.engine import Retrain
 from lapsi.settings.settings import Settings
 from lapsi.training.sampling import steps_per_epoch
 
+TRAINED_ALONE = "trained alone"
 CALIBRATION_ROWS = 8192
 CALIBRATION_EPOCHS = 2
 
@@ -37,11 +39,10 @@ CALIBRATION_EPOCHS = 2
 class RetrainEngine(Engine):
     """Trains the model anew without each sample, by a recipe."""
 
-    settings: Settings
+    name: ClassVar[str] = Retrain.name
+    goes_on: ClassVar[bool] = True
 
-    @property
-    def name(self) -> str:
-        return Retrain.name
+    settings: Settings
 
     @property
     def spec(self) -> Retrain:
@@ -52,24 +53,35 @@ class RetrainEngine(Engine):
     def plan(self, work: Work) -> Plan:
         return plan_retraining(work, self.settings)
 
+    def kept(self, plan: Plan) -> dict[str, Any]:
+        return {"chunk_size": plan.details["chunk_size"]}
+
+    def continued(self, plan: Plan, kept: dict[str, Any]) -> Plan:
+        size, allowed = int(kept["chunk_size"]), plan.details["chunk_size"]
+        if size > allowed:
+            raise MemoryLimitError(
+                f"The run was begun with {size} models at once, but the memory limit of {plan.cost.limit_bytes / GIB:.1f} GiB "
+                f"now allows {allowed}. Raise the limit, free memory, or start anew."
+            )
+        return replace(plan, details={**plan.details, "chunk_size": size})
+
     def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
         """From two epochs of one chunk on the first rows of the data."""
         return _calibrated_seconds(self, plan, work, dataset)
 
-    def fit(self, dataset: Dataset, plan: Plan, stages: Stages) -> RetrainFit:
+    def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> RetrainFit:
         """The data in the coordinates of training; the model with all samples is trained beside those without one."""
-        settings = self.settings
         with stages.stage("prepare"):
-            standardizer = fit_standardizer(dataset.features, settings.model.standardize)
             inputs = torch.from_numpy(standardizer.inputs(dataset.features))
-            problem = network_problem(inputs, torch.from_numpy(dataset.labels), dataset.n_classes, settings)
-        return self._fit(problem, plan.details["chunk_size"], standardizer)
+            problem = network_problem(inputs, torch.from_numpy(dataset.labels), dataset.n_classes, self.settings)
+        return self.fit_problem(problem, plan.details["chunk_size"])
 
-    def _fit(self, problem: NetworkProblem, chunk_size: int, standardizer: Standardizer) -> RetrainFit:
+    def fit_problem(self, problem: NetworkProblem, chunk_size: int) -> RetrainFit:
+        """The same for a problem; `chunk_size` models are trained at once."""
         dtype = getattr(torch, self.settings.execution.dtype or "float32")
         trainer = Trainer(problem, problem.inputs.to(dtype), self.spec.recipe)
         curvature = GgnCurvature(problem, self.settings.curvature)
-        return RetrainFit(trainer, curvature, self.spec, chunk_size, self.settings.execution.seed, standardizer)
+        return RetrainFit(trainer, curvature, self.spec, chunk_size, self.settings.execution.seed)
 
 
 @final
@@ -83,7 +95,6 @@ class RetrainFit(Fit):
         spec: options of the engine.
         chunk_size: models trained at once.
         seed: of the first training.
-        standardizer: how features became inputs.
     """
 
     trainer: Trainer
@@ -91,17 +102,21 @@ class RetrainFit(Fit):
     spec: Retrain
     chunk_size: int
     seed: int
-    standardizer: Standardizer
 
     @property
     def problem(self) -> NetworkProblem:
         return self.trainer.problem
 
+    @property
+    def reference_name(self) -> str:
+        return TRAINED_ALONE
+
     def parts(self, n_units: int) -> list[Part]:
         """Chunks of nearly equal size, seed by seed."""
+        n_epochs = len(self.spec.recipe.snapshots(self.spec.every))
         bounds = np.cumsum([0, *(len(part) for part in np.array_split(np.arange(n_units), -(-n_units // self.chunk_size)))])
         return [
-            Part(f"seed{seed}-part{position:05d}", int(start), int(stop), self.spec.recipe.epochs, seed)
+            Part(f"seed{seed}-part{position:05d}", int(start), int(stop), self.spec.recipe.epochs, seed, n_epochs)
             for seed in range(self.spec.recipe.seeds)
             for position, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
         ]
@@ -113,7 +128,7 @@ class RetrainFit(Fit):
         for snapshot in self.trainer(rows, self.seed + part.seed, epochs, advance):
             yield self._removed(rows, snapshot.params, snapshot.shift, snapshot.epoch)
 
-    def settle(self, units: Units, positions: np.ndarray) -> Iterator[Removed]:
+    def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
         yield from ()
 
     def reference(self, units: Units) -> Iterator[Removed]:
@@ -128,18 +143,14 @@ class RetrainFit(Fit):
     def n_checks(self, verify: int, n_units: int) -> int:
         return n_checks(verify, n_units)
 
-    def fitted(self, params: list[Tensor]) -> FittedModel:
-        problem = self.problem
-        return FittedModel(self.standardizer, problem.model, problem.likelihood, torch.stack(params).cpu().numpy())
-
-    def record(self, params: list[Tensor]) -> dict[str, Any]:
-        """`grad_norm`: of the mean objective, unclipped, under the first seed: how far training is from its optimum."""
+    def record(self, params: Tensor) -> dict[str, Any]:
+        """`grad_norm`: of the mean objective, unclipped: how far training is from its optimum."""
         problem, recipe = self.problem, self.spec.recipe
-        first = params[0].to(problem.inputs.device)
-        mean = problem.gradient_sum(first, slice(0, problem.n_samples), None) / problem.n_samples
+        params = params.to(problem.inputs.device)
+        mean = problem.gradient_sum(params, slice(0, problem.n_samples), None) / problem.n_samples
         return {
             "dtype": str(self.trainer.inputs.dtype).removeprefix("torch."),
-            "grad_norm": float((mean + problem.objective.weight_decay * first).norm()),
+            "grad_norm": float((mean + problem.objective.weight_decay * params).norm()),
             "n_iterations": recipe.epochs * steps_per_epoch(recipe, problem.n_samples),
         }
 
@@ -169,7 +180,7 @@ def _calibrated_seconds(engine: RetrainEngine, plan: Plan, work: Work, dataset: 
     problem = network_problem(inputs, torch.from_numpy(dataset.labels[:n_rows]), dataset.n_classes, settings)
     short = Retrain(replace(recipe, epochs=CALIBRATION_EPOCHS, schedule="constant"))
     chunk = min(plan.details["chunk_size"], work.n_units, n_rows)
-    fit = RetrainEngine(replace(settings, engine=short))._fit(problem, chunk, standardizer)
+    fit = RetrainEngine(replace(settings, engine=short)).fit_problem(problem, chunk)
     units = torch.arange(chunk, device=problem.inputs.device)[:, None]
     ticks = [_now(problem)]
     (removed,) = fit.remove(units, fit.parts(chunk)[0], lambda _: ticks.append(_now(problem)))

@@ -32,7 +32,11 @@ def plan_retraining(work: Work, settings: Settings) -> Plan:
         MemoryLimitError: when it does not fit.
     """
     assert isinstance(settings.engine, Retrain)
-    recipe, model, itemsize = settings.engine.recipe, model_of(work, settings), 8 if settings.execution.dtype == "float64" else 4
+    recipe, model, itemsize = (
+        settings.engine.recipe,
+        model_of(work, settings),
+        8 if settings.execution.dtype == "float64" else 4,
+    )
     data = (8 + itemsize) * work.n_samples * work.n_features
     posterior = _posterior_bytes(model, settings.curvature)
     fixed = LIBRARIES_BYTES + data + posterior + WORKING_BYTES

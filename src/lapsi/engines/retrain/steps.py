@@ -118,7 +118,11 @@ class LeaveOneOutLoss:
         change = torch.zeros_like(params.change)
         for rows in row_blocks(batch.rows, self._block):
             narrow, targets = take(self._inputs, rows), take(problem.targets, rows)
-            passes = model.forward_backward(base, narrow, targets, problem.likelihood) if linear else problem.forward_backward(params.value, rows)
+            passes = (
+                model.forward_backward(base, narrow, targets, problem.likelihood)
+                if linear
+                else problem.forward_backward(params.value, rows)
+            )
             clipping = clip_of(passes, self._clip_norm)
             total += model.gradient(passes, clipping)
             passes = passes.to(change.dtype, narrow)

@@ -46,7 +46,7 @@ from lapsi.problem.network import NetworkProblem
 from lapsi.problem.objective import Objective
 from lapsi.scoring import score_dataset
 from lapsi.settings.recipe import Recipe
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import make_settings
 
 WEIGHT_DECAY = 0.01
 PRIVATE_CLIP = 1.0
@@ -196,11 +196,11 @@ def speed(arguments: argparse.Namespace) -> None:
 def agreement(arguments: argparse.Namespace) -> None:
     dataset = read_dataset(arguments.data, Columns())
     everything = np.arange(dataset.n_samples)
-    closed, _ = score_dataset(dataset, Settings(verify=0), everything, Stages(show=False))
+    closed, _ = score_dataset(dataset, make_settings(verify=0), everything, Stages(show=False))
     order = np.argsort(closed.lsi)
     rows = order[np.linspace(0, len(order) - 1, arguments.models).round().astype(int)]
     recipe = replace(Recipe(), epochs=arguments.epochs or Recipe().epochs, seeds=arguments.seeds)
-    settings = Settings(engine="retrain", recipe=recipe, verify=arguments.verify)
+    settings = make_settings(engine="retrain", recipe=recipe, verify=arguments.verify)
     start = time.perf_counter()
     retrained, _ = score_dataset(dataset, settings, rows, Stages(show=True))
     gap = np.abs(retrained.lsi / closed.lsi[rows] - 1)

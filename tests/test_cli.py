@@ -15,6 +15,7 @@ import pytest
 
 import lapsi
 from commands import run
+from lapsi.settings.settings import make_settings
 
 
 def run_installed(*arguments, cwd):
@@ -187,11 +188,11 @@ def test_every_recipe_option_arrives(source, tmp_path):
     result = run("score", source, "-o", tmp_path / "run", *options)
     assert result.returncode == 0, result.stderr
     recipe = lapsi.Recipe("adamw", 0.02, 0.5, False, (0.8, 0.99), 1e-7, 0.0, "step", 2, 0.5, 3, "poisson", 30, 2.0, 0.5, 1)
-    expected = lapsi.Settings(recipe=recipe, hidden=(5, 4), activation="tanh", weight_decay=0.02, verify=0, device="cpu")
+    expected = make_settings(recipe=recipe, hidden=(5, 4), activation="tanh", weight_decay=0.02, verify=0, device="cpu")
     assert lapsi.load_run(tmp_path / "run").provenance.settings == expected.to_dict()
     sam = run("score", source, "-o", tmp_path / "sam", "--sam-radius", 0.1, "--epochs", 2, "--verify", 0)
     assert sam.returncode == 0
-    assert lapsi.load_run(tmp_path / "sam").provenance.settings["recipe"]["sam_radius"] == 0.1
+    assert lapsi.load_run(tmp_path / "sam").provenance.settings["engine"]["recipe"]["sam_radius"] == 0.1
 
 
 @pytest.mark.parametrize(
@@ -268,7 +269,7 @@ def test_an_unfinished_run_can_be_started_anew(source, tmp_path):
     start_and_kill(source, path, 1)
     result = run("score", source, "-o", path, *RETRAIN, "--restart", "--quiet")
     assert result.returncode == 0, result.stderr
-    assert lapsi.load_run(path).provenance.settings["recipe"]["epochs"] == 12
+    assert lapsi.load_run(path).provenance.settings["engine"]["recipe"]["epochs"] == 12
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 

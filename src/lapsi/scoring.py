@@ -66,8 +66,8 @@ def score(
         y: (N,) labels: integers, strings or booleans.
         model: the probe, a `ModelSpec`.
         objective: what it minimises, an `ObjectiveSpec`.
-        engine: `"newton"`, `"retrain"`, or a `Newton` or `Retrain` with its options. `"auto"`: `"newton"`, unless hidden layers, a
-            recipe or `every` are asked for.
+        engine: `"newton"`, `"retrain"`, or a `Newton` or `Retrain` with its options. `"auto"`: `"newton"`, unless hidden
+            layers, a recipe or `every` are asked for.
         curvature: structure of the posterior precision: `"diag"`, `"kfac"` or `"full"`.
         execution: device, limits, checks and seed, an `Execution`.
         ids: (N,) unique identifiers; default: the index of a pandas frame, else the row number.
@@ -78,8 +78,8 @@ def score(
             stays when all is done.
         progress: draw progress bars on standard error.
         choices: fields of the parts by their own names: hidden, activation, standardize (`ModelSpec`); weight_decay,
-            prior_precision, removal (`ObjectiveSpec`); refine (`Newton`); recipe, every (`Retrain`); verify, device, dtype, seed,
-            memory_limit (`Execution`).
+            prior_precision, removal (`ObjectiveSpec`); refine (`Newton`); recipe, every (`Retrain`); verify, device, dtype,
+            seed, memory_limit (`Execution`).
 
     Returns:
         `Scores`, one row a scored sample.

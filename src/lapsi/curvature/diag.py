@@ -106,6 +106,6 @@ def _add_products(derivative: Tensor, inputs: Tensor, slope: Tensor) -> None:
     slope = slope.permute(2, 0, 1).to(derivative.dtype).contiguous()
     wide = inputs.new_empty(len(inputs), slope.shape[2], inputs.shape[1])
     product = torch.empty_like(derivative[0])
-    for total, by_direction in zip(derivative, slope, strict=True):
+    for block, by_direction in zip(derivative, slope, strict=True):
         torch.mul(by_direction[:, :, None], inputs[:, None, :], out=wide)
-        total += matmul(squared, wide.flatten(1), out=product)
+        block.add_(matmul(squared, wide.flatten(1), out=product))

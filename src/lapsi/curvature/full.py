@@ -1,7 +1,7 @@
 """Full GGN of the linear model. It is block diagonal: the directions that the loss sees, and those that only the prior does.
 
-Two forms of its change when a unit leaves: exact, by a pass over the data and a dense matrix for each unit; and the *removal form*,
-which takes the unit's own curvature −J S Jᵀ and the drop of the prior, and holds the curvature of the others.
+Two forms of its change when a unit leaves: exact, by a pass over the data and a dense matrix for each unit; and the *removal
+form*, which takes the unit's own curvature −J S Jᵀ and the drop of the prior, and holds the curvature of the others.
 Legend of the indices: n unit that leaves, g its samples, m direction, k feature, c column of the root F of S = F Fᵀ.
 """
 

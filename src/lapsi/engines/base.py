@@ -106,7 +106,7 @@ class Fit(ABC):
 
     @abstractmethod
     def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
-        """The same for those at some positions (k,) of a part in the most exact way that there is; nothing where it was taken."""
+        """The same for those at some positions (k,) of a part, in the most exact way there is; nothing where it was taken."""
 
     @abstractmethod
     def reference(self, units: Units) -> Iterator[Removed]:

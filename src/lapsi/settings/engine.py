@@ -18,10 +18,10 @@ class Newton:
     """The closed form: one exact leave-one-out Newton step of the converged linear probe.
 
     Attributes:
-        refine: what follows the closed form. `"auto"`: on small data every sample is converged to its leave-one-out optimum; else
-            the samples whose outputs move most get the second-order term of their nearest neighbours, as many as a fifteenth
-            of the run's cost buys. A number: so many chord-Newton steps for every sample, each 8·N·D·C flop, and an exact
-            pass for the change of the curvature. 0: the closed form alone.
+        refine: what follows the closed form. `"auto"`: on small data every sample is converged to its leave-one-out optimum;
+            else the samples whose outputs move most get the second-order term of their nearest neighbours, as many as a
+            fifteenth of the run's cost buys. A number: so many chord-Newton steps for every sample, each 8·N·D·C flop, and an
+            exact pass for the change of the curvature. 0: the closed form alone.
     """
 
     name: ClassVar[str] = "newton"

@@ -1,7 +1,7 @@
 """Fields of the settings: a default, what is allowed, and a help text, each said once.
 
-A frozen dataclass whose fields are made by `option` calls `check_options(self)` when it is made; the command line reads the same
-fields. numpy scalars count as numbers and are kept as plain Python values.
+A frozen dataclass whose fields are made by `option` calls `check_options(self)` when it is made; the command line reads the
+same fields. numpy scalars count as numbers and are kept as plain Python values.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ TOO_LARGE = 1e30  # squares beyond float32
 class Recipe:
     """A training recipe. The defaults are the paper's: full-batch gradient descent with Nesterov momentum.
 
-    Weight decay belongs to the objective and stands in `ObjectiveSpec`. Where sums are divided by a public number (Poisson batches,
-    clipped gradients), leaving a sample out keeps the total N·w: `ObjectiveSpec.removal` makes no difference. The order of
-    operations in every step is that of torch.optim, and of opacus where gradients are clipped: a recipe gives the same
-    parameters as they do.
+    Weight decay belongs to the objective and stands in `ObjectiveSpec`. Where sums are divided by a public number (Poisson
+    batches, clipped gradients), leaving a sample out keeps the total N·w: `ObjectiveSpec.removal` makes no difference. The
+    order of operations in every step is that of torch.optim, and of opacus where gradients are clipped: a recipe gives the
+    same parameters as they do.
 
     Attributes:
         optimizer: `"sgd"`, `"adam"` (weight decay joins the gradient) or `"adamw"` (decoupled weight decay).

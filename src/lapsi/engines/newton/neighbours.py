@@ -1,7 +1,7 @@
 """The second-order term that the closed form leaves out, summed over the samples nearest to the one that leaves.
 
-The gradient without the sample at the closed form is Σ_j (Δr_j − S_jΔz_j) ⊗ x_j over the others, and few of them make most of it:
-those most similar to x_i under the Hessian at params = 0 (docs/math.md, Leave-one-out).
+The gradient without the sample at the closed form is Σ_j (Δr_j − S_jΔz_j) ⊗ x_j over the others, and few of them make most of
+it: those most similar to x_i under the Hessian at params = 0 (docs/math.md, Leave-one-out).
 """
 
 from __future__ import annotations

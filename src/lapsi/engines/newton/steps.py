@@ -39,7 +39,7 @@ class Optimum:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Removal:
-    """What the steps of one chunk of samples that leave share: Y, K, S (shapes as in `woodbury`); build it with `removal_of`."""
+    """What the steps of a chunk of samples that leave share: Y, K, S (shapes as in `woodbury`); build it with `removal_of`."""
 
     optimum: Optimum
     rows: Tensor

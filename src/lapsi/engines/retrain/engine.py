@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -118,7 +119,7 @@ class RetrainFit(Fit):
         return [
             Part(f"seed{seed}-part{position:05d}", int(start), int(stop), self.spec.recipe.epochs, seed, n_epochs)
             for seed in range(self.spec.recipe.seeds)
-            for position, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
+            for position, (start, stop) in enumerate(pairwise(bounds))
         ]
 
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:

@@ -1,4 +1,4 @@
-"""The retraining engine: many leave-one-out models trained at once, as changes of the model with all samples (docs/math.md, Retraining)."""
+"""Many leave-one-out models trained at once, as changes of the model with all samples (docs/math.md, Retraining)."""
 
 from __future__ import annotations
 
@@ -108,9 +108,9 @@ class LeaveOneOutLoss:
         self._loss_sum, self._n_losses = 0.0, 0
 
     def __call__(self, params: Pair, batch: Batch) -> Pair:
-        """(1/b) Σ g_j, and [(Σ Δg_j − g_i(params_i)) + ḡ]/(b − 1) for a model whose sample i is a member (docs/math.md, Retraining).
+        """(1/b) Σ g_j, and [(Σ Δg_j − g_i(params_i)) + ḡ]/(b − 1) for a model whose sample i is a member.
 
-        The model with all samples is traced in float64 where it has hidden layers: training them amplifies rounding.
+        The passes of the model with all samples are in float64 where it has hidden layers: training them amplifies rounding.
         """
         linear = len(self._problem.model.shapes) == 1
         problem, model, base = self._problem, self._problem.model, params.base

@@ -115,7 +115,7 @@ def reopen_features(scores: Scores, stages: Stages) -> Dataset:
         InputError: as `reopen`, or when the data have changed since.
     """
     dataset = open_data(_call_of(scores), scores.provenance.source, stages).dataset
-    if dataset.digest() != scores.provenance.data_hash:
+    if not dataset.has_digest(scores.provenance.data_hash):
         raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
     return dataset
 
@@ -188,7 +188,7 @@ def reopen_raw(scores: Scores) -> Raw:
     before = scores.table["original_label" if "original_label" in scores.table else "label"]
     same = labels[positions].astype(str) == before.astype(str).to_numpy()
     unchanged = (
-        not isinstance(source, Dataset) or scores.provenance.corruption or source.digest() == scores.provenance.data_hash
+        not isinstance(source, Dataset) or scores.provenance.corruption or source.has_digest(scores.provenance.data_hash)
     )
     if not same.all() or not unchanged:
         raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ CARRIED = {
 }
 LABELS = ("reference_label", "original_label")
 CONSTANT_BELOW = 1e-12
+DIGEST = "v2-"
 TOO_LARGE = "The features are too large to be scaled in float64; divide them by a constant first."
 
 
@@ -74,6 +76,19 @@ class Dataset:
 
     def digest(self) -> str:
         """Hash of features, labels, classes and ids: equal for equal data."""
+        names = [_plain(self.classes), _plain(self.ids)]
+        header = [self.features.shape, str(self.features.dtype), self.features_hash, *names]
+        digest = hashlib.blake2b(json.dumps(header).encode(), digest_size=16)
+        if not self.features_hash:
+            digest.update(np.ascontiguousarray(self.features).data)
+        digest.update(np.ascontiguousarray(self.labels).data)
+        return DIGEST + digest.hexdigest()
+
+    def has_digest(self, digest: str) -> bool:
+        """Whether these are the data of a digest, be it without a mark: so were those that did not tell "1" and 1 apart."""
+        return digest == (self.digest() if digest.startswith(DIGEST) else self._first_digest())
+
+    def _first_digest(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.features.shape, str(self.features.dtype))).encode())
         digest.update(self.features_hash.encode() or np.ascontiguousarray(self.features).data)
@@ -81,6 +96,16 @@ class Dataset:
         for names in (self.classes, self.ids):
             digest.update("\x00".join(map(str, names.tolist())).encode())
         return digest.hexdigest()
+
+
+def same_digest(first: str, second: str) -> bool | None:
+    """Whether two digests are of equal data; None where only one of them has a mark, so that they cannot be compared."""
+    return first == second if first.startswith(DIGEST) == second.startswith(DIGEST) else None
+
+
+def _plain(names: np.ndarray) -> list[Any]:
+    """Plain JSON values (n,)."""
+    return list(map(str, pd.Index(names))) if names.dtype.kind in "mM" else names.tolist()
 
 
 @dataclass(frozen=True, slots=True)

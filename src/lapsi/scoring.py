@@ -133,6 +133,7 @@ def score_dataset(
         source=dataset.source,
         data_hash=dataset.digest(),
         n_samples=dataset.n_samples,
+        n_source=dataset.n_source,
         n_features=dataset.n_features,
         n_classes=dataset.n_classes,
         train_accuracy=float((model.log_probabilities(dataset.features).argmax(1) == dataset.labels).mean()),

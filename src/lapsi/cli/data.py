@@ -36,14 +36,12 @@ class Opened:
         dataset: the features.
         content: the images or texts, where the source holds such; sample i of the data set is that at `dataset.rows[i]`.
         left_out: sample and reason of each that could not be read.
-        n_source: samples of the source, those that could not be read among them.
         record: what the provenance says of it.
     """
 
     dataset: Dataset
     content: Content | None
     left_out: pd.DataFrame
-    n_source: int
     record: dict[str, Any]
 
 
@@ -80,8 +78,7 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
         changed["n_corrupted"] = int(dataset.columns["corrupted"].sum())
     names = [] if content is None else [content.name(position) for position in left_out]
     bad = pd.DataFrame({"sample": names, "reason": list(left_out.values())})
-    n_source = dataset.n_samples if content is None else len(content)
-    return Opened(dataset, content, bad, n_source, record | {"corruption": changed})
+    return Opened(dataset, content, bad, record | {"corruption": changed})
 
 
 def _refuse_extractor(options: Options) -> None:

@@ -212,7 +212,7 @@ def score(
         parts = Keep(unfinished_path(output), call, restart=resume is None)
     try:
         opened = open_data(options, call["name"], stages)
-        rows = _rows(options, opened.dataset, opened.n_source)
+        rows = _rows(options, opened.dataset)
         scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts)
     except KeyboardInterrupt:
         if parts is not None:
@@ -280,15 +280,15 @@ def _require_no_unfinished(run: Path) -> None:
         )
 
 
-def _rows(options: Options, dataset: Dataset, n_source: int) -> np.ndarray:
-    """Positions in the data set of the samples to score; --indices counts the `n_source` rows of the source."""
+def _rows(options: Options, dataset: Dataset) -> np.ndarray:
+    """Positions in the data set of the samples to score; --indices counts the rows of the source."""
     limit, indices = options["limit"], options["indices"]
     if limit is not None and limit < 1:
         raise InputError(f"--limit is {limit}; expected at least 1.")
     if indices is None:
         rows = np.arange(dataset.n_samples)
     else:
-        asked = check_indices(read_indices(Path(indices)), n_source)
+        asked = check_indices(read_indices(Path(indices)), dataset.n_source)
         asked = asked[np.isin(asked, dataset.rows)]  # without those that could not be read
         rows = np.searchsorted(dataset.rows, asked)
         if len(rows) == 0:
@@ -300,7 +300,7 @@ def _tell_plan(options: Options, name: str, settings: Settings, stages: Stages, 
     """What the run will cost; of images and texts a few are embedded to see how long all will take."""
     require_device(settings.device)
     dataset, embedding = sketch_data(options, name, stages)
-    n_scored = len(_rows(options, dataset, dataset.n_samples))
+    n_scored = len(_rows(options, dataset))
     plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, n_scored, settings)
     seconds = plan.seconds() if isinstance(plan, NewtonPlan) else calibrated_seconds(dataset, settings, plan, n_scored)
     if as_json:

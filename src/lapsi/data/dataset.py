@@ -44,6 +44,7 @@ class Dataset:
         source: where the data came from, for the record.
         columns: (N rows) what else is known of the samples and travels along to the scores; see `CARRIED`.
         rows: (N,) position of each sample in its source, ascending; other than 0…N−1 where some could not be read.
+        n_source: samples of the source, those that could not be read among them.
         features_hash: of what the features were made from, where an extractor made them (their last bits may differ from one
             batch size to another); else "".
         made_by: what the source says of its features: extractor and licence, plain JSON values.
@@ -56,6 +57,7 @@ class Dataset:
     source: str
     columns: pd.DataFrame
     rows: np.ndarray
+    n_source: int
     features_hash: str = ""
     made_by: dict[str, Any] = field(default_factory=dict)
 
@@ -159,7 +161,6 @@ def make_dataset(
     *,
     ids: Any = None,
     columns: Mapping[str, Any] | pd.DataFrame | None = None,
-    rows: np.ndarray | None = None,
     source: str = "arrays",
 ) -> Dataset:
     """A validated data set.
@@ -169,7 +170,6 @@ def make_dataset(
         labels: (N,) integers, strings or booleans; gaps are fine. pandas and torch objects too.
         ids: (N,) unique identifiers; None numbers the rows, or takes the index of a pandas frame where it is unique.
         columns: what else is known of the samples, (N,) each by name, or a pandas frame; usual names: `CARRIED`.
-        rows: (N,) position of each sample in its source; None: 0…N−1.
         source: where the data came from.
 
     Raises:
@@ -182,7 +182,7 @@ def make_dataset(
     classes, codes = _classes(label_values)
     identifiers = np.arange(len(matrix)) if ids is None else _ids(_one_dimensional(ids, "ids", len(matrix)))
     known = make_columns(columns, len(matrix))
-    return Dataset(matrix, codes, classes, identifiers, source, known, np.arange(len(matrix)) if rows is None else rows)
+    return Dataset(matrix, codes, classes, identifiers, source, known, np.arange(len(matrix)), len(matrix))
 
 
 def make_columns(columns: Mapping[str, Any] | pd.DataFrame | None, n_samples: int) -> pd.DataFrame:

@@ -196,5 +196,5 @@ class Samples:
         """The data set of the samples at positions `kept` (n,), whose features are (n, d)."""
         ids = np.arange(len(self.labels)) if self.ids is None else self.ids
         columns = self.columns.iloc[kept].reset_index(drop=True)
-        dataset = make_dataset(features, self.labels[kept], ids=ids[kept], columns=columns, rows=kept, source=self.source)
-        return replace(dataset, features_hash=features_hash)
+        dataset = make_dataset(features, self.labels[kept], ids=ids[kept], columns=columns, source=self.source)
+        return replace(dataset, rows=kept, n_source=len(self.labels), features_hash=features_hash)

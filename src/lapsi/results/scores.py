@@ -65,6 +65,7 @@ class Provenance:
         corruption: what was changed on purpose first, and how many samples that touched; empty for nothing.
         licence: what the source says of its terms.
         call: options of the command line that opened the data, to open them again; empty from Python.
+        n_source: samples of the source, those that could not be read among them; None in runs that did not keep it.
     """
 
     version: str
@@ -87,6 +88,7 @@ class Provenance:
     corruption: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
     call: dict[str, Any] = field(default_factory=dict)
+    n_source: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,6 +13,7 @@ from lapsi.errors import InputError, RunExistsError
 
 MARKER = "run.json"
 PROGRESS = "progress.json"
+LONGEST_NAME = 241  # bytes: 255 on the usual file systems, less what is added to a name until the file is whole
 LEFT_OUT, PICTURE = "left_out.csv", "overview.png"
 FILES = {MARKER, "scores.parquet", "loo_proba.npy", "trajectory.parquet", "map.npy", LEFT_OUT, PICTURE}
 
@@ -22,8 +23,9 @@ def require_free(path: Path, force: bool) -> None:
 
     Raises:
         RunExistsError: when something is there and `force` is not set, or when it holds anything but a run of lapsi.
-        InputError: when the folder above cannot be written.
+        InputError: when the name, or the folder above, cannot be written.
     """
+    _require_name(path)
     if (not path.exists() and not path.is_symlink()) or _is_empty(path):
         _require_writable(path.absolute().parent)
         return
@@ -48,6 +50,24 @@ def _is_run(path: Path) -> bool:
         return "data_hash" in record and {file.name for file in path.iterdir()} <= FILES
     except (OSError, ValueError, TypeError):
         return False
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a directory holds a run of lapsi, and maybe more."""
+    try:
+        return "data_hash" in json.loads((path / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
+def _require_name(path: Path) -> None:
+    """Refuses a name that cannot be written."""
+    shown = str(path).encode("utf-8", "replace").decode()
+    if shown != str(path):
+        raise InputError(f"{shown} is no text in UTF-8; choose another path.")
+    size = len(path.name.encode())
+    if size > LONGEST_NAME:
+        raise InputError(f"{path.name[:20]}… has {size} bytes; expected a name of at most {LONGEST_NAME}.")
 
 
 def _require_writable(folder: Path) -> None:
@@ -136,8 +156,9 @@ def require_file_free(path: Path, force: bool) -> None:
 
     Raises:
         RunExistsError: when it is a directory, or the file exists and `force` is not set.
-        InputError: when the folder above cannot be written.
+        InputError: when the name, or the folder above, cannot be written.
     """
+    _require_name(path)
     if path.is_dir():
         raise RunExistsError(f"{path} is a directory; expected the name of a file to write.")
     _require_writable(path.absolute().parent)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lapsi.cli.options import Options, to_columns, to_corruption, to_extractor
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
-from lapsi.data.dataset import Dataset
+from lapsi.data.dataset import Dataset, to_classes
 from lapsi.data.extractors.embedding import embed_content, trial
 from lapsi.data.readers.source import open_source
 from lapsi.data.samples import Content, Samples
@@ -181,9 +181,9 @@ def reopen_raw(scores: Scores) -> Raw:
     source = reopen(scores)
     ids = np.arange(len(source.labels)) if source.ids is None else source.ids
     positions = rows_of(scores, ids)
-    labels = source.classes[source.labels] if isinstance(source, Dataset) else source.labels
+    classes, codes = (source.classes, source.labels) if isinstance(source, Dataset) else to_classes(source.labels)
     before = scores.table["original_label" if "original_label" in scores.table else "label"]
-    same = labels[positions].astype(str) == before.astype(str).to_numpy()
+    same = classes[codes[positions]].astype(str) == before.astype(str).to_numpy()
     unchanged = (
         not isinstance(source, Dataset) or scores.provenance.corruption or source.has_digest(scores.provenance.data_hash)
     )

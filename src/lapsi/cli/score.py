@@ -51,7 +51,7 @@ from lapsi.cli.options import (
 )
 from lapsi.cli.show import plan_as_dict, print_plan, tell_left_out, tell_run
 from lapsi.data.dataset import Dataset
-from lapsi.data.readers.arrays import read_indices
+from lapsi.data.readers.arrays import read_indices, write_table
 from lapsi.engines.choose import NewtonPlan, make_plan
 from lapsi.engines.retrain.engine import ROUTINE, calibrated_seconds
 from lapsi.errors import InputError, RunExistsError
@@ -225,7 +225,7 @@ def score(
         scores.write_into(directory)
         save_overview(scores, directory / PICTURE)
         if len(opened.left_out) > 0:
-            opened.left_out.to_csv(directory / LEFT_OUT, index=False)
+            write_table(opened.left_out, directory / LEFT_OUT)
 
     write_directory(output, write, force)
     remove_checkpoint(unfinished_path(output))

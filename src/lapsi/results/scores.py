@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsi.data.arrays import to_numpy
 from lapsi.data.dataset import CARRIED
 from lapsi.errors import InputError
 from lapsi.execution.files import MARKER, require_run, write_directory
@@ -204,7 +205,7 @@ class Scores:
         try:
             record = json.loads((directory / MARKER).read_text(encoding="utf-8"))
             columns = list(record.pop("columns"))
-            classes = np.asarray(record.pop("classes"))
+            classes = to_numpy(record.pop("classes"))
             table = pd.read_parquet(directory / ROWS)[columns]
             probabilities = np.load(directory / PROBABILITIES, allow_pickle=False)
             along = directory / TRAJECTORY

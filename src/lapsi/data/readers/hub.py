@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lapsi.data.dataset import to_numpy
+from lapsi.data.arrays import to_numpy
 from lapsi.data.readers.columns import (
     IMAGE_NAMES,
     LABEL_NAMES,

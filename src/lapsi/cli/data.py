@@ -35,7 +35,7 @@ class Opened:
     Attributes:
         dataset: the features.
         content: the images or texts, where the source holds such; sample i of the data set is that at `dataset.rows[i]`.
-        left_out: sample and reason of each that could not be read.
+        left_out: sample and reason of each that could not be read; folders of which no more is known come first.
         record: what the provenance says of it.
     """
 
@@ -56,7 +56,7 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
     record: dict[str, Any] = {"call": {option: options[option] for option in DATA}}
     if isinstance(source, Dataset):
         _refuse_extractor(options)
-        left_out, content, dataset = {}, None, source
+        left_out, content, dataset = [], None, source
         _tell_licence(source.made_by.get("licence", ""), stages)
         record |= source.made_by
     else:
@@ -67,7 +67,8 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
         corrupt_dataset(samples.with_features(np.zeros((len(everything), 1)), everything), corruption)
         cache = None if options["cache"] is None else Path(options["cache"])
         embedded = embed_content(samples.content, to_extractor(options), cache, stages, skip_bad=options["skip_bad"])
-        content, left_out = samples.content, embedded.left_out
+        content = samples.content
+        left_out = [*samples.unread, *((content.name(position), reason) for position, reason in embedded.left_out.items())]
         dataset = samples.with_features(embedded.features, embedded.kept, embedded.digest)
         if corruption.human_labels is not None and len(corruption.human_labels) == len(samples.labels):
             corruption = replace(corruption, human_labels=corruption.human_labels[embedded.kept])
@@ -76,8 +77,7 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
     changed = corruption.record()
     if changed:
         changed["n_corrupted"] = int(dataset.columns["corrupted"].sum())
-    names = [] if content is None else [content.name(position) for position in left_out]
-    bad = pd.DataFrame({"sample": names, "reason": list(left_out.values())})
+    bad = pd.DataFrame(left_out, columns=["sample", "reason"])
     return Opened(dataset, content, bad, record | {"corruption": changed})
 
 
@@ -138,7 +138,7 @@ def sketch_data(options: Options, name: str, stages: Stages) -> tuple[Dataset, d
 
 def _open(options: Options) -> Dataset | Samples:
     data_dir = None if options["data_dir"] is None else Path(options["data_dir"])
-    return open_source(options["source"], to_columns(options), options["split"], data_dir)
+    return open_source(options["source"], to_columns(options), options["split"], data_dir, skip_bad=options["skip_bad"])
 
 
 def _tell_licence(licence: str, stages: Stages) -> None:

@@ -46,9 +46,8 @@ def _is_empty(path: Path) -> bool:
 def _is_run(path: Path) -> bool:
     """Whether a directory holds a run of lapsi and nothing else."""
     try:
-        record = json.loads((path / MARKER).read_text(encoding="utf-8"))
-        return "data_hash" in record and {file.name for file in path.iterdir()} <= FILES
-    except (OSError, ValueError, TypeError):
+        return holds_run(path) and {file.name for file in path.iterdir()} <= FILES
+    except OSError:
         return False
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lapsi.cli.options import Options, to_columns, to_corruption, to_extractor
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
-from lapsi.data.dataset import Dataset
+from lapsi.data.dataset import Dataset, to_classes
 from lapsi.data.extractors.embedding import embed_content, trial
 from lapsi.data.readers.source import open_source
 from lapsi.data.samples import Content, Samples
@@ -35,15 +35,13 @@ class Opened:
     Attributes:
         dataset: the features.
         content: the images or texts, where the source holds such; sample i of the data set is that at `dataset.rows[i]`.
-        left_out: sample and reason of each that could not be read.
-        n_source: samples of the source, those that could not be read among them.
+        left_out: sample and reason of each that could not be read; folders of which no more is known come first.
         record: what the provenance says of it.
     """
 
     dataset: Dataset
     content: Content | None
     left_out: pd.DataFrame
-    n_source: int
     record: dict[str, Any]
 
 
@@ -58,7 +56,7 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
     record: dict[str, Any] = {"call": {option: options[option] for option in DATA}}
     if isinstance(source, Dataset):
         _refuse_extractor(options)
-        left_out, content, dataset = {}, None, source
+        left_out, content, dataset = [], None, source
         _tell_licence(source.made_by.get("licence", ""), stages)
         record |= source.made_by
     else:
@@ -69,7 +67,8 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
         corrupt_dataset(samples.with_features(np.zeros((len(everything), 1)), everything), corruption)
         cache = None if options["cache"] is None else Path(options["cache"])
         embedded = embed_content(samples.content, to_extractor(options), cache, stages, skip_bad=options["skip_bad"])
-        content, left_out = samples.content, embedded.left_out
+        content = samples.content
+        left_out = [*samples.unread, *((content.name(position), reason) for position, reason in embedded.left_out.items())]
         dataset = samples.with_features(embedded.features, embedded.kept, embedded.digest)
         if corruption.human_labels is not None and len(corruption.human_labels) == len(samples.labels):
             corruption = replace(corruption, human_labels=corruption.human_labels[embedded.kept])
@@ -78,10 +77,8 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
     changed = corruption.record()
     if changed:
         changed["n_corrupted"] = int(dataset.columns["corrupted"].sum())
-    names = [] if content is None else [content.name(position) for position in left_out]
-    bad = pd.DataFrame({"sample": names, "reason": list(left_out.values())})
-    n_source = dataset.n_samples if content is None else len(content)
-    return Opened(dataset, content, bad, n_source, record | {"corruption": changed})
+    bad = pd.DataFrame(left_out, columns=["sample", "reason"])
+    return Opened(dataset, content, bad, record | {"corruption": changed})
 
 
 def _refuse_extractor(options: Options) -> None:
@@ -115,7 +112,7 @@ def reopen_features(scores: Scores, stages: Stages) -> Dataset:
         InputError: as `reopen`, or when the data have changed since.
     """
     dataset = open_data(_call_of(scores), scores.provenance.source, stages).dataset
-    if dataset.digest() != scores.provenance.data_hash:
+    if not dataset.has_digest(scores.provenance.data_hash):
         raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
     return dataset
 
@@ -141,7 +138,7 @@ def sketch_data(options: Options, name: str, stages: Stages) -> tuple[Dataset, d
 
 def _open(options: Options) -> Dataset | Samples:
     data_dir = None if options["data_dir"] is None else Path(options["data_dir"])
-    return open_source(options["source"], to_columns(options), options["split"], data_dir)
+    return open_source(options["source"], to_columns(options), options["split"], data_dir, skip_bad=options["skip_bad"])
 
 
 def _tell_licence(licence: str, stages: Stages) -> None:
@@ -184,11 +181,11 @@ def reopen_raw(scores: Scores) -> Raw:
     source = reopen(scores)
     ids = np.arange(len(source.labels)) if source.ids is None else source.ids
     positions = rows_of(scores, ids)
-    labels = source.classes[source.labels] if isinstance(source, Dataset) else source.labels
+    classes, codes = (source.classes, source.labels) if isinstance(source, Dataset) else to_classes(source.labels)
     before = scores.table["original_label" if "original_label" in scores.table else "label"]
-    same = labels[positions].astype(str) == before.astype(str).to_numpy()
+    same = classes[codes[positions]].astype(str) == before.astype(str).to_numpy()
     unchanged = (
-        not isinstance(source, Dataset) or scores.provenance.corruption or source.digest() == scores.provenance.data_hash
+        not isinstance(source, Dataset) or scores.provenance.corruption or source.has_digest(scores.provenance.data_hash)
     )
     if not same.all() or not unchanged:
         raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")

@@ -12,6 +12,7 @@ from rich.console import Console
 from lapsi.cli.options import Force, Run
 from lapsi.data.readers.arrays import write_table
 from lapsi.data.readers.hub import is_saved_dataset, saved_rows
+from lapsi.data.readers.text_tables import require_closed_quotes
 from lapsi.errors import InputError
 from lapsi.execution.files import write_file
 from lapsi.results.interop import add_columns
@@ -53,6 +54,8 @@ def _read(path: Path, as_text: bool) -> pd.DataFrame:
     kind = path.suffix.lower()
     if kind not in (".csv", ".parquet") or not path.is_file():
         raise InputError(f"{path} cannot be extended; expected a file .csv or .parquet, or a saved Hugging Face data set.")
+    if kind == ".csv":
+        require_closed_quotes(path)
     try:
         if kind == ".parquet":
             return pd.read_parquet(path)

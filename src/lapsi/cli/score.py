@@ -51,7 +51,7 @@ from lapsi.cli.options import (
 )
 from lapsi.cli.show import plan_as_dict, print_plan, tell_left_out, tell_run
 from lapsi.data.dataset import Dataset
-from lapsi.data.readers.arrays import read_indices
+from lapsi.data.readers.arrays import read_indices, write_table
 from lapsi.engines.choose import make_engine
 from lapsi.errors import InputError, RunExistsError
 from lapsi.execution.checkpoint import PROGRESS, Keep, differences, has_parts, read_progress, remove_checkpoint
@@ -215,7 +215,7 @@ def score(
         parts = Keep(unfinished_path(output), call, restart=resume is None)
     try:
         opened = open_data(options, call["name"], stages)
-        rows = _rows(options, opened.dataset, opened.n_source)
+        rows = _rows(options, opened.dataset)
         scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts)
     except KeyboardInterrupt:
         if parts is not None:
@@ -228,7 +228,7 @@ def score(
         scores.write_into(directory)
         save_overview(scores, directory / PICTURE)
         if len(opened.left_out) > 0:
-            opened.left_out.to_csv(directory / LEFT_OUT, index=False)
+            write_table(opened.left_out, directory / LEFT_OUT)
 
     write_directory(output, write, force)
     remove_checkpoint(unfinished_path(output))
@@ -284,15 +284,15 @@ def _require_no_unfinished(run: Path) -> None:
         )
 
 
-def _rows(options: Options, dataset: Dataset, n_source: int) -> np.ndarray:
-    """Positions in the data set of the samples to score; --indices counts the `n_source` rows of the source."""
+def _rows(options: Options, dataset: Dataset) -> np.ndarray:
+    """Positions in the data set of the samples to score; --indices counts the rows of the source."""
     limit, indices = options["limit"], options["indices"]
     if limit is not None and limit < 1:
         raise InputError(f"--limit is {limit}; expected at least 1.")
     if indices is None:
         rows = np.arange(dataset.n_samples)
     else:
-        asked = check_indices(read_indices(Path(indices)), n_source)
+        asked = check_indices(read_indices(Path(indices)), dataset.n_source)
         asked = asked[np.isin(asked, dataset.rows)]  # without those that could not be read
         rows = np.searchsorted(dataset.rows, asked)
         if len(rows) == 0:
@@ -304,7 +304,7 @@ def _tell_plan(options: Options, name: str, settings: Settings, stages: Stages, 
     """What the run will cost; of images and texts a few are embedded to see how long all will take."""
     require_device(settings.execution.device)
     dataset, embedding = sketch_data(options, name, stages)
-    n_scored = len(_rows(options, dataset, dataset.n_samples))
+    n_scored = len(_rows(options, dataset))
     engine, work = make_engine(settings), work_of(dataset, n_scored)
     plan = engine.plan(work)
     seconds = engine.seconds(plan, work, dataset)

@@ -117,7 +117,7 @@ def plan_as_dict(engine: str, plan: Plan, seconds: float) -> dict[str, Any]:
 def print_agreement(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, console: Console) -> None:
     """How far two runs agree."""
     console.print(f"[bold]{agreement.n_common:,} samples[/] in both {escape(name_a)} (a) and {escape(name_b)} (b)")
-    if not agreement.same_data:
+    if agreement.same_data is False:
         console.print("The data sets differ (features, labels or ids).", style="yellow")
     table = Table(title="Agreement of LSI", title_justify="left", show_header=False)
     table.add_row("Spearman", f"{agreement.spearman:.5f}")

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from lapsi.errors import InputError, RunExistsError
+
+MARKER = "run.json"  # what makes a directory a run
+LONGEST_NAME = 241  # bytes: 255 on the usual file systems, less what is added to a name until the file is whole
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a directory holds a run of lapsi, and maybe more."""
+    try:
+        return "data_hash" in json.loads((path / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
+def require_name(path: Path) -> None:
+    """Refuses a name that cannot be written.
+
+    Raises:
+        InputError: for one that is no text or too long.
+    """
+    shown = str(path).encode("utf-8", "replace").decode()
+    if shown != str(path):
+        raise InputError(f"{shown} is no text in UTF-8; choose another path.")
+    size = len(path.name.encode())
+    if size > LONGEST_NAME:
+        raise InputError(f"{path.name[:20]}… has {size} bytes; expected a name of at most {LONGEST_NAME}.")
 
 
 def write_file(path: Path, write: Callable[[Path], object], force: bool) -> None:
@@ -30,8 +56,9 @@ def require_file_free(path: Path, force: bool) -> None:
 
     Raises:
         RunExistsError: when it is a directory, or the file exists and `force` is not set.
-        InputError: when the folder above cannot be written.
+        InputError: when the name, or the folder above, cannot be written.
     """
+    require_name(path)
     if path.is_dir():
         raise RunExistsError(f"{path} is a directory; expected the name of a file to write.")
     require_writable(path.absolute().parent)

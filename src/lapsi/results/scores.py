@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsi.data.arrays import to_numpy
 from lapsi.data.dataset import CARRIED
 from lapsi.errors import InputError
 from lapsi.results.notebook import notebook_view
@@ -67,6 +68,7 @@ class Provenance:
         corruption: what was changed on purpose first, and how many samples that touched; empty for nothing.
         licence: what the source says of its terms.
         call: options of the command line that opened the data, to open them again; empty from Python.
+        n_source: samples of the source, those that could not be read among them; None in runs that did not keep it.
     """
 
     version: str
@@ -90,6 +92,7 @@ class Provenance:
     licence: str = ""
     plan: dict[str, Any] = field(default_factory=dict)
     call: dict[str, Any] = field(default_factory=dict)
+    n_source: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,7 +208,7 @@ class Scores:
         try:
             record = json.loads((directory / MARKER).read_text(encoding="utf-8"))
             columns = list(record.pop("columns"))
-            classes = np.asarray(record.pop("classes"))
+            classes = to_numpy(record.pop("classes"))
             table = pd.read_parquet(directory / ROWS)[columns]
             probabilities = np.load(directory / PROBABILITIES, allow_pickle=False)
             along = directory / TRAJECTORY

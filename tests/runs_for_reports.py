@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from lapsi.results.scores import Provenance, Scores, build_table
+from lapsi.results.provenance import Provenance
+from lapsi.results.scores import Scores
+from lapsi.results.tables import build_table
 
 HOSTILE = "<script>window.broken = 1</script>"
 

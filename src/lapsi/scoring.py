@@ -20,7 +20,10 @@ from lapsi.errors import InputError
 from lapsi.execution.checkpoint import Keep
 from lapsi.execution.progress import Stages
 from lapsi.models.fitted import FittedProbe
-from lapsi.results.scores import COLUMNS, Provenance, Scores, build_table
+from lapsi.results.columns import COLUMNS
+from lapsi.results.provenance import Provenance
+from lapsi.results.scores import Scores
+from lapsi.results.tables import build_table
 from lapsi.settings.recipe import Recipe
 from lapsi.settings.settings import Settings
 from lapsi.settings.validation import require_device
@@ -64,7 +67,7 @@ def score(
         y: (N,) labels: integers, strings or booleans.
         ids: (N,) unique identifiers; default: the index of a pandas frame, else the row number.
         columns: what else is known of the samples, (N,) each by name; it travels along to the scores (usual names:
-            `lapsi.data.dataset.CARRIED`).
+            `lapsi.results.columns.TRAVELLING`).
         indices: positions of the samples to score (the others still train the model); default: all.
         checkpoint: directory where retraining keeps its finished parts. The same call goes on from there after a kill; it
             stays when all is done.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -140,6 +141,8 @@ def score_dataset(
         n_classes=dataset.n_classes,
         train_accuracy=float((model.log_probabilities(dataset.features).argmax(1) == dataset.labels).mean()),
         seconds=dict(stages.seconds),
+        plan={name: value for name, value in asdict(plan).items() if name != "cost"},
+        n_source=dataset.n_samples,
         **evidence.record,
     )
     ids = dataset.ids[rows]

@@ -48,6 +48,7 @@ from lapsi.cli.options import (
     to_absolute,
     to_plain,
     to_settings,
+    to_spec,
 )
 from lapsi.cli.show import plan_as_dict, print_plan, tell_left_out, tell_run
 from lapsi.data.dataset import Dataset
@@ -58,7 +59,7 @@ from lapsi.errors import InputError, RunExistsError
 from lapsi.execution.checkpoint import PROGRESS, Keep, differences, has_parts, read_progress, remove_checkpoint
 from lapsi.execution.progress import Stages
 from lapsi.report.overview import save_overview
-from lapsi.results.run_directory import LEFT_OUT, MARKER, PICTURE, require_free, unfinished_path, write_directory
+from lapsi.results.run_directory import LEFT_OUT, MARKER, PICTURE, require_free, unfinished_path
 from lapsi.results.scores import Scores
 from lapsi.scoring import check_indices, score_dataset
 from lapsi.settings.recipe import BATCHINGS, OPTIMIZERS, PRESETS, SCHEDULES
@@ -211,7 +212,7 @@ def score(
     if settings.engine == "retrain":
         parts = Keep(unfinished_path(output), call, restart=resume is None)
     try:
-        opened = open_data(options, call["name"], stages)
+        opened = open_data(to_spec(options), call["name"], stages)
         rows = _rows(options, opened.dataset, opened.n_source)
         scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts)
     except KeyboardInterrupt:
@@ -221,13 +222,12 @@ def score(
         raise typer.Exit(INTERRUPTED) from None
     scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
 
-    def write(directory: Path) -> None:
-        scores.write_into(directory)
+    def beside(directory: Path) -> None:
         save_overview(scores, directory / PICTURE)
         if len(opened.left_out) > 0:
             opened.left_out.to_csv(directory / LEFT_OUT, index=False)
 
-    write_directory(output, write, force)
+    scores.save(output, force=force, beside=beside)
     remove_checkpoint(unfinished_path(output))
     tell_run(scores, 5, quiet, as_json, opened.left_out)
     if not quiet and not as_json:
@@ -299,7 +299,7 @@ def _rows(options: Options, dataset: Dataset, n_source: int) -> np.ndarray:
 def _tell_plan(options: Options, name: str, settings: Settings, stages: Stages, as_json: bool) -> None:
     """What the run will cost; of images and texts a few are embedded to see how long all will take."""
     require_device(settings.device)
-    dataset, embedding = sketch_data(options, name, stages)
+    dataset, embedding = sketch_data(to_spec(options), name, stages)
     n_scored = len(_rows(options, dataset, dataset.n_samples))
     plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, n_scored, settings)
     seconds = plan.seconds() if isinstance(plan, NewtonPlan) else calibrated_seconds(dataset, settings, plan, n_scored)

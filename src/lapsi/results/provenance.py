@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+
+Text = Annotated[str, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Real = Annotated[float, Field(strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where scores come from and how exact they are.
+    """Where scores come from and how exact they are. The types are those that are checked when a run is loaded.
 
     Attributes:
         version: of lapsi.
         created: UTC time, ISO 8601.
-        settings: of the run, as given.
+        settings: of the run, the engine and curvature chosen.
         engine, dtype, device: what was used in the end.
         source, data_hash: the data.
         n_samples, n_features, n_classes: of the data set (n_features without the constant).
@@ -24,26 +32,34 @@ class Provenance:
         extractor: what made the features (model, revision, settings), where lapsi did.
         corruption: what was changed on purpose first, and how many samples that touched; empty for nothing.
         licence: what the source says of its terms.
-        call: options of the command line that opened the data, to open them again; empty from Python.
+        plan: what the engine planned to do, e.g. how many samples are refined.
+        n_source: samples of the source, those that could not be read among them; None where that was not kept.
+        data: what opened the data, to open them again; empty from Python. source; columns (fields of
+            `lapsi.data.readers.columns.Columns`); split; data_dir; extractor (fields of `ExtractorSettings`); corruption
+            (fields of `Corruption`, human labels by their file); cache; skip_bad.
+        measures: of each measure that was added to the run, where it comes from.
     """
 
-    version: str
-    created: str
+    version: Text
+    created: Text
     settings: dict[str, Any]
-    engine: str
-    dtype: str
-    device: str
-    source: str
-    data_hash: str
-    n_samples: int
-    n_features: int
-    n_classes: int
-    train_accuracy: float
-    grad_norm: float
-    n_iterations: int
-    seconds: dict[str, float]
+    engine: Text
+    dtype: Text
+    device: Text
+    source: Text
+    data_hash: Text
+    n_samples: Count
+    n_features: Count
+    n_classes: Count
+    train_accuracy: Share
+    grad_norm: Real
+    n_iterations: Count
+    seconds: dict[str, Seconds]
     verification: dict[str, Any] | None
     extractor: dict[str, Any] | None = None
     corruption: dict[str, Any] = field(default_factory=dict)
-    licence: str = ""
-    call: dict[str, Any] = field(default_factory=dict)
+    licence: Text = ""
+    plan: dict[str, Any] = field(default_factory=dict)
+    n_source: Count | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lapsi.errors import InputError
+from lapsi.errors import InputError, first_line
 from lapsi.results.columns import SOURCE, Column, find_column
 from lapsi.results.notebook import notebook_view
 from lapsi.results.provenance import Provenance
+from lapsi.results.record import RunRecord, read_record
 from lapsi.results.run_directory import MARKER, require_run, write_directory
+from lapsi.results.run_files import (
+    MAP,
+    PROBABILITIES,
+    ROWS,
+    TRAJECTORY,
+    UNREADABLE,
+    find_file,
+    fingerprint,
+    read_array,
+    read_probabilities,
+    read_scores,
+    read_trajectory,
+    require_file,
+)
 from lapsi.results.tables import summarise
-
-ROWS = "scores.parquet"
-TRAJECTORY = "trajectory.parquet"
-PROBABILITIES = "loo_proba.npy"
-MAP = "map.npy"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +44,7 @@ class Scores:
         provenance: where the scores come from and how exact they are.
         map: (n, 2) float32, where each sample lies on the first two principal components of the inputs of the probe; or None.
         trajectory: lsi, lsi_mean, lsi_curvature (and lsi_std) by id and epoch, where scores were taken along the way.
+        described: what columns mean that lapsi does not know itself.
     """
 
     table: pd.DataFrame
@@ -42,6 +53,7 @@ class Scores:
     provenance: Provenance
     trajectory: pd.DataFrame | None = None
     map: np.ndarray | None = None
+    described: tuple[Column, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -62,7 +74,7 @@ class Scores:
     @property
     def columns(self) -> list[Column]:
         """What the columns of the table mean, in their order."""
-        return [find_column(name) for name in self.table.columns]
+        return [find_column(name, self.described) for name in self.table.columns]
 
     @property
     def carried(self) -> list[str]:
@@ -94,7 +106,7 @@ class Scores:
         if along is not None:
             along = along[along["id"].isin(table["id"])].reset_index(drop=True)
         rows = table.reset_index(drop=True)
-        return Scores(rows, self.loo_proba[positions], self.classes, self.provenance, along, chosen)
+        return Scores(rows, self.loo_proba[positions], self.classes, self.provenance, along, chosen, self.described)
 
     def summary(self) -> pd.DataFrame:
         """One row a class, ordered by median LSI, and a last row "all".
@@ -104,45 +116,64 @@ class Scores:
         """
         return summarise(self.table)
 
-    def save(self, path: str | Path, *, force: bool = False) -> Path:
+    def save(self, path: str | Path, *, force: bool = False, beside: Callable[[Path], object] | None = None) -> Path:
         """Writes a run directory, whole or not at all: scores.parquet, loo_proba.npy, map.npy, run.json, trajectory.parquet.
+
+        Args:
+            path: of the directory.
+            force: overwrite a run that is there.
+            beside: writes further files into the directory that it is given.
 
         Raises:
             RunExistsError: when the path is taken and `force` is not set, or it holds something else than a run.
         """
-        write_directory(Path(path), self.write_into, force)
+
+        def write(directory: Path) -> None:
+            if beside is not None:
+                beside(directory)
+            self._write_into(directory)
+
+        write_directory(Path(path), write, force)
         return Path(path)
 
-    def write_into(self, directory: Path) -> None:
-        """Writes the files of a run into an existing directory."""
+    def _write_into(self, directory: Path) -> None:
+        """The files of a run; run.json is the last, since it lists the others."""
         self.table.to_parquet(directory / ROWS, index=False)
         np.save(directory / PROBABILITIES, self.loo_proba, allow_pickle=False)
         if self.trajectory is not None:
             self.trajectory.to_parquet(directory / TRAJECTORY, index=False)
         if self.map is not None:
             np.save(directory / MAP, self.map, allow_pickle=False)
-        columns = {column.name: column.help for column in self.columns}
-        record = {**asdict(self.provenance), "classes": self.classes.tolist(), "columns": columns}
-        (directory / MARKER).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        files = {file.name: fingerprint(file) for file in sorted(directory.iterdir())}
+        columns = {column.name: column for column in self.columns}
+        record = RunRecord(self.provenance, self.classes.tolist(), columns, files)
+        (directory / MARKER).write_text(record.to_json(), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Scores:
-        """Reads a run directory.
+        """Reads a run directory, of this format or an older one.
 
         Raises:
-            InputError: when there is no run, or a file of it is missing or damaged.
+            InputError: when there is no run, or a file of it is missing, changed or damaged.
         """
         directory = Path(path)
         require_run(directory)
         try:
-            record = json.loads((directory / MARKER).read_text(encoding="utf-8"))
-            columns = list(record.pop("columns"))
-            classes = np.asarray(record.pop("classes"))
-            table = pd.read_parquet(directory / ROWS)[columns]
-            probabilities = np.load(directory / PROBABILITIES, allow_pickle=False)
-            along = directory / TRAJECTORY
-            trajectory = pd.read_parquet(along) if along.exists() else None
-            on_map = np.load(directory / MAP, allow_pickle=False) if (directory / MAP).exists() else None
-            return cls(table, probabilities, classes, Provenance(**record), trajectory, on_map)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"The run in {directory} cannot be read ({error}); score the data again.") from error
+            record = read_record(directory / MARKER)
+            table = read_scores(require_file(directory, ROWS, record), record)
+            probabilities = require_file(directory, PROBABILITIES, record)
+            on_map, along = (find_file(directory, name, record) for name in (MAP, TRAJECTORY))
+            return cls(
+                table,
+                read_probabilities(probabilities, (len(table), len(record.classes))),
+                np.asarray(record.classes),
+                record.provenance,
+                None if along is None else read_trajectory(along, table),
+                None if on_map is None else read_array(on_map, (len(table), 2)),
+                record.described(),
+            )
+        except UNREADABLE as error:
+            raise InputError(
+                f"The run in {directory} cannot be read ({first_line(error)}); copy it again from where it is whole, or score "
+                "its data again."
+            ) from error

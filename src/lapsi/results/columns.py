@@ -62,6 +62,19 @@ class Column:
         """Whether it holds numbers."""
         return self.format != ""
 
+    def require(self, values: pd.Series) -> None:
+        """Refuses values of another type.
+
+        Raises:
+            ValueError: when numbers are expected and these are none, or whole ones and these are not.
+        """
+        types = pd.api.types
+        whole = self.format == WHOLE
+        fits = types.is_integer_dtype(values) if whole else types.is_numeric_dtype(values) and not types.is_bool_dtype(values)
+        if self.is_number and not fits:
+            kind = "whole numbers" if whole else "numbers"
+            raise ValueError(f"the column {self.name!r} holds values of type {values.dtype}; expected {kind}")
+
     def show(self, value: Any) -> str:
         """A value as text; "" where it is missing."""
         if pd.api.types.is_scalar(value) and pd.isna(value):

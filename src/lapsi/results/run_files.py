@@ -10,14 +10,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lapsi.results.columns import COLUMNS, SOURCE, WHOLE
+from lapsi.results.columns import COLUMNS, LSI, SOURCE, WHOLE, Column
 from lapsi.results.record import RunRecord, StoredFile
 
 ROWS = "scores.parquet"
 TRAJECTORY = "trajectory.parquet"
 PROBABILITIES = "loo_proba.npy"
 MAP = "map.npy"
-ALONG = ("id", "epoch", "lsi", "lsi_mean", "lsi_curvature")
+ALONG = {name: COLUMNS[name] for name in ("id", "lsi", "lsi_mean", "lsi_curvature")}
+ALONG["epoch"] = Column("epoch", "epoch", "epochs that were trained", LSI, WHOLE)
 ROUNDING = 1e-3
 # what the libraries raise on files that are no such files
 UNREADABLE = (
@@ -127,8 +128,8 @@ def read_scores(path: Path, record: RunRecord) -> pd.DataFrame:
         raise ValueError(f"run.json has no column {absent[0]!r}")
     table = read_table(path, list(record.columns), record.provenance.n_samples)
     for column in record.columns.values():
-        if column.is_number and column.measure != SOURCE:
-            _require_numbers(table[column.name], whole=column.format == WHOLE)
+        if column.measure != SOURCE:
+            column.require(table[column.name])
     _require_samples(table, record)
     return table
 
@@ -142,19 +143,11 @@ def read_trajectory(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     with pq.ParquetFile(path) as file:
         names = list(dict.fromkeys([*ALONG, *file.schema_arrow.names]))
     along = read_table(path, names)
-    for name in ALONG[1:]:
-        _require_numbers(along[name], whole=name == "epoch")
+    for name, column in ALONG.items():
+        column.require(along[name])
     if set(along["id"]) != set(table["id"]):
         raise ValueError(f"{path.name} is of other samples than {ROWS}")
     return along
-
-
-def _require_numbers(values: pd.Series, whole: bool) -> None:
-    is_kind = pd.api.types.is_integer_dtype if whole else pd.api.types.is_float_dtype
-    if not is_kind(values.dtype):
-        raise ValueError(
-            f"the column {values.name!r} holds {values.dtype}; expected {'whole' if whole else 'floating-point'} numbers"
-        )
 
 
 def _require_samples(table: pd.DataFrame, record: RunRecord) -> None:

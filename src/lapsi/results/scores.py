@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lapsi.errors import InputError, first_line
+from lapsi.results.added import aligned, measure_of_scores, measure_of_table
 from lapsi.results.columns import SOURCE, Column, find_column
 from lapsi.results.notebook import notebook_view
 from lapsi.results.provenance import Provenance
@@ -107,6 +108,23 @@ class Scores:
             along = along[along["id"].isin(table["id"])].reset_index(drop=True)
         rows = table.reset_index(drop=True)
         return Scores(rows, self.loo_proba[positions], self.classes, self.provenance, along, chosen, self.described)
+
+    def with_measure(self, other: Scores | pd.DataFrame, columns: Iterable[Column] = ()) -> Scores:
+        """These scores with the columns of another measure beside those that are there.
+
+        Args:
+            other: scores of the same samples, of which the columns of measures are taken that these have not; or a table with a
+                column `id`, of which all others are.
+            columns: what columns of a table mean; one that is not described is shown under its name.
+
+        Raises:
+            InputError: when a column is there already or cannot be stored, or the samples are not the same.
+        """
+        new = measure_of_scores(self, other) if isinstance(other, Scores) else measure_of_table(other, columns)
+        values = aligned(self.table, new)
+        provenance = replace(self.provenance, measures={**self.provenance.measures, **new.origin})
+        described = (*self.described, *new.described)
+        return replace(self, table=self.table.assign(**values), provenance=provenance, described=described)
 
     def summary(self) -> pd.DataFrame:
         """One row a class, ordered by median LSI, and a last row "all".

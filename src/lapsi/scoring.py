@@ -19,6 +19,7 @@ from lapsi.engines.newton.engine import closed_form
 from lapsi.engines.retrain.engine import retraining
 from lapsi.errors import InputError
 from lapsi.execution.checkpoint import Keep
+from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
 from lapsi.models.fitted import FittedProbe
 from lapsi.results.columns import COLUMNS
@@ -27,7 +28,6 @@ from lapsi.results.scores import Scores
 from lapsi.results.tables import build_table
 from lapsi.settings.recipe import Recipe
 from lapsi.settings.settings import Settings
-from lapsi.settings.validation import require_device
 
 
 def score(

@@ -57,6 +57,7 @@ from lapsi.engines.choose import NewtonPlan, make_plan
 from lapsi.engines.retrain.engine import ROUTINE, calibrated_seconds
 from lapsi.errors import InputError, RunExistsError
 from lapsi.execution.checkpoint import PROGRESS, Keep, differences, has_parts, read_progress, remove_checkpoint
+from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
 from lapsi.report.overview import save_overview
 from lapsi.results.run_directory import LEFT_OUT, MARKER, PICTURE, require_free, unfinished_path
@@ -64,7 +65,6 @@ from lapsi.results.scores import Scores
 from lapsi.scoring import check_indices, score_dataset
 from lapsi.settings.recipe import BATCHINGS, OPTIMIZERS, PRESETS, SCHEDULES
 from lapsi.settings.settings import ACTIVATIONS, ENGINES, REMOVALS, Settings
-from lapsi.settings.validation import require_device
 
 INTERRUPTED = 130
 ABOUT_THIS_CALL = ("output", "resume", "restart", "dry_run", "force", "quiet", "as_json")

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import torch
 
 from lapsi.errors import InputError
 
@@ -302,7 +301,7 @@ def to_numpy(values: Any) -> np.ndarray:
     """numpy array of numpy, pandas, torch (any device) or nested-list input."""
     if hasattr(values, "detach"):
         tensor = values.detach().cpu()
-        values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        values = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
     if isinstance(values, pd.DataFrame | pd.Series | pd.Index):
         values = values.to_numpy()
     if isinstance(values, list | tuple) and len({type(value) for value in values}) > 1 and str in map(type, values):

@@ -14,6 +14,7 @@ from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
 from lapsi.engines.choose import make_plan
 from lapsi.engines.groups.steps import group_shift
 from lapsi.errors import InputError
+from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
 from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.mlp import MlpProbe
@@ -22,7 +23,6 @@ from lapsi.precision.full import dense_kl
 from lapsi.problem.linear import Problem, linear_problem
 from lapsi.problem.network import NetworkProblem
 from lapsi.settings.settings import Settings
-from lapsi.settings.validation import require_device
 from lapsi.training.newton import fit_map
 
 Divergence = Callable[[Tensor, Tensor], KLTerms]

@@ -98,9 +98,8 @@ def aligned(run: pd.DataFrame, addition: Addition) -> dict[str, Any]:
     for some, others, what in ((own, ids, "no row of the sample"), (ids, own, "a row of no sample of the run:")):
         lost = some[~some.isin(others)].tolist()
         if lost:
-            raise InputError(
-                f"The new measure has {what} {lost[0]!r} ({len(lost):,} in all); expected the same samples, by id."
-            )
+            count = f" ({len(lost):,} in all)" if len(lost) > 1 else ""
+            raise InputError(f"The new measure has {what} {lost[0]!r}{count}; expected the same samples, by id.")
     rows = new.iloc[ids.get_indexer(own)][[column.name for column in addition.described]]
     try:
         for column in addition.described:

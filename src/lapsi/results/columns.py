@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -147,15 +147,16 @@ COLUMNS = _by_name(
         "label_quality",
         "label quality",
         "trust in the given label, in [0, 1], low: likely wrong; equal to loo_probability",
-        format=".4f",
+        format=".2f",
         short="quality",
     ),
     _class("suggested_label", "suggested label", "loo_label where it differs from label, else missing", short="suggested"),
 )
 # what the source knows of a sample, by the names that lapsi gives
 TRAVELLING = _by_name(*(Column(name, name.replace("_", " "), text, SOURCE) for name, text in CARRIED.items()))
-# what a list of likely label errors adds
+# what a list of likely label errors adds, and shows with more digits
 ISSUES = _by_name(
+    replace(COLUMNS["label_quality"], format=".4f"),
     _class(
         "suggested_probability",
         "probability of the suggested label",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ ROUNDING = 1e-3
 # what the libraries raise on files that are no such files
 UNREADABLE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError),
-    *(MemoryError, RecursionError, NotImplementedError, SyntaxError, pa.ArrowException),
+    *(MemoryError, RecursionError, NotImplementedError, SyntaxError, TokenError, pa.ArrowException),
 )
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -110,10 +111,10 @@ def read_table(path: Path, names: list[str], most_rows: int | None = None) -> pd
     missing = [name for name in names if held.count(name) != 1]
     if missing:
         raise ValueError(f"{path.name} has the column {missing[0]!r} {held.count(missing[0])} times; expected it once")
-    if n_rows == 0 or (most_rows is not None and n_rows > most_rows):
-        raise ValueError(
-            f"{path.name} has {n_rows:,} rows; expected 1 to {most_rows:,}" if n_rows else f"{path.name} has no rows"
-        )
+    if n_rows == 0:
+        raise ValueError(f"{path.name} has no rows")
+    if most_rows is not None and n_rows > most_rows:
+        raise ValueError(f"{path.name} has {n_rows:,} rows; the data set has {most_rows:,}")
     return pd.read_parquet(path, columns=names)
 
 

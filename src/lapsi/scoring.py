@@ -21,17 +21,20 @@ from lapsi.engines.choose import make_engine
 from lapsi.engines.evaluate import PARAMS, evaluate, n_steps, verify
 from lapsi.errors import InputError
 from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
+from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
 from lapsi.measures.lsi import join_by_seed, lsi_columns, lsi_trajectory, observation
 from lapsi.models.fitted import FittedModel
-from lapsi.results.scores import COLUMNS, Provenance, Scores, build_table
+from lapsi.results.columns import COLUMNS
+from lapsi.results.provenance import Provenance
+from lapsi.results.scores import Scores
+from lapsi.results.tables import build_table
 from lapsi.results.verification import draw_rows
 from lapsi.settings.engine import EngineSpec
 from lapsi.settings.execution import Execution
 from lapsi.settings.model import ModelSpec
 from lapsi.settings.objective import ObjectiveSpec
 from lapsi.settings.settings import Settings, make_settings
-from lapsi.settings.validation import require_device
 
 BLOCK_ROWS = 8192
 IDENTITY_FORMAT = 1  # of the parts that unfinished work keeps
@@ -72,7 +75,7 @@ def score(
         execution: device, limits, checks and seed, an `Execution`.
         ids: (N,) unique identifiers; default: the index of a pandas frame, else the row number.
         columns: what else is known of the samples, (N,) each by name; it travels along to the scores (usual names:
-            `lapsi.data.dataset.CARRIED`).
+            `lapsi.results.columns.TRAVELLING`).
         indices: positions of the samples to score (the others still train the model); default: all.
         checkpoint: directory where retraining keeps its finished parts. The same call goes on from there after a kill; it
             stays when all is done.

@@ -39,7 +39,7 @@ def export(
     if into is None:
         write_file(to, lambda path: write_table(scores.table, path), force)
     elif into.is_dir() and is_saved_dataset(into):
-        rows = add_columns(saved_rows(into, scores.provenance.call.get("split")), scores, ids=ids)
+        rows = add_columns(saved_rows(into, scores.provenance.data.get("split")), scores, ids=ids)
         n_rows = len(rows)
         write_directory(to, lambda path: rows.save_to_disk(str(path)), force=False)
     else:

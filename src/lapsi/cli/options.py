@@ -12,7 +12,7 @@ from lapsi.data.corruption import Corruption
 from lapsi.data.extractors.base import FEATURE_DTYPES, POOLINGS, ExtractorSettings
 from lapsi.data.readers.catalog import NAMED
 from lapsi.data.readers.columns import Columns
-from lapsi.data.readers.labels import read_labels
+from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
 from lapsi.settings.recipe import PRESETS, Recipe
 from lapsi.settings.settings import Settings, make_settings
@@ -165,15 +165,24 @@ def to_extractor(options: Options) -> ExtractorSettings:
 
 
 def to_corruption(options: Options) -> Corruption:
-    """What to change on purpose."""
-    human = options["human_labels"]
+    """What to change on purpose, human labels apart."""
     return Corruption(
         flip_labels=options["flip_labels"],
-        human_labels=None if human is None else read_labels(human),
         lorem_ipsum=options["lorem_ipsum"],
         noise=options["noise"],
         noise_classes=_words(options["noise_classes"]),
         seed=options["corruption_seed"],
+    )
+
+
+def to_spec(options: Options) -> DataSpec:
+    """The data that plain options ask for."""
+    return DataSpec(
+        source=options["source"],
+        columns=to_columns(options),
+        extractor=to_extractor(options),
+        corruption=to_corruption(options),
+        **{name: options[name] for name in ("split", "data_dir", "human_labels", "cache", "skip_bad")},
     )
 
 

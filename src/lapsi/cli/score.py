@@ -48,6 +48,7 @@ from lapsi.cli.options import (
     to_absolute,
     to_plain,
     to_settings,
+    to_spec,
 )
 from lapsi.cli.show import plan_as_dict, print_plan, tell_left_out, tell_run
 from lapsi.data.dataset import Dataset
@@ -55,16 +56,16 @@ from lapsi.data.readers.arrays import read_indices, write_table
 from lapsi.engines.choose import make_engine
 from lapsi.errors import InputError, RunExistsError
 from lapsi.execution.checkpoint import PROGRESS, Keep, differences, has_parts, read_progress, remove_checkpoint
+from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
 from lapsi.report.overview import save_overview
-from lapsi.results.run_directory import LEFT_OUT, MARKER, PICTURE, require_free, unfinished_path, write_directory
+from lapsi.results.run_directory import LEFT_OUT, MARKER, PICTURE, require_free, unfinished_path
 from lapsi.results.scores import Scores
 from lapsi.scoring import ROUTINE, check_indices, score_dataset, work_of
 from lapsi.settings.model import ACTIVATIONS
 from lapsi.settings.objective import REMOVALS
 from lapsi.settings.recipe import PRESETS
 from lapsi.settings.settings import Settings
-from lapsi.settings.validation import require_device
 
 INTERRUPTED = 130
 ABOUT_THIS_CALL = ("output", "resume", "restart", "dry_run", "force", "quiet", "as_json")
@@ -214,7 +215,7 @@ def score(
     if make_engine(settings).goes_on:
         parts = Keep(unfinished_path(output), call, restart=resume is None)
     try:
-        opened = open_data(options, call["name"], stages)
+        opened = open_data(to_spec(options), call["name"], stages)
         rows = _rows(options, opened.dataset)
         scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts)
     except KeyboardInterrupt:
@@ -224,13 +225,12 @@ def score(
         raise typer.Exit(INTERRUPTED) from None
     scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
 
-    def write(directory: Path) -> None:
-        scores.write_into(directory)
+    def beside(directory: Path) -> None:
         save_overview(scores, directory / PICTURE)
         if len(opened.left_out) > 0:
             write_table(opened.left_out, directory / LEFT_OUT)
 
-    write_directory(output, write, force)
+    scores.save(output, force=force, beside=beside)
     remove_checkpoint(unfinished_path(output))
     tell_run(scores, 5, quiet, as_json, opened.left_out)
     if not quiet and not as_json:
@@ -303,7 +303,7 @@ def _rows(options: Options, dataset: Dataset) -> np.ndarray:
 def _tell_plan(options: Options, name: str, settings: Settings, stages: Stages, as_json: bool) -> None:
     """What the run will cost; of images and texts a few are embedded to see how long all will take."""
     require_device(settings.execution.device)
-    dataset, embedding = sketch_data(options, name, stages)
+    dataset, embedding = sketch_data(to_spec(options), name, stages)
     n_scored = len(_rows(options, dataset))
     engine, work = make_engine(settings), work_of(dataset, n_scored)
     plan = engine.plan(work)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from lapsi.errors import InputError
 
@@ -18,7 +17,7 @@ def to_numpy(values: Any) -> np.ndarray:
     """numpy array of numpy, pandas, torch (any device) or nested-list input."""
     if hasattr(values, "detach"):
         tensor = values.detach().cpu()
-        values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        values = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
     if isinstance(values, pd.DataFrame | pd.Series | pd.Index):
         values = values.to_numpy()
     array = np.array(values, dtype=object) if isinstance(values, list | tuple) and _changes(values) else np.asarray(values)

@@ -16,13 +16,13 @@ from lapsi.engines.groups.engine import groups_fit
 from lapsi.engines.newton.engine import linear_problem
 from lapsi.errors import InputError
 from lapsi.execution.checkpoint import open_checkpoint
+from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import Removed
 from lapsi.settings.execution import Execution
 from lapsi.settings.objective import ObjectiveSpec
 from lapsi.settings.settings import Settings, make_settings
-from lapsi.settings.validation import require_device
 from lapsi.training.newton import fit_map
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lapsi.data.dataset import CARRIED
-from lapsi.results.scores import COLUMNS, FROM_SOURCE, Scores
+from lapsi.results.scores import Scores
 
 TOP = 0.1
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -40,13 +39,12 @@ class Words:
 
 def describe(scores: Scores) -> Words:
     """All words of a run."""
-    known = COLUMNS | CARRIED
     return Words(
         figures=_figures(scores),
         sentences=_sentences(scores),
         settings=_flat(scores.provenance.settings),
         provenance=_provenance(scores),
-        columns=[(name, known.get(name, FROM_SOURCE)) for name in scores.table.columns],
+        columns=[(column.name, column.help) for column in scores.columns],
         accuracy=_accuracy(scores.provenance.verification),
     )
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WRITTEN = ("lsi", "rank", "label_quality", "suggested_label", "loo_probability")
 
@@ -97,6 +98,8 @@ def to_self_influence(scores: Scores) -> Tensor:
     rows = scores.table["row"].to_numpy()
     if not np.array_equal(np.sort(rows), np.arange(scores.provenance.n_samples)):
         raise InputError(f"{len(scores)} of {scores.provenance.n_samples} samples were scored, or some could not be read.")
+    import torch  # no other way to look at scores needs it
+
     return torch.from_numpy(scores.lsi[np.argsort(rows)].astype(np.float32))
 
 

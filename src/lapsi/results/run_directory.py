@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -11,10 +10,12 @@ from pathlib import Path
 from lapsi.errors import InputError, RunExistsError
 from lapsi.execution.checkpoint import PROGRESS
 from lapsi.execution.files import require_writable, sync
+from lapsi.results.record import read_json
+from lapsi.results.run_files import MAP, PROBABILITIES, ROWS, TRAJECTORY
 
 MARKER = "run.json"
 LEFT_OUT, PICTURE = "left_out.csv", "overview.png"
-FILES = {MARKER, "scores.parquet", "loo_proba.npy", "trajectory.parquet", "map.npy", LEFT_OUT, PICTURE}
+FILES = {MARKER, ROWS, PROBABILITIES, TRAJECTORY, MAP, LEFT_OUT, PICTURE}
 
 
 def require_free(path: Path, force: bool) -> None:
@@ -42,11 +43,13 @@ def _is_empty(path: Path) -> bool:
 
 
 def _is_run(path: Path) -> bool:
-    """Whether a directory holds a run of lapsi and nothing else."""
+    """Whether a directory holds a run of lapsi and nothing else: files that every run may have, or that its run.json lists."""
     try:
-        record = json.loads((path / MARKER).read_text(encoding="utf-8"))
-        return "data_hash" in record and {file.name for file in path.iterdir()} <= FILES
-    except (OSError, ValueError, TypeError):
+        record = read_json(path / MARKER)
+        listed = record.get("files", {})
+        ours = FILES | set(listed) if isinstance(listed, dict) else FILES
+        return "data_hash" in record and all(file.name in ours and file.is_file() for file in path.iterdir())
+    except (OSError, ValueError):
         return False
 
 

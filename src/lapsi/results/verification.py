@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lapsi.results.provenance import Count, Real, Text
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -22,11 +24,11 @@ class Verification:
         max_relative_error_exact: `full` only: against the exact value; None where that would cost too much.
     """
 
-    rows: tuple[int, ...]
-    max_relative_error: float
-    median_relative_error: float
-    reference: str
-    max_relative_error_exact: float | None = None
+    rows: tuple[Count, ...]
+    max_relative_error: Real
+    median_relative_error: Real
+    reference: Text
+    max_relative_error_exact: Real | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

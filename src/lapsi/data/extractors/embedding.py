@@ -24,8 +24,9 @@ from lapsi.data.extractors.images import image_extractor
 from lapsi.data.extractors.texts import text_extractor
 from lapsi.data.samples import IMAGE, TEXT, Content, EncodedImages, checked_texts, image_arrays, read_file, tell_unreadable
 from lapsi.errors import InputError, first_line
+from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
-from lapsi.settings.validation import require_choice, require_device
+from lapsi.settings.validation import require_choice
 
 SHARD_ROWS = 512  # what a kill may lose
 BATCHES_AHEAD = 2

@@ -1,0 +1,48 @@
+"""Runs of lapsi 0.1: a column had a help text only, no file was listed, and data stood as options of the command line."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from lapsi.results.columns import COLUMNS, TRAVELLING, source_column
+
+SAME = ("features", "labels", "ids", "images", "texts", "group", "reference_labels", "class_names")
+
+
+def from_format_0(raw: dict[str, Any]) -> dict[str, Any]:
+    """What run.json of format 0 holds, in format 1.
+
+    Raises:
+        ValueError: when it holds no columns, or no options where these should be.
+    """
+    helps, call = raw.get("columns"), raw.get("call", {})
+    if not isinstance(helps, dict) or not isinstance(call, dict):
+        raise ValueError("columns or call of run.json is no object")
+    known, travelled = COLUMNS | TRAVELLING, source_column("").help
+    columns = {
+        name: known[name] if name in known and text != travelled else source_column(name) for name, text in helps.items()
+    }
+    described = {name: asdict(column) for name, column in columns.items()}
+    return {**raw, "columns": described, "files": {}, "data": data_of_call(call) if call else {}}
+
+
+def data_of_call(call: dict[str, Any]) -> dict[str, Any]:
+    """`Provenance.data` from the options of `lapsi score`; what was not given is left to its default."""
+    columns = {name: call.get(name) for name in SAME}
+    columns |= {"prefix": call.get("feature_prefix"), "split": call.get("split_column"), "keep": _words(call.get("keep"))}
+    extractor = {name: call.get(name) for name in ("model", "pooling", "normalize", "max_tokens", "device")}
+    extractor |= {"batch_size": call.get("embed_batch_size"), "dtype": call.get("embed_dtype")}
+    corruption = {name: call.get(name) for name in ("flip_labels", "human_labels", "lorem_ipsum", "noise")}
+    corruption |= {"noise_classes": _words(call.get("noise_classes")), "seed": call.get("corruption_seed")}
+    plain = {name: call.get(name) for name in ("source", "split", "data_dir", "cache", "skip_bad")}
+    parts = {"columns": columns, "extractor": extractor, "corruption": corruption}
+    return _given(plain) | {name: _given(part) for name, part in parts.items()}
+
+
+def _words(text: Any) -> Any:
+    return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

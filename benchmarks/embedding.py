@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from lapsi.features.embedding import embed_content, load_extractor
+from lapsi.features.embedding import embed_content
 from lapsi.features.extractor import ExtractorSettings
+from lapsi.features.images import image_extractor
 from lapsi.io.folders import read_image_folder
 from lapsi.progress import Stages
-from lapsi.samples import IMAGE
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     content = read_image_folder(arguments.folder).content
     settings = ExtractorSettings(model=arguments.model, batch_size=arguments.batch_size)
-    extractor = load_extractor(IMAGE, settings)
+    extractor = image_extractor(settings, arguments.model)
     inputs = [
         extractor.prepare(content.decode(content.read(row))) for row in range(min(len(content), 8 * arguments.batch_size))
     ]

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from lapsi.dataset import Dataset, fit_standardizer, make_dataset
-from lapsi.io.features import Columns, read_dataset
+from lapsi.io.columns import Columns
+from lapsi.io.features import read_dataset
 from lapsi.progress import Stages
 from lapsi.scoring import score_dataset
 from lapsi.settings import Settings

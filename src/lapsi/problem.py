@@ -85,11 +85,6 @@ class Problem:
         gram = self.inputs.T @ self.inputs / self.probe.n_classes
         return _add_ridge(gram, self.objective.l2(self.n_samples))
 
-    def hessian_flop(self) -> float:
-        """Flop of `hessian`."""
-        n_free = self.probe.n_free_params
-        return 0.625 * self.n_samples * n_free * (n_free + self.probe.n_features)
-
     def to_contrasts(self, matrices: Tensor) -> Tensor:
         """VᵀSV (n, C−1, C−1) for matrices S (n, C, C)."""
         basis = self.probe.basis.to(matrices.dtype)

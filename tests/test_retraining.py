@@ -91,6 +91,7 @@ def test_probabilities_are_averaged_and_come_from_models_that_never_saw_the_samp
     assert "lsi_std" not in singles[0].table
 
 
+@pytest.mark.slow
 def test_converged_retraining_agrees_with_the_closed_form(data):
     retrained = lapsi.score(
         *data, engine="retrain", recipe=Recipe(epochs=1500, seeds=1), weight_decay=0.05, dtype="float64", **QUIET
@@ -100,6 +101,7 @@ def test_converged_retraining_agrees_with_the_closed_form(data):
     assert_allclose(retrained.loo_proba, closed.loo_proba, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["kfac", "full"])
 def test_structures_agree_with_the_closed_form(data, structure):
     recipe = Recipe(epochs=1500, seeds=1)
@@ -152,6 +154,7 @@ def small_chunks(monkeypatch, n_models):
     monkeypatch.setattr("lapsi.plan.MOST_MODELS", n_models)
 
 
+@pytest.mark.slow
 def test_chunks_give_the_same_scores(data, monkeypatch):
     options = {"recipe": Recipe(epochs=30, seeds=1), "hidden": (4,), "dtype": "float64", **QUIET}
     whole = lapsi.score(*data, **options)
@@ -159,6 +162,7 @@ def test_chunks_give_the_same_scores(data, monkeypatch):
     assert_allclose(lapsi.score(*data, **options).lsi, whole.lsi, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_work_goes_on_from_its_parts_bit_by_bit(data, monkeypatch, tmp_path):
     small_chunks(monkeypatch, 16)
     options = {"recipe": Recipe(epochs=20, seeds=2), "hidden": (4,), "every": 5, **QUIET}

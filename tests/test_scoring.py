@@ -211,6 +211,7 @@ def test_an_unknown_device_is_refused(data):
         lapsi.score(*data, device="abacus", **QUIET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_digits_stay_within_the_stated_accuracy(structure):
     """Every digit by default; the closed form alone on features of one scale, as MATH states it."""
@@ -222,6 +223,7 @@ def test_digits_stay_within_the_stated_accuracy(structure):
     assert closed.provenance.verification["median_relative_error"] < 2e-3
 
 
+@pytest.mark.slow
 def test_samples_that_the_closed_form_cannot_measure_are_converged(monkeypatch):
     """On large data, a change of the curvature too large to be taken to first order leaves no divergence."""
     rng = np.random.default_rng(0)

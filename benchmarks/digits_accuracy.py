@@ -24,10 +24,10 @@ from lapsi.curvature.base import Curvature
 from lapsi.curvature.diag import diag_curvature
 from lapsi.curvature.full import FullCurvature, full_curvature
 from lapsi.curvature.kron import kron_curvature
-from lapsi.dataset import fit_standardizer
-from lapsi.objective import Objective
-from lapsi.probes.linear import linear_probe
-from lapsi.problem import Problem
+from lapsi.data.dataset import fit_standardizer
+from lapsi.models.linear import linear_probe
+from lapsi.problem.linear import Problem
+from lapsi.problem.objective import Objective
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 INPUTS = {"pixels / 16": (1 / 16, False), "standardized": (1.0, True)}

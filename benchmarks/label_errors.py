@@ -23,14 +23,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from lapsi.analysis.label_issues import label_issues
-from lapsi.corruption import Corruption, corrupt_dataset
-from lapsi.dataset import Dataset, fit_standardizer, make_dataset
-from lapsi.io.columns import Columns
-from lapsi.io.features import read_dataset
-from lapsi.problem import linear_problem
-from lapsi.progress import Stages
+from lapsi.data.corruption import Corruption, corrupt_dataset
+from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
+from lapsi.data.readers.arrays import read_dataset
+from lapsi.data.readers.columns import Columns
+from lapsi.execution.progress import Stages
+from lapsi.problem.linear import linear_problem
 from lapsi.scoring import score_dataset
-from lapsi.settings import Settings
+from lapsi.settings.settings import Settings
 from lapsi.training.newton import fit_map
 
 

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lapsi.dataset import Dataset, fit_standardizer, make_dataset
-from lapsi.io.columns import Columns
-from lapsi.io.features import read_dataset
-from lapsi.progress import Stages
+from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
+from lapsi.data.readers.arrays import read_dataset
+from lapsi.data.readers.columns import Columns
+from lapsi.execution.progress import Stages
 from lapsi.scoring import score_dataset
-from lapsi.settings import Settings
+from lapsi.settings.settings import Settings
 
 
 def retrain_seconds(dataset: Dataset, weight_decay: float, epochs: int) -> float:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lapsi.data.samples import ImageArrays
 from lapsi.report.page import write_report
-from lapsi.samples import ImageArrays
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from browser import chromium, open_page, set_size

@@ -34,20 +34,20 @@ from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 from torch import nn
 
-from lapsi.curvature.network import laplace_posterior
-from lapsi.dataset import Dataset, fit_standardizer, make_dataset
-from lapsi.io.columns import Columns
-from lapsi.io.features import read_dataset
-from lapsi.loo.retrain import RetrainEngine, Snapshot
-from lapsi.network import NetworkProblem
-from lapsi.objective import Objective
-from lapsi.probes.activation import ACTIVATIONS
-from lapsi.probes.mlp import MlpProbe
-from lapsi.products import matmul
-from lapsi.progress import Stages
-from lapsi.recipe import Recipe
+from lapsi.curvature.ggn import laplace_posterior
+from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
+from lapsi.data.readers.arrays import read_dataset
+from lapsi.data.readers.columns import Columns
+from lapsi.engines.retrain.steps import RetrainEngine, Snapshot
+from lapsi.execution.progress import Stages
+from lapsi.linalg.matmul import matmul
+from lapsi.models.activation import ACTIVATIONS
+from lapsi.models.mlp import MlpProbe
+from lapsi.problem.network import NetworkProblem
+from lapsi.problem.objective import Objective
 from lapsi.scoring import score_dataset
-from lapsi.settings import Settings
+from lapsi.settings.recipe import Recipe
+from lapsi.settings.settings import Settings
 
 WEIGHT_DECAY = 0.01
 PRIVATE_CLIP = 1.0

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 import oracles
-from lapsi.objective import Objective
-from lapsi.probes.linear import linear_probe
-from lapsi.problem import Problem
+from lapsi.models.linear import linear_probe
+from lapsi.problem.linear import Problem
+from lapsi.problem.objective import Objective
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 

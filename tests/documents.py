@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_iris
 
 from commands import run
-from lapsi.features.extractor import DEFAULT_MODELS
+from lapsi.data.extractors.base import DEFAULT_MODELS
 from tiny_models import save_bert, save_vision
 
 ROOT = Path(__file__).parents[1]

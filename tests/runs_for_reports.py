@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lapsi.scores import Provenance, Scores, build_table
+from lapsi.results.scores import Provenance, Scores, build_table
 
 HOSTILE = "<script>window.broken = 1</script>"
 

@@ -15,12 +15,12 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lapsi.dataset import Dataset
+from lapsi.data.dataset import Dataset
+from lapsi.data.readers import catalog, hub
+from lapsi.data.readers.catalog import IMAGENETTE, IMAGEWOOF, NAMED, read_named
+from lapsi.data.readers.columns import Columns
+from lapsi.data.readers.source import open_source
 from lapsi.errors import InputError
-from lapsi.io import catalog, hub
-from lapsi.io.catalog import IMAGENETTE, IMAGEWOOF, NAMED, read_named
-from lapsi.io.columns import Columns
-from lapsi.io.source import open_source
 
 RNG = np.random.default_rng(0)
 CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

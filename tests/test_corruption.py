@@ -6,9 +6,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import lapsi
-from lapsi.corruption import FLIP, HUMAN, LOREM, NOISE, Corruption, corrupt_dataset, corrupt_samples
-from lapsi.dataset import make_dataset
-from lapsi.samples import Samples, Texts, image_arrays
+from lapsi.data.corruption import FLIP, HUMAN, LOREM, NOISE, Corruption, corrupt_dataset, corrupt_samples
+from lapsi.data.dataset import make_dataset
+from lapsi.data.samples import Samples, Texts, image_arrays
 
 N = 400
 RNG = np.random.default_rng(0)

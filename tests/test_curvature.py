@@ -8,7 +8,7 @@ import oracles
 from lapsi.curvature.diag import diag_curvature
 from lapsi.curvature.full import full_curvature
 from lapsi.curvature.kron import kron_curvature
-from lapsi.loo.newton import NewtonEngine
+from lapsi.engines.newton.steps import NewtonEngine
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 EXACT = {"rtol": 1e-5, "atol": 1e-9}

@@ -5,7 +5,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
-from lapsi.dataset import fit_standardizer, make_dataset
+from lapsi.data.dataset import fit_standardizer, make_dataset
 from lapsi.errors import InputError
 
 X = np.arange(12.0).reshape(6, 2)

@@ -9,8 +9,8 @@ import sklearn.datasets
 
 import lapsi
 from documents import ROOT, one_thread, read, run_command, steps, write_files
-from lapsi.features.extractor import DEFAULT_MODELS
-from lapsi.io import catalog
+from lapsi.data.extractors.base import DEFAULT_MODELS
+from lapsi.data.readers import catalog
 
 PAGES = ["index.md", "tutorial.md", *(f"howto/{page.name}" for page in sorted((ROOT / "docs/howto").glob("*.md")))]
 READS_A_RUN = {"howto/other-tools.md", "howto/report.md"}

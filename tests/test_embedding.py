@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 
 import lapsi
-from lapsi.features import embedding
-from lapsi.features.cache import default_cache
-from lapsi.features.embedding import embed_content, trial
-from lapsi.features.extractor import ExtractorSettings
-from lapsi.features.texts import TextExtractor
-from lapsi.io.folders import image_content
-from lapsi.progress import Stages
-from lapsi.samples import Texts
+from lapsi.data.extractors import embedding
+from lapsi.data.extractors.base import ExtractorSettings
+from lapsi.data.extractors.cache import default_cache
+from lapsi.data.extractors.embedding import embed_content, trial
+from lapsi.data.extractors.texts import TextExtractor
+from lapsi.data.readers.image_folders import image_content
+from lapsi.data.samples import Texts
+from lapsi.execution.progress import Stages
 from tiny_models import save_bert, save_vision
 
 N = 23
@@ -60,7 +60,7 @@ def embedded(monkeypatch):
         return forward(self, batch)
 
     monkeypatch.setattr(TextExtractor, "__call__", counted)
-    monkeypatch.setattr("lapsi.features.texts._try", lambda extractor: None)
+    monkeypatch.setattr("lapsi.data.extractors.texts._try", lambda extractor: None)
     return sizes
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, CLIPModel
 
 import lapsi
-from lapsi.features.embedding import load_extractor
-from lapsi.features.extractor import ExtractorSettings
+from lapsi.data.extractors.base import ExtractorSettings
+from lapsi.data.extractors.embedding import load_extractor
 from tiny_models import save_bert, save_clip, save_vision
 
 ATOL = 2e-6  # float32, other batch shapes
@@ -139,7 +139,7 @@ def test_half_precision_weights(tmp_path, dtype):
 
 
 def test_what_cannot_be_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr("lapsi.features.loading.HUB_TIMEOUT", 0.5)
+    monkeypatch.setattr("lapsi.data.extractors.loading.HUB_TIMEOUT", 0.5)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(lapsi.InputError, match=r"not in the local cache, and the hub cannot be reached .* Name a local folder"):
         features_of("text", TEXTS, "no-such/model")
@@ -166,8 +166,8 @@ def test_models_in_the_local_cache_of_the_hub(tmp_path):
     (tmp_path / "hub" / "models--me--bert" / "refs" / "main").write_text("c" * 40)
     code = (
         "import sys, time, lapsi\n"
-        "from lapsi.features.embedding import load_extractor\n"
-        "from lapsi.features.extractor import ExtractorSettings\n"
+        "from lapsi.data.extractors.embedding import load_extractor\n"
+        "from lapsi.data.extractors.base import ExtractorSettings\n"
         "said = ExtractorSettings(model='me/bert', pooling='mean', normalize=False, max_tokens=9)\n"
         "print(load_extractor('text', said).identity()['revision'])\n"
         "try:\n    load_extractor('text', ExtractorSettings(model='me/bert'))\n"

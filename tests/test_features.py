@@ -4,8 +4,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 
+from lapsi.data.readers.arrays import Columns, read_dataset, read_indices, write_table
 from lapsi.errors import InputError
-from lapsi.io.features import Columns, read_dataset, read_indices, write_table
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 11)).astype("float32")

@@ -7,8 +7,8 @@ import torch
 
 import lapsi
 import oracles
-from lapsi.loo import group as group_module
-from lapsi.loo.group import group_shift
+from lapsi.engines.groups import steps as group_module
+from lapsi.engines.groups.steps import group_shift
 from lapsi.training.newton import fit_map
 
 RELATIVE = 1e-7

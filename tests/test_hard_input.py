@@ -13,15 +13,15 @@ import lapsi
 from commands import run
 from lapsi import plots
 from lapsi.analysis.label_issues import label_issues
-from lapsi.corruption import Corruption, corrupt_dataset, corrupt_samples
-from lapsi.dataset import make_dataset
-from lapsi.features.embedding import load_extractor
-from lapsi.features.extractor import ExtractorSettings
-from lapsi.io.columns import Columns
-from lapsi.io.features import read_dataset, write_features
-from lapsi.io.folders import read_image_folder
-from lapsi.io.source import open_source
-from lapsi.samples import decode_image, image_arrays
+from lapsi.data.corruption import Corruption, corrupt_dataset, corrupt_samples
+from lapsi.data.dataset import make_dataset
+from lapsi.data.extractors.base import ExtractorSettings
+from lapsi.data.extractors.embedding import load_extractor
+from lapsi.data.readers.arrays import read_dataset, write_features
+from lapsi.data.readers.columns import Columns
+from lapsi.data.readers.image_folders import read_image_folder
+from lapsi.data.readers.source import open_source
+from lapsi.data.samples import decode_image, image_arrays
 from tiny_models import save_bert, save_vision
 
 RNG = np.random.default_rng(0)
@@ -169,7 +169,7 @@ def test_images_are_tried_again_when_a_decoder_was_installed(tmp_path, models, m
 
     options = ("--model", models["image"], "--skip-bad", "--verify", 0, "--quiet", "--force")
     with monkeypatch.context() as patch:
-        patch.setattr("lapsi.samples.decode_image", without)
+        patch.setattr("lapsi.data.samples.decode_image", without)
         for _ in range(2):
             assert run("score", "photos", *options, "-o", "run").returncode == 0
             assert len(lapsi.load_run("run")) == 11
@@ -320,7 +320,7 @@ def test_decoders_may_raise_anything(tmp_path, models, monkeypatch):
     def broken(raw):
         raise RuntimeError("decoder failed")
 
-    monkeypatch.setattr("lapsi.samples.decode_image", broken)
+    monkeypatch.setattr("lapsi.data.samples.decode_image", broken)
     assert "(decoder failed)" in fail("score", "photos", "--model", models["image"], "-o", "run", "--quiet")
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_array_equal
 
 import lapsi
-from lapsi.interop import WRITTEN, add_columns, to_fiftyone, to_self_influence
+from lapsi.results.interop import WRITTEN, add_columns, to_fiftyone, to_self_influence
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(30, 3)), np.array(["a", "b"] * 15)

@@ -4,8 +4,8 @@ import torch
 from torch.testing import assert_close
 
 import oracles
-from lapsi.loo import newton
-from lapsi.loo.newton import NewtonEngine
+from lapsi.engines.newton import steps as newton
+from lapsi.engines.newton.steps import NewtonEngine
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 NEWTON_STEP = {"rtol": 1e-6, "atol": 1e-10}  # the fit itself is exact to about 1e-10

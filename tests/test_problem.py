@@ -6,8 +6,8 @@ from scipy.special import softmax
 from torch.testing import assert_close
 
 import oracles
-from lapsi.probes.linear import weighted_gram
-from lapsi.products import WORTH_SHARING, matmul
+from lapsi.linalg.matmul import WORTH_SHARING, matmul
+from lapsi.models.linear import weighted_gram
 
 EXACT = {"rtol": 1e-11, "atol": 1e-12}
 

@@ -8,7 +8,7 @@ import pytest
 
 import lapsi
 from documents import ROOT, one_thread, read, run_command, steps, write_files
-from lapsi.features.extractor import DEFAULT_MODELS
+from lapsi.data.extractors.base import DEFAULT_MODELS
 
 README = read("README.md")
 COMMANDS = [body for kind, body in steps(README) if kind == "lapsi"]

@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from lapsi.errors import InputError
-from lapsi.recipe import PRESETS, Recipe
+from lapsi.settings.recipe import PRESETS, Recipe
 from lapsi.training.optimizers import learning_rate
 from lapsi.training.sampling import batches, steps_per_epoch
 

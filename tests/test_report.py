@@ -16,13 +16,13 @@ from PIL import Image
 
 import lapsi
 from commands import run
+from lapsi.data.samples import EncodedImages, ImageArrays, Texts
 from lapsi.report.columns import pack, to_script
 from lapsi.report.maps import umap_map
 from lapsi.report.page import asset, page_script, write_report
 from lapsi.report.quadrants import NAMES, find_quadrants
 from lapsi.report.thumbnails import encode, gallery_order
 from lapsi.report.words import describe, number
-from lapsi.samples import EncodedImages, ImageArrays, Texts
 from runs_for_reports import HOSTILE, hostile_scores, make_scores
 
 

@@ -23,8 +23,8 @@ from browser import (
     wait,
 )
 from commands import run
+from lapsi.data.samples import ImageArrays
 from lapsi.report.page import write_report
-from lapsi.samples import ImageArrays
 from runs_for_reports import HOSTILE, hostile_scores, make_scores
 
 N = 300

@@ -9,14 +9,14 @@ from torch.testing import assert_close
 
 import oracles
 import torch_training
-from lapsi.curvature.network import laplace_posterior
+from lapsi.curvature.ggn import laplace_posterior
+from lapsi.engines.retrain.steps import LeaveOneOutLoss, RetrainEngine
 from lapsi.errors import ConvergenceError
-from lapsi.loo.retrain import LeaveOneOutLoss, RetrainEngine
-from lapsi.network import NetworkProblem
-from lapsi.objective import Objective
-from lapsi.probes.activation import ACTIVATIONS
-from lapsi.probes.mlp import MlpProbe, clip_of
-from lapsi.recipe import Recipe
+from lapsi.models.activation import ACTIVATIONS
+from lapsi.models.mlp import MlpProbe, clip_of
+from lapsi.problem.network import NetworkProblem
+from lapsi.problem.objective import Objective
+from lapsi.settings.recipe import Recipe
 from lapsi.training.descent import BATCHES, NOISE, random_numbers
 from lapsi.training.pair import Pair
 from lapsi.training.sampling import batches, steps_per_epoch

@@ -15,9 +15,10 @@ from sklearn.datasets import load_digits
 import lapsi
 import oracles
 import torch_training
-from lapsi import Recipe, retraining
-from lapsi.plan import make_plan
-from lapsi.settings import Settings
+from lapsi import Recipe
+from lapsi.engines.choose import make_plan
+from lapsi.engines.retrain import engine as retraining
+from lapsi.settings.settings import Settings
 
 QUIET = {"progress": False, "verify": 0}
 LSI_FLOAT32 = {"rtol": 1e-3}
@@ -151,7 +152,7 @@ def test_predictions_average_the_seeds(data):
 
 
 def small_chunks(monkeypatch, n_models):
-    monkeypatch.setattr("lapsi.plan.MOST_MODELS", n_models)
+    monkeypatch.setattr("lapsi.engines.choose.MOST_MODELS", n_models)
 
 
 @pytest.mark.slow

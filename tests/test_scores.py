@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 from sklearn.datasets import load_iris
 
 import lapsi
-from lapsi.scores import COLUMNS
+from lapsi.results.scores import COLUMNS
 
 
 @pytest.fixture(scope="module")

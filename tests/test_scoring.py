@@ -8,8 +8,9 @@ from sklearn.datasets import load_digits
 
 import lapsi
 import oracles
-from lapsi import closed_form, plan
-from lapsi.loo import newton
+from lapsi.engines import choose as plan
+from lapsi.engines.newton import engine as closed_form
+from lapsi.engines.newton import steps as newton
 
 SAME = {"rtol": 1e-6, "atol": 1e-12}
 QUIET = {"progress": False, "verify": 0}

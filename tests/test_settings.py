@@ -1,7 +1,7 @@
 import pytest
 
 from lapsi.errors import InputError
-from lapsi.settings import Settings
+from lapsi.settings.settings import Settings
 
 
 @pytest.mark.parametrize(

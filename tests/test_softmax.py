@@ -3,7 +3,7 @@ import torch
 from torch.autograd.functional import hessian, jacobian
 from torch.testing import assert_close
 
-from lapsi.probes import softmax as sm
+from lapsi.models.likelihoods import softmax as sm
 
 EXACT = {"rtol": 1e-12, "atol": 1e-14}
 

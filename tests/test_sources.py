@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import lapsi
-from lapsi.dataset import Dataset, make_dataset
-from lapsi.io.columns import Columns
-from lapsi.io.features import read_dataset, write_features
-from lapsi.io.labels import read_labels
-from lapsi.io.source import open_source
+from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.data.readers.arrays import read_dataset, write_features
+from lapsi.data.readers.columns import Columns
+from lapsi.data.readers.labels import read_labels
+from lapsi.data.readers.source import open_source
 
 COLOURS = np.arange(12, dtype=np.uint8) * 20
 LABELS = np.array(["cat", "dog", "emu"] * 4)
@@ -183,7 +183,7 @@ def test_hub_names(monkeypatch):
         asked.append((repository, configuration))
         return datasets.DatasetDict({"train": hub_rows()})
 
-    monkeypatch.setattr("lapsi.io.hub._require_reachable", lambda *_: None)
+    monkeypatch.setattr("lapsi.data.readers.hub._require_reachable", lambda *_: None)
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert red(open_source("hf:me/pictures:small", Columns())) == COLOURS.tolist()
     assert asked == [("me/pictures", "small")]

@@ -2,15 +2,15 @@
 
 from importlib.metadata import version as _version
 
-import lapsi.environment  # noqa: F401  (before torch)
+import lapsi.execution.environment  # noqa: F401  (before torch)
+from lapsi.data.extractors.embedding import embed
+from lapsi.engines.groups.engine import leave_group_out
 from lapsi.errors import ConvergenceError, InputError, LapsiError, MemoryLimitError, RunExistsError
 from lapsi.estimator import LaplaceSampleInformation
-from lapsi.features.embedding import embed
-from lapsi.group_removal import leave_group_out
-from lapsi.recipe import Recipe
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 from lapsi.scoring import score
-from lapsi.settings import Settings
+from lapsi.settings.recipe import Recipe
+from lapsi.settings.settings import Settings
 
 __version__ = _version("lapsi")
 

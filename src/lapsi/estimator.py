@@ -9,11 +9,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lapsi.dataset import make_dataset
-from lapsi.progress import Stages
-from lapsi.recipe import Recipe
+from lapsi.data.dataset import make_dataset
+from lapsi.execution.progress import Stages
 from lapsi.scoring import score_dataset
-from lapsi.settings import Settings
+from lapsi.settings.recipe import Recipe
+from lapsi.settings.settings import Settings
 
 
 class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):

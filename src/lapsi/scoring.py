@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lapsi.checkpoint import Keep
-from lapsi.closed_form import closed_form
-from lapsi.dataset import Dataset, make_dataset
+from lapsi.analysis.maps import principal_map
+from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.engines.choose import NewtonPlan, make_plan
+from lapsi.engines.newton.engine import closed_form
+from lapsi.engines.retrain.engine import retraining
 from lapsi.errors import InputError
-from lapsi.model import FittedProbe
-from lapsi.plan import NewtonPlan, make_plan
-from lapsi.principal import principal_map
-from lapsi.progress import Stages
-from lapsi.recipe import Recipe
-from lapsi.retraining import retraining
-from lapsi.scores import COLUMNS, Provenance, Scores, build_table
-from lapsi.settings import Settings
-from lapsi.validation import require_device
+from lapsi.execution.checkpoint import Keep
+from lapsi.execution.progress import Stages
+from lapsi.models.fitted import FittedProbe
+from lapsi.results.scores import COLUMNS, Provenance, Scores, build_table
+from lapsi.settings.recipe import Recipe
+from lapsi.settings.settings import Settings
+from lapsi.settings.validation import require_device
 
 
 def score(
@@ -64,7 +64,7 @@ def score(
         y: (N,) labels: integers, strings or booleans.
         ids: (N,) unique identifiers; default: the index of a pandas frame, else the row number.
         columns: what else is known of the samples, (N,) each by name; it travels along to the scores (usual names:
-            `lapsi.dataset.CARRIED`).
+            `lapsi.data.dataset.CARRIED`).
         indices: positions of the samples to score (the others still train the model); default: all.
         checkpoint: directory where retraining keeps its finished parts. The same call goes on from there after a kill; it
             stays when all is done.

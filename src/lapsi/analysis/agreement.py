@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import pearsonr, spearmanr
 
 from lapsi.errors import InputError
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 
 FRACTIONS = (0.01, 0.1)
 

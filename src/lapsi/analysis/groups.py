@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lapsi.errors import InputError
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 
 TOP_SHARE = 0.1
 NO_GROUP = "(none)"

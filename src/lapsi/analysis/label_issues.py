@@ -9,8 +9,8 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from lapsi.errors import InputError
-from lapsi.scores import Scores
-from lapsi.validation import require_number
+from lapsi.results.scores import Scores
+from lapsi.settings.validation import require_number
 
 TRUTHS = ("original_label", "reference_label")
 SHOWN = ["id", "label", "suggested_label", "label_quality", "suggested_probability", "lsi"]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lapsi.errors import InputError
-from lapsi.scores import COLUMNS, Scores
+from lapsi.results.scores import COLUMNS, Scores
 
 KEEP, RELABEL, REMOVE, UNSURE = "keep", "relabel", "remove", "unsure"
 ACTIONS = (KEEP, RELABEL, REMOVE, UNSURE)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from lapsi.errors import InputError
-from lapsi.scores import Scores
-from lapsi.validation import require_choice, require_number
+from lapsi.results.scores import Scores
+from lapsi.settings.validation import require_choice, require_number
 
 ROUNDING = 1e-9
 

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from lapsi.analysis.review import REMOVE, apply_review, read_review
 from lapsi.cli.options import Force, Quiet, Run
+from lapsi.data.readers.arrays import write_table
 from lapsi.errors import RunExistsError
-from lapsi.io.features import write_table
-from lapsi.runs import write_file
-from lapsi.scores import Scores
+from lapsi.execution.files import write_file
+from lapsi.results.scores import Scores
 
 
 def apply(

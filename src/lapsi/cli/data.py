@@ -11,14 +11,14 @@ import pandas as pd
 from rich.console import Console
 
 from lapsi.cli.options import Options, to_columns, to_corruption, to_extractor
-from lapsi.corruption import corrupt_dataset, corrupt_samples
-from lapsi.dataset import Dataset
+from lapsi.data.corruption import corrupt_dataset, corrupt_samples
+from lapsi.data.dataset import Dataset
+from lapsi.data.extractors.embedding import embed_content, trial
+from lapsi.data.readers.source import open_source
+from lapsi.data.samples import Content, Samples
 from lapsi.errors import InputError
-from lapsi.features.embedding import embed_content, trial
-from lapsi.io.source import open_source
-from lapsi.progress import Stages
-from lapsi.samples import Content, Samples
-from lapsi.scores import Scores
+from lapsi.execution.progress import Stages
+from lapsi.results.scores import Scores
 
 NAMES = ("features", "feature_prefix", "labels", "ids", "group", "split_column", "reference_labels", "class_names", "keep")
 DATA: Options = {  # the options that decide what is scored, and their defaults; the others decide how

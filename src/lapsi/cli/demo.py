@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from lapsi.cli.data import DATA, open_data
-from lapsi.progress import Stages
+from lapsi.execution.files import PICTURE, require_file_free, write_directory, write_file
+from lapsi.execution.progress import Stages
 from lapsi.report.overview import save_overview
 from lapsi.report.page import write_report
-from lapsi.runs import PICTURE, require_file_free, write_directory, write_file
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 from lapsi.scoring import score_dataset
-from lapsi.settings import Settings
+from lapsi.settings.settings import Settings
 
 SIDE = 8  # pixels
 

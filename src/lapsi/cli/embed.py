@@ -38,10 +38,10 @@ from lapsi.cli.options import (
     to_plain,
 )
 from lapsi.cli.show import tell_left_out
+from lapsi.data.readers.arrays import write_features
 from lapsi.errors import InputError
-from lapsi.io.features import write_features
-from lapsi.progress import Stages
-from lapsi.runs import require_file_free, write_file
+from lapsi.execution.files import require_file_free, write_file
+from lapsi.execution.progress import Stages
 
 
 def embed(

@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 
 from lapsi.cli.options import Force, Run
+from lapsi.data.readers.arrays import write_table
+from lapsi.data.readers.hub import is_saved_dataset, saved_rows
 from lapsi.errors import InputError
-from lapsi.interop import add_columns
-from lapsi.io.features import write_table
-from lapsi.io.hub import is_saved_dataset, saved_rows
-from lapsi.runs import write_directory, write_file
-from lapsi.scores import Scores
+from lapsi.execution.files import write_directory, write_file
+from lapsi.results.interop import add_columns
+from lapsi.results.scores import Scores
 
 
 def export(

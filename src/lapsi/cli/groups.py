@@ -16,13 +16,13 @@ from lapsi.analysis.groups import group_column, roll_up
 from lapsi.cli.data import reopen_features
 from lapsi.cli.options import AsJson, Force, Quiet, Run
 from lapsi.cli.show import to_json, to_records
+from lapsi.data.readers.arrays import require_table_kind, write_table
+from lapsi.engines.groups.engine import score_groups
 from lapsi.errors import InputError
-from lapsi.group_removal import score_groups
-from lapsi.io.features import require_table_kind, write_table
-from lapsi.progress import Stages
-from lapsi.runs import require_file_free, write_file
-from lapsi.scores import Scores
-from lapsi.settings import Settings
+from lapsi.execution.files import require_file_free, write_file
+from lapsi.execution.progress import Stages
+from lapsi.results.scores import Scores
+from lapsi.settings.settings import Settings
 
 NOT_A_SUM = (
     "The sum is not the LSI of the group: samples that say the same look redundant one by one and are not together. "

@@ -16,9 +16,9 @@ from rich.text import Text
 from lapsi.analysis.label_issues import Found, LabelIssues, label_issues
 from lapsi.cli.options import AsJson, Force, Run
 from lapsi.cli.show import to_json, to_records
-from lapsi.io.features import write_table
-from lapsi.runs import write_file
-from lapsi.scores import Scores
+from lapsi.data.readers.arrays import write_table
+from lapsi.execution.files import write_file
+from lapsi.results.scores import Scores
 
 
 def issues(

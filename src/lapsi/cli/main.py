@@ -25,9 +25,9 @@ from lapsi.cli.score import score
 from lapsi.cli.select import select
 from lapsi.cli.show import agreement_as_dict, print_agreement, print_run, run_as_dict, tell_run, to_json
 from lapsi.errors import LapsiError
-from lapsi.progress import Stages
-from lapsi.runs import PICTURE, require_free
-from lapsi.scores import Scores
+from lapsi.execution.files import PICTURE, require_free
+from lapsi.execution.progress import Stages
+from lapsi.results.scores import Scores
 
 app = typer.Typer(
     help="How much every training sample really teaches a model (Laplace Sample Information, nats).\n\n"

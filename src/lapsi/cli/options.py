@@ -8,14 +8,14 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from lapsi.corruption import Corruption
+from lapsi.data.corruption import Corruption
+from lapsi.data.extractors.base import FEATURE_DTYPES, POOLINGS, ExtractorSettings
+from lapsi.data.readers.catalog import NAMED
+from lapsi.data.readers.columns import Columns
+from lapsi.data.readers.labels import read_labels
 from lapsi.errors import InputError
-from lapsi.features.extractor import FEATURE_DTYPES, POOLINGS, ExtractorSettings
-from lapsi.io.catalog import NAMED
-from lapsi.io.columns import Columns
-from lapsi.io.labels import read_labels
-from lapsi.recipe import PRESETS, Recipe
-from lapsi.settings import Settings
+from lapsi.settings.recipe import PRESETS, Recipe
+from lapsi.settings.settings import Settings
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 PLAIN = ("curvature", "weight_decay", "removal", "standardize", "engine", "activation", "every", "verify", "device", "seed")

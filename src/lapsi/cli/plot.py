@@ -12,8 +12,8 @@ from rich.console import Console
 from lapsi import plots
 from lapsi.cli.options import Force
 from lapsi.errors import InputError
-from lapsi.runs import write_file
-from lapsi.scores import Scores
+from lapsi.execution.files import write_file
+from lapsi.results.scores import Scores
 
 KINDS = ("distribution", "by-class", "corrupted", "correlation", "training")
 

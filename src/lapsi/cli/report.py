@@ -12,13 +12,13 @@ from rich.console import Console
 
 from lapsi.cli.data import Raw, reopen_features, reopen_raw, rows_of
 from lapsi.cli.options import Force, Quiet, Run
+from lapsi.data.samples import TEXT
 from lapsi.errors import InputError
-from lapsi.progress import Stages
+from lapsi.execution.files import require_file_free, write_file
+from lapsi.execution.progress import Stages
 from lapsi.report.maps import umap_map
 from lapsi.report.page import ReportSummary, write_report
-from lapsi.runs import require_file_free, write_file
-from lapsi.samples import TEXT
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 
 LAYOUTS = ("pca", "umap")
 

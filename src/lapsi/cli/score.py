@@ -11,7 +11,6 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from lapsi.checkpoint import Keep, differences, has_parts, read_progress, remove_checkpoint
 from lapsi.cli.data import open_data, sketch_data
 from lapsi.cli.options import (
     AsJson,
@@ -51,19 +50,20 @@ from lapsi.cli.options import (
     to_settings,
 )
 from lapsi.cli.show import plan_as_dict, print_plan, tell_left_out, tell_run
-from lapsi.dataset import Dataset
+from lapsi.data.dataset import Dataset
+from lapsi.data.readers.arrays import read_indices
+from lapsi.engines.choose import NewtonPlan, make_plan
+from lapsi.engines.retrain.engine import ROUTINE, calibrated_seconds
 from lapsi.errors import InputError, RunExistsError
-from lapsi.io.features import read_indices
-from lapsi.plan import NewtonPlan, make_plan
-from lapsi.progress import Stages
-from lapsi.recipe import BATCHINGS, OPTIMIZERS, PRESETS, SCHEDULES
+from lapsi.execution.checkpoint import Keep, differences, has_parts, read_progress, remove_checkpoint
+from lapsi.execution.files import LEFT_OUT, MARKER, PICTURE, PROGRESS, require_free, unfinished_path, write_directory
+from lapsi.execution.progress import Stages
 from lapsi.report.overview import save_overview
-from lapsi.retraining import ROUTINE, calibrated_seconds
-from lapsi.runs import LEFT_OUT, MARKER, PICTURE, PROGRESS, require_free, unfinished_path, write_directory
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 from lapsi.scoring import check_indices, score_dataset
-from lapsi.settings import ACTIVATIONS, ENGINES, REMOVALS, Settings
-from lapsi.validation import require_device
+from lapsi.settings.recipe import BATCHINGS, OPTIMIZERS, PRESETS, SCHEDULES
+from lapsi.settings.settings import ACTIVATIONS, ENGINES, REMOVALS, Settings
+from lapsi.settings.validation import require_device
 
 INTERRUPTED = 130
 ABOUT_THIS_CALL = ("output", "resume", "restart", "dry_run", "force", "quiet", "as_json")

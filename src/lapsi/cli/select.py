@@ -11,9 +11,9 @@ from rich.console import Console
 
 from lapsi.analysis.subsets import PLACES, select_subset
 from lapsi.cli.options import Force, Quiet, Run
-from lapsi.io.features import write_table
-from lapsi.runs import write_file
-from lapsi.scores import Scores
+from lapsi.data.readers.arrays import write_table
+from lapsi.execution.files import write_file
+from lapsi.results.scores import Scores
 
 
 def select(

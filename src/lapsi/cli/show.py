@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lapsi.analysis.agreement import Agreement
-from lapsi.plan import GIB, NewtonPlan, RetrainPlan
-from lapsi.scores import Scores
+from lapsi.engines.choose import GIB, NewtonPlan, RetrainPlan
+from lapsi.results.scores import Scores
 
 CLASSES_SHOWN = 40
 LISTED_AT_MOST = 10

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.base import Curvature
+from lapsi.linalg.matmul import matmul
+from lapsi.models.likelihoods.softmax import probability_change, probability_derivative, variance_change
 from lapsi.precision.base import KLTerms
 from lapsi.precision.diag import DiagPrecision
-from lapsi.probes.softmax import probability_change, probability_derivative, variance_change
-from lapsi.problem import Problem
-from lapsi.products import matmul
+from lapsi.problem.linear import Problem
 
 CACHE_ROWS = 16
 

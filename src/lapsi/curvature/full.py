@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.base import Curvature
-from lapsi.loo.woodbury import influence_columns, leverage
+from lapsi.linalg.woodbury import influence_columns, leverage
+from lapsi.models.likelihoods.softmax import logit_hessian, logit_hessian_change, logit_hessian_root, probability_change
+from lapsi.models.linear import weighted_gram
 from lapsi.precision.base import KLTerms, excess
 from lapsi.precision.full import FullChange, FullPrecision, dense_kl, full_precision
-from lapsi.probes.linear import weighted_gram
-from lapsi.probes.softmax import logit_hessian, logit_hessian_change, logit_hessian_root, probability_change
-from lapsi.problem import Problem
+from lapsi.problem.linear import Problem
 from lapsi.training.newton import invert
 
 

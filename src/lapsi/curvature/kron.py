@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.base import Curvature
-from lapsi.precision.base import KLTerms
-from lapsi.precision.kron import KronChange, KronPrecision, kron_precision
-from lapsi.probes.softmax import (
+from lapsi.models.likelihoods.softmax import (
     logit_hessian,
     logit_hessian_change,
     logit_hessian_derivative,
     probability_change,
     probability_derivative,
 )
-from lapsi.problem import Problem
+from lapsi.precision.base import KLTerms
+from lapsi.precision.kron import KronChange, KronPrecision, kron_precision
+from lapsi.problem.linear import Problem
 
 
 @final

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from lapsi.analysis.agreement import compare
 from lapsi.errors import InputError
 from lapsi.plots.style import COLUMN_WIDTH, LOW, drawing, label_axes, plain
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 
 MANY = 3000  # points that overlap
 

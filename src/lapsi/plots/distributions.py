@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from lapsi.analysis.label_issues import disagreement
 from lapsi.errors import InputError
 from lapsi.plots.style import HIGH, INK, LOW, LSI_LABEL, drawing, label_axes, plain
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 
 N_BINS = 60
 CLASSES_AT_MOST = 40

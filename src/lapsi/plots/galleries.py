@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lapsi.errors import InputError
 from lapsi.plots.style import COLUMN_WIDTH, INK, STYLE, plain
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 
 GALLERY_COLUMNS = 5
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lapsi.dataset import CARRIED
-from lapsi.scores import COLUMNS, FROM_SOURCE, Scores
+from lapsi.data.dataset import CARRIED
+from lapsi.results.scores import COLUMNS, FROM_SOURCE, Scores
 
 MEASURES = {
     "lsi": "LSI",

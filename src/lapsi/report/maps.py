@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lapsi.dataset import fit_standardizer
+from lapsi.data.dataset import fit_standardizer
 from lapsi.errors import InputError
 
 

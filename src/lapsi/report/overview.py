@@ -11,7 +11,7 @@ from matplotlib.figure import Figure, FigureBase
 
 from lapsi.plots.galleries import draw_cells
 from lapsi.plots.style import HIGH, INK, LOW
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 
 GALLERY_COLUMNS = 10
 

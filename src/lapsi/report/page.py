@@ -13,13 +13,13 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from lapsi.data.samples import IMAGE, Content
 from lapsi.errors import InputError
 from lapsi.report.columns import MEASURES, RANKS, to_script
 from lapsi.report.quadrants import MEANINGS, NAMES, find_quadrants
 from lapsi.report.room import choose_pictures, fit_rows, notes_on, sample_texts
 from lapsi.report.words import Words, describe
-from lapsi.samples import IMAGE, Content
-from lapsi.scores import COLUMNS, Scores
+from lapsi.results.scores import COLUMNS, Scores
 
 TEMPLATE, STYLE = "page.html", "page.css"
 SCRIPTS = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 
 HIGH_LSI = 0.75
 NAMES = ("redundant", "typical", "hard but right", "likely mislabelled")

@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy as np
 
+from lapsi.data.samples import IMAGE, TEXT, Content
 from lapsi.errors import InputError
 from lapsi.report.columns import as_strings, embed_columns, to_script
 from lapsi.report.thumbnails import (
@@ -18,8 +19,7 @@ from lapsi.report.thumbnails import (
     file_pictures,
     gallery_order,
 )
-from lapsi.samples import IMAGE, TEXT, Content
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 
 TEXT_LIMITS = (600, 300, 150, 80)  # characters kept of each text: the first that fits
 

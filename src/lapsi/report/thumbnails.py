@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lapsi.data.samples import UNREADABLE, Content, decode_image
 from lapsi.report.columns import pack
-from lapsi.samples import UNREADABLE, Content, decode_image
-from lapsi.scores import Scores
+from lapsi.results.scores import Scores
 
 SIDE = 96
 QUALITY = 72

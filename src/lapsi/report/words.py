@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lapsi.dataset import CARRIED
-from lapsi.scores import COLUMNS, FROM_SOURCE, Scores
+from lapsi.data.dataset import CARRIED
+from lapsi.results.scores import COLUMNS, FROM_SOURCE, Scores
 
 TOP = 0.1
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from lapsi.recipe import Recipe
+from lapsi.settings.recipe import Recipe
 from lapsi.training.optimizers import Decay, ascent, learning_rate, make_optimizer
 from lapsi.training.pair import Pair
 from lapsi.training.sampling import Batch, batches

@@ -11,8 +11,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from lapsi.errors import ConvergenceError
-from lapsi.problem import Problem
-from lapsi.products import one_thread_each
+from lapsi.linalg.matmul import one_thread_each
+from lapsi.problem.linear import Problem
 
 LBFGS_MEMORY = 20
 LBFGS_ITERATIONS = 500

@@ -14,7 +14,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.recipe import Recipe
+from lapsi.settings.recipe import Recipe
 from lapsi.training.pair import Pair
 
 

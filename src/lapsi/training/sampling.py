@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lapsi.recipe import Recipe
+from lapsi.settings.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Frozen pretrained models, and the cache of what they made."""

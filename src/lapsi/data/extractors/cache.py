@@ -1,0 +1,120 @@
+"""What extractors gave, kept on disk by the content of the samples.
+
+CACHE/<extractor>/extractor.json says which model and settings; beside it lies one .safetensors file for every run of samples
+(a shard), named by a hash of their bytes. So an interrupted extraction goes on where it stopped, the same data are not embedded
+again, and a change of the data, the model or a setting never meets old features. A sample that is taken out or put in moves all
+that follow to other shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lapsi.execution.files import write_file
+
+CACHE_VARIABLE = "LAPSI_CACHE"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Features of a run of samples.
+
+    Attributes:
+        features: (k, d) float32 of the samples that could be read.
+        kept: (k,) their positions in the run, int64.
+        bad: position and reason of each that could not.
+    """
+
+    features: Tensor
+    kept: Tensor
+    bad: dict[int, str]
+
+
+def default_cache() -> Path:
+    """$LAPSI_CACHE, or lapsi in the user's folder for caches."""
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lapsi"
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCache:
+    """The shards of one extractor; build it with `open_cache`."""
+
+    folder: Path
+
+    def find(self, samples: list[bytes]) -> Shard | None:
+        """The shard of these samples, or None; a damaged file counts as none."""
+        try:
+            with safe_open(self._file(samples), framework="pt") as archive:
+                bad = json.loads(archive.metadata()["bad"])
+                features, kept = archive.get_tensor("features"), archive.get_tensor("kept")
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        shard = Shard(features, kept, {int(position): reason for position, reason in bad.items()})
+        places = sorted([*kept.tolist(), *shard.bad])
+        return shard if len(features) == len(kept) and places == list(range(len(samples))) else None
+
+    def keep(self, samples: list[bytes], shard: Shard) -> None:
+        """Writes the shard of these samples, whole or not at all."""
+        tensors = {"features": shard.features.contiguous(), "kept": shard.kept}
+
+        def write(path: Path) -> None:
+            try:
+                save_file(tensors, path, {"bad": json.dumps(shard.bad)})
+            except SafetensorError as error:  # a full disk, for one
+                raise OSError(f"{path} cannot be written: {error}") from error
+
+        write_file(self._file(samples), write, force=True)
+
+    def _file(self, samples: list[bytes]) -> Path:
+        return self.folder / f"{digest_of(samples).hex()}.safetensors"
+
+
+def digest_of(samples: list[bytes]) -> bytes:
+    """Hash of samples in their order."""
+    digest = hashlib.blake2b(digest_size=20)
+    for sample in samples:
+        digest.update(hashlib.blake2b(sample, digest_size=20).digest())
+    return digest.digest()
+
+
+def open_cache(root: Path, identity: dict[str, Any]) -> FeatureCache:
+    """The cache of an extractor with this identity below `root`, made where there is none yet."""
+    text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
+    folder = root / "features" / hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    record = folder / "extractor.json"
+    if not record.exists():
+        write_file(record, lambda path: path.write_text(text, encoding="utf-8"), force=True)
+    return FeatureCache(folder)
+
+
+def empty_features(n_samples: int, n_features: int, limit_bytes: float, folder: Path) -> Tensor:
+    """Room for features (N, d) float32: in memory, or in a file of `folder` without a name where they take more than the limit.
+
+    The system frees such a file when the process ends in any way.
+    """
+    if 4 * n_samples * n_features <= limit_bytes:
+        return torch.empty(n_samples, n_features)
+    size = 4 * n_samples * n_features
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".mapped.tmp", dir=folder)
+    path = Path(name)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, size)  # a full disk shows here, not as a crash later
+        os.truncate(path, size)
+        return torch.from_file(str(path), shared=True, size=n_samples * n_features).view(n_samples, n_features)
+    finally:
+        os.close(handle)
+        path.unlink()

@@ -1,0 +1,314 @@
+"""Feature files: .npz, .npy pairs, .safetensors, .parquet, .csv and .jsonl."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from lapsi.data.dataset import Dataset, make_dataset, to_numpy
+from lapsi.data.readers.columns import CLASS_NAMES, FEATURE_NAMES, LABEL_NAMES, Columns, choose_name, listed, require_name
+from lapsi.errors import InputError
+
+UNREADABLE = (OSError, ValueError, TypeError, EOFError, KeyError, BadZipFile, pa.ArrowException, SafetensorError)
+FEATURES, SAMPLES, MADE_BY = "features", "samples", "lapsi"  # in files of write_features
+WRITTEN = (".csv", ".parquet", ".json")
+TABLES = (".parquet", ".csv", ".jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedArrays:
+    """What a file holds, read when asked for.
+
+    Attributes:
+        names: of its arrays or columns.
+        load: an array by its name.
+        read: some of its columns, where it is a table.
+        ids, labels: what holds the identifiers and the labels, where that is known.
+        carried: what travels along with the samples without being asked for.
+        made_by: what the file says of its features.
+    """
+
+    names: list[str]
+    load: Callable[[str], Any]
+    read: Callable[[list[str]], pa.Table] | None = None
+    ids: str | None = None
+    labels: str | None = None
+    carried: tuple[str, ...] = ()
+    made_by: dict[str, Any] = field(default_factory=dict)
+
+
+def read_dataset(path: Path, columns: Columns, arrays: NamedArrays | None = None) -> Dataset:
+    """The labelled features in a file, validated; `arrays`: what it holds, where it was opened already.
+
+    Raises:
+        InputError: for a missing or unreadable file, an unknown kind, a missing name (naming those present) and
+            everything that `make_dataset` refuses.
+    """
+    if path.suffix.lower() == ".npy":
+        return _read_npy(path, columns)
+    arrays = open_arrays(path) if arrays is None else arrays
+    if columns.prefix is not None and columns.features is not None:
+        raise InputError("Both a features column and a feature prefix were named; name one of them.")
+    if columns.prefix is not None and arrays.read is None:
+        raise InputError(f"--feature-prefix is for tables; {path.name} holds arrays: name one with --features.")
+    with reading(path):
+        columns.refuse(("images", "texts"), f"{path.name} holds features")
+        labels = choose_name(columns.labels or arrays.labels, LABEL_NAMES, arrays.names, "labels", path.name)
+        ids = arrays.ids if columns.ids is None else require_name(columns.ids, arrays.names, "ids", path.name)
+        asked = {name: name for name in arrays.carried} | columns.carried(arrays.names, path.name)
+        carried = {new: arrays.load(old) for new, old in asked.items()}
+        features = _features(arrays, columns, {labels, ids, *asked.values()}, path)
+        given, names = arrays.load(labels), _class_names(arrays, columns, path)
+        if names is not None:
+            given = name_labels(given, names)
+            if "reference_label" in carried:
+                carried["reference_label"] = name_labels(carried["reference_label"], names)
+        identifiers = None if ids is None else arrays.load(ids)
+    dataset = make_dataset(features, given, ids=identifiers, columns=carried, source=str(path))
+    return replace(dataset, made_by=arrays.made_by)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what libraries raise on a damaged file into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(f"{path} cannot be read as {path.suffix} ({error}); is the file whole and of this kind?") from error
+
+
+def open_arrays(path: Path) -> NamedArrays:
+    """The arrays or columns of a file.
+
+    Raises:
+        InputError: for a missing or unreadable file, or an unknown kind.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path} {'is a directory' if path.is_dir() else 'does not exist'}; expected a file: {', '.join(KINDS)}."
+        )
+    opener = OPENERS.get(path.suffix.lower())
+    if opener is None:
+        raise InputError(f"{path.name} is a file of kind {path.suffix or '(none)'!r}; expected {', '.join(KINDS)}.")
+    with reading(path):
+        return opener(path)
+
+
+def _open_npz(path: Path) -> NamedArrays:
+    archive = np.load(path, allow_pickle=False)
+    if not hasattr(archive, "files"):
+        raise ValueError("it holds one array without a name")
+    return NamedArrays(list(archive.files), archive.__getitem__)
+
+
+def _open_safetensors(path: Path) -> NamedArrays:
+    archive = safe_open(path, framework="pt")  # maps the file: what is not touched is not read
+    if MADE_BY not in (archive.metadata() or {}):
+        return NamedArrays(list(archive.keys()), archive.get_tensor)
+    table = pa.parquet.read_table(pa.BufferReader(archive.get_tensor(SAMPLES).numpy().tobytes()))
+    names = [*table.column_names, FEATURES]
+    carried = tuple(name for name in table.column_names if name not in ("id", "label"))
+    return NamedArrays(
+        names,
+        lambda name: archive.get_tensor(name) if name == FEATURES else values_of(table[name]),
+        ids="id",
+        labels="label",
+        carried=carried,
+        made_by={
+            name: value for name, value in json.loads(archive.metadata()[MADE_BY]).items() if name in ("extractor", "licence")
+        },
+    )
+
+
+def write_features(dataset: Dataset, record: dict[str, Any], path: Path) -> None:
+    """Features, labels, ids and all that travels along as one .safetensors file; how they were made as JSON in its header.
+
+    Tensors: `features` (N, d), `labels` (N,) positions in the classes, `samples`: the columns id, label and those carried, the
+    bytes of a Parquet file. Header: `lapsi`, the JSON.
+    """
+    table = pd.DataFrame({"id": dataset.ids, "label": dataset.classes[dataset.labels]}).join(dataset.columns)
+    samples = io.BytesIO()
+    table.to_parquet(samples, index=False)
+    tensors = {
+        FEATURES: np.ascontiguousarray(dataset.features),
+        "labels": dataset.labels,
+        SAMPLES: np.frombuffer(samples.getvalue(), np.uint8),
+    }
+    details = {"source": dataset.source, "classes": dataset.classes.tolist(), **record}
+    try:
+        save_file(tensors, path, {MADE_BY: json.dumps(details)})
+    except SafetensorError as error:  # a full disk, for one
+        raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def _open_parquet(path: Path) -> NamedArrays:
+    return _table(pa.parquet.read_schema(path).names, lambda names: pa.parquet.read_table(path, columns=names))
+
+
+def _open_text(table: pa.Table) -> NamedArrays:
+    return _table(table.column_names, table.select)
+
+
+def _table(names: list[str], read: Callable[[list[str]], pa.Table]) -> NamedArrays:
+    return NamedArrays(list(names), lambda name: values_of(read([name])[name]), read)
+
+
+def _read_npy(path: Path, columns: Columns) -> Dataset:
+    if columns.prefix is not None:
+        raise InputError(f"--feature-prefix is for tables; {path.name} holds arrays: name one with --features.")
+    if columns.labels is None:
+        raise InputError(f"{path.name} holds one array, the features; name a second .npy file with --labels.")
+    if columns.features is not None:
+        raise InputError(f"{path.name} holds one array without a name, so --features does not apply to it.")
+    arrays: dict[str, Any] = {}
+    for what, name in ({"features": str(path)} | columns.files()).items():
+        if name is not None and not Path(name).is_file():
+            rows = "a .npy file" if what == "features" else f"a .npy file with one value for each row of {path.name}"
+            raise InputError(f"{name} does not exist; expected {rows}.")
+        with reading(path if name is None else Path(name)):
+            arrays[what] = None if name is None else np.load(name, allow_pickle=False)
+    features, labels, ids = (arrays.pop(what) for what in ("features", "labels", "ids"))
+    carried = {what: values for what, values in arrays.items() if values is not None}
+    return make_dataset(features, labels, ids=ids, columns=carried, source=str(path))
+
+
+def _features(arrays: NamedArrays, columns: Columns, others: set[str | None], path: Path) -> Any:
+    if arrays.read is None:
+        return arrays.load(choose_name(columns.features, FEATURE_NAMES, arrays.names, "features", path.name))
+    if columns.prefix is None:
+        more = "; wide tables: --feature-prefix; raw data: --texts or --images"
+        taken = [choose_name(columns.features, FEATURE_NAMES, arrays.names, "features", path.name, more)]
+    else:
+        taken = [name for name in arrays.names if name.startswith(columns.prefix) and name not in others]
+        if not taken:
+            raise InputError(f"{path.name} has no column that starts with {columns.prefix!r}; it has {listed(arrays.names)}.")
+        taken.sort(key=_natural)
+    return _feature_matrix(arrays.read(taken), taken, path)
+
+
+def _feature_matrix(table: pa.Table, names: list[str], path: Path) -> np.ndarray:
+    first = table[names[0]]
+    if len(names) == 1 and (
+        pa.types.is_list(first.type) or pa.types.is_large_list(first.type) or pa.types.is_fixed_size_list(first.type)
+    ):
+        return _stack_lists(first, names[0], path)
+    wrong = [name for name in names if not (pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type))]
+    if wrong:
+        raise InputError(
+            f"Column {wrong[0]!r} of {path.name} holds {table[wrong[0]].type}; expected numbers or lists of numbers."
+        )
+    matrix = np.empty((table.num_rows, len(names)))
+    for position, name in enumerate(names):
+        matrix[:, position] = table[name].to_numpy(zero_copy_only=False)
+    return matrix
+
+
+def _stack_lists(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
+    lengths = {None if value is None else len(value) for value in column.to_numpy(zero_copy_only=False)}
+    if len(lengths) > 1 or None in lengths:
+        shown = ", ".join(map(str, sorted(lengths, key=str)[:5]))
+        raise InputError(f"The lists in column {name!r} of {path.name} differ in length ({shown}); expected one length.")
+    return np.stack(column.to_numpy(zero_copy_only=False)) if len(column) else np.empty((0, 1))
+
+
+def values_of(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of a table as an array (N,)."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column.to_pandas().to_numpy()
+
+
+def _class_names(arrays: NamedArrays, columns: Columns, path: Path) -> np.ndarray | None:
+    """(C,) the asked names; those under the usual name where the file holds arrays."""
+    if columns.class_names is None:
+        usual = arrays.read is None and CLASS_NAMES in arrays.names
+        return to_numpy(arrays.load(CLASS_NAMES)) if usual else None
+    return to_numpy(arrays.load(require_name(columns.class_names, arrays.names, "class names", path.name)))
+
+
+def name_labels(labels: Any, names: np.ndarray) -> np.ndarray:
+    """Names (N,) of integer labels; labels of another kind, or without a name, as they are."""
+    codes = to_numpy(labels)
+    if codes.dtype.kind == "f" and np.isnan(codes).any():  # integers with gaps
+        known = name_labels(codes[~np.isnan(codes)].astype(np.int64), names)
+        named = np.full(len(codes), None, dtype=object)
+        named[~np.isnan(codes)] = known
+        return named
+    if codes.dtype.kind not in "iu" or len(codes) == 0 or codes.min() < 0 or codes.max() >= len(names):
+        return codes
+    return names[codes]
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+PARSE = pa.csv.ParseOptions(newlines_in_values=True)
+CONVERT = pa.csv.ConvertOptions(null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False)  # "NA" is a word
+
+OPENERS = {
+    ".npz": _open_npz,
+    ".safetensors": _open_safetensors,
+    ".parquet": _open_parquet,
+    ".csv": lambda path: _open_text(pa.csv.read_csv(path, parse_options=PARSE, convert_options=CONVERT)),
+    ".jsonl": lambda path: _open_text(pa.json.read_json(path)),
+}
+KINDS = (".npz", ".npy", ".safetensors", *TABLES)
+
+
+def read_indices(path: Path) -> np.ndarray:
+    """Row positions from a .npy file, or a text file with one a line.
+
+    Raises:
+        InputError: when the file is missing or holds something else.
+    """
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        return np.asarray([int(line) for line in path.read_text(encoding="utf-8").split()], dtype=np.int64)
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(f"{path} cannot be read as row positions ({error}); expected .npy, or one integer a line.") from error
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """A table as .csv, .parquet or .json (one record a row).
+
+    Raises:
+        InputError: for another kind of file.
+    """
+    require_table_kind(path)
+    kind = path.suffix.lower()
+    if kind == ".csv":
+        table.to_csv(path, index=False)
+    elif kind == ".parquet":
+        table.to_parquet(path, index=False)
+    else:
+        table.to_json(path, orient="records", indent=1, force_ascii=False, double_precision=15)
+
+
+def require_table_kind(path: Path) -> None:
+    """Refuses the name of a table of another kind than `write_table` writes.
+
+    Raises:
+        InputError: naming those kinds.
+    """
+    if path.suffix.lower() not in WRITTEN:
+        raise InputError(f"{path.name} is a file of kind {path.suffix or '(none)'!r}; expected {', '.join(WRITTEN)}.")

@@ -1,0 +1,40 @@
+"""Labels alone, from a file of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lapsi.data.dataset import to_numpy
+from lapsi.data.readers.arrays import NamedArrays, open_arrays, reading
+from lapsi.data.readers.cifar_n import load_labels
+from lapsi.data.readers.columns import LABEL_NAMES, choose_name
+from lapsi.errors import InputError
+
+
+def read_labels(place: str) -> np.ndarray:
+    """Labels (N,) of "FILE" or "FILE:NAME": .npy, .txt with one a line, a file of CIFAR-N (.pt), or any other feature file.
+
+    Raises:
+        InputError: when the file or the name is missing, or it cannot be read.
+    """
+    file, name = place, ""
+    if ":" in place and not Path(place).exists():
+        file, _, name = place.rpartition(":")
+    path = Path(file)
+    if path.suffix.lower() not in (".npy", ".txt"):
+        arrays = _open_torch(path) if path.suffix.lower() == ".pt" else open_arrays(path)
+        with reading(path):
+            return to_numpy(arrays.load(choose_name(name or None, LABEL_NAMES, arrays.names, "labels", path.name)))
+    if name:
+        raise InputError(f"{path.name} holds one array without a name, so {name!r} does not apply to it.")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; expected a file with one label for each sample.")
+    with reading(path):
+        return np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.array(path.read_text("utf-8").splitlines())
+
+
+def _open_torch(path: Path) -> NamedArrays:
+    held = load_labels(path)
+    return NamedArrays(list(held), held.__getitem__)

@@ -1,0 +1,97 @@
+"""Tables with a column of texts, or of images (paths, or the bytes of files), and arrays of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lapsi.data.readers.arrays import NamedArrays, open_arrays, reading
+from lapsi.data.readers.columns import (
+    FEATURE_NAMES,
+    IMAGE_NAMES,
+    LABEL_NAMES,
+    TEXT_NAMES,
+    Columns,
+    choose_name,
+    first_of,
+    require_name,
+)
+from lapsi.data.readers.image_folders import image_content
+from lapsi.data.samples import Content, EncodedImages, Samples, checked_texts, image_arrays
+from lapsi.errors import InputError
+
+
+def holds_raw(names: list[str], columns: Columns) -> bool:
+    """Whether a file with these names is asked for, or, with no features named, looks like one, of texts or images."""
+    if columns.images is not None or columns.texts is not None:
+        return True
+    if columns.features is not None or columns.prefix is not None:
+        return False
+    return first_of(FEATURE_NAMES, names) is None and first_of((*TEXT_NAMES, *IMAGE_NAMES), names) is not None
+
+
+def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) -> Samples:
+    """The texts or images of a table (.csv, .parquet, .jsonl), or an array of images (.npz).
+
+    `arrays`: what the file holds, where it was opened already.
+
+    Raises:
+        InputError: for a missing column (naming those present), an empty text or path, and what cannot be read.
+    """
+    arrays = open_arrays(path) if arrays is None else arrays
+    columns.refuse(("features", "prefix", "class_names"), f"{path.name} is read as texts or images")
+    if columns.images is not None and columns.texts is not None:
+        raise InputError("Both a column with images and one with texts were named; name one of them.")
+    as_text = columns.texts is not None or (columns.images is None and first_of(TEXT_NAMES, arrays.names) is not None)
+    what, asked, usual = ("texts", columns.texts, TEXT_NAMES) if as_text else ("images", columns.images, IMAGE_NAMES)
+    with reading(path):
+        name = choose_name(asked, usual, arrays.names, what, path.name)
+        labels = choose_name(columns.labels, LABEL_NAMES, [each for each in arrays.names if each != name], "labels", path.name)
+        carried = {new: arrays.load(old) for new, old in columns.carried(arrays.names, path.name).items()}
+        ids = None if columns.ids is None else arrays.load(require_name(columns.ids, arrays.names, "ids", path.name))
+        values = arrays.load(name)
+        given = arrays.load(labels)
+    table = pd.DataFrame(carried)
+    if as_text:
+        content: Content = checked_texts(values.tolist(), path.name)
+        table["text"] = values
+    else:
+        content, paths = _images(values, path)
+        if paths is not None:
+            table["path"] = [str(each.absolute()) for each in paths]
+            ids = _own_ids(paths, path.parent) if ids is None else ids
+    return Samples(content, given, ids, table, str(path))
+
+
+def _own_ids(paths: list[Path], folder: Path) -> np.ndarray | None:
+    """Paths are good names for samples where none stands twice."""
+    names = [path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path) for path in paths]
+    return np.array(names) if len(set(names)) == len(names) else None
+
+
+def _images(values: Any, path: Path) -> tuple[Content, list[Path] | None]:
+    """The content, and the paths where it is one of files; those in a table are relative to its folder."""
+    if values.dtype.kind != "O" and values.ndim > 1:
+        return image_arrays(values), None
+    if len(values) == 0:
+        raise InputError(f"{path.name} holds no rows; expected at least 2.")
+    if any(isinstance(value, dict) for value in values):  # how Hugging Face keeps images in Parquet
+        values = np.array(
+            [None if value is None else value.get("bytes") or value.get("path") for value in values], dtype=object
+        )
+    missing = pd.isna(values)
+    if missing.any():
+        raise InputError(
+            f"{path.name}: {int(missing.sum())} images are missing, the first in row {int(missing.argmax())}; remove the rows."
+        )
+    if isinstance(values[0], bytes):
+        return EncodedImages([f"image {row} of {path.name}" for row in range(len(values))], values.__getitem__), None
+    if not isinstance(values[0], str):
+        raise InputError(
+            f"{path.name}: the images are of type {type(values[0]).__name__}; expected paths, or the bytes of files."
+        )
+    paths = [path.parent / value for value in values]
+    return image_content(paths), paths

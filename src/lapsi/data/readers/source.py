@@ -1,0 +1,60 @@
+"""The one door for data: what the user names becomes labelled features, or raw samples that want an extractor."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from lapsi.data.dataset import Dataset
+from lapsi.data.readers.arrays import TABLES, open_arrays, read_dataset
+from lapsi.data.readers.catalog import NAMED, read_named
+from lapsi.data.readers.columns import Columns
+from lapsi.data.readers.hub import is_saved_dataset, read_hub_dataset, read_saved_dataset
+from lapsi.data.readers.image_folders import read_image_folder
+from lapsi.data.readers.raw_tables import holds_raw, read_raw
+from lapsi.data.samples import Samples
+from lapsi.errors import InputError
+
+HUB_PREFIX = "hf:"
+
+
+def open_source(source: str, columns: Columns, split: str | None = None, data_dir: Path | None = None) -> Dataset | Samples:
+    """Reads what `source` names, and nothing of the images yet.
+
+    Args:
+        source: a file with features, or with texts or images; an image folder with one subfolder a class; a folder that
+            `datasets` saved; "hf:NAME" or "hf:NAME:CONFIGURATION" on the Hugging Face hub; or one of `catalog.NAMED`.
+        columns: names inside it.
+        split: the part to take, where it has several.
+        data_dir: where the files of a named data set lie.
+
+    Raises:
+        InputError: when it cannot be read, saying what was expected.
+    """
+    path = Path(source)
+    if source.startswith(HUB_PREFIX):
+        return read_hub_dataset(source.removeprefix(HUB_PREFIX), columns, split)
+    if source in NAMED and path.exists():
+        raise InputError(f"{source} names a data set, and a file or folder here: write ./{source} for that, or work elsewhere.")
+    if source in NAMED:
+        return read_named(source, columns, split, data_dir)
+    if data_dir is not None:
+        raise InputError(f"--data-dir is for named data sets ({', '.join(NAMED)}), but the source is {source}.")
+    if path.is_dir():
+        if is_saved_dataset(path):
+            return read_saved_dataset(path, columns, split)
+        columns.refuse([field.name for field in fields(Columns)], "an image folder has paths and classes only; use a table")
+        return read_image_folder(path, split)
+    if not path.exists() and path.suffix == "":
+        raise InputError(
+            f"{source} does not exist; expected a file, an image folder, a saved data set, hf:NAME, or one of "
+            f"{', '.join(NAMED)}."
+        )
+    if split is not None:
+        raise InputError(
+            f"{path.name} has no splits, so --split does not apply; to carry a column along, name it with --split-column."
+        )
+    if path.suffix.lower() not in (*TABLES, ".npz"):
+        return read_dataset(path, columns)
+    arrays = open_arrays(path)
+    return (read_raw if holds_raw(arrays.names, columns) else read_dataset)(path, columns, arrays)

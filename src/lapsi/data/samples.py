@@ -1,0 +1,200 @@
+"""Raw labelled samples: images or texts, before any features."""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+
+from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.errors import InputError
+
+IMAGE, TEXT = "image", "text"
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what Pillow raises on damaged files
+
+
+class Content(ABC):
+    """What N samples consist of, read one by one when it is needed; `kind` is `IMAGE` or `TEXT`."""
+
+    kind: str
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """N."""
+
+    @abstractmethod
+    def name(self, position: int) -> str:
+        """How a sample is called in messages, e.g. its path."""
+
+    @abstractmethod
+    def read(self, position: int) -> bytes:
+        """All that makes up a sample: equal bytes, equal sample.
+
+        Raises:
+            OSError: when it cannot be read.
+        """
+
+    @abstractmethod
+    def decode(self, raw: bytes) -> Any:
+        """The sample as an RGB image of Pillow, or as a string, from its bytes.
+
+        Raises:
+            One of `UNREADABLE`: when it is damaged.
+        """
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class EncodedImages(Content):
+    """Images as files hold them (JPEG, PNG, …).
+
+    Attributes:
+        names: (N,) of the samples.
+        fetch: the bytes of the sample at a position.
+    """
+
+    kind = IMAGE
+    names: Sequence[str]
+    fetch: Callable[[int], bytes]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, position: int) -> str:
+        return self.names[position]
+
+    def read(self, position: int) -> bytes:
+        return self.fetch(position)
+
+    def decode(self, raw: bytes) -> Image.Image:
+        return decode_image(raw)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageArrays(Content):
+    """Images as one array (N, height, width) or (N, height, width, 3) uint8."""
+
+    kind = IMAGE
+    pixels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def name(self, position: int) -> str:
+        return f"image {position}"
+
+    def read(self, position: int) -> bytes:
+        return self._shape + self.pixels[position].tobytes()
+
+    def decode(self, raw: bytes) -> Image.Image:
+        pixels = np.frombuffer(raw, np.uint8, offset=len(self._shape))
+        return Image.fromarray(pixels.reshape(self.pixels.shape[1:])).convert("RGB")
+
+    @property
+    def _shape(self) -> bytes:
+        """The same pixels in another shape are another image."""
+        return repr(self.pixels.shape[1:]).encode()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Texts(Content):
+    """Texts, in memory or in a column that reads them from disk."""
+
+    kind = TEXT
+    values: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def name(self, position: int) -> str:
+        return f"text {position}"
+
+    def read(self, position: int) -> bytes:
+        return self.values[position].encode("utf-8", "surrogatepass")
+
+    def decode(self, raw: bytes) -> str:
+        return raw.decode("utf-8", "surrogatepass")
+
+
+def decode_image(raw: bytes) -> Image.Image:
+    """An RGB image from the bytes of a file, turned as its EXIF says; grey values of 16 bits are scaled to 8.
+
+    Raises:
+        One of `UNREADABLE`: when it is damaged, or its pixels have no range that is known.
+    """
+    with Image.open(io.BytesIO(raw)) as image:
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+            wide = np.asarray(image).astype(np.float64)
+            return ImageOps.exif_transpose(Image.fromarray(np.rint(wide / 257).astype(np.uint8))).convert("RGB")
+        if image.mode in ("I", "F"):
+            raise ValueError(f"its pixels are of mode {image.mode}, whose range is unknown; convert it to 8 or 16 bits")
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def image_arrays(values: Any) -> ImageArrays:
+    """Images of an array.
+
+    Raises:
+        InputError: for anything but uint8 of shape (N, height, width) or (N, height, width, 3).
+    """
+    try:
+        pixels = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"The images make no array ({error}); give all of them one size, or pass paths of files.") from error
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] != 3):
+        raise InputError(
+            f"The images are an array of shape {pixels.shape} and dtype {pixels.dtype}; expected uint8 of shape "
+            "(n_samples, height, width, 3), or without the 3 for grey values."
+        )
+    return ImageArrays(pixels)
+
+
+def checked_texts(values: Sequence[Any], place: str) -> Texts:
+    """Texts in memory.
+
+    Raises:
+        InputError: when one is missing or no string, naming `place`.
+    """
+    for row, value in enumerate(values):
+        if not isinstance(value, str):
+            if isinstance(value, bytes):
+                raise InputError(f"{place}: row {row} is no text in UTF-8; save the file in UTF-8.")
+            held = "nothing" if pd.api.types.is_scalar(value) and pd.isna(value) else repr(value)
+            raise InputError(f"{place}: row {row} holds {held} where a text is expected; remove the row or fill it in.")
+    return Texts(values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """N labelled images or texts.
+
+    Attributes:
+        content: the images or texts.
+        labels: (N,) as given.
+        ids: (N,) unique identifiers, or None to number the samples.
+        columns: (N rows) what travels along to the scores, see `lapsi.data.dataset.CARRIED`.
+        source: where they come from.
+        licence: what the source says of its terms, or "".
+    """
+
+    content: Content
+    labels: np.ndarray
+    ids: np.ndarray | None
+    columns: pd.DataFrame
+    source: str
+    licence: str = ""
+
+    def with_features(self, features: np.ndarray, kept: np.ndarray, features_hash: str = "") -> Dataset:
+        """The data set of the samples at positions `kept` (n,), whose features are (n, d)."""
+        ids = np.arange(len(self.labels)) if self.ids is None else self.ids
+        columns = self.columns.iloc[kept].reset_index(drop=True)
+        dataset = make_dataset(features, self.labels[kept], ids=ids[kept], columns=columns, rows=kept, source=self.source)
+        return replace(dataset, features_hash=features_hash)

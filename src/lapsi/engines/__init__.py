@@ -1,0 +1,1 @@
+"""What leaves, and what moves when it does."""

@@ -1,0 +1,1 @@
+"""Whole groups that leave together."""

@@ -1,0 +1,1 @@
+"""The closed form: one exact Newton step for every sample that leaves."""

@@ -1,0 +1,193 @@
+"""The retraining engine: many leave-one-out models trained at once, as changes of the model with all samples (MATH §5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lapsi.errors import ConvergenceError
+from lapsi.models.mlp import MlpProbe, clip_of
+from lapsi.problem.network import NetworkProblem, row_blocks, take
+from lapsi.settings.recipe import Recipe
+from lapsi.training.descent import descend
+from lapsi.training.optimizers import Decay
+from lapsi.training.pair import Pair
+from lapsi.training.sampling import Batch
+
+BLOCK_BYTES = 64 * 2**20
+DIVERGED = 20.0
+REMEDY = "Use a smaller learning rate, or standardize the features."
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All models after some epochs; the tensors go on changing when training goes on.
+
+    Attributes:
+        epoch: epochs done.
+        params: (P,) float64, of the model with all samples.
+        shift: (B, P), params of each model without its sample minus `params`.
+    """
+
+    epoch: int
+    params: Tensor
+    shift: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainEngine:
+    """Trains the models without one sample each.
+
+    Attributes:
+        problem: data, probe, objective.
+        inputs: of the problem, in the dtype of the changes.
+        recipe: how to train.
+    """
+
+    problem: NetworkProblem
+    inputs: Tensor
+    recipe: Recipe
+
+    def __call__(self, indices: Tensor, seed: int, epochs: set[int], advance: Callable[[int], None]) -> Iterator[Snapshot]:
+        """Trains the models without sample indices[b] (B,); yields after those `epochs` (0: as initialised).
+
+        `advance` is told each epoch.
+
+        Raises:
+            ConvergenceError: when training diverges, with the epoch, the sample and the remedy.
+        """
+        problem = self.problem
+        params = problem.probe.initial(seed).to(problem.inputs.device)
+        pair = Pair(params, torch.zeros(len(indices), len(params), dtype=self.inputs.dtype, device=params.device))
+        loss = LeaveOneOutLoss(self, indices)
+        if 0 in epochs:
+            yield Snapshot(0, pair.value, pair.change)
+        for epoch in descend(pair, loss, self.recipe, self.decay(), problem.n_samples, seed):
+            loss.require_progress(pair, epoch)
+            advance(1)
+            if epoch in epochs:
+                yield Snapshot(epoch, pair.value, pair.change)
+
+    def alone(self, index: int | None, seed: int) -> Tensor:
+        """Params (P,) of one model, trained without sample `index` (or with all) in float64, no differences: the plain way."""
+        problem, decay = self.problem, self.decay()
+        weight = decay.weight if index is None else decay.weight + decay.extra
+        params = problem.probe.initial(seed).to(problem.inputs.device)
+        pair = Pair(params, params.new_zeros(0, len(params)))
+        loss = LossWithout(self, index)
+        for _ in descend(pair, loss, self.recipe, Decay(weight), problem.n_samples, seed):
+            pass
+        return pair.value
+
+    def decay(self) -> Decay:
+        """Weight decay with all samples, and what a model without one has more.
+
+        Mean losses that keep N·w in total need w·N/(N − 1); sums over a public number keep N·w by themselves.
+        """
+        weight, n_samples = self.problem.objective.weight_decay, self.problem.n_samples
+        keeps_sum = self.problem.objective.removal == "sum" and not self.recipe.public_divisor
+        return Decay(weight, weight / (n_samples - 1) if keeps_sum else 0.0)
+
+
+class LeaveOneOutLoss:
+    """Gradient of the mean loss over a batch, and its change in every model that lacks a sample."""
+
+    def __init__(self, engine: RetrainEngine, indices: Tensor) -> None:
+        """For the models without sample indices[b] (B,)."""
+        sizes = engine.problem.probe.sizes
+        row_bytes = model_row_bytes(engine.problem.probe, engine.inputs.dtype) * max(1, len(indices))
+        self._problem, self._inputs, self._clip_norm = engine.problem, engine.inputs, engine.recipe.clip_norm
+        self._indices = indices
+        self._block = max(16, min(len(self._inputs), BLOCK_BYTES // row_bytes))
+        self._buffer = self._inputs.new_empty(self._block * sizes[1] * len(indices))
+        self._first_loss: float | None = None
+        self._loss_sum, self._n_losses = 0.0, 0
+
+    def __call__(self, params: Pair, batch: Batch) -> Pair:
+        """(1/b) Σ g_j, and [(Σ Δg_j − g_i(params_i)) + ḡ]/(b − 1) for a model whose sample i is a member (MATH §5).
+
+        The model with all samples is traced in float64 where it has hidden layers: training them amplifies rounding.
+        """
+        linear = len(self._problem.probe.shapes) == 1
+        problem, probe, base = self._problem, self._problem.probe, params.base
+        total = torch.zeros_like(params.value)
+        change = torch.zeros_like(params.change)
+        for rows in row_blocks(batch.rows, self._block):
+            narrow, labels = take(self._inputs, rows), take(problem.labels, rows)
+            trace = probe.trace(base, narrow, labels) if linear else problem.trace(params.value, rows)
+            clipping = clip_of(trace, self._clip_norm)
+            total += probe.gradient(trace, clipping)
+            trace = trace.to(change.dtype, narrow)
+            clipping = None if clipping is None else clipping.to(change.dtype)
+            change += probe.gradient_change(base, params.change, trace, clipping, self._buffer)
+            self._loss_sum += float(trace.losses.sum())
+            self._n_losses += len(trace.losses)
+        mean = total / batch.normalizer
+        members = batch.holds(self._indices).nonzero().flatten()
+        left = batch.normalizer - 1 if batch.shrinks else batch.normalizer
+        divisor = change.new_full((len(change), 1), batch.normalizer)
+        if len(members) > 0:
+            own = problem.own_trace(base + params.change[members], self._indices[members])
+            change[members] -= problem.gradient(own, self._clip_norm)
+            if batch.shrinks:
+                change[members] += mean.to(change.dtype)
+            divisor[members] = max(left, 1)
+        change /= divisor
+        if left == 0:
+            change[members] = -mean.to(change.dtype)
+        return Pair(mean, change)
+
+    def require_progress(self, params: Pair, epoch: int) -> None:
+        """Refuses to go on where training has left all sense; called after every epoch.
+
+        Raises:
+            ConvergenceError: with the epoch, the sample and the remedy.
+        """
+        loss = self._loss_sum / max(1, self._n_losses)
+        self._loss_sum, self._n_losses = 0.0, 0
+        first = self._first_loss = loss if self._first_loss is None else self._first_loss
+        private = self._clip_norm is not None
+        finite = bool(torch.isfinite(params.value).all()) and math.isfinite(loss)
+        if not finite or (loss > DIVERGED * max(first, 1.0) and not private):
+            raise ConvergenceError(
+                f"Training diverged in epoch {epoch}: the mean loss of the model with all samples went from {first:.3g} to "
+                f"{loss:.3g} nats. {REMEDY}"
+            )
+        lost = ~torch.isfinite(params.change.sum(1))
+        if bool(lost.any()):
+            index = int(self._indices[lost][0])
+            raise ConvergenceError(
+                f"Training without the sample in row {index} diverged in epoch {epoch} ({int(lost.sum())} of {len(lost)} "
+                f"models). {REMEDY} Or leave the row out (indices)."
+            )
+
+
+def model_row_bytes(probe: MlpProbe, dtype: torch.dtype) -> int:
+    """Memory of what is alive at once for one sample in one model: per layer its changes, and gelu's in float64."""
+    *hidden, n_classes = probe.sizes[1:]
+    wide = 6 * 8 * max(hidden, default=0) if probe.activation.name == "gelu" else 0
+    return dtype.itemsize * (3 * n_classes + 6 * sum(hidden)) + wide
+
+
+class LossWithout:
+    """Gradient of the mean loss over a batch, without one sample where asked, taken directly."""
+
+    def __init__(self, engine: RetrainEngine, index: int | None) -> None:
+        """For the model without sample `index`, or with all."""
+        self._problem, self._clip_norm = engine.problem, engine.recipe.clip_norm
+        self._index = torch.tensor([] if index is None else [index], dtype=torch.int64, device=engine.problem.labels.device)
+
+    def __call__(self, params: Pair, batch: Batch) -> Pair:
+        """The pair has no changes."""
+        problem = self._problem
+        total = problem.gradient_sum(params.value, batch.rows, self._clip_norm)
+        count = batch.normalizer
+        if bool(batch.holds(self._index).any()):
+            own = problem.gradient(problem.trace(params.value, self._index), self._clip_norm)
+            total = total - own
+            count -= batch.shrinks
+        return Pair(total / count if count > 0 else torch.zeros_like(total), params.change)

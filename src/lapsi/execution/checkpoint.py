@@ -1,0 +1,197 @@
+"""Unfinished work that survives: a directory of finished parts, each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from lapsi.errors import InputError, RunExistsError
+from lapsi.execution.files import PROGRESS, write_file
+
+LOCK = ".lock"
+OURS = re.compile(r"seed\d+-(model|part\d+)\.npz|\..*\.tmp")
+IN_WORDS = {"data": "the data have changed (features, labels or ids)", "rows": "other samples are to be scored"}
+UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, RuntimeError, zlib.error)
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Where finished parts are to be kept.
+
+    Attributes:
+        path: the directory.
+        call: what the caller wants to find again there, plain JSON values.
+        restart: throw finished parts away that are there already.
+    """
+
+    path: Path
+    call: dict[str, Any]
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Finished parts of a run, by name.
+
+    Attributes:
+        path: the directory, or None to keep them in memory only.
+        plan: what must be the same when the work goes on (the size of the parts), as it was when it began.
+        memory: the parts, where there is no directory.
+        lock: held while this process works in the directory; the system frees it when the process ends in any way.
+    """
+
+    path: Path | None
+    plan: dict[str, Any]
+    memory: dict[str, Arrays] = field(default_factory=dict)
+    lock: FileLock | None = None
+
+    def release(self) -> None:
+        """Lets other processes work in the directory."""
+        if self.lock is not None:
+            self.lock.release()
+
+    def has(self, name: str) -> bool:
+        """Whether a part is finished."""
+        return name in self.memory if self.path is None else (self.path / f"{name}.npz").exists()
+
+    def load(self, name: str) -> Arrays:
+        """The arrays of a finished part.
+
+        Raises:
+            InputError: when its file is damaged.
+        """
+        if self.path is None:
+            return self.memory[name]
+        file = self.path / f"{name}.npz"
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except UNREADABLE as error:
+            raise damaged(file, str(error).splitlines()[0]) from error
+
+    def save(self, name: str, arrays: Arrays) -> None:
+        """Keeps a finished part."""
+        if self.path is None:
+            self.memory[name] = arrays
+        else:
+            write_file(self.path / f"{name}.npz", lambda path: np.savez(path, **arrays), force=True)  # type: ignore[arg-type]
+
+
+def damaged(file: Path, reason: str) -> InputError:
+    """The error for a part that cannot be used."""
+    return InputError(f"{file} is damaged ({reason}); delete it, and its part is computed again.")
+
+
+def open_checkpoint(keep: Keep | None, identity: dict[str, Any], plan: dict[str, Any]) -> Checkpoint:
+    """A new checkpoint, or one that was begun with the same identity.
+
+    Args:
+        keep: where; None keeps parts in memory only.
+        identity: data and settings, plain JSON values; work goes on only where they are the same.
+        plan: of a new checkpoint; one that was begun keeps its own.
+
+    Raises:
+        InputError: when the directory belongs to other data or settings, with the differences, or to something else.
+        RunExistsError: when another process works on it.
+    """
+    if keep is None:
+        return Checkpoint(None, plan)
+    path = keep.path
+    record = read_progress(path)
+    if record is None and path.exists() and (not path.is_dir() or any(not _is_ours(file) for file in path.iterdir())):
+        raise InputError(f"{path} holds other things than an unfinished run; choose another directory.")
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunExistsError(f"Another process works on {path} just now; wait for it, or choose another path.") from None
+    if keep.restart:
+        _clear(path)
+        record = None
+    if record is None:
+        _write_json(path / PROGRESS, {"identity": identity, "plan": plan, "call": keep.call})
+        return Checkpoint(path, plan, lock=lock)
+    lines = differences(record["identity"], json.loads(json.dumps(identity)))
+    if lines:
+        lock.release()
+        raise InputError(
+            f"{path} was begun with other data or settings: {'; '.join(lines)}. Use the same, or another directory."
+        )
+    return Checkpoint(path, record["plan"], lock=lock)
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    def write(file: Path) -> None:
+        file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+    write_file(path, write, force=False)
+
+
+def read_progress(path: Path) -> dict[str, Any] | None:
+    """What was written when the work began, or None where none was.
+
+    Raises:
+        InputError: when it cannot be read.
+    """
+    try:
+        record: dict[str, Any] = json.loads((path / PROGRESS).read_text(encoding="utf-8"))
+        if not all(isinstance(record.get(name), dict) for name in ("identity", "plan", "call")):
+            raise ValueError("it lacks entries")
+        return record
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path / PROGRESS} cannot be read ({error}); delete {path} and start again.") from error
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Deletes a checkpoint; files that are not ours stay, and their directory with them."""
+    if read_progress(path) is not None:
+        _clear(path)
+        (path / LOCK).unlink(missing_ok=True)
+        if not path.is_symlink() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def has_parts(path: Path) -> bool:
+    """Whether any part of the run that was begun at `path` is finished."""
+    return any(path.glob("seed*-part*.npz"))
+
+
+def _clear(path: Path) -> None:
+    """Deletes our files but the lock; the marker goes last, so that a kill leaves what is still known as a checkpoint."""
+    for file in filter(_is_ours, list(path.iterdir())):
+        if file.is_dir():
+            shutil.rmtree(file)
+        elif file.name not in (PROGRESS, LOCK):
+            file.unlink()
+    (path / PROGRESS).unlink(missing_ok=True)
+
+
+def _is_ours(file: Path) -> bool:
+    return file.name in (PROGRESS, LOCK) or bool(OURS.fullmatch(file.name))
+
+
+def differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
+    """One line for each value that differs, e.g. "recipe.learning_rate was 0.04, now 0.1"."""
+    lines = []
+    for name in before | after:
+        old, new = before.get(name), after.get(name)
+        if name in IN_WORDS:
+            lines += [IN_WORDS[name]] if old != new else []
+        elif isinstance(old, dict) and isinstance(new, dict):
+            lines += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            lines.append(f"{prefix}{name} was {old!r}, now {new!r}")
+    return lines

@@ -1,1 +1,0 @@
-"""Readers of feature files, and the writer of score tables."""

@@ -1,0 +1,1 @@
+"""Large matrices; knows no model."""

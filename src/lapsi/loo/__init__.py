@@ -1,1 +1,0 @@
-"""Leave-one-out engines: how the parameters move when one sample leaves."""

@@ -1,0 +1,1 @@
+"""What is trained: forward passes and per-sample derivatives in batch form."""

@@ -1,0 +1,1 @@
+"""From the outputs of a model to a loss in nats, in difference form."""

@@ -1,0 +1,100 @@
+"""Scores where people already work: pandas, Hugging Face datasets, FiftyOne, quanda. Plain values; none of them is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lapsi.errors import InputError
+from lapsi.results.scores import Scores
+
+WRITTEN = ("lsi", "rank", "label_quality", "suggested_label", "loo_probability")
+
+
+def add_columns(
+    data: Any, scores: Scores, columns: Sequence[str] = WRITTEN, ids: str | None = None, prefix: str = "lapsi_"
+) -> Any:
+    """A copy of a table or a Hugging Face `Dataset` with columns of the scores; missing where a row was not scored.
+
+    Args:
+        data: pandas frame, or anything with `add_column(name, list)` and `len`, as `datasets.Dataset`.
+        scores: of its rows.
+        columns: of the scores to add.
+        ids: its column that holds the ids of the scores; None: its rows are those of the source that was scored.
+        prefix: of the new names.
+
+    Raises:
+        InputError: when a column is unknown or taken, or a scored sample does not occur.
+    """
+    names = list(data.columns) if isinstance(data, pd.DataFrame) else list(data.column_names)
+    unknown = [name for name in columns if name not in scores.table]
+    taken = [prefix + name for name in columns if prefix + name in names]
+    if unknown or taken:
+        raise InputError(
+            f"The scores have no column {unknown[0]!r}." if unknown else f"The data have a column {taken[0]!r} already."
+        )
+    if ids is not None and ids not in names:
+        raise InputError(f"The data have no column {ids!r}; they have {', '.join(map(str, names))}.")
+    rows, n_samples = scores.table["row"].to_numpy(), scores.provenance.n_samples
+    some_left_out = len(rows) == n_samples and rows.max() >= n_samples
+    if ids is None and len(data) != n_samples and not some_left_out:
+        raise InputError(f"The data have {len(data)} rows, the run is of {n_samples} samples; name the column of ids (--ids).")
+    keys = pd.Index(range(len(data))) if ids is None else pd.Index(data[ids][:]).astype(str)
+    own = scores.table["row"] if ids is None else scores.table["id"].astype(str)
+    indexed = scores.table.set_index(pd.Index(own))
+    lost = indexed.index.difference(keys)
+    if len(lost) > 0:
+        held = f", which hold e.g. {keys[0]!r} in {ids!r}" if ids is not None and len(keys) > 0 else ""
+        raise InputError(f"{len(lost)} scored samples do not occur in the data, e.g. {lost[0]!r}{held}.")
+    aligned = indexed[list(columns)].convert_dtypes().reindex(keys)  # whole numbers stay whole beside gaps
+    if isinstance(data, pd.DataFrame):
+        return data.assign(**{prefix + name: aligned[name].array for name in columns})
+    for name in columns:
+        data = data.add_column(prefix + name, _plain(aligned[name]))
+    return data
+
+
+def to_fiftyone(scores: Scores, by: str = "path") -> dict[str, dict[str, Any]]:
+    """Fields of each sample by its file path (or id), as `dataset.set_values(field, values, key_field="filepath")` takes them.
+
+    Returns:
+        For each field lsi, lsi_rank, label_quality, mistakenness (1 − label_quality, as `compute_mistakenness` names it) and
+        suggested_label: plain values by key.
+
+    Raises:
+        InputError: when the run has no such column.
+    """
+    if by not in scores.table:
+        raise InputError(f"The run has no column {by!r} to name samples by; use by='id'.")
+    keys = [str(key) for key in scores.table[by]]
+    table = scores.table
+    fields = {
+        "lsi": table["lsi"],
+        "lsi_rank": table["rank"],
+        "label_quality": table["label_quality"],
+        "mistakenness": 1 - table["label_quality"],
+        "suggested_label": table["suggested_label"],
+    }
+    return {name: dict(zip(keys, _plain(values), strict=True)) for name, values in fields.items()}
+
+
+def to_self_influence(scores: Scores) -> Tensor:
+    """LSI (N,) float32 in the order of the training set: what quanda's metrics on self-influence rank by.
+
+    Raises:
+        InputError: when not every sample was scored.
+    """
+    rows = scores.table["row"].to_numpy()
+    if not np.array_equal(np.sort(rows), np.arange(scores.provenance.n_samples)):
+        raise InputError(f"{len(scores)} of {scores.provenance.n_samples} samples were scored, or some could not be read.")
+    return torch.from_numpy(scores.lsi[np.argsort(rows)].astype(np.float32))
+
+
+def _plain(values: pd.Series) -> list[Any]:
+    """Python values, None where missing."""
+    return values.astype(object).where(values.notna(), None).tolist()

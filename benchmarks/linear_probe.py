@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
-from lapsi.data.readers.arrays import Columns, read_dataset
+from lapsi.data.readers.arrays import read_dataset
+from lapsi.data.readers.columns import Columns
 from lapsi.execution.progress import Stages
 from lapsi.scoring import score_dataset
 from lapsi.settings.settings import make_settings

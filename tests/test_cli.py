@@ -139,6 +139,7 @@ def test_help_names_units_defaults_and_exit_codes():
     assert "8G or 500M" in text
 
 
+@pytest.mark.slow
 def test_demo_finds_most_of_the_planted_errors(tmp_path):
     result = run_installed("demo", "-o", "out", "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -241,6 +242,7 @@ def start_and_kill(source, path, n_parts):
     return options
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_by_bit(source, tmp_path):
     path = tmp_path / "run"
     options = start_and_kill(source, path, 2)
@@ -264,6 +266,7 @@ def test_a_killed_run_goes_on_bit_by_bit(source, tmp_path):
     assert (none.returncode, "is finished" in none.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_can_be_started_anew(source, tmp_path):
     path = tmp_path / "run"
     start_and_kill(source, path, 1)
@@ -273,6 +276,7 @@ def test_an_unfinished_run_can_be_started_anew(source, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_a_refused_restart_keeps_the_parts(source, tmp_path):
     path = tmp_path / "run"
     start_and_kill(source, path, 1)

@@ -143,6 +143,7 @@ def test_bad_images(pictures, models, tmp_path):
     succeed("score", "pictures", "--model", models["image"], "-o", "run", "--skip-bad", "--verify", 0, "--force")
 
 
+@pytest.mark.slow
 def test_changes_on_purpose(reviews, models):
     options = ("--model", models["text"], "--flip-labels", 0.2, "--lorem-ipsum", 0.1, "--corruption-seed", 4, "--verify", 0)
     succeed("score", "reviews.csv", *options, "-o", "run")
@@ -166,6 +167,7 @@ def test_changes_on_purpose(reviews, models):
     assert lapsi.load_run("noise").provenance.corruption["n_corrupted"] == 183
 
 
+@pytest.mark.slow
 def test_the_same_data_open_again_or_are_refused(reviews, models, tmp_path):
     succeed("score", "reviews.csv", "--model", models["text"], "-o", "run", "--verify", 0)
     reviews.assign(text=reviews["text"][::-1].to_numpy()).to_csv("reviews.csv", index=False)
@@ -221,6 +223,7 @@ def test_a_plan_first(reviews, models, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_retraining_resumes_on_texts(reviews, models, monkeypatch):
     options = ("--model", models["text"], "--epochs", 3, "--seeds", 1, "--limit", 4, "--flip-labels", 0.1, "--verify", 0)
     succeed("score", "reviews.csv", *options, "-o", "whole", "--quiet")

@@ -69,6 +69,7 @@ def run(texts, models, cache, **options):
     return embed_content(Texts(texts), ExtractorSettings(model=models["text"], batch_size=4), cache, QUIET, **options)
 
 
+@pytest.mark.slow
 def test_shards_batches_and_cache_change_nothing(texts, models, tmp_path, small_shards, embedded):
     whole = lapsi.embed(texts, kind="text", model=models["text"], batch_size=N, cache=tmp_path / "a", progress=False)
     one_by_one = np.concatenate(

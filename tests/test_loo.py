@@ -63,10 +63,28 @@ def test_converge_equals_retraining(make_problem, blobs, removal):
         assert_close(shifts[index].flatten(), torch.from_numpy(expected), **CONVERGED)
 
 
+def chord_steps(inputs, labels, whole, index, n_steps):
+    """The shift (P,) after one Newton step without a sample and `n_steps` more with the Hessian of the first."""
+    keep = np.arange(len(labels)) != index
+    _, _, hessian = oracles.objective(whole, inputs[keep], labels[keep], 0.05)
+    shift = np.zeros_like(whole)
+    for _ in range(1 + n_steps):
+        _, gradient, _ = oracles.objective(whole + shift, inputs[keep], labels[keep], 0.05)
+        shift = shift - np.linalg.solve(hessian, gradient)
+    return shift
+
+
 def test_refinement_contracts_to_the_optimum(make_problem, blobs):
-    optimum, rows = optimum_of(make_problem(*blobs, 3)), torch.arange(40)
-    exact = converged(optimum, rows)
-    errors = [float(errors_of(removal_of(optimum, rows).chord_steps(count)[0], exact).max()) for count in (0, 1, 3)]
+    problem, rows = make_problem(*blobs, 3), torch.arange(40)
+    optimum = optimum_of(problem)
+    exact, whole = converged(optimum, rows), problem.model.weights(optimum.params).numpy().ravel()
+    errors = []
+    for n_steps in (0, 1, 3):
+        shift, _ = removal_of(optimum, rows).chord_steps(n_steps)
+        for index in range(0, 40, 7):
+            expected = chord_steps(*blobs, whole, index, n_steps)
+            assert_close(problem.model.weights(shift[index]).flatten(), torch.from_numpy(expected), **NEWTON_STEP)
+        errors.append(float(errors_of(shift, exact).max()))
     assert errors[1] < 0.5 * errors[0]
     assert errors[2] < 0.2 * errors[1]
     shift, remaining = removal_of(optimum, rows).settle(1e-5)

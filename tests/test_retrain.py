@@ -68,9 +68,10 @@ RECIPES = {
     "shuffled adam": Recipe(batching="shuffled", batch_size=8, optimizer="adam", learning_rate=0.01, epochs=6),
     "poisson": Recipe(batching="poisson", batch_size=8, epochs=6),
 }
+NETS = [pytest.param((), id="linear"), pytest.param((6,), id="mlp"), pytest.param((6, 5), id="deep", marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize("hidden", [(), (6,), (6, 5)], ids=["linear", "mlp", "deep"])
+@pytest.mark.parametrize("hidden", NETS)
 @pytest.mark.parametrize("name", RECIPES)
 def test_equals_torch_training_each_model_alone(name, hidden):
     recipe, problem = RECIPES[name], make_problem(hidden, "tanh" if len(hidden) > 1 else "relu")
@@ -108,7 +109,12 @@ def layer_inputs(problem, params, inputs):
 @pytest.mark.parametrize("prior_precision", ["map", 1.0])
 @pytest.mark.parametrize("structure", ["diag", "kfac", "full"])
 @pytest.mark.parametrize(
-    ("hidden", "activation"), [((), "relu"), ((4,), "gelu"), ((4, 3), "tanh")], ids=["linear", "mlp", "deep"]
+    ("hidden", "activation"),
+    [
+        pytest.param((), "relu", id="linear"),
+        pytest.param((4,), "gelu", id="mlp"),
+        pytest.param((4, 3), "tanh", id="deep", marks=pytest.mark.slow),
+    ],
 )
 def test_lsi_equals_the_definition_with_autograd_and_dense_matrices(hidden, activation, structure, prior_precision):
     problem = make_problem(hidden, activation, weight_decay=0.05)
@@ -245,6 +251,7 @@ def test_models_do_not_depend_on_which_others_are_trained_with_them():
         assert_close(retrain(problem, recipe, [index]).shift[0], together[row], rtol=1e-9, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_converged_training_reaches_the_leave_one_out_optimum():
     problem = make_problem(weight_decay=0.05)
     result = retrain(problem, Recipe(epochs=1500), [0, 9])
@@ -302,6 +309,7 @@ def test_sam_survives_batches_that_lose_their_only_member():
         assert_close(result.shift[row], trainer.train_one(index, 1) - whole, rtol=1e-6, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_divisors_that_are_public_keep_the_whole_decay():
     """Clipping that clips nothing, to convergence: the optimum of the loss without the sample and N·w in total."""
     problem = make_problem(weight_decay=0.05)

@@ -25,6 +25,7 @@ from lapsi.settings.settings import make_settings
 
 QUIET = {"progress": False, "verify": 0}
 LSI_FLOAT32 = {"rtol": 1e-3}
+GROUPS_OF_ONE = {"rtol": 1e-9}  # both are exact; training stops 1e-11 short of the optimum
 N, D, C = 60, 4, 3
 
 
@@ -95,6 +96,7 @@ def test_probabilities_are_averaged_and_come_from_models_that_never_saw_the_samp
     assert "lsi_std" not in singles[0].table
 
 
+@pytest.mark.slow
 def test_converged_retraining_agrees_with_the_closed_form(data):
     retrained = lapsi.score(
         *data, engine="retrain", recipe=Recipe(epochs=1500, seeds=1), weight_decay=0.05, dtype="float64", **QUIET
@@ -104,12 +106,39 @@ def test_converged_retraining_agrees_with_the_closed_form(data):
     assert_allclose(retrained.loo_proba, closed.loo_proba, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["kfac", "full"])
 def test_structures_agree_with_the_closed_form(data, structure):
     recipe = Recipe(epochs=1500, seeds=1)
     options = {"weight_decay": 0.05, "curvature": structure, "dtype": "float64", **QUIET}
     retrained, closed = lapsi.score(*data, recipe=recipe, **options), lapsi.score(*data, refine=8, **options)
     assert_allclose(retrained.lsi, closed.lsi, rtol=1e-5)
+    options = {"weight_decay": 0.05, "curvature": structure, "progress": False}
+    groups_of_one = lapsi.leave_group_out(*data, np.arange(N), **options).sort_index()
+    for part in ("lsi", "lsi_mean", "lsi_curvature"):
+        assert_allclose(retrained.table[part], groups_of_one[part], **GROUPS_OF_ONE)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "n_steps"),
+    [
+        (Recipe(epochs=4, seeds=2), 4),
+        (Recipe(epochs=4, seeds=1, batching="sequential", batch_size=25), 12),
+        (Recipe(epochs=4, seeds=1, batching="poisson", batch_size=25), 8),
+    ],
+    ids=["full", "sequential", "poisson"],
+)
+def test_steps_of_one_training_are_counted(data, recipe, n_steps):
+    scores = lapsi.score(*data, recipe=recipe, indices=[0, 1], **QUIET)
+    assert scores.provenance.n_iterations == n_steps
+
+
+def test_accuracy_is_that_of_the_trained_model(data):
+    X, y = data
+    model = lapsi.LaplaceSampleInformation(recipe=Recipe(epochs=5, seeds=2), hidden=(4,), verify=0).fit(X, y)
+    accuracy = model.scores_.provenance.train_accuracy
+    assert accuracy == (model.predict(X) == y).mean()
+    assert 0 < accuracy < 1
 
 
 def test_snapshots_along_the_way_are_runs_that_stop_there(data):
@@ -159,6 +188,7 @@ def small_chunks(monkeypatch, n_models):
     monkeypatch.setattr("lapsi.engines.retrain.plan.MOST_MODELS", n_models)
 
 
+@pytest.mark.slow
 def test_chunks_give_the_same_scores(data, monkeypatch):
     options = {"recipe": Recipe(epochs=30, seeds=1), "hidden": (4,), "dtype": "float64", **QUIET}
     whole = lapsi.score(*data, **options)
@@ -166,6 +196,7 @@ def test_chunks_give_the_same_scores(data, monkeypatch):
     assert_allclose(lapsi.score(*data, **options).lsi, whole.lsi, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_work_goes_on_from_its_parts_bit_by_bit(data, monkeypatch, tmp_path):
     small_chunks(monkeypatch, 16)
     options = {"recipe": Recipe(epochs=20, seeds=2), "hidden": (4,), "every": 5, **QUIET}

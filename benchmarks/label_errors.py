@@ -27,8 +27,8 @@ from lapsi.data.corruption import Corruption, corrupt_dataset
 from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
 from lapsi.data.readers.arrays import read_dataset
 from lapsi.data.readers.columns import Columns
+from lapsi.engines.newton.engine import linear_problem
 from lapsi.execution.progress import Stages
-from lapsi.problem.linear import linear_problem
 from lapsi.scoring import score_dataset
 from lapsi.settings.settings import Settings, make_settings
 from lapsi.training.newton import fit_map
@@ -43,7 +43,7 @@ def cross_validated(dataset: Dataset, settings: Settings, n_folds: int) -> np.nd
         part = make_dataset(dataset.features[kept], dataset.classes[dataset.labels[kept]])
         problem = linear_problem(part, fit_standardizer(dataset.features, settings.model.standardize), settings)
         fit = fit_map(problem)
-        probabilities[held_out] = problem.probabilities_of(fit.params, inputs[held_out]).numpy()
+        probabilities[held_out] = problem.mean_of(fit.params, inputs[held_out]).numpy()
     return probabilities
 
 

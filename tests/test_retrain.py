@@ -265,7 +265,7 @@ def test_converged_training_reaches_the_leave_one_out_optimum():
 def test_initialisation_is_that_of_torch():
     for hidden in ((), (6, 5)):
         model = torch_training.make_model(D, hidden, C, "relu", seed=7)
-        assert torch.equal(make_problem(hidden).probe.initial(7), torch_training.flat(model))
+        assert torch.equal(make_problem(hidden).model.initial(7), torch_training.flat(model))
 
 
 def test_divergence_names_epoch_and_remedy():

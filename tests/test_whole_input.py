@@ -295,7 +295,7 @@ STORABLE = {
     ],
 )
 def test_what_parquet_cannot_write_is_refused_before_any_work(monkeypatch, column):
-    monkeypatch.setattr("lapsi.scoring.make_plan", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setattr("lapsi.scoring.make_engine", lambda *_: pytest.fail("the work began"))
     with pytest.raises(lapsi.InputError, match="The column 'odd' cannot be stored"):
         lapsi.score(X, Y, columns={"odd": column}, progress=False)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from lapsi.results.columns import COLUMNS, TRAVELLING, source_column
+from lapsi.settings.engine import ENGINES
+from lapsi.settings.settings import PARTS
 
 SAME = ("features", "labels", "ids", "images", "texts", "group", "reference_labels", "class_names")
 
@@ -24,7 +26,23 @@ def from_format_0(raw: dict[str, Any]) -> dict[str, Any]:
         name: known[name] if name in known and text != travelled else source_column(name) for name, text in helps.items()
     }
     described = {name: asdict(column) for name, column in columns.items()}
-    return {**raw, "columns": described, "files": {}, "data": data_of_call(call) if call else {}}
+    data = data_of_call(call) if call else {}
+    return {**raw, "columns": described, "files": {}, "data": data, "settings": nested_settings(raw.get("settings"))}
+
+
+def nested_settings(flat: Any) -> dict[str, Any]:
+    """`Settings.to_dict` from the flat settings; what is missing is left to its default.
+
+    Raises:
+        ValueError: when they are no object.
+    """
+    if not isinstance(flat, dict):
+        raise ValueError("settings of run.json is no object")
+    parts = {name: [each.name for each in fields(kind)] for name, kind in PARTS.items()}
+    nested = {name: {each: flat[each] for each in names if each in flat} for name, names in parts.items()}
+    engine = "retrain" if flat.get("engine") == "retrain" or flat.get("recipe") is not None else "newton"
+    options = {each.name: flat[each.name] for each in fields(ENGINES[engine]) if flat.get(each.name) is not None}
+    return {**nested, "engine": {"name": engine, **options}, "curvature": flat.get("curvature")}
 
 
 def data_of_call(call: dict[str, Any]) -> dict[str, Any]:

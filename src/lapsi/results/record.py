@@ -14,12 +14,12 @@ from lapsi.results.columns import Column, find_column
 from lapsi.results.format_0 import from_format_0
 from lapsi.results.provenance import Count, Provenance, Text
 from lapsi.results.verification import Verification
+from lapsi.settings.settings import settings_from_dict
 
 FORMAT = 1
 LARGEST = 64 * 2**20  # bytes
 DEEPEST = 32
 Flag = Annotated[bool, Field(strict=True)]
-Rate = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,13 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """Of the settings what is read again; there are more."""
+    """The parts of the settings; each is checked by its own rules."""
 
+    model: dict[str, Any]
+    objective: dict[str, Any]
+    engine: dict[str, Any]
     curvature: Text
-    weight_decay: Rate
-    prior_precision: Rate | Text
-    removal: Text
-    standardize: Flag
-    hidden: list[Count]
+    execution: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +116,7 @@ def read_record(path: Path) -> RunRecord:
     columns = _require(dict[str, Column], {name: {**each, "name": name} for name, each in beside.columns.items()}, "columns")
     provenance: Provenance = _require(Provenance, raw)
     _require(_Settings, provenance.settings, "settings")
+    settings_from_dict(provenance.settings)
     if provenance.data:
         _require(_Data, provenance.data, "data")
     if provenance.verification is not None:

@@ -307,7 +307,7 @@ def test_a_kill_after_the_run_was_written_is_cleared_away(source, tmp_path, monk
 
 
 def test_other_peoples_files_stay(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("lapsi.engines.retrain.engine._terms", mock.Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr("lapsi.curvature.ggn.GgnCurvature.divergence", mock.Mock(side_effect=KeyboardInterrupt))
     assert run("score", source, "-o", tmp_path / "run", *RETRAIN).returncode == 130
     monkeypatch.undo()
     (tmp_path / "run.partial" / "mine.npz").write_bytes(b"mine")
@@ -323,7 +323,7 @@ def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
     np.save("y.npy", np.arange(30) % 2)
     np.save("ids.npy", np.arange(30) + 100)
     Path("rows.txt").write_text("3\n1\n2\n")
-    monkeypatch.setattr("lapsi.engines.retrain.engine._terms", mock.Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr("lapsi.curvature.ggn.GgnCurvature.divergence", mock.Mock(side_effect=KeyboardInterrupt))
     files = ("X.npy", "--labels", "y.npy", "--ids", "ids.npy", "--indices", "rows.txt")
     assert run("score", *files, "-o", "run", *RETRAIN).returncode == 130
     monkeypatch.undo()
@@ -346,7 +346,7 @@ def test_an_interrupt_tells_how_to_go_on(source, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lapsi.engines.retrain.engine._terms", interrupt)
+    monkeypatch.setattr("lapsi.curvature.ggn.GgnCurvature.divergence", interrupt)
     result = run("score", source, "-o", tmp_path / "run", *RETRAIN)
     assert result.returncode == 130
     assert f"go on with: lapsi score --resume {tmp_path / 'run'}" in result.stderr

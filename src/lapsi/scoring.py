@@ -153,7 +153,7 @@ def _open(engine: Engine, plan: Plan, keep: Keep | None, marks: dict[str, Any]) 
 
 def _evaluated(fit: Fit, rows: np.ndarray, checkpoint: Checkpoint, stages: Stages) -> list[Arrays]:
     units = torch.as_tensor(rows, device=fit.problem.inputs.device)[:, None]
-    with stages.stage("leave one out", n_steps(fit, len(rows), checkpoint)) as advance:
+    with stages.stage("leave-one-out", n_steps(fit, len(rows), checkpoint)) as advance:
         results = evaluate(fit, units, observation(fit), checkpoint, advance)
     return join_by_seed(fit, results, len(rows))
 

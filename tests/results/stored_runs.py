@@ -59,6 +59,15 @@ def write_format_0(scores, directory, call=None):
     later = ("plan", "n_source", "data", "measures")
     record = {name: value for name, value in asdict(scores.provenance).items() if name not in later}
     helps = {name: "column of the source" if name == "age" else "as it was" for name in scores.table}
+    record["settings"] = _flat(record["settings"])
     record |= {"call": call or {}, "classes": scores.classes.tolist(), "columns": helps}
     (directory / "run.json").write_text(json.dumps(record, indent=2))
     return directory
+
+
+def _flat(settings):
+    """Settings as lapsi 0.1 wrote them."""
+    engine = {"engine": settings["engine"]["name"], "recipe": None, "every": None, "refine": "auto"}
+    engine |= {name: value for name, value in settings["engine"].items() if name != "name"}
+    parts = {name: value for part in ("model", "objective", "execution") for name, value in settings[part].items()}
+    return {"curvature": settings["curvature"], **parts, **engine}

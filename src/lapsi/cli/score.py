@@ -57,9 +57,10 @@ from lapsi.engines.choose import make_engine
 from lapsi.errors import InputError, RunExistsError
 from lapsi.execution.checkpoint import PROGRESS, Keep, differences, has_parts, read_progress, remove_checkpoint
 from lapsi.execution.device import require_device
+from lapsi.execution.files import MARKER
 from lapsi.execution.progress import Stages
 from lapsi.report.overview import save_overview
-from lapsi.results.run_directory import LEFT_OUT, MARKER, PICTURE, require_free, unfinished_path
+from lapsi.results.run_directory import LEFT_OUT, PICTURE, require_free, unfinished_path
 from lapsi.results.scores import Scores
 from lapsi.scoring import ROUTINE, check_indices, score_dataset, work_of
 from lapsi.settings.model import ACTIVATIONS

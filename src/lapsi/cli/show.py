@@ -17,6 +17,7 @@ from lapsi.analysis.agreement import Agreement
 from lapsi.engines.base import Plan
 from lapsi.execution.cost import GIB
 from lapsi.results.scores import Scores
+from lapsi.settings.settings import Settings, settings_from_dict
 
 CLASSES_SHOWN = 40
 LISTED_AT_MOST = 10
@@ -55,11 +56,11 @@ def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     """Summary by class, both ends of the ranking, accuracy and time."""
     provenance = scores.provenance
-    settings = provenance.settings
+    settings = settings_from_dict(provenance.settings)
     console.print(
         f"[bold]{len(scores):,} of {provenance.n_samples:,} samples[/] from [cyan]{escape(provenance.source)}[/]: "
         f"{provenance.n_features} features, {provenance.n_classes} classes; {_probe(settings)}, engine {provenance.engine}, "
-        f"{settings['curvature']} curvature, weight decay {settings['objective']['weight_decay']:g}; "
+        f"{settings.curvature} curvature, weight decay {settings.objective.weight_decay:g}; "
         f"train accuracy {provenance.train_accuracy:.1%}"
     )
     console.print(_summary_table(scores.summary()))
@@ -196,9 +197,9 @@ def _extremes_table(title: str, rows: pd.DataFrame) -> Table:
     return table
 
 
-def _probe(settings: dict[str, Any]) -> str:
+def _probe(settings: Settings) -> str:
     """E.g. "linear probe" or "mlp 64, 32"."""
-    hidden = settings["model"]["hidden"]
+    hidden = settings.model.hidden
     return f"mlp {', '.join(map(str, hidden))}" if hidden else "linear probe"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lapsi.results.columns import COLUMNS, TRAVELLING, source_column
 from lapsi.settings.engine import ENGINES
-from lapsi.settings.settings import PARTS
+from lapsi.settings.settings import PARTS, settings_from_dict
 
 SAME = ("features", "labels", "ids", "images", "texts", "group", "reference_labels", "class_names")
 
@@ -42,7 +42,7 @@ def nested_settings(flat: Any) -> dict[str, Any]:
     nested = {name: {each: flat[each] for each in names if each in flat} for name, names in parts.items()}
     engine = "retrain" if flat.get("engine") == "retrain" or flat.get("recipe") is not None else "newton"
     options = {each.name: flat[each.name] for each in fields(ENGINES[engine]) if flat.get(each.name) is not None}
-    return {**nested, "engine": {"name": engine, **options}, "curvature": flat.get("curvature")}
+    return settings_from_dict({**nested, "engine": {"name": engine, **options}, "curvature": flat.get("curvature")}).to_dict()
 
 
 def data_of_call(call: dict[str, Any]) -> dict[str, Any]:

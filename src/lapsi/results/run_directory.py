@@ -9,11 +9,10 @@ from pathlib import Path
 
 from lapsi.errors import InputError, RunExistsError
 from lapsi.execution.checkpoint import PROGRESS
-from lapsi.execution.files import require_writable, sync
+from lapsi.execution.files import MARKER, require_name, require_writable, sync
 from lapsi.results.record import read_json
 from lapsi.results.run_files import MAP, PROBABILITIES, ROWS, TRAJECTORY
 
-MARKER = "run.json"
 LEFT_OUT, PICTURE = "left_out.csv", "overview.png"
 FILES = {MARKER, ROWS, PROBABILITIES, TRAJECTORY, MAP, LEFT_OUT, PICTURE}
 
@@ -23,8 +22,9 @@ def require_free(path: Path, force: bool) -> None:
 
     Raises:
         RunExistsError: when something is there and `force` is not set, or when it holds anything but a run of lapsi.
-        InputError: when the folder above cannot be written.
+        InputError: when the name, or the folder above, cannot be written.
     """
+    require_name(path)
     if (not path.exists() and not path.is_symlink()) or _is_empty(path):
         require_writable(path.absolute().parent)
         return

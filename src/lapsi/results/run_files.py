@@ -142,7 +142,7 @@ def read_trajectory(path: Path, table: pd.DataFrame) -> pd.DataFrame:
         ValueError: when they are of others.
     """
     with pq.ParquetFile(path) as file:
-        names = list(dict.fromkeys([*ALONG, *file.schema_arrow.names]))
+        names = list(dict.fromkeys([*file.schema_arrow.names, *ALONG]))
     along = read_table(path, names)
     for name, column in ALONG.items():
         column.require(along[name])

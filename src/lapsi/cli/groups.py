@@ -21,6 +21,7 @@ from lapsi.engines.groups.engine import score_groups
 from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages
+from lapsi.results.columns import GROUPS
 from lapsi.results.scores import Scores
 from lapsi.settings.settings import Settings
 
@@ -29,15 +30,7 @@ NOT_A_SUM = (
     "--leave-group-out computes what removing the whole group does."
 )
 KEPT = ("curvature", "weight_decay", "prior_precision", "removal", "standardize", "device", "memory_limit")
-HEADINGS = {
-    "samples": ("samples", "{:,}"),
-    "lsi_sum": ("sum", "{:.1e}"),
-    "lsi_mean": ("mean", "{:.1e}"),
-    "top_decile": ("top 10 %", "{:.1%}"),
-    "doubted": ("doubted", "{:,}"),
-    "group_lsi": ("group LSI", "{:.1e}"),
-    "held_out_accuracy": ("held-out", "{:.1%}"),
-}
+SHOWN = ("samples", "lsi_sum", "lsi_mean", "top_decile", "doubted", "group_lsi", "held_out_accuracy")
 
 
 def groups(
@@ -82,23 +75,17 @@ def _remove_groups(scores: Scores, column: str, stages: Stages) -> pd.DataFrame:
     return score_groups(dataset, groups, Settings(engine="newton", **{name: settings[name] for name in KEPT}), stages)
 
 
-def _cell(name: str, value: float) -> str:
-    if pd.isna(value):
-        return "-"
-    return HEADINGS[name][1].format(int(value) if name in ("samples", "doubted") else value)
-
-
 def _print(table: pd.DataFrame, column: str, console: Console) -> None:
     shown = Table(title=f"LSI by {column}, nats, largest sum first", title_justify="left")
     shown.caption = "sum, mean: of LSI; top 10 %: share among the tenth of all samples with the largest LSI"
     shown.caption += "; held-out: accuracy of a model without the group on it" if "group_lsi" in table else ""
     shown.caption_justify = "left"
     shown.add_column(column, min_width=10, overflow="fold")
-    names = [name for name in HEADINGS if name in table and not (name == "doubted" and "group_lsi" in table)]
+    names = [name for name in SHOWN if name in table and not (name == "doubted" and "group_lsi" in table)]
     for name in names:
-        shown.add_column(HEADINGS[name][0], justify="right", no_wrap=True)
+        shown.add_column(GROUPS[name].heading, justify="right", no_wrap=True)
     for group, row in table.iterrows():
-        shown.add_row(Text(str(group)), *(_cell(name, row[name]) for name in names))
+        shown.add_row(Text(str(group)), *(GROUPS[name].show(row[name]) or "-" for name in names))
     console.print(shown)
     if "group_lsi" not in table:
         console.print(NOT_A_SUM)

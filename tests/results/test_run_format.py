@@ -54,11 +54,14 @@ def test_what_a_later_version_adds_is_left_out(tmp_path):
     record["files"]["thumbnails.bin"] = {"size": 3, "blake2b": "00", "kind": "new"}
     (path / "thumbnails.bin").write_bytes(b"new")
     record["settings"]["measure"] = "psmi"
+    record["verification"] |= {"reference": "sampled", "n_draws": 3}
     edited(path, **record, hardware={"cores": [1, 2]})
     again = lapsi.load_run(path)
     pd.testing.assert_frame_equal(again.table, before.table)
-    assert again.provenance == replace(before.provenance, settings={**before.provenance.settings, "measure": "psmi"})
-    assert run("show", path).returncode == 0
+    changed = {"settings": record["settings"], "verification": record["verification"]}
+    assert again.provenance == replace(before.provenance, **changed)
+    assert "a reference (sampled)" in run("show", path).stdout
+    assert run("report", path, "-q").returncode == 0
     scores.save(path, force=True)
     assert not (path / "thumbnails.bin").exists()
 

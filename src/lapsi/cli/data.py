@@ -75,7 +75,7 @@ def open_data(spec: DataSpec, name: str, stages: Stages) -> Opened:
     names = [] if content is None else [content.name(position) for position in left_out]
     bad = pd.DataFrame({"sample": names, "reason": list(left_out.values())})
     n_source = dataset.n_samples if content is None else len(content)
-    return Opened(dataset, content, bad, n_source, record | {"corruption": changed})
+    return Opened(dataset, content, bad, n_source, record | {"corruption": changed, "n_source": n_source})
 
 
 def _refuse_extractor(settings: ExtractorSettings) -> None:

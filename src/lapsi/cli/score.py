@@ -46,9 +46,9 @@ from lapsi.cli.options import (
     SplitColumn,
     Texts,
     to_absolute,
+    to_changed_spec,
     to_plain,
     to_settings,
-    to_spec,
 )
 from lapsi.cli.show import plan_as_dict, print_plan, tell_left_out, tell_run
 from lapsi.data.dataset import Dataset
@@ -212,7 +212,7 @@ def score(
     if settings.engine == "retrain":
         parts = Keep(unfinished_path(output), call, restart=resume is None)
     try:
-        opened = open_data(to_spec(options), call["name"], stages)
+        opened = open_data(to_changed_spec(options), call["name"], stages)
         rows = _rows(options, opened.dataset, opened.n_source)
         scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts)
     except KeyboardInterrupt:
@@ -299,7 +299,7 @@ def _rows(options: Options, dataset: Dataset, n_source: int) -> np.ndarray:
 def _tell_plan(options: Options, name: str, settings: Settings, stages: Stages, as_json: bool) -> None:
     """What the run will cost; of images and texts a few are embedded to see how long all will take."""
     require_device(settings.device)
-    dataset, embedding = sketch_data(to_spec(options), name, stages)
+    dataset, embedding = sketch_data(to_changed_spec(options), name, stages)
     n_scored = len(_rows(options, dataset, dataset.n_samples))
     plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, n_scored, settings)
     seconds = plan.seconds() if isinstance(plan, NewtonPlan) else calibrated_seconds(dataset, settings, plan, n_scored)

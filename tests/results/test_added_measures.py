@@ -103,6 +103,9 @@ def test_descriptions_of_nothing_are_refused(scores):
 def test_other_scores_must_bring_something_new_of_the_same_samples(scores):
     with pytest.raises(lapsi.InputError, match=r"no measure that is not there already \(lsi, softmax\)"):
         scores.with_measure(stored_scores(N))
+    numbered = make_scores(N, classes=["a", "b", "c"])
+    with pytest.raises(lapsi.InputError, match="no row of the sample 's0'"):
+        scores.with_measure(numbered.with_measure(measured(numbered), [PSMI]))
     ids, groups = scores.table["id"].tolist(), {"group": ["x"] * N}
     other = make_scores(N, seed=1, ids=ids, classes=["a", "b", "c"], columns=groups).with_measure(measured(scores), [PSMI])
     with pytest.raises(lapsi.InputError, match="has the label '.' here and '.' there"):

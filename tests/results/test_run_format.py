@@ -1,6 +1,7 @@
 """Run directories: what later versions may add, what earlier ones wrote, and what is never overwritten."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from stored_runs import CALL, stored_scores, write_format_0
 
 import lapsi
 from commands import run
-from lapsi.cli.options import to_spec
+from lapsi.cli.options import to_changed_spec
 from lapsi.data.corruption import Corruption
 from lapsi.data.extractors.base import ExtractorSettings
 from lapsi.data.readers.columns import Columns
@@ -54,11 +55,14 @@ def test_what_a_later_version_adds_is_left_out(tmp_path):
     record["files"]["thumbnails.bin"] = {"size": 3, "blake2b": "00", "kind": "new"}
     (path / "thumbnails.bin").write_bytes(b"new")
     record["settings"]["measure"] = "psmi"
+    record["verification"] |= {"reference": "sampled", "n_draws": 3}
     edited(path, **record, hardware={"cores": [1, 2]})
     again = lapsi.load_run(path)
     pd.testing.assert_frame_equal(again.table, before.table)
-    assert again.provenance == replace(before.provenance, settings={**before.provenance.settings, "measure": "psmi"})
-    assert run("show", path).returncode == 0
+    changed = {"settings": record["settings"], "verification": record["verification"]}
+    assert again.provenance == replace(before.provenance, **changed)
+    assert "a reference (sampled)" in run("show", path).stdout
+    assert run("report", path, "-q").returncode == 0
     scores.save(path, force=True)
     assert not (path / "thumbnails.bin").exists()
 
@@ -86,6 +90,14 @@ def test_a_list_of_files_that_is_none_lets_nothing_through(tmp_path, files):
     edited(path, files=files)
     with pytest.raises(lapsi.RunExistsError, match="other things than a lapsi run"):
         scores.save(path, force=True)
+
+
+def test_a_pipe_is_no_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / "run.json")
+    with pytest.raises(lapsi.RunExistsError, match="other things than a lapsi run"):
+        stored_scores().save(tmp_path / "run", force=True)
+    assert "holds no run" in run("show", tmp_path / "run").stderr
 
 
 def test_runs_of_format_0_are_read(tmp_path):
@@ -147,7 +159,7 @@ def test_data_are_kept_as_what_they_are():
 
 def test_options_of_old_runs_become_the_same_data():
     assert read_spec(data_of_call(CALL)).to_record() == SPEC.to_record()
-    assert to_spec(CALL).to_record() == SPEC.to_record()
+    assert to_changed_spec(CALL).to_record() == SPEC.to_record()
 
 
 def test_what_is_not_known_of_the_data_is_left_out():

@@ -26,7 +26,6 @@ from lapsi.cli.options import (
     Model,
     ModelDtype,
     Normalize,
-    Options,
     Pooling,
     Quiet,
     ReferenceLabels,
@@ -44,12 +43,6 @@ from lapsi.data.readers.arrays import write_features
 from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages
-
-AS_IT_IS: Options = {  # options that `lapsi score` alone has: where features stand, and what is changed on purpose
-    **dict.fromkeys(("features", "feature_prefix", "human_labels", "noise_classes")),
-    **dict.fromkeys(("flip_labels", "lorem_ipsum", "noise"), 0.0),
-    "corruption_seed": 0,
-}
 
 
 def embed(
@@ -87,7 +80,7 @@ def embed(
     if output.suffix != ".safetensors":
         raise InputError(f"{output.name} is a file of kind {output.suffix or '(none)'!r}; expected .safetensors.")
     require_file_free(output, force)
-    options = AS_IT_IS | to_plain(context.params) | {"embed_batch_size": batch_size, "embed_dtype": dtype}
+    options = to_plain(context.params) | {"embed_batch_size": batch_size, "embed_dtype": dtype}
     opened = open_data(to_spec(to_absolute(options)), str(source), Stages(not quiet and not as_json))
     if opened.content is None:
         raise InputError(f"{source} holds features already; score it as it is, or name a column with --images or --texts.")

@@ -22,6 +22,7 @@ from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages
 from lapsi.measures.group_lsi import score_groups
+from lapsi.results.columns import GROUPS
 from lapsi.results.scores import Scores
 from lapsi.settings.engine import Newton
 from lapsi.settings.settings import settings_from_dict
@@ -30,15 +31,7 @@ NOT_A_SUM = (
     "The sum is not the LSI of the group: samples that say the same look redundant one by one and are not together. "
     "--leave-group-out computes what removing the whole group does."
 )
-HEADINGS = {
-    "samples": ("samples", "{:,}"),
-    "lsi_sum": ("sum", "{:.1e}"),
-    "lsi_mean": ("mean", "{:.1e}"),
-    "top_decile": ("top 10 %", "{:.1%}"),
-    "doubted": ("doubted", "{:,}"),
-    "group_lsi": ("group LSI", "{:.1e}"),
-    "held_out_accuracy": ("held-out", "{:.1%}"),
-}
+SHOWN = ("samples", "lsi_sum", "lsi_mean", "top_decile", "doubted", "group_lsi", "held_out_accuracy")
 
 
 def groups(
@@ -83,23 +76,17 @@ def _remove_groups(scores: Scores, column: str, stages: Stages) -> pd.DataFrame:
     return score_groups(dataset, groups, replace(settings_from_dict(settings), engine=Newton()), stages)
 
 
-def _cell(name: str, value: float) -> str:
-    if pd.isna(value):
-        return "-"
-    return HEADINGS[name][1].format(int(value) if name in ("samples", "doubted") else value)
-
-
 def _print(table: pd.DataFrame, column: str, console: Console) -> None:
     shown = Table(title=f"LSI by {column}, nats, largest sum first", title_justify="left")
     shown.caption = "sum, mean: of LSI; top 10 %: share among the tenth of all samples with the largest LSI"
     shown.caption += "; held-out: accuracy of a model without the group on it" if "group_lsi" in table else ""
     shown.caption_justify = "left"
     shown.add_column(column, min_width=10, overflow="fold")
-    names = [name for name in HEADINGS if name in table and not (name == "doubted" and "group_lsi" in table)]
+    names = [name for name in SHOWN if name in table and not (name == "doubted" and "group_lsi" in table)]
     for name in names:
-        shown.add_column(HEADINGS[name][0], justify="right", no_wrap=True)
+        shown.add_column(GROUPS[name].heading, justify="right", no_wrap=True)
     for group, row in table.iterrows():
-        shown.add_row(Text(str(group)), *(_cell(name, row[name]) for name in names))
+        shown.add_row(Text(str(group)), *(GROUPS[name].show(row[name]) or "-" for name in names))
     console.print(shown)
     if "group_lsi" not in table:
         console.print(NOT_A_SUM)

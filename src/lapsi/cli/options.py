@@ -137,8 +137,8 @@ def to_recipe(options: Options) -> Recipe | None:
 def to_columns(options: Options) -> Columns:
     """What stands where in the source."""
     return Columns(
-        features=options["features"],
-        prefix=options["feature_prefix"],
+        features=options.get("features"),
+        prefix=options.get("feature_prefix"),
         labels=options["labels"],
         ids=options["ids"],
         images=options["images"],
@@ -176,14 +176,14 @@ def to_corruption(options: Options) -> Corruption:
 
 
 def to_spec(options: Options) -> DataSpec:
-    """The data that plain options ask for."""
-    return DataSpec(
-        source=options["source"],
-        columns=to_columns(options),
-        extractor=to_extractor(options),
-        corruption=to_corruption(options),
-        **{name: options[name] for name in ("split", "data_dir", "human_labels", "cache", "skip_bad")},
-    )
+    """The data that plain options ask for, as they are."""
+    same = {name: options[name] for name in ("source", "split", "data_dir", "cache", "skip_bad")}
+    return DataSpec(columns=to_columns(options), extractor=to_extractor(options), **same)
+
+
+def to_changed_spec(options: Options) -> DataSpec:
+    """The data that plain options ask for, changed on purpose."""
+    return replace(to_spec(options), corruption=to_corruption(options), human_labels=options["human_labels"])
 
 
 def _words(text: str | None) -> tuple[str, ...]:

@@ -46,9 +46,9 @@ from lapsi.cli.options import (
     SplitColumn,
     Texts,
     to_absolute,
+    to_changed_spec,
     to_plain,
     to_settings,
-    to_spec,
 )
 from lapsi.cli.show import plan_as_dict, print_plan, tell_left_out, tell_run
 from lapsi.data.dataset import Dataset
@@ -216,7 +216,7 @@ def score(
     if make_engine(settings).goes_on:
         parts = Keep(unfinished_path(output), call, restart=resume is None)
     try:
-        opened = open_data(to_spec(options), call["name"], stages)
+        opened = open_data(to_changed_spec(options), call["name"], stages)
         rows = _rows(options, opened.dataset)
         scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts)
     except KeyboardInterrupt:
@@ -304,7 +304,7 @@ def _rows(options: Options, dataset: Dataset) -> np.ndarray:
 def _tell_plan(options: Options, name: str, settings: Settings, stages: Stages, as_json: bool) -> None:
     """What the run will cost; of images and texts a few are embedded to see how long all will take."""
     require_device(settings.execution.device)
-    dataset, embedding = sketch_data(to_spec(options), name, stages)
+    dataset, embedding = sketch_data(to_changed_spec(options), name, stages)
     n_scored = len(_rows(options, dataset))
     engine, work = make_engine(settings), work_of(dataset, n_scored)
     plan = engine.plan(work)

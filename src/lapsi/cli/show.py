@@ -16,12 +16,15 @@ from rich.text import Text
 from lapsi.analysis.agreement import Agreement
 from lapsi.engines.base import Plan
 from lapsi.execution.cost import GIB
+from lapsi.results.columns import CLASSES, COLUMNS, Column
 from lapsi.results.scores import Scores
 from lapsi.settings.settings import Settings, settings_from_dict
 
 CLASSES_SHOWN = 40
 LISTED_AT_MOST = 10
 POOR_ACCURACY = 0.05
+BY_CLASS = ("samples", "lsi_median", "lsi_max", "curvature_share", "loo_accuracy", "contradicted")
+EXTREMES = ("id", "label", "lsi", "loo_probability", "label_quality", "suggested_label")
 REFERENCES = {
     "exact": "converged leave-one-out optima",
     "removal form": "converged leave-one-out optima",
@@ -65,8 +68,9 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     )
     console.print(_summary_table(scores.summary()))
     ranking = scores.ranking()
-    console.print(_extremes_table("Most informative: atypical, hard or mislabelled", ranking.head(n_extremes)))
-    console.print(_extremes_table("Least informative: typical, redundant", ranking.tail(n_extremes)[::-1]))
+    columns = [COLUMNS[name] for name in EXTREMES]
+    console.print(samples_table("Most informative: atypical, hard or mislabelled", columns, ranking.head(n_extremes)))
+    console.print(samples_table("Least informative: typical, redundant", columns, ranking.tail(n_extremes)[::-1]))
     console.print(Group(_accuracy_line(provenance.verification), _seconds_line(provenance.seconds)))
 
 
@@ -161,8 +165,8 @@ def duration(seconds: float) -> str:
 def _summary_table(summary: pd.DataFrame) -> Table:
     table = Table(title="By class, ordered by median LSI (nats)", title_justify="left")
     table.add_column("label", min_width=12, overflow="fold")
-    for name in ("samples", "median", "max", "curvature", "LOO acc.", "doubted"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in BY_CLASS:
+        table.add_column(CLASSES[name].heading, justify="right", no_wrap=True)
     table.caption = "curvature: share of lsi_curvature; doubted: labels that leave-one-out contradicts"
     table.caption_justify = "left"
     classes = summary.iloc[:-1]
@@ -175,25 +179,20 @@ def _summary_table(summary: pd.DataFrame) -> Table:
         if position < len(classes) and label not in set(shown):
             continue
         last = position == len(summary) - 1
-        cells = [f"{int(row['samples']):,}", *(f"{row[name]:.1e}" for name in ("lsi_median", "lsi_max"))]
-        cells += [f"{row['curvature_share']:.1%}", f"{row['loo_accuracy']:.1%}", f"{int(row['contradicted']):,}"]
+        cells = [CLASSES[name].show(row[name]) for name in BY_CLASS]
         table.add_row(Text(str(label)), *cells, style="bold" if last else None)
     if len(classes) > CLASSES_SHOWN:
         table.caption += f"; {len(classes) - CLASSES_SHOWN} classes in the middle are left out; 'lapsi export' has all"
     return table
 
 
-def _extremes_table(title: str, rows: pd.DataFrame) -> Table:
+def samples_table(title: str, columns: list[Column], rows: pd.DataFrame) -> Table:
+    """A row a sample; numbers to the right."""
     table = Table(title=title, title_justify="left")
-    for name in ("id", "label"):
-        table.add_column(name, overflow="fold")
-    for name in ("LSI", "LOO probability", "quality"):
-        table.add_column(name, justify="right")
-    table.add_column("suggested")
-    for row in to_records(rows):
-        suggested = "" if row["suggested_label"] is None else str(row["suggested_label"])
-        numbers = (f"{row['lsi']:.2e}", f"{row['loo_probability']:.3f}", f"{row['label_quality']:.2f}")
-        table.add_row(Text(str(row["id"])), Text(str(row["label"])), *numbers, Text(suggested))
+    for column in columns:
+        table.add_column(column.heading, justify="right" if column.is_number else "left", overflow="fold")
+    for row in to_records(rows[[column.name for column in columns]]):
+        table.add_row(*(Text(column.show(row[column.name])) for column in columns))
     return table
 
 
@@ -206,9 +205,10 @@ def _probe(settings: Settings) -> str:
 def _accuracy_line(verification: dict[str, Any] | None) -> Text:
     if verification is None:
         return Text("Accuracy: not verified (--verify 0)", style="yellow")
+    reference = verification["reference"]
     text = (
-        f"Accuracy: checked {len(verification['rows'])} samples against {REFERENCES[verification['reference']]} "
-        f"({verification['reference']}): largest relative error {verification['max_relative_error']:.1e}, "
+        f"Accuracy: checked {len(verification['rows'])} samples against {REFERENCES.get(reference, 'a reference')} "
+        f"({reference}): largest relative error {verification['max_relative_error']:.1e}, "
         f"median {verification['median_relative_error']:.1e}"
     )
     dense = verification.get("max_relative_error_exact")

@@ -122,10 +122,10 @@ def _samples(count: int) -> str:
 def _accuracy(verification: dict[str, Any] | None) -> str:
     if verification is None:
         return "The accuracy of these scores was not measured (verify 0)."
+    reference = REFERENCES.get(verification["reference"], verification["reference"])
     text = (
-        f"{_samples(len(verification['rows']))} were checked against {REFERENCES[verification['reference']]}: the largest "
-        f"relative error of LSI is {number(verification['max_relative_error'])}, the median "
-        f"{number(verification['median_relative_error'])}."
+        f"{_samples(len(verification['rows']))} were checked against {reference}: the largest relative error of LSI is "
+        f"{number(verification['max_relative_error'])}, the median {number(verification['median_relative_error'])}."
     )
     dense = verification.get("max_relative_error_exact")
     return text if dense is None else f"{text} Other samples' curvature included, the largest is {number(dense)}."

@@ -23,7 +23,7 @@ class Addition:
     """Columns to add to a run.
 
     Attributes:
-        table: a column `id` and the new ones.
+        table: a column `id`, the new ones, and `label` where it is known.
         described: what the new ones mean, where lapsi does not know it.
         origin: of each measure, where it comes from; plain JSON values.
     """
@@ -37,7 +37,7 @@ def measure_of_scores(scores: Scores, other: Scores) -> Addition:
     """The columns of the measures of `other` that `scores` have not.
 
     Raises:
-        InputError: when there are none, or a sample has another label there.
+        InputError: when there are none.
     """
     own = {column.measure for column in scores.columns} | {SAMPLE, SOURCE}
     new = [column for column in other.columns if column.measure not in own]
@@ -46,18 +46,10 @@ def measure_of_scores(scores: Scores, other: Scores) -> Addition:
             f"The other scores hold no measure that is not there already ({', '.join(sorted(own - {SAMPLE, SOURCE}))}); rename "
             "its columns in to_pandas() and add them as a table."
         )
-    labels = scores.table[["id", "label"]].merge(other.table[["id", "label"]], on="id", suffixes=("", "_there"))
-    differs = labels["label"].astype(str) != labels["label_there"].astype(str)
-    if differs.any():
-        first = labels[differs].iloc[0]
-        raise InputError(
-            f"The sample {first['id']!r} has the label {first['label']!r} here and {first['label_there']!r} there; expected "
-            "scores of the same samples."
-        )
     provenance = asdict(other.provenance)
     whole = {name: provenance[name] for name in ORIGIN}
     origin = {column.measure: other.provenance.measures.get(column.measure, whole) for column in new}
-    return Addition(other.table[["id", *(column.name for column in new)]], tuple(new), origin)
+    return Addition(other.table[["id", "label", *(column.name for column in new)]], tuple(new), origin)
 
 
 def measure_of_table(table: pd.DataFrame, columns: Iterable[Column]) -> Addition:
@@ -100,7 +92,9 @@ def aligned(run: pd.DataFrame, addition: Addition) -> dict[str, Any]:
         if lost:
             count = f" ({len(lost):,} in all)" if len(lost) > 1 else ""
             raise InputError(f"The new measure has {what} {lost[0]!r}{count}; expected the same samples, by id.")
-    rows = new.iloc[ids.get_indexer(own)][[column.name for column in addition.described]]
+    rows = new.iloc[ids.get_indexer(own)].reset_index(drop=True)
+    if "label" in rows:
+        _require_labels(run.reset_index(drop=True), rows)
     try:
         for column in addition.described:
             column.require(rows[column.name])
@@ -108,3 +102,13 @@ def aligned(run: pd.DataFrame, addition: Addition) -> dict[str, Any]:
     except (pa.ArrowException, UnicodeError, TypeError, ValueError) as error:
         raise InputError(f"The new measure cannot be stored: {first_line(error)}.") from error
     return {column.name: rows[column.name].array for column in addition.described}
+
+
+def _require_labels(run: pd.DataFrame, rows: pd.DataFrame) -> None:
+    differs = run["label"].astype(str) != rows["label"].astype(str)
+    if differs.any():
+        first = int(differs.argmax())
+        raise InputError(
+            f"The sample {run['id'][first]!r} has the label {run['label'][first]!r} here and {rows['label'][first]!r} there; "
+            "expected scores of the same samples."
+        )

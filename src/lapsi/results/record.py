@@ -131,6 +131,8 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ValueError, OSError: when the file holds anything else.
     """
+    if not path.is_file():
+        raise ValueError(f"{path.name} is missing")
     size = path.stat().st_size
     if size > LARGEST:
         raise ValueError(f"{path.name} has {size:,} bytes; expected at most {LARGEST:,}")
@@ -171,7 +173,8 @@ def _require(kind: Any, value: Any, place: str = "") -> Any:
         return _schema(kind).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in ((place,) if place else ()) + first["loc"])
+        parts = [str(part) for part in ((place,) if place else ()) + first["loc"]]
+        where = ".".join(part if part.isprintable() else repr(part) for part in parts)
         shown = repr(first["input"])
         got = f", not {shown}" if first["type"] != "missing" and len(shown) <= 60 else ""
         raise ValueError(f"{where} of run.json: {first['msg']}{got}") from None

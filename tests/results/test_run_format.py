@@ -18,6 +18,7 @@ from lapsi.data.extractors.base import ExtractorSettings
 from lapsi.data.readers.columns import Columns
 from lapsi.data.spec import DataSpec, read_spec
 from lapsi.results.format_0 import data_of_call
+from lapsi.settings.settings import Settings
 from runs_for_reports import make_scores
 
 SPEC = DataSpec(
@@ -108,7 +109,8 @@ def test_runs_of_format_0_are_read(tmp_path):
     assert_array_equal(again.loo_proba, scores.loo_proba)
     assert_array_equal(again.map, scores.map)
     assert again.classes.tolist() == ["a", "b", "c"]
-    assert again.provenance == replace(scores.provenance, data=data_of_call(CALL))
+    expected = replace(scores.provenance, data=data_of_call(CALL), settings=Settings().to_dict())
+    assert again.provenance == expected
     assert again.carried == ["group"]
     assert json.loads((again.save(tmp_path / "new") / "run.json").read_text())["format"] == 1
     assert lapsi.load_run(tmp_path / "new").provenance == again.provenance

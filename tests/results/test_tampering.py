@@ -45,6 +45,17 @@ def refused(path, word):
     assert word in result.stderr, result.stderr
 
 
+def set_in(part, name, value):
+    """Another value of a setting, which stood beside all others in format 0."""
+
+    def change(record):
+        settings = record["settings"]
+        (settings[part] if "format" in record else settings)[name] = value
+        return json.dumps(record)
+
+    return change
+
+
 # run.json: what is done to its record (or its text), and a word of what is said
 def edit(**values):
     """Other values; a name with __ goes down."""
@@ -109,8 +120,8 @@ RECORDS = {
     "no settings": (edit(settings=...), "settings"),
     "settings in words": (edit(settings="default"), "settings"),
     "no curvature": (edit(settings__curvature=...), "curvature"),
-    "weight decay in words": (edit(settings__objective__weight_decay="much"), "weight_decay"),
-    "hidden layers in words": (edit(settings__model__hidden="many"), "hidden"),
+    "weight decay in words": (set_in("objective", "weight_decay", "much"), "weight_decay"),
+    "hidden layers in words": (set_in("model", "hidden", "many"), "hidden"),
     "verification in a list": (edit(verification=[1]), "verification"),
     "verified rows in words": (edit(verification__rows=["a"]), "verification.rows"),
     "no error": (edit(verification__max_relative_error=...), "max_relative_error"),

@@ -9,7 +9,8 @@ import pytest
 
 import lapsi
 from lapsi.execution import files
-from lapsi.execution.files import write_directory, write_file
+from lapsi.execution.files import write_file
+from lapsi.results import run_directory
 from runs_for_reports import make_scores
 
 
@@ -125,7 +126,7 @@ def test_a_run_that_came_after_the_check_stays(tmp_path, monkeypatch):
     scores = make_scores(12)
     scores.save(tmp_path / "run")
     (tmp_path / "empty").mkdir()
-    monkeypatch.setattr(files, "require_free", lambda *_: None)  # as it stood a moment before
+    monkeypatch.setattr(run_directory, "require_free", lambda *_: None)  # as it stood a moment before
     with pytest.raises(lapsi.RunExistsError, match="written by another process in the meantime"):
         make_scores(20).save(tmp_path / "run")
     assert len(lapsi.load_run(tmp_path / "run")) == 12
@@ -137,11 +138,7 @@ def test_a_run_that_came_after_the_check_stays(tmp_path, monkeypatch):
 
 def test_of_many_writers_of_a_run_one_wins(tmp_path):
     def write(number, barrier):
-        def fill(directory):
-            make_scores(12, seed=number).write_into(directory)
-            barrier.wait()
-
-        write_directory(tmp_path / "run", fill, force=False)
+        make_scores(12, seed=number).save(tmp_path / "run", beside=lambda _: barrier.wait())
 
     ends = at_once(write, 4)
     (winner,) = [number for number, error in ends.items() if error is None]
@@ -162,19 +159,3 @@ def test_a_run_that_is_in_place_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", refuse)
     make_scores(12).save(tmp_path / "run")
     assert len(lapsi.load_run(tmp_path / "run")) == 12
-
-
-def test_names_that_are_long_and_too_long(tmp_path):
-    long, longer = "x" * 251 + ".csv", "x" * 252 + ".csv"
-    write_file(tmp_path / long, writer("mine"), force=False)
-    assert (tmp_path / long).read_text() == "mine"
-    make_scores(12).save(tmp_path / long[:250])
-    for call in (
-        lambda path: write_file(path, writer("mine"), force=False),
-        make_scores(12).save,
-        lapsi.load_run,
-    ):
-        with pytest.raises(lapsi.InputError, match="File name too long.*choose another path"):
-            call(tmp_path / longer)
-    with pytest.raises(lapsi.InputError, match="null"):
-        write_file(tmp_path / "a\0b", writer("mine"), force=False)

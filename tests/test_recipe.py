@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from lapsi.errors import InputError
-from lapsi.settings.recipe import OPTIMIZERS, PRESETS, SCHEDULES, Recipe
+from lapsi.settings.recipe import PRESETS, Recipe
 from lapsi.training.optimizers import learning_rate
 from lapsi.training.sampling import batches, steps_per_epoch
 
@@ -55,8 +55,8 @@ def test_wrong_recipes_are_refused(change, message):
 
 
 def test_defaults_are_never_refused():
-    for optimizer in OPTIMIZERS:
-        for schedule in SCHEDULES:
+    for optimizer in ("sgd", "adam", "adamw"):
+        for schedule in ("constant", "step", "cosine"):
             defaults = {field.name: field.default for field in fields(Recipe)}
             assert Recipe(**(defaults | {"optimizer": optimizer, "schedule": schedule})).optimizer == optimizer
 

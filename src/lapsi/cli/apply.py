@@ -30,7 +30,7 @@ def apply(
     The log names the data set that it belongs to by the SHA-256 of its file.
     """
     scores = Scores.load(run)
-    opened = scores.provenance.call.get("source") or scores.provenance.source  # the first is absolute
+    opened = scores.provenance.data.get("source") or scores.provenance.source  # the first is absolute
     _require_not_source(output, [Path(scores.provenance.source), Path(opened), review, run])
     cleaned = apply_review(scores, read_review(review), new_classes=new_classes)
     log = output.with_name(f"{output.name}.log.csv")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lapsi.cli.options import Options
 from lapsi.errors import InputError
+from lapsi.settings.engine import Retrain
 from lapsi.settings.recipe import require_use
 from lapsi.settings.settings import Settings
 
@@ -22,16 +23,16 @@ def require_effect(given: set[str], options: Options, settings: Settings) -> Non
     Raises:
         InputError: naming the first.
     """
-    if settings.recipe is not None:
-        require_use(settings.recipe, given)
-    public = settings.recipe is not None and settings.recipe.public_divisor
-    if "activation" in given and not settings.hidden:
+    recipe = settings.engine.recipe if isinstance(settings.engine, Retrain) else None
+    if recipe is not None:
+        require_use(recipe, given)
+    if "activation" in given and not settings.model.hidden:
         raise InputError(
-            f"--activation is {settings.activation!r} but there are no hidden layers; leave it out, or give e.g. --hidden 64."
+            f"--activation is {settings.model.activation!r} but no layer is hidden; leave it out, or give some with --hidden."
         )
-    if "refine" in given and settings.engine == "retrain":
+    if "refine" in given and recipe is not None:
         raise InputError("--refine belongs to engine 'newton', and this is 'retrain'; leave it out.")
-    if "removal" in given and settings.removal == "mean" and public:
+    if "removal" in given and settings.objective.removal == "mean" and recipe is not None and recipe.public_divisor:
         raise InputError(
             "--removal is 'mean' but Poisson batches and clipped gradients keep the total weight decay fixed; leave it out, or "
             "give 'sum'."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import warnings
@@ -12,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from lapsi.analysis.agreement import compare as agreement_of
 from lapsi.cli.apply import apply
@@ -28,9 +28,9 @@ from lapsi.cli.score import score
 from lapsi.cli.select import select
 from lapsi.cli.show import agreement_as_dict, print_agreement, print_run, run_as_dict, tell_run, to_json
 from lapsi.cli.terminal import Stream, require_told, say, told, warn
-from lapsi.errors import LapsiError, first_line
-from lapsi.execution.files import PICTURE, require_free
+from lapsi.errors import InputError, LapsiError, first_line
 from lapsi.execution.progress import Stages
+from lapsi.results.run_directory import PICTURE, require_free
 from lapsi.results.scores import Scores
 
 app = typer.Typer(
@@ -72,13 +72,10 @@ def _tell_demo(result: Demo, output: Path, quiet: bool, as_json: bool) -> None:
     elif not quiet:
         console = Console()
         print_run(result.scores, 10, console)
-        line = Text.assemble(
-            (f"{found['lsi']} of the {planted} planted label errors", "bold"), " stand in the top 10 % by LSI "
+        console.print(
+            f"[bold]{found['lsi']} of the {planted} planted label errors[/] stand in the top 10 % by LSI "
+            f"({round(0.1 * len(result.scores))} samples), {found['label_quality']} among as many labels of the lowest quality."
         )
-        line.append(
-            f"({round(0.1 * len(result.scores))} samples), {found['label_quality']} among as many labels of the lowest "
-        )
-        console.print(line.append("quality."))
         say(f"Run directory: {output}   picture: {output / PICTURE}   report: {result.page}")
 
 
@@ -142,7 +139,9 @@ def _run(output: Stream) -> int:
         return _fail(str(error), error.exit_code)
     except UsageError as error:
         return _fail(_usage(error), error.exit_code)
-    except (OSError, typer.Abort) as error:
+    except OSError as error:
+        return _fail(first_line(error), InputError.exit_code if error.errno == errno.ENAMETOOLONG else 1)
+    except typer.Abort as error:
         return _fail(first_line(error), 1)
 
 

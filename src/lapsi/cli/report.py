@@ -45,7 +45,7 @@ def report(
     stages = Stages(not quiet)
     if layout == "umap":
         dataset = reopen_features(scores, stages)
-        standardizer = fit_standardizer(dataset.features, scores.provenance.settings["standardize"])
+        standardizer = fit_standardizer(dataset.features, scores.provenance.settings["model"]["standardize"])
         with stages.stage("umap"):
             scores = replace(scores, map=umap_map(dataset.features[rows_of(scores, dataset.ids)], standardizer))
     summary = _write(scores, target, layout, stages, force)

@@ -16,8 +16,9 @@ from PIL import Image
 
 import lapsi
 from commands import run
-from lapsi.data.dataset import fit_standardizer
+from lapsi.data.blocks import ArrayBlocks, survey
 from lapsi.data.samples import EncodedImages, ImageArrays, Texts
+from lapsi.data.standardize import standardizer_of
 from lapsi.report.columns import pack, to_script
 from lapsi.report.maps import umap_map
 from lapsi.report.page import asset, page_script, write_report
@@ -312,7 +313,7 @@ def test_scores_show_in_a_notebook():
 
 def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
     features = np.random.default_rng(0).normal(size=(20, 3))
-    standardizer = fit_standardizer(features, True)
+    standardizer = standardizer_of(survey(ArrayBlocks(features)), True)
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(lapsi.InputError, match=r"lapsi\[umap\]"):
         umap_map(features, standardizer)

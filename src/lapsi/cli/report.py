@@ -12,8 +12,8 @@ import typer
 from lapsi.cli.data import Raw, reopen_features, reopen_raw, rows_of
 from lapsi.cli.options import Force, Quiet, Run
 from lapsi.cli.terminal import say, told
-from lapsi.data.dataset import fit_standardizer
 from lapsi.data.samples import TEXT
+from lapsi.data.standardize import standardizer_of
 from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages
@@ -45,9 +45,9 @@ def report(
     stages = Stages(not quiet)
     if layout == "umap":
         dataset = reopen_features(scores, stages)
-        standardizer = fit_standardizer(dataset.features, scores.provenance.settings["model"]["standardize"])
+        standardizer = standardizer_of(dataset.survey, scores.provenance.settings["model"]["standardize"])
         with stages.stage("umap"):
-            scores = replace(scores, map=umap_map(dataset.features[rows_of(scores, dataset.ids)], standardizer))
+            scores = replace(scores, map=umap_map(dataset.features.read(rows_of(scores, dataset.ids)), standardizer))
     summary = _write(scores, target, layout, stages, force)
     if not quiet:
         with told(target):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lapsi.data.dataset import Standardizer
+from lapsi.data.standardize import Standardizer
 from lapsi.errors import InputError
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import typer
 from rich.console import Console
 
@@ -202,8 +203,8 @@ def score(
             held = None if dry_run else _hold(resume, until_done)
             output, call = resume, _resumed(given, resume, output, call)
             if not dry_run and _is_whole(resume):
-                remove_checkpoint(unfinished_path(resume))
-                tell_run(Scores.load(resume), 5, quiet, as_json)
+                _clear_away(resume)
+                _tell(resume, Scores.load(resume), None, quiet, as_json)
                 return
             force = force or call["force"]
         options = call["options"]
@@ -237,11 +238,16 @@ def score(
             raise typer.Exit(INTERRUPTED) from None
         scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
         _write(scores, opened, output, force)
-    with told(output):
-        tell_run(scores, 5, quiet, as_json, opened.left_out)
-        if not quiet and not as_json:
-            tell_left_out(opened.left_out)
-            say(f"Run directory: {output}   picture: {output / PICTURE}")
+    _tell(output, scores, opened.left_out, quiet, as_json)
+
+
+def _tell(run: Path, scores: Scores, left_out: pd.DataFrame | None, quiet: bool, as_json: bool) -> None:
+    """Shows a run that was written, and samples that could not be read where it was written just now."""
+    with told(run):
+        tell_run(scores, 5, quiet, as_json, left_out)
+        if left_out is not None and not quiet and not as_json:
+            tell_left_out(left_out)
+            say(f"Run directory: {run}   picture: {run / PICTURE}")
 
 
 def _hold(run: Path, until_done: ExitStack, begin: bool = False) -> Hold | None:
@@ -268,10 +274,15 @@ def _write(scores: Scores, opened: Opened, output: Path, force: bool) -> None:
             write_table(opened.left_out, directory / LEFT_OUT)
 
     scores.save(output, force=force, beside=beside)
-    parts = unfinished_path(output)
+    _clear_away(output)
+
+
+def _clear_away(run: Path) -> None:
+    """Removes the finished parts of a run that is whole."""
+    parts = unfinished_path(run)
     try:
         remove_checkpoint(parts)
-    except OSError as error:  # the run is whole all the same
+    except OSError as error:
         say(f"The finished parts in {parts} cannot be removed ({error}); delete them.", "yellow", error=True)
 
 

@@ -247,6 +247,7 @@ def test_groups_are_left_out_of_the_model_that_was_scored(retrained):
     assert "score the data with --engine newton" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["samples", "lsi_sum", "group_lsi", "top"])
 def test_a_column_may_be_called_as_what_is_counted(source, tmp_path, monkeypatch, name):
     data = np.load(source)
@@ -402,6 +403,7 @@ def second_while_opening(monkeypatch, *arguments):
     return ended
 
 
+@pytest.mark.slow
 def test_of_two_that_resume_one_goes_on_and_nothing_is_left(source, tmp_path, monkeypatch):
     interrupted(source, tmp_path / "run", monkeypatch)
     ended = second_while_opening(monkeypatch, "score", "--resume", tmp_path / "run", "--quiet")

@@ -1,7 +1,8 @@
 import pytest
 
 from lapsi.errors import InputError
-from lapsi.settings.settings import make_settings
+from lapsi.settings.recipe import Recipe
+from lapsi.settings.settings import make_settings, settings_from_dict
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,9 @@ def test_wrong_settings_are_refused(change, message):
 
 def test_kron_is_an_alias_of_kfac():
     assert make_settings(curvature="kron") == make_settings(curvature="kfac")
+
+
+def test_recipes_of_earlier_runs_may_hold_what_they_had_no_use_for():
+    settings = make_settings(recipe=Recipe(optimizer="adam", epochs=7)).to_dict()
+    settings["engine"]["recipe"] |= {"momentum": 0.5, "nesterov": False, "step_epochs": 3}
+    assert settings_from_dict(settings).engine.recipe == Recipe(optimizer="adam", epochs=7)

@@ -79,7 +79,7 @@ def folder(tmp_path_factory):
         (("plot", "pie", "a", "-o", "new.png"), 2),
         (("compare", "a", "none"), 2),
     ],
-    ids=" ".join,
+    ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",
 )
 def test_help_and_wrong_input_load_no_large_library(folder, arguments, code):
     assert imported(*arguments, cwd=folder) == (code, set())

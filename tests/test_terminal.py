@@ -199,8 +199,28 @@ def test_a_failing_standard_error_stops_no_work(tmp_path, monkeypatch, error):
 )
 def test_signs_that_a_narrow_output_lacks_become_escapes(finished, encoding, shown):
     written = io.BytesIO()
-    assert run_on(io.TextIOWrapper(written, encoding=encoding), "show", finished) == (0, "")
+    stream = io.TextIOWrapper(written, encoding=encoding)
+    assert run_on(stream, "show", finished) == (0, "")
+    stream.flush()
     assert shown in written.getvalue()
+
+
+def test_progress_bars_are_drawn_with_what_the_terminal_has(tmp_path, monkeypatch):
+    class Narrow(io.TextIOWrapper):
+        def isatty(self):
+            return True
+
+    monkeypatch.chdir(tmp_path)
+    np.savez("x.npz", features=np.random.default_rng(0).normal(size=(20, 3)), labels=np.arange(20) % 2)
+    argv = mock.patch.object(sys, "argv", ["lapsi", "score", "x.npz", "-o", "run", "--verify", "0"])
+    drawn = io.BytesIO()
+    terminal = Narrow(drawn, encoding="ascii")
+    with argv, mock.patch.object(sys, "stderr", terminal), pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code
+    terminal.flush()
+    assert b"leave-one-out" in drawn.getvalue()
+    assert rb"\u" not in drawn.getvalue()
 
 
 @pytest.mark.filterwarnings("default::UserWarning")
@@ -223,6 +243,7 @@ def test_a_full_disk_is_one_line(finished, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to write to")
 def test_the_installed_command_ends_well_on_real_streams(finished):
     """One process each: the system's own streams fail once more when a process ends."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import typer
 from rich.console import Console
 
@@ -69,8 +70,8 @@ def score(typed: Options, how: Call) -> None:
             held = None if how.dry_run else _hold(resume, until_done)
             output, record = resume, _resumed(resume, record)
             if not how.dry_run and _is_whole(resume):
-                remove_checkpoint(unfinished_path(resume))
-                tell_run(Scores.load(resume), 5, how.quiet, how.as_json)
+                _clear_away(resume)
+                _tell(resume, Scores.load(resume), None, how)
                 return
             force = force or record["force"]
         options, new = record["options"], resume is None and not how.restart
@@ -98,11 +99,16 @@ def score(typed: Options, how: Call) -> None:
             raise typer.Exit(INTERRUPTED) from None
         scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
         _write(scores, opened, output, force)
-    with told(output):
-        tell_run(scores, 5, how.quiet, how.as_json, opened.left_out)
-        if not how.quiet and not how.as_json:
-            tell_left_out(opened.left_out)
-            say(f"Run directory: {output}   picture: {output / PICTURE}")
+    _tell(output, scores, opened.left_out, how)
+
+
+def _tell(run: Path, scores: Scores, left_out: pd.DataFrame | None, how: Call) -> None:
+    """Shows a run that was written, and samples that could not be read where it was written just now."""
+    with told(run):
+        tell_run(scores, 5, how.quiet, how.as_json, left_out)
+        if left_out is not None and not how.quiet and not how.as_json:
+            tell_left_out(left_out)
+            say(f"Run directory: {run}   picture: {run / PICTURE}")
 
 
 def _hold(run: Path, until_done: ExitStack, begin: bool = False) -> Hold | None:
@@ -129,10 +135,15 @@ def _write(scores: Scores, opened: Opened, output: Path, force: bool) -> None:
             write_table(opened.left_out, directory / LEFT_OUT)
 
     scores.save(output, force=force, beside=beside)
-    parts = unfinished_path(output)
+    _clear_away(output)
+
+
+def _clear_away(run: Path) -> None:
+    """Removes the finished parts of a run that is whole."""
+    parts = unfinished_path(run)
     try:
         remove_checkpoint(parts)
-    except OSError as error:  # the run is whole all the same
+    except OSError as error:
         say(f"The finished parts in {parts} cannot be removed ({error}); delete them.", "yellow", error=True)
 
 

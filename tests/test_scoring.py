@@ -250,3 +250,27 @@ def test_samples_that_the_closed_form_cannot_measure_are_converged(monkeypatch):
     assert_allclose(scores.lsi[broken[0]], expected.lsi[broken[0]], rtol=1e-4)
     with pytest.raises(lapsi.ConvergenceError, match="3 of 60 samples have no finite LSI"):
         lapsi.score(X, y, weight_decay=1e-3, refine=0, **QUIET)
+
+
+@pytest.mark.parametrize("structure", ["diag", "kfac"])
+def test_every_row_says_how_it_was_made_and_how_far_it_may_be_off(monkeypatch, structure):
+    """Among all, most rows are closed forms; alone, a sample is converged: both agree to the errors that they state."""
+    inputs, labels = oracles.make_data(300, 4, 3, seed=11)
+    X, options = inputs[:, :-1], {"curvature": structure, "weight_decay": 0.02, **QUIET}
+    exact = lapsi.score(X, labels, refine=12, dtype="float64", **options).lsi
+    alone = lapsi.score(X, labels, indices=np.arange(0, 300, 9), **options).table
+    monkeypatch.setattr(plan, "REFINE_FLOOR", 0)
+    monkeypatch.setattr(plan, "REFINE_SHARE", 2)
+    monkeypatch.setattr(plan, "CORRECTION_OVERHEAD", 0)
+    monkeypatch.setattr(neighbours, "NEIGHBOURS", 100)
+    table = lapsi.score(X, labels, **options).table
+    assert set(table["refinement"]) == {"closed form", "corrected"}
+    assert set(alone["refinement"]) == {"converged"}
+    assert alone["lsi_error"].max() <= 2e-5
+    error = np.abs(table["lsi"] / exact - 1)
+    assert (error <= table["lsi_error"]).mean() > 0.95
+    assert (error / table["lsi_error"]).max() < 3
+    assert table["lsi_error"].median() < 30 * error.median()  # no empty promise either
+    both = table.loc[::9].reset_index(drop=True)
+    gap = np.abs(both["lsi"] - alone["lsi"]) / alone["lsi"]
+    assert (gap <= both["lsi_error"] + alone["lsi_error"]).mean() > 0.95

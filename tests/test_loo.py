@@ -53,13 +53,28 @@ def test_converge_equals_retraining(make_problem, blobs, removal):
         assert_close(shifts[index].flatten(), torch.from_numpy(expected), **CONVERGED)
 
 
+def chord_steps(inputs, labels, whole, index, n_steps):
+    """The shift (P,) after one Newton step without a sample and `n_steps` more with the Hessian of the first."""
+    keep = np.arange(len(labels)) != index
+    _, _, hessian = oracles.objective(whole, inputs[keep], labels[keep], 0.05)
+    shift = np.zeros_like(whole)
+    for _ in range(1 + n_steps):
+        _, gradient, _ = oracles.objective(whole + shift, inputs[keep], labels[keep], 0.05)
+        shift = shift - np.linalg.solve(hessian, gradient)
+    return shift
+
+
 def test_refinement_contracts_to_the_optimum(make_problem, blobs):
     problem = make_problem(*blobs, 3)
     exact = engine_of(problem)[0].converge(torch.arange(40))
     errors = []
     for steps in (0, 1, 3):
-        engine, _ = engine_of(problem, refine=steps)
+        engine, fit = engine_of(problem, refine=steps)
         shift = torch.cat([chunk.shift for chunk in engine(torch.arange(40))])
+        whole = problem.probe.weights(fit.params).numpy().ravel()
+        for index in range(0, 40, 7):
+            expected = chord_steps(*blobs, whole, index, steps)
+            assert_close(problem.probe.weights(shift[index]).flatten(), torch.from_numpy(expected), **NEWTON_STEP)
         errors.append(float(((shift - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)).max()))
     assert errors[1] < 0.5 * errors[0]
     assert errors[2] < 0.2 * errors[1]

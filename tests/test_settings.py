@@ -131,6 +131,17 @@ def test_names_that_are_none_are_refused_with_the_list(door, more):
     assert str(caught.value) == f"There is no setting 'learning_rates'; the settings are {', '.join(setting_names())}."
 
 
+TAKEN_BY_GROUPS = {"weight_decay", "prior_precision", "removal", "standardize", "device", "memory_limit"}
+
+
+@pytest.mark.parametrize("name", ["engine", *sorted(set(setting_names()) - TAKEN_BY_GROUPS), "learning_rates"])
+def test_groups_refuse_what_they_do_not_use(name):
+    value = {name: each for part in CHOSEN.values() for name, each in part.items()}.get(name, "newton")
+    with pytest.raises(InputError, match=name) as caught:
+        lapsi.leave_group_out(np.eye(4), [0, 1, 0, 1], [0, 1, 2, 3], progress=False, **{name: value})
+    assert all(taken in str(caught.value) for taken in TAKEN_BY_GROUPS)
+
+
 def test_the_command_line_has_the_defaults_of_the_settings():
     options = {name: parameter.default for name, parameter in parameters("score").items()}
     assert to_settings(options) == make_settings(device="cpu")

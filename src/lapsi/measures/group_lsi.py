@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
+from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.data.standardize import standardizer_of
 from lapsi.engines.base import Work
 from lapsi.engines.choose import make_engine
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, Observation, evaluate
@@ -78,7 +79,7 @@ def score_groups(dataset: Dataset, groups: pd.Series, settings: Settings, stages
         )
     device = require_device(settings.execution.device)
     make_engine(settings).plan(Work(dataset.n_samples, dataset.n_features + 1, dataset.n_classes, dataset.n_classes - 1, 1))
-    standardizer = fit_standardizer(dataset.features, settings.model.standardize)
+    standardizer = standardizer_of(dataset.survey, settings.model.standardize)
     problem = linear_problem(dataset, standardizer, settings)
     with stages.stage("fit") as advance:
         fit = groups_fit(fit_map(problem, advance=lambda: advance(1)), settings.curvature)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lapsi.curvature.base import Curvature
 from lapsi.curvature.linear import first_order_curvature, settled_curvature
-from lapsi.data.dataset import Dataset, Standardizer
+from lapsi.data.dataset import Dataset
+from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work
 from lapsi.engines.newton.neighbours import neighbours_of
 from lapsi.engines.newton.plan import newton_seconds, plan_newton
@@ -177,11 +178,11 @@ def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: S
 def linear_problem(dataset: Dataset, standardizer: Standardizer, settings: Settings) -> LinearProblem:
     """The problem of the linear probe on a data set."""
     device = torch.device(settings.execution.device or "cpu")
-    inputs = torch.from_numpy(standardizer.inputs(dataset.features)).to(device)
-    targets = torch.from_numpy(dataset.labels).to(device)
+    inputs = torch.from_numpy(standardizer.all_inputs(dataset.features)).to(device)
+    targets = torch.from_numpy(dataset.targets.values).to(device)
     objective = settings.objective
     chosen = Objective(objective.weight_decay, objective.prior_precision, objective.removal)
-    return LinearProblem(inputs, targets, softmax(dataset.n_classes, device), chosen)
+    return LinearProblem(inputs, targets, softmax(dataset.targets.n_outputs, device), chosen)
 
 
 def _inverse(hessian: Tensor, dtype: str | None) -> Tensor:

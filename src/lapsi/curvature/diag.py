@@ -14,7 +14,7 @@ from torch import Tensor
 from lapsi.curvature.base import Curvature
 from lapsi.linalg.matmul import matmul
 from lapsi.models.likelihoods.softmax import probability_change, probability_derivative, variance_change
-from lapsi.precision.base import KLTerms
+from lapsi.precision.base import KLTerms, joined
 from lapsi.precision.diag import DiagPrecision
 from lapsi.problem.linear import Problem
 
@@ -59,8 +59,7 @@ class DiagCurvature(Curvature):
         Goes through a few samples at a time, so that the float64 temporaries stay in the cache.
         """
         parts = [part.split(CACHE_ROWS) for part in (shift, others, own_variance, inputs)]
-        terms = [self._kl_part(*part) for part in zip(*parts, strict=True)]
-        return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]))
+        return joined([self._kl_part(*part) for part in zip(*parts, strict=True)])
 
     def _kl_part(self, shift: Tensor, others: Tensor, own_variance: Tensor, inputs: Tensor) -> KLTerms:
         change = others.double()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import psutil
 import torch
 
 from lapsi.engines.newton.steps import CHUNK_BYTES, NEIGHBOURS
 from lapsi.errors import MemoryLimitError
-from lapsi.linalg.matmul import matmul
+from lapsi.execution.memory import available_bytes
+from lapsi.linalg.matmul import matmul, synchronize
 from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.mlp import MlpProbe
+from lapsi.problem.linear import BLOCK_BYTES
 from lapsi.settings.settings import Settings
 
 LIBRARIES_BYTES = 400 * 2**20
@@ -26,6 +27,7 @@ WORKING_BYTES = 256 * 2**20
 LEAST_MODELS, MOST_MODELS = 64, 256  # trained at once: enough for large products, few enough to lose at a kill
 CHUNK_FLOP = 1e9
 CHECKED_SHARE = 0.05
+CALIBRATION_SIZE = 1024  # a product that runs would share out
 GIB = 2**30
 
 
@@ -64,15 +66,20 @@ class NewtonPlan:
         cost: of the run.
         n_refined: samples that `refine="auto"` goes beyond the closed form for.
         converges: whether these are converged to their optimum (then they are all), or corrected by their neighbours.
+        streams: whether the first-order change of `kfac` is a pass over the data for every chunk, where the matrix that holds
+            it for all would take more memory than there is, or more time.
+        device: where it will run.
     """
 
     cost: Cost
     n_refined: int
     converges: bool
+    streams: bool
+    device: str
 
     def seconds(self) -> float:
         """Estimated wall time on this machine, from a short calibration."""
-        slow, fast = _flop_rate(torch.float64), _flop_rate(torch.float32)
+        slow, fast = (_flop_rate(dtype, torch.device(self.device)) for dtype in (torch.float64, torch.float32))
         rates = {
             "fit": slow / 6,
             "hessian": 0.8 * slow,
@@ -117,7 +124,7 @@ def n_checks(verify: int, n_scored: int) -> int:
 def _limit(settings: Settings) -> int:
     device = torch.device(settings.device or "cpu")
     on_gpu = device.type == "cuda" and torch.cuda.is_available()
-    available = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
+    available = torch.cuda.mem_get_info(device)[0] if on_gpu else available_bytes()
     return int(settings.memory_limit or AVAILABLE_SHARE * available)
 
 
@@ -156,14 +163,24 @@ def _newton_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int,
     n, d, c = n_samples, n_features + 1, n_classes
     free = (c - 1) * d
     itemsize = 4 if settings.dtype == "float32" else 8
-    inputs = 8 * n * d
-    fit = 4 * 8 * free**2
-    held = {"diag": itemsize * free * c * d, "kfac": 8 * c * c * free, "full": (8 + 4 * itemsize) * free**2}
-    inputs += itemsize * n * d if settings.refine == "auto" else 0
+    inputs = 8 * n * d + (itemsize * n * d if settings.refine == "auto" else 0)
+    fit = 4 * 8 * free**2 + 4 * BLOCK_BYTES
+    held = {"diag": itemsize * free * c * d, "kfac": 8 * 12 * c**2, "full": (24 + 4 * itemsize) * free**2}
     scoring = itemsize * free**2 + held[settings.curvature] + 2 * CHUNK_BYTES
-    peak = LIBRARIES_BYTES + inputs + max(fit, scoring + (2 * 8 * free**2 if settings.curvature == "full" else 0))
-    per_sample = {"diag": 2.0 * c * d * free, "kfac": 2.0 * d * c * d, "full": 2.0 * free**2 + 4.0 * free * d * (c - 1)}
-    build = {"diag": 2.0 * n * d * c * free, "kfac": 2.0 * n * d * c**3, "full": 4.0 * free**3}
+    peak, limit = LIBRARIES_BYTES + inputs + max(fit, scoring), _limit(settings)
+    n_pairs, pass_flop = c * (c - 1) // 2, 2.0 * n * c * (d + c)
+    table_flop = 2.0 * n_pairs * free
+    table_peak = LIBRARIES_BYTES + inputs + max(fit, scoring + 8 * n_pairs * free)
+    streams = settings.curvature == "kfac" and (table_peak > limit or n_scored * pass_flop < (n + n_scored) * table_flop)
+    if settings.curvature == "kfac" and not streams:
+        peak = table_peak
+    first_order = pass_flop if streams else table_flop
+    per_sample = {
+        "diag": 2.0 * c * d * free,
+        "kfac": first_order + 2.0 * c * d * (d + 9 * c),
+        "full": 2.0 * free**2 + 4.0 * free * d * (c - 1),
+    }
+    build = {"diag": 2.0 * n * d * c * free, "kfac": 0.0 if streams else n * table_flop, "full": 4.0 * free**3}
     step = 8.0 * n * d * c
     steps = 0 if settings.refine == "auto" else int(settings.refine)
     flop = {
@@ -180,19 +197,22 @@ def _newton_plan(n_samples: int, n_features: int, n_classes: int, n_scored: int,
         budget = REFINE_SHARE * sum(flop.values())
         n_refined = n_scored if converges else min(n_scored, int(budget / correction))
         flop["refine"] = n_refined * (REFINE_STEPS * step if converges else correction)
-    cost = Cost(peak, _limit(settings), flop)
+    cost = Cost(peak, limit, flop)
     cost.require_memory(
         f"Its {c * d:,} parameters ({n_features} features and bias × {c} classes) need matrices with {c * d:,}² entries. "
         "Raise the memory limit if the machine has more, or reduce the features first, e.g. sklearn.decomposition.PCA (memory "
         "falls with the square of the number of features)."
     )
-    return NewtonPlan(cost, n_refined, converges)
+    return NewtonPlan(cost, n_refined, converges, streams, settings.device or "cpu")
 
 
-def _flop_rate(dtype: torch.dtype) -> float:
-    matrix = torch.ones(768, 768, dtype=dtype)
+def _flop_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Flop a second of the product that runs use, where they use it."""
+    matrix = torch.ones(CALIBRATION_SIZE, CALIBRATION_SIZE, dtype=dtype, device=device)
     matmul(matrix, matrix)
+    synchronize(device)
     start = time.perf_counter()
     for _ in range(3):
         matmul(matrix, matrix)
-    return 3 * 2 * 768**3 / (time.perf_counter() - start)
+    synchronize(device)
+    return 3 * 2 * CALIBRATION_SIZE**3 / (time.perf_counter() - start)

@@ -129,14 +129,18 @@ class Problem:
 
     def perturbed(self, map_params: Tensor, shift: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """For every block of rows: inputs (b, D), probabilities (b, C, 1) and their change (b, C, n) under n shifts."""
+        for inputs, probabilities, logit_change in self.logit_changes(map_params, shift):
+            yield inputs, probabilities, probability_change(probabilities, logit_change, class_axis=1)
+
+    def logit_changes(self, map_params: Tensor, shift: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """For every block of rows: inputs (b, D), probabilities (b, C, 1) and how the logits move (b, C, n) under n shifts."""
         n_shifts, n_classes = len(shift), self.probe.n_classes
         weights = self.probe.weights(shift).transpose(0, 1).flatten(0, 1)
         for rows in self.row_blocks(shift.element_size() * (4 * n_shifts * n_classes + self.probe.n_features)):
             inputs = self.inputs[rows]
             probabilities = self.probabilities_of(map_params, inputs).to(shift.dtype)[:, :, None]
             inputs = inputs.to(shift.dtype)
-            logit_change = matmul(inputs, weights.T).view(len(inputs), n_classes, n_shifts)
-            yield inputs, probabilities, probability_change(probabilities, logit_change, class_axis=1)
+            yield inputs, probabilities, matmul(inputs, weights.T).view(len(inputs), n_classes, n_shifts)
 
     def own_change(self, indices: Tensor, map_params: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs (n, D) and probabilities (n, C) of each removed sample, and how its own logits move (n, C)."""
@@ -152,7 +156,7 @@ class Problem:
         return (logit_gradient @ self.probe.basis).T @ inputs
 
     def _hessian_blocks(self, params: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in self.row_blocks(16 * self.probe.n_free_params):
+        for rows in self.row_blocks(max(16 * self.probe.n_free_params, 8 * self.probe.n_classes**2)):
             inputs = self.inputs[rows]
             yield inputs, self.to_contrasts(logit_hessian(self.probabilities_of(params, inputs)))
 

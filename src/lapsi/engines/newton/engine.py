@@ -44,7 +44,7 @@ def closed_form(
         inverse = _inverse(hessian, settings.dtype)
     weights = problem.probe.weights(fit.params).flatten().cpu().numpy()
     with stages.stage("curvature"):
-        curvature = _curvature(problem, fit.params, hessian, inverse, settings.curvature)
+        curvature = _curvature(problem, fit.params, hessian, inverse, settings.curvature, plan.streams)
     steps = 0 if settings.refine == "auto" else int(settings.refine)
     engine = NewtonEngine(problem, fit.params, inverse, steps)
     record = {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations, "dtype": str(inverse.dtype).removeprefix("torch.")}
@@ -90,11 +90,11 @@ def _inverse(hessian: Tensor, dtype: str | None) -> Tensor:
     return inverse.to(getattr(torch, dtype))
 
 
-def _curvature(problem: Problem, params: Tensor, hessian: Tensor, inverse: Tensor, structure: str) -> Curvature:
+def _curvature(problem: Problem, params: Tensor, hessian: Tensor, inverse: Tensor, structure: str, streams: bool) -> Curvature:
     if structure == "diag":
         return diag_curvature(problem, params, inverse.dtype)
     if structure == "kfac":
-        return kron_curvature(problem, params)
+        return kron_curvature(problem, params, streams=streams)
     return full_curvature(problem, params, hessian, inverse)
 
 

@@ -174,6 +174,7 @@ class Removal:
 
 
 def chunk_size(problem: Problem, dtype: torch.dtype) -> int:
-    """Samples a chunk, so that Y and what is computed from it stay within a fixed size."""
-    per_sample = problem.probe.n_params * (dtype.itemsize * problem.probe.n_classes + 8 * 8)
+    """Samples a chunk, so that Y, what is computed from it and the matrices of the classes stay within a fixed size."""
+    probe = problem.probe
+    per_sample = probe.n_params * (dtype.itemsize * probe.n_classes + 8 * 8) + 8 * 8 * probe.n_classes**2
     return max(16, CHUNK_BYTES // per_sample)

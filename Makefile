@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check docs clean
+.PHONY: demo test quick check docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lapsi demo -o demo-run --force
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+
+quick: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m "not slow and not browser"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check src tests benchmarks

@@ -2,14 +2,16 @@
 
     python benchmarks/digits_accuracy.py [--limit N]
 
-Every model without a sample is fitted anew (to a Newton step of 1e-10), its LSI computed with the exact curvature (`full`: in
-its removal form), and compared with what `lapsi.score` reports at each level of refinement.
+Every model without a sample is fitted anew (to a Newton step of 1e-10), its LSI computed with the exact curvature, and compared
+with what `lapsi.score` reports at each level of refinement. The last line repeats all records.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,60 +19,61 @@ from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 
 import lapsi
-from lapsi.curvature.diag import diag_curvature
-from lapsi.curvature.full import full_curvature
-from lapsi.curvature.kron import kron_curvature
+from lapsi.curvature.linear import settled_curvature
 from lapsi.data.dataset import fit_standardizer
-from lapsi.models.linear import linear_probe
-from lapsi.problem.linear import Problem
+from lapsi.models.likelihoods.softmax import softmax
+from lapsi.problem.linear import LinearProblem
 from lapsi.problem.objective import Objective
-from lapsi.training.newton import fit_map, invert, reduced_hessian
+from lapsi.problem.removed import CONVERGED, Removed
+from lapsi.training.newton import MapFit, fit_map
 
 INPUTS = {"pixels / 16": (1 / 16, False), "standardized": (1.0, True)}
+STRUCTURES = ("diag", "kfac", "full")
+REFINEMENTS: tuple[int | str, ...] = (0, 1, 2, "auto")
+
+
+def retrained(features: np.ndarray, labels: np.ndarray, standardize: bool, n: int) -> tuple[MapFit, Removed]:
+    """The optimum of all samples, and those without each of the first n."""
+    inputs = torch.from_numpy(fit_standardizer(features, standardize).inputs(features))
+    likelihood = softmax(10, torch.device("cpu"))
+    problem = LinearProblem(inputs, torch.from_numpy(labels), likelihood, Objective(0.01, "map", "mean"))
+    fit = fit_map(problem)
+    units = torch.arange(n)[:, None]
+    shift = torch.stack([fit_map(problem.remove(unit), fit.params).params - fit.params for unit in units])
+    outputs = torch.stack([problem.outputs(fit.params + each, unit) for unit, each in zip(units, shift, strict=True)])
+    remaining = torch.zeros(n, dtype=torch.float64)
+    return fit, Removed(units, np.arange(n), fit.params, shift, outputs, CONVERGED, remaining)
+
+
+def agreement(values: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """Relative errors and the rank correlation."""
+    error = np.abs(values / reference - 1)
+    return {"max": float(error.max()), "median": float(np.median(error)), "spearman": float(spearmanr(values, reference)[0])}
+
+
+def compare(name: str, features: np.ndarray, labels: np.ndarray, standardize: bool, n: int) -> Iterator[dict[str, Any]]:
+    """One record a structure and level of refinement."""
+    fit, removed = retrained(features, labels, standardize, n)
+    options: dict[str, Any] = {"standardize": standardize, "indices": np.arange(n), "verify": 0, "progress": False}
+    for structure in STRUCTURES:
+        reference = settled_curvature(fit.problem, fit.params, structure).divergence(removed).total.numpy()
+        for refine in REFINEMENTS:
+            scores = lapsi.score(features, labels, curvature=structure, refine=refine, **options)
+            record = {"inputs": name, "curvature": structure, "refine": refine, "rows": scores.table["refinement"].iloc[0]}
+            yield {**record, **agreement(scores.lsi, reference)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=int, default=1797, help="compare the first LIMIT samples only")
-    n_checked = parser.parse_args().limit
+    limit = parser.parse_args().limit
     pixels, labels = load_digits(return_X_y=True)
+    records = []
     for name, (scale, standardize) in INPUTS.items():
-        features = pixels * scale
-        inputs = fit_standardizer(features, standardize).inputs(features)
-        probe = linear_probe(65, 10, torch.device("cpu"))
-        problem = Problem(torch.from_numpy(inputs), torch.from_numpy(labels), probe, Objective(0.01, "map", "mean"))
-        fit = fit_map(problem)
-        retrained = [fit_map(problem.without(index), fit.params).params - fit.params for index in range(n_checked)]
-        indices, shift = torch.arange(n_checked), torch.stack(retrained)
-        curvatures = {
-            "diag": diag_curvature(problem, fit.params, torch.float64),
-            "kfac": kron_curvature(problem, fit.params),
-            "full": full_curvature(problem, fit.params, reduced_hessian(problem, fit), invert(reduced_hessian(problem, fit))),
-        }
-        for structure, curvature in curvatures.items():
-            reference = curvature.kl_terms_exact(indices, shift).total.numpy()
-            for refine in (0, 1, 2, "auto"):
-                scores = lapsi.score(
-                    features,
-                    labels,
-                    curvature=structure,
-                    standardize=standardize,
-                    refine=refine,
-                    verify=0,
-                    indices=np.arange(n_checked),
-                    progress=False,
-                )
-                error = np.abs(scores.lsi / reference - 1)
-                record = {"inputs": name, "curvature": structure, "refine": refine}
-                record |= {"max": float(error.max()), "median": float(np.median(error))}
-                print(json.dumps(record | {"spearman": float(spearmanr(scores.lsi, reference)[0])}), flush=True)
-            if isinstance(curvature, type(curvatures["full"])):
-                some = indices[:: max(1, n_checked // 64)]
-                dense = curvature.kl_terms_dense(some, shift[some]).total.numpy()
-                error = np.abs(reference[some] / dense - 1)
-                record = {"inputs": name, "curvature": "full: removal form against exact", "samples": len(some)}
-                record |= {"max": float(error.max()), "median": float(np.median(error))}
-                print(json.dumps(record | {"spearman": float(spearmanr(reference[some], dense)[0])}), flush=True)
+        for record in compare(name, pixels * scale, labels, standardize, limit):
+            print(json.dumps(record), flush=True)
+            records.append(record)
+    print(json.dumps({"samples": limit, "records": records}))
 
 
 if __name__ == "__main__":

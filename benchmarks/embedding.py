@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from lapsi.data.extractors.base import ExtractorSettings
-from lapsi.data.extractors.embedding import embed_content, load_extractor
+from lapsi.data.extractors.embedding import embed_content
+from lapsi.data.extractors.images import image_extractor
 from lapsi.data.readers.image_folders import read_image_folder
-from lapsi.data.samples import IMAGE
 from lapsi.execution.progress import Stages
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     content = read_image_folder(arguments.folder).content
     settings = ExtractorSettings(model=arguments.model, batch_size=arguments.batch_size)
-    extractor = load_extractor(IMAGE, settings)
+    extractor = image_extractor(settings, arguments.model)
     inputs = [
         extractor.prepare(content.decode(content.read(row))) for row in range(min(len(content), 8 * arguments.batch_size))
     ]

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 
 from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
-from lapsi.data.readers.arrays import Columns, read_dataset
+from lapsi.data.readers.arrays import read_dataset
+from lapsi.data.readers.columns import Columns
 from lapsi.execution.progress import Stages
 from lapsi.scoring import score_dataset
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import make_settings
 
 
 def retrain_seconds(dataset: Dataset, weight_decay: float, epochs: int) -> float:
@@ -54,7 +55,7 @@ def main() -> None:
     dataset = read_dataset(arguments.data, Columns())
     if arguments.samples:
         dataset = make_dataset(dataset.features[: arguments.samples], dataset.classes[dataset.labels[: arguments.samples]])
-    settings = Settings(curvature=arguments.curvature, weight_decay=arguments.weight_decay, verify=arguments.checks)
+    settings = make_settings(curvature=arguments.curvature, weight_decay=arguments.weight_decay, verify=arguments.checks)
     start = time.perf_counter()
     scores, _ = score_dataset(dataset, settings, np.arange(dataset.n_samples), Stages(show=False))
     whole = time.perf_counter() - start

@@ -1,6 +1,6 @@
-"""Measures the retraining engine; each part prints one JSON line.
+"""Measures the retraining engine; each part ends with one JSON line of its figures.
 
-    python benchmarks/retrain.py digits                    batched engine against torch and opacus, each model alone
+    python benchmarks/retrain.py digits                    batched trainer against torch and opacus, each model alone
     python benchmarks/retrain.py speed DATA.npz            64 models at once against one at a time, and the bare products
     python benchmarks/retrain.py agreement DATA.npz        preset "paper" against the closed form, samples over the LSI range
     python benchmarks/retrain.py resume                    kill -9 in the middle, resume, compare the rows bit by bit
@@ -36,27 +36,32 @@ from torch import nn
 
 from lapsi.curvature.ggn import laplace_posterior
 from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
-from lapsi.data.readers.arrays import Columns, read_dataset
-from lapsi.engines.retrain.steps import RetrainEngine
+from lapsi.data.readers.arrays import read_dataset
+from lapsi.data.readers.columns import Columns
+from lapsi.engines.retrain.steps import Snapshot, Trainer
 from lapsi.execution.progress import Stages
 from lapsi.linalg.matmul import matmul
 from lapsi.models.activation import ACTIVATIONS
-from lapsi.models.mlp import MlpProbe
+from lapsi.models.likelihoods.softmax import softmax
+from lapsi.models.mlp import Mlp
 from lapsi.problem.network import NetworkProblem
 from lapsi.problem.objective import Objective
 from lapsi.scoring import score_dataset
 from lapsi.settings.recipe import Recipe
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import make_settings
 
 WEIGHT_DECAY = 0.01
 PRIVATE_CLIP = 1.0
+MODELS = {"digits": 50, "speed": 64, "agreement": 64, "resume": 60}
+EPOCHS = {"digits": 100, "speed": 10, "agreement": Recipe().epochs, "resume": 60}
 
 
-def make_engine(dataset: Dataset, hidden: tuple[int, ...], recipe: Recipe, dtype: torch.dtype) -> RetrainEngine:
+def make_trainer(dataset: Dataset, hidden: tuple[int, ...], recipe: Recipe, dtype: torch.dtype) -> Trainer:
     inputs = torch.from_numpy(fit_standardizer(dataset.features, True).inputs(dataset.features))
-    probe = MlpProbe((inputs.shape[1], *hidden, dataset.n_classes), ACTIVATIONS["relu"])
-    problem = NetworkProblem(inputs, torch.from_numpy(dataset.labels), probe, Objective(WEIGHT_DECAY, "map", "mean"))
-    return RetrainEngine(problem, inputs.to(dtype), recipe)
+    model = Mlp((inputs.shape[1], *hidden, dataset.n_classes), ACTIVATIONS["relu"])
+    likelihood, objective = softmax(dataset.n_classes, torch.device("cpu")), Objective(WEIGHT_DECAY, "map", "mean")
+    problem = NetworkProblem(inputs, torch.from_numpy(dataset.labels), model, likelihood, objective)
+    return Trainer(problem, inputs.to(dtype), recipe)
 
 
 def torch_model(n_inputs: int, hidden: tuple[int, ...], n_classes: int, seed: int) -> nn.Sequential:
@@ -73,17 +78,17 @@ def flat(model: nn.Module) -> torch.Tensor:
     return torch.cat([torch.cat([layer.weight, layer.bias[:, None]], 1).flatten() for layer in layers]).detach()
 
 
-def train_alone(engine: RetrainEngine, hidden: tuple[int, ...], seed: int, without: int | None) -> torch.Tensor:
+def train_alone(trainer: Trainer, hidden: tuple[int, ...], seed: int, without: int | None) -> torch.Tensor:
     """Params (P,) of one torch model in float64, full batch; with per-sample clipping by opacus where the recipe clips."""
-    problem, recipe = engine.problem, engine.recipe
+    problem, recipe = trainer.problem, trainer.recipe
     keep = torch.arange(problem.n_samples) != (-1 if without is None else without)
-    features, labels = problem.inputs[keep, :-1], problem.labels[keep]
-    model: nn.Module = torch_model(features.shape[1], hidden, problem.probe.n_classes, seed).double()
+    features, labels = problem.inputs[keep, :-1], problem.targets[keep]
+    model: nn.Module = torch_model(features.shape[1], hidden, problem.model.n_outputs, seed).double()
+    options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": WEIGHT_DECAY}
     if recipe.optimizer == "adam":
-        optimizer: Any = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=WEIGHT_DECAY)
+        optimizer: Any = torch.optim.Adam(model.parameters(), **options)
     else:
-        options = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "weight_decay": WEIGHT_DECAY}
-        optimizer = torch.optim.SGD(model.parameters(), lr=recipe.learning_rate, **options)
+        optimizer = torch.optim.SGD(model.parameters(), momentum=recipe.momentum, nesterov=recipe.nesterov, **options)
     if recipe.clip_norm is not None:
         model = GradSampleModule(model)
         sizes = {"max_grad_norm": recipe.clip_norm, "expected_batch_size": problem.n_samples}
@@ -95,45 +100,47 @@ def train_alone(engine: RetrainEngine, hidden: tuple[int, ...], seed: int, witho
     return flat(model)
 
 
-def digits(_: argparse.Namespace) -> None:
+def errors_alone(
+    trainer: Trainer, hidden: tuple[int, ...], indices: torch.Tensor, exact: Snapshot, narrow: Snapshot
+) -> dict[str, float]:
+    """Largest relative errors of the changes of the parameters (float64) and of LSI (float32) against each model alone."""
+    whole = train_alone(trainer, hidden, 0, None)
+    before = laplace_posterior(trainer.problem, whole, "diag")
+    rough = laplace_posterior(trainer.problem, narrow.params, "diag")
+    errors, lsi_errors = [], []
+    for row, index in enumerate(indices.split(1)):
+        moved = train_alone(trainer, hidden, 0, int(index))
+        shift = moved - whole
+        errors.append(float((exact.shift[row] - shift).norm() / shift.norm()))
+        expected = before.kl_to(shift, laplace_posterior(trainer.problem.remove(index), moved, "diag")).total
+        change = narrow.shift[row].double()
+        got = rough.kl_to(change, laplace_posterior(trainer.problem.remove(index), narrow.params + change, "diag")).total
+        lsi_errors.append(abs(float(got / expected) - 1))
+    return {"max_shift_error_float64": max(errors), "max_lsi_error_float32": max(lsi_errors)}
+
+
+def digits(arguments: argparse.Namespace) -> None:
     data = load_digits()
     dataset = make_dataset(data.data, data.target)
-    indices = torch.arange(0, 1797, 36)[:50]
+    indices = torch.arange(0, dataset.n_samples, 36)[: arguments.models]
+    epochs = arguments.epochs
     recipes = {
-        "sgd": Recipe(epochs=100),
-        "adam": Recipe(optimizer="adam", learning_rate=0.01, epochs=100),
-        "opacus": Recipe(clip_norm=PRIVATE_CLIP, epochs=100),
+        "sgd": Recipe(epochs=epochs),
+        "adam": Recipe(optimizer="adam", learning_rate=0.01, epochs=epochs),
+        "opacus": Recipe(clip_norm=PRIVATE_CLIP, epochs=epochs),
     }
-    for hidden in ((), (32,)):
-        for name, recipe in recipes.items():
-            engine = make_engine(dataset, hidden, recipe, torch.float64)
-            (exact,) = engine(indices, 0, {recipe.epochs}, lambda _: None)
-            single = make_engine(dataset, hidden, recipe, torch.float32)
-            (narrow,) = single(indices, 0, {recipe.epochs}, lambda _: None)
-            start = time.perf_counter()
-            whole = train_alone(engine, hidden, 0, None)
-            before = laplace_posterior(engine.problem, whole, "diag")
-            rough = laplace_posterior(engine.problem, narrow.params, "diag")
-            errors, lsi_errors = [], []
-            for row, index in enumerate(indices.tolist()):
-                moved = train_alone(engine, hidden, 0, index)
-                shift = moved - whole
-                errors.append(float((exact.shift[row] - shift).norm() / shift.norm()))
-                expected = before.kl_to(shift, laplace_posterior(engine.problem, moved, "diag", index)).total
-                change = narrow.shift[row].double()
-                got = rough.kl_to(change, laplace_posterior(engine.problem, narrow.params + change, "diag", index)).total
-                lsi_errors.append(abs(float(got / expected) - 1))
-            record = {
-                "part": "digits",
-                "against": name,
-                "hidden": hidden,
-                "models": len(indices),
-                "epochs": recipe.epochs,
-                "max_shift_error_float64": max(errors),
-                "max_lsi_error_float32": max(lsi_errors),
-                "seconds_alone": round(time.perf_counter() - start, 1),
-            }
-            print(json.dumps(record), flush=True)
+    records: list[dict[str, Any]] = []
+    for hidden, (name, recipe) in itertools.product(((), (32,)), recipes.items()):
+        trainer = make_trainer(dataset, hidden, recipe, torch.float64)
+        (exact,) = trainer(indices, 0, {epochs}, lambda _: None)
+        (narrow,) = make_trainer(dataset, hidden, recipe, torch.float32)(indices, 0, {epochs}, lambda _: None)
+        start = time.perf_counter()
+        record: dict[str, Any] = {"against": name, "hidden": hidden, "models": len(indices), "epochs": epochs}
+        record |= errors_alone(trainer, hidden, indices, exact, narrow)
+        record["seconds_alone"] = round(time.perf_counter() - start, 1)
+        print(json.dumps({"part": "digits", **record}), flush=True)
+        records.append(record)
+    print(json.dumps({"part": "digits", "records": records}))
 
 
 def bare_seconds(inputs: torch.Tensor, n_columns: int, rows: int) -> float:
@@ -153,8 +160,7 @@ def plain_seconds(dataset: Dataset, epochs: int) -> float:
     inputs = fit_standardizer(dataset.features, True).inputs(dataset.features)[1:, :-1]
     features, labels = torch.from_numpy(inputs).float(), torch.from_numpy(dataset.labels[1:])
     model = torch_model(features.shape[1], (), dataset.n_classes, 0)
-    options = {"momentum": 0.9, "nesterov": True, "weight_decay": WEIGHT_DECAY}
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.04, **options)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.04, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY)
     start = 0.0
     for epoch in range(epochs + 1):
         start = time.perf_counter() if epoch == 1 else start
@@ -164,18 +170,26 @@ def plain_seconds(dataset: Dataset, epochs: int) -> float:
     return (time.perf_counter() - start) / epochs
 
 
+def batched_seconds(trainer: Trainer, indices: torch.Tensor) -> float:
+    """Wall time of an epoch of all models without a sample at once; the first epoch warms up."""
+    epochs, ticks = trainer.recipe.epochs, []
+
+    def tick(_: int) -> None:
+        ticks.append(time.perf_counter())
+
+    list(trainer(indices, 0, {epochs}, tick))
+    return (ticks[-1] - ticks[0]) / (epochs - 1)
+
+
 def speed(arguments: argparse.Namespace) -> None:
     dataset = read_dataset(arguments.data, Columns())
     n_models = arguments.models
-    engine = make_engine(dataset, (), Recipe(epochs=arguments.epochs + 1), torch.float32)
+    trainer = make_trainer(dataset, (), Recipe(epochs=arguments.epochs + 1), torch.float32)
     indices, rounds = torch.arange(n_models), []
     n_columns, rows = n_models * dataset.n_classes, 8192
     for _ in range(arguments.rounds):
-        ticks: list[float] = []
-        for _ in engine(indices, 0, {arguments.epochs + 1}, lambda _, ticks=ticks: ticks.append(time.perf_counter())):
-            pass
-        batched = (ticks[-1] - ticks[0]) / arguments.epochs
-        bare = float(np.mean([bare_seconds(engine.inputs, n_columns, rows) for _ in range(arguments.epochs)]))
+        batched = batched_seconds(trainer, indices)
+        bare = float(np.mean([bare_seconds(trainer.inputs, n_columns, rows) for _ in range(arguments.epochs)]))
         rounds.append((batched / n_models, bare / n_models, plain_seconds(dataset, arguments.epochs)))
     batched, bare, plain = np.median(rounds, 0)
     flop = 4.0 * dataset.n_samples * (dataset.n_features + 1) * dataset.n_classes
@@ -196,11 +210,11 @@ def speed(arguments: argparse.Namespace) -> None:
 def agreement(arguments: argparse.Namespace) -> None:
     dataset = read_dataset(arguments.data, Columns())
     everything = np.arange(dataset.n_samples)
-    closed, _ = score_dataset(dataset, Settings(verify=0), everything, Stages(show=False))
+    closed, _ = score_dataset(dataset, make_settings(verify=0), everything, Stages(show=False))
     order = np.argsort(closed.lsi)
     rows = order[np.linspace(0, len(order) - 1, arguments.models).round().astype(int)]
-    recipe = replace(Recipe(), epochs=arguments.epochs or Recipe().epochs, seeds=arguments.seeds)
-    settings = Settings(engine="retrain", recipe=recipe, verify=arguments.verify)
+    recipe = replace(Recipe(), epochs=arguments.epochs, seeds=arguments.seeds)
+    settings = make_settings(engine="retrain", recipe=recipe, verify=arguments.verify)
     start = time.perf_counter()
     retrained, _ = score_dataset(dataset, settings, rows, Stages(show=True))
     gap = np.abs(retrained.lsi / closed.lsi[rows] - 1)
@@ -218,12 +232,13 @@ def agreement(arguments: argparse.Namespace) -> None:
     print(json.dumps(record), flush=True)
 
 
-def resume(_: argparse.Namespace) -> None:
+def resume(arguments: argparse.Namespace) -> None:
     data = load_digits()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "digits.npz"
         np.savez(source, features=data.data, labels=data.target)
-        options = ["--engine", "retrain", "--epochs", "60", "--seeds", "8", "--hidden", "16", "--limit", "60", "--verify", "0"]
+        options = ["--epochs", str(arguments.epochs), "--limit", str(arguments.models), "--seeds", "8"]
+        options += ["--hidden", "16", "--verify", "0"]
         score = [sys.executable, "-m", "lapsi", "score", str(source), "--quiet", *options]
         subprocess.run([*score, "-o", str(Path(folder) / "whole")], check=True)
         interrupted = Path(folder) / "interrupted"
@@ -245,16 +260,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["digits", "speed", "agreement", "resume"])
     parser.add_argument("data", type=Path, nargs="?", help="feature file of speed and agreement")
-    parser.add_argument("--models", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=0, help="speed: epochs a round (default 10); agreement: of the recipe")
+    parser.add_argument("--models", type=int, help=f"without one sample each; default: {MODELS}")
+    parser.add_argument("--epochs", type=int, help=f"of the recipe; speed: a round; default: {EPOCHS}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--verify", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.part in ("speed", "agreement") and arguments.data is None:
         parser.error(f"{arguments.part} needs DATA.npz")
-    if arguments.part == "speed":
-        arguments.epochs = arguments.epochs or 10
+    arguments.models = arguments.models or MODELS[arguments.part]
+    arguments.epochs = arguments.epochs or EPOCHS[arguments.part]
     {"digits": digits, "speed": speed, "agreement": agreement, "resume": resume}[arguments.part](arguments)
 
 

@@ -31,12 +31,10 @@ def objective(weights, inputs, labels, weight_decay):
 
 
 def ggn(probabilities, inputs):
-    """Sum of S_j ⊗ x_j x_jᵀ (P, P)."""
+    """Sum of S_j ⊗ x_j x_jᵀ (P, P), S_j = diag(p_j) − p_j p_jᵀ."""
     c, d = probabilities.shape[1], inputs.shape[1]
-    total = np.zeros((c * d, c * d))
-    for p, x in zip(probabilities, inputs, strict=True):
-        total += np.kron(np.diag(p) - np.outer(p, p), np.outer(x, x))
-    return total
+    hessians = np.eye(c) * probabilities[:, None, :] - probabilities[:, :, None] * probabilities[:, None, :]
+    return np.einsum("jab,jk,jl->akbl", hessians, inputs, inputs, optimize=True).reshape(c * d, c * d)
 
 
 def train(inputs, labels, n_classes, weight_decay, start=None):

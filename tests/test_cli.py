@@ -15,6 +15,7 @@ import pytest
 
 import lapsi
 from commands import run
+from lapsi.settings.settings import make_settings
 
 
 def run_installed(*arguments, cwd):
@@ -138,6 +139,7 @@ def test_help_names_units_defaults_and_exit_codes():
     assert "8G or 500M" in text
 
 
+@pytest.mark.slow
 def test_demo_finds_most_of_the_planted_errors(tmp_path):
     result = run_installed("demo", "-o", "out", "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -187,11 +189,11 @@ def test_every_recipe_option_arrives(source, tmp_path):
     result = run("score", source, "-o", tmp_path / "run", *options)
     assert result.returncode == 0, result.stderr
     recipe = lapsi.Recipe("adamw", 0.02, 0.5, False, (0.8, 0.99), 1e-7, 0.0, "step", 2, 0.5, 3, "poisson", 30, 2.0, 0.5, 1)
-    expected = lapsi.Settings(recipe=recipe, hidden=(5, 4), activation="tanh", weight_decay=0.02, verify=0, device="cpu")
+    expected = make_settings(recipe=recipe, hidden=(5, 4), activation="tanh", weight_decay=0.02, verify=0, device="cpu")
     assert lapsi.load_run(tmp_path / "run").provenance.settings == expected.to_dict()
     sam = run("score", source, "-o", tmp_path / "sam", "--sam-radius", 0.1, "--epochs", 2, "--verify", 0)
     assert sam.returncode == 0
-    assert lapsi.load_run(tmp_path / "sam").provenance.settings["recipe"]["sam_radius"] == 0.1
+    assert lapsi.load_run(tmp_path / "sam").provenance.settings["engine"]["recipe"]["sam_radius"] == 0.1
 
 
 @pytest.mark.parametrize(
@@ -240,6 +242,7 @@ def start_and_kill(source, path, n_parts):
     return options
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_by_bit(source, tmp_path):
     path = tmp_path / "run"
     options = start_and_kill(source, path, 2)
@@ -263,15 +266,17 @@ def test_a_killed_run_goes_on_bit_by_bit(source, tmp_path):
     assert (none.returncode, "is finished" in none.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_can_be_started_anew(source, tmp_path):
     path = tmp_path / "run"
     start_and_kill(source, path, 1)
     result = run("score", source, "-o", path, *RETRAIN, "--restart", "--quiet")
     assert result.returncode == 0, result.stderr
-    assert lapsi.load_run(path).provenance.settings["recipe"]["epochs"] == 12
+    assert lapsi.load_run(path).provenance.settings["engine"]["recipe"]["epochs"] == 12
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_a_refused_restart_keeps_the_parts(source, tmp_path):
     path = tmp_path / "run"
     start_and_kill(source, path, 1)
@@ -302,7 +307,7 @@ def test_a_kill_after_the_run_was_written_is_cleared_away(source, tmp_path, monk
 
 
 def test_other_peoples_files_stay(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("lapsi.engines.retrain.engine._terms", mock.Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr("lapsi.curvature.ggn.GgnCurvature.divergence", mock.Mock(side_effect=KeyboardInterrupt))
     assert run("score", source, "-o", tmp_path / "run", *RETRAIN).returncode == 130
     monkeypatch.undo()
     (tmp_path / "run.partial" / "mine.npz").write_bytes(b"mine")
@@ -318,7 +323,7 @@ def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
     np.save("y.npy", np.arange(30) % 2)
     np.save("ids.npy", np.arange(30) + 100)
     Path("rows.txt").write_text("3\n1\n2\n")
-    monkeypatch.setattr("lapsi.engines.retrain.engine._terms", mock.Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr("lapsi.curvature.ggn.GgnCurvature.divergence", mock.Mock(side_effect=KeyboardInterrupt))
     files = ("X.npy", "--labels", "y.npy", "--ids", "ids.npy", "--indices", "rows.txt")
     assert run("score", *files, "-o", "run", *RETRAIN).returncode == 130
     monkeypatch.undo()
@@ -341,7 +346,7 @@ def test_an_interrupt_tells_how_to_go_on(source, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lapsi.engines.retrain.engine._terms", interrupt)
+    monkeypatch.setattr("lapsi.curvature.ggn.GgnCurvature.divergence", interrupt)
     result = run("score", source, "-o", tmp_path / "run", *RETRAIN)
     assert result.returncode == 130
     assert f"go on with: lapsi score --resume {tmp_path / 'run'}" in result.stderr

@@ -5,7 +5,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
-from lapsi.data.dataset import fit_standardizer, make_dataset
+from lapsi.data.dataset import fit_standardizer, make_dataset, same_digest
 from lapsi.errors import InputError
 
 X = np.arange(12.0).reshape(6, 2)
@@ -98,6 +98,30 @@ def test_digest_tells_data_apart():
     assert digest != make_dataset(with_value(9.5), Y).digest()
     assert digest != make_dataset(X, Y[::-1]).digest()
     assert digest != make_dataset(X, np.array(["a", "b"])[Y]).digest()
+    assert digest != make_dataset(X, Y.astype(str)).digest()
+    assert digest != make_dataset(X, Y.astype(bool)).digest()
+    assert digest == make_dataset(X, Y.astype(np.uint8)).digest()
+
+
+def test_digest_tells_where_names_end():
+    one = make_dataset(X, ["a", "b"] * 3, ids=["bu", *"vwxyz"])
+    assert one.digest() != make_dataset(X, ["a", "bb"] * 3, ids=[*"uvwxyz"]).digest()
+    assert one.digest() == make_dataset(X, pd.Series(["a", "b"] * 3), ids=pd.Index(["bu", *"vwxyz"])).digest()
+    days = pd.date_range("2020", periods=6).as_unit("ns")
+    assert make_dataset(X, Y, ids=days).digest() == make_dataset(X, Y, ids=days.as_unit("us")).digest()
+
+
+def test_digests_of_earlier_versions_are_known():
+    dataset = make_dataset(X, np.array(["a", "b"])[Y], ids=list("uvwxyz"))
+    earlier = "78f608e7d2d1b525c12aa4c44e6fb3db"
+    assert dataset.has_digest(earlier)
+    assert dataset.has_digest(dataset.digest())
+    other = make_dataset(with_value(9.5), np.array(["a", "b"])[Y], ids=list("uvwxyz"))
+    assert not other.has_digest(earlier)
+    assert not other.has_digest(dataset.digest())
+    assert same_digest(dataset.digest(), other.digest()) is False
+    assert same_digest(earlier, earlier) is True
+    assert same_digest(earlier, dataset.digest()) is None
 
 
 def test_overflowing_features_are_refused():

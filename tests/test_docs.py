@@ -34,6 +34,7 @@ def files(tmp_path, monkeypatch):
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_page(files, page):
     names = {"lapsi": lapsi, "X": np.load("X.npy"), "y": np.load("y.npy")}

@@ -12,6 +12,7 @@ import lapsi
 from lapsi import LaplaceSampleInformation
 
 
+@pytest.mark.slow
 @parametrize_with_checks([LaplaceSampleInformation(verify=0)])
 def test_scikit_learn_conformance(estimator, check):
     check(estimator)

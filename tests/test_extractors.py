@@ -156,6 +156,7 @@ def test_what_cannot_be_loaded(tmp_path, monkeypatch):
         features_of("text", TEXTS, str(tmp_path / "bert"), device="nowhere")
 
 
+@pytest.mark.slow
 def test_models_in_the_local_cache_of_the_hub(tmp_path):
     """Offline: the cached model loads at once; what its files would say and nobody can tell must be said."""
     snapshot = tmp_path / "hub" / "models--me--bert" / "snapshots" / ("c" * 40)
@@ -207,6 +208,7 @@ def test_settings_are_checked(settings, message):
         ExtractorSettings(**settings)
 
 
+@pytest.mark.slow
 def test_torchvision_is_never_imported(tmp_path):
     """A torchvision that fails on import, as one that does not match its torch does, changes nothing."""
     model = save_vision("resnet", tmp_path / "model")

@@ -55,6 +55,7 @@ def pictures(folder, n=12):
         Image.fromarray(RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(place / f"{row:02}.png")
 
 
+@pytest.mark.slow
 def test_rows_count_in_the_source_where_images_were_left_out(tmp_path, models):
     pictures(tmp_path / "photos")
     (tmp_path / "photos" / "cat" / "02.png").write_bytes(b"no image")  # row 1 of the folder
@@ -156,6 +157,7 @@ def test_labels_that_are_floats_are_compared_as_integers(tmp_path):
     assert dataset.columns["reference_label"].isna().tolist() == [True, *[False] * 11]
 
 
+@pytest.mark.slow
 def test_images_are_tried_again_when_a_decoder_was_installed(tmp_path, models, monkeypatch):
     pictures(tmp_path / "photos")
     decode = decode_image
@@ -175,6 +177,7 @@ def test_images_are_tried_again_when_a_decoder_was_installed(tmp_path, models, m
     assert len(lapsi.load_run("run")) == 12
 
 
+@pytest.mark.slow
 def test_pictures_of_other_samples_are_never_shown(tmp_path):
     images = RNG.integers(0, 256, (12, 8, 8), dtype=np.uint8)
     np.savez("a.npz", features=images.reshape(12, 64), labels=Y)

@@ -22,7 +22,7 @@ def scores():
     names = np.array([f"digit {digit}" for digit in range(10)])
     data = corrupt_dataset(make_dataset(X, names[y]), Corruption(flip_labels=0.1))
     columns = data.columns.assign(group=np.where(np.arange(len(y)) < 900, "ann", "bob"))
-    return lapsi.score(X, data.classes[data.labels], columns=columns, verify=0, progress=False)
+    return lapsi.score(X, data.classes[data.labels], columns=columns, refine=0, verify=0, progress=False)
 
 
 def test_ranking_and_threshold(scores):

@@ -53,7 +53,7 @@ def test_classes_in_order_of_their_median(scores):
 
 def test_many_classes_are_cut_in_the_middle():
     y = np.arange(120) % 60
-    run = lapsi.score(np.random.default_rng(0).normal(size=(120, 3)), y, verify=0, progress=False)
+    run = lapsi.score(np.random.default_rng(0).normal(size=(120, 3)), y, refine=0, verify=0, progress=False)
     axes = plots.by_class(run)
     assert len(axes.get_yticklabels()) == 40
     assert axes.get_title(loc="left") == "40 of 60 classes"

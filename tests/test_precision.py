@@ -185,6 +185,23 @@ def test_changes_that_are_no_numbers_give_none():
     assert precision.kl_terms(shift, change).curvature.isnan().tolist() == [False, True, False, True, False]
 
 
+def test_a_tiny_removal_keeps_its_digits_in_full():
+    """Without a ridge nothing covers what the removal alone does: 1e-24 at roots of 1e-6."""
+    reduced = positive(3, C * D) + 0.3 * torch.eye(C * D, dtype=torch.float64)
+    roots = 1e-6 * torch.linalg.cholesky(reduced) @ unit_columns(4, N, C * D, 2)
+    inverse = torch.linalg.inv(reduced)
+    nothing = torch.zeros(N, 2, dtype=torch.float64)
+    change = FullChange(roots.mT @ inverse @ roots, nothing[:, 0], nothing)
+    terms = full_precision(reduced, 0.0, inverse).kl_terms(torch.zeros(N, C * D, dtype=torch.float64), change)
+    with mpmath.workdps(60):
+        exact_inverse = mpmath.inverse(mpmath.matrix(reduced.tolist()))
+        for row in range(N):
+            root = mpmath.matrix(roots[row].tolist())
+            removed = mpmath.eigsy(root.T * exact_inverse * root, eigvals_only=True)
+            expected = sum(-each - mpmath.log(1 - each) for each in removed) / 2
+            assert abs(terms.curvature[row].item() / expected - 1) < 1e-13
+
+
 @given(st.floats(-0.999, 1e3).filter(lambda ratio: abs(ratio) > 1e-40))
 def test_excess_has_full_relative_precision(ratio):
     with mpmath.workdps(120):

@@ -21,6 +21,7 @@ def files(tmp_path, monkeypatch):
         yield
 
 
+@pytest.mark.slow
 def test_commands(files):
     assert len(COMMANDS) >= 6
     for command in COMMANDS:
@@ -28,6 +29,7 @@ def test_commands(files):
     assert Path("scores.csv").is_file()
 
 
+@pytest.mark.slow
 def test_python_block(files, capsys):
     (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     exec(compile(block, "README.md", "exec"), {})

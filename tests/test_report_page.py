@@ -28,6 +28,7 @@ from lapsi.report.page import write_report
 from runs_for_reports import HOSTILE, hostile_scores, make_scores
 
 N = 300
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from browser import INK_ON, PLOTS, chromium, click, count_of, drag, find, galler
 from commands import run
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import pytest
 
 from lapsi.errors import InputError
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import make_settings
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,8 @@ from lapsi.settings.settings import Settings
 )
 def test_wrong_settings_are_refused(change, message):
     with pytest.raises(InputError, match=message):
-        Settings(**change)
+        make_settings(**change)
 
 
 def test_kron_is_an_alias_of_kfac():
-    assert Settings(curvature="kron") == Settings(curvature="kfac")
+    assert make_settings(curvature="kron") == make_settings(curvature="kfac")

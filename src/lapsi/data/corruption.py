@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsi.data.arrays import decoded
 from lapsi.data.dataset import Dataset
 from lapsi.data.samples import TEXT, Samples, Texts
 from lapsi.errors import InputError
@@ -153,8 +154,8 @@ def human_codes(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
     """
     if len(labels) != dataset.n_samples:
         raise InputError(f"There are {len(labels)} human labels but {dataset.n_samples} samples; expected one for each.")
-    names = dataset.classes
-    codes = pd.Index(names.astype(str)).get_indexer(pd.Index(labels.astype(str)))
+    names, labels = dataset.classes, decoded(labels, "human labels")
+    codes = pd.Index(list(map(str, names.tolist()))).get_indexer(pd.Index(list(map(str, labels.tolist()))))
     by_position = labels.dtype.kind in "iu" and names.dtype.kind not in "iu" and (codes < 0).all()
     if by_position and 0 <= labels.min() <= labels.max() < len(names):
         return labels.astype(np.int64)

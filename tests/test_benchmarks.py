@@ -1,0 +1,154 @@
+"""Every benchmark runs to its end on a tiny input and prints figures that can be true."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn import datasets
+
+from documents import one_thread
+from tiny_models import save_bert, save_vision
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+N = 150
+
+
+@pytest.fixture
+def figures(monkeypatch, capsys):
+    """Runs a benchmark as a script in this process and returns its last line, which must be strict JSON."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        with one_thread():
+            runpy.run_path(str(BENCHMARKS / f"{name}.py"), run_name="__main__")
+        *_, last = capsys.readouterr().out.splitlines()
+        return json.loads(last, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+    return run
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    whole = datasets.load_digits()
+    few = type(whole)(data=whole.data[:N], target=whole.target[:N])
+    monkeypatch.setattr(datasets, "load_digits", lambda return_X_y=False: (few.data, few.target) if return_X_y else few)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """A file of 150 samples in 3 classes, and what annotators took 15 of them for."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(N) % 3
+    given = truth.copy()
+    given[::10] = (truth[::10] + 1) % 3
+    path = tmp_path_factory.mktemp("benchmarks") / "features.npz"
+    np.savez(path, features=rng.normal(size=(N, 5)) + 3 * np.eye(3, 5)[truth], labels=truth, given=given)
+    return path
+
+
+def test_every_benchmark_has_a_test():
+    tests = [name for name in globals() if name.startswith("test_")]
+    for path in BENCHMARKS.glob("*.py"):
+        assert any(name.startswith(f"test_{path.stem}") for name in tests), path.name
+
+
+@pytest.mark.slow
+def test_digits_accuracy(figures, few_digits):
+    record = figures("digits_accuracy", "--limit", 4)
+    by_refinement = pd.DataFrame(record["records"]).groupby("refine")["max"].agg(["size", "max"])
+    assert by_refinement["size"].tolist() == [6] * 4
+    assert by_refinement["max"]["auto"] < 1e-4
+    assert by_refinement["max"][2] < by_refinement["max"][1] < by_refinement["max"][0] < 1
+    assert all(0 <= each["median"] <= each["max"] for each in record["records"])
+
+
+def test_retrain_digits(figures, few_digits):
+    records = figures("retrain", "digits", "--models", 2, "--epochs", 5)["records"]
+    assert [(each["against"], each["hidden"]) for each in records] == [
+        (name, hidden) for hidden in ([], [32]) for name in ("sgd", "adam", "opacus")
+    ]
+    assert all(0 < each["max_shift_error_float64"] < 1e-10 for each in records)
+    assert all(0 < each["max_lsi_error_float32"] < 1e-3 for each in records)
+
+
+def test_retrain_speed(figures, features):
+    record = figures("retrain", "speed", features, "--models", 3, "--epochs", 2, "--rounds", 1)
+    assert min(record["ratio_to_plain"], record["share_of_bare_flop_rate"]) > 0
+    assert record["models"] == 3
+
+
+@pytest.mark.slow
+def test_retrain_agreement(figures, features):
+    record = figures("retrain", "agreement", features, "--models", 6, "--epochs", 1000, "--seeds", 1, "--verify", 1)
+    assert (record["samples"], record["epochs"], record["seeds"]) == (6, 1000, 1)
+    assert record["spearman"] > 0.9
+    assert 0 < record["median_relative_difference"] <= record["max_relative_difference"] < 0.1
+    assert record["verification"]["max_relative_error"] < 1e-3
+
+
+@pytest.mark.slow
+def test_retrain_resume(figures, few_digits):
+    record = figures("retrain", "resume", "--models", 5, "--epochs", 400)
+    assert record["bit_identical"] is True
+    assert record["exit_status_of_the_killed"] == -9
+    assert 4 <= record["parts_kept"] < 16
+
+
+def test_linear_probe(figures, features):
+    record = figures("linear_probe", features, "--checks", 5, "--epochs", 2, "--samples", 90)
+    assert (record["n_samples"], record["n_features"], record["n_classes"]) == (90, 5, 3)
+    assert 0 < record["median_relative_error"] <= record["max_relative_error"] < 1e-3
+    assert 0 < record["seconds_without_checks"] <= record["seconds_whole"]
+    assert record["peak_gib"] > 0.1
+
+
+@pytest.mark.parametrize("options", [(), ("--labels", "given", "--truth", "labels")], ids=["flipped", "given"])
+def test_label_errors(figures, features, options):
+    record = figures("label_errors", features, "--folds", 3, *options)
+    assert record["n_errors"] == 15
+    for name in ("lapsi", "loo_proba_in_cleanlab", "cleanlab_cross_validated"):
+        assert 0.9 < record[name]["auroc"] <= 1
+        assert 0.5 < record[name]["precision"] <= 1
+    assert 0.9 < record["lsi_itself"]["auroc"] <= 1
+
+
+def test_text_corruption(figures, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAPSI_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    words = np.array([["good", "fine", "film"], ["bad", "dull", "film"]])
+    texts = [" ".join(rng.choice(words[label], 4)) for label in labels]
+    pd.DataFrame({"text": texts, "label": labels}).to_parquet(tmp_path / "reviews.parquet")
+    record = figures("text_corruption", tmp_path / "reviews.parquet", save_bert(tmp_path / "bert"), "--share", 0.2)
+    for name in ("flip_labels", "lorem_ipsum"):
+        assert (record[name]["clean"]["n"], record[name]["corrupted"]["n"]) == (48, 12)
+        for part in ("clean", "corrupted"):
+            assert 0 < record[name][part]["q25"] <= record[name][part]["median"] <= record[name][part]["q75"]
+    assert 0.8 < record["flip_labels"]["auroc_lsi"] <= 1
+
+
+def test_embedding(figures, tmp_path):
+    rng = np.random.default_rng(0)
+    for row in range(12):
+        path = tmp_path / "photos" / "ab"[row % 2] / f"{row}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(path)
+    model = save_vision("resnet", tmp_path / "resnet")
+    record = figures("embedding", tmp_path / "photos", model, "--batch-size", 5, "--rounds", 2)
+    assert record["n_images"] == 12
+    assert len(record["rounds"]) == 2
+    assert all(min(each.values()) > 0 for each in record["rounds"])
+
+
+@pytest.mark.browser
+def test_report(figures):
+    record = figures("report", "--samples", 300, "--classes", 3, "--images", "--texts", "--repeat", 2)
+    assert (record["samples"], record["pictures"]) == (300, 300)
+    assert min(record[f"{name}_ms"] for name in ("ready", "ready_cold", "filter", "sort", "search", "brush", "scroll")) > 0
+    assert record["megabytes"] > 0.1

@@ -168,7 +168,8 @@ def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: S
         if plan.details["settles"]:
             curvature = settled_curvature(problem, fit.params, settings.curvature)
         else:
-            curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse)
+            streams = plan.details["streams"]
+            curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse, streams=streams)
     origin = {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
     n_refined, converges = plan.details["n_refined"], plan.details["converges"]
     return NewtonFit(optimum, curvature, settings.engine.refine, n_refined, converges, origin)

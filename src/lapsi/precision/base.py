@@ -30,6 +30,11 @@ class KLTerms:
         return self.mean + self.curvature
 
 
+def joined(terms: list[KLTerms]) -> KLTerms:
+    """The terms of one sample after another."""
+    return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]))
+
+
 class Precision(ABC):
     """A symmetric positive definite precision matrix Λ (P, P) of one structure."""
 

@@ -146,4 +146,5 @@ def invert(matrix: Tensor) -> Tensor:
     Raises:
         ConvergenceError: when it is not positive definite in float64.
     """
-    return torch.cholesky_inverse(_factor(matrix))
+    factor = _factor(matrix)
+    return torch.cholesky_inverse(factor, out=factor)

@@ -33,8 +33,8 @@ REFINED_CHUNK = 128
 SHIFT_TOLERANCE = 1e-10
 REFINED_TOLERANCE = 1e-5
 PROBES = 64  # samples whose correction tells how far off the closed form is
-PROBE_QUANTILE = 0.9
-LEFT_BY_CLOSED_FORM, LEFT_BY_CORRECTION = 0.5, 0.25  # of the correction, in the metric of the posterior (CIFAR-10 features)
+PROBE_QUANTILE = 0.98
+LEFT_BY_CORRECTION = 0.5  # at most, of what the correction changes (measured on CIFAR-10 features)
 FLOOR = 2.5e-5  # what rounding in float32 and the share of the weight decay leave at least
 
 
@@ -58,7 +58,7 @@ class NewtonEngine(Engine):
         return plan
 
     def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
-        return newton_seconds(plan)
+        return newton_seconds(plan, torch.device(self.settings.execution.device or "cpu"))
 
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> NewtonFit:
         problem = linear_problem(dataset, standardizer, self.settings)
@@ -128,27 +128,32 @@ class NewtonFit(Fit):
             yield from self._refined(rows, int(self.refine))
             return
         moved, neighbours = np.empty(len(rows)), neighbours_of(self.optimum)
-        for removed in self._closed_form(rows, self._missing_share(neighbours)):
+        by_move, by_step = self._missing_shares(neighbours)
+        for removed in self._closed_form(rows, by_move):
             moved[removed.positions] = removed.diagnostics["output_change"].cpu().numpy()
             yield removed
         if self.n_refined > 0:
             picked = np.argsort(-np.nan_to_num(moved, nan=np.inf), kind="stable")[: self.n_refined]
-            yield from self._corrected(rows, picked, neighbours)
+            yield from self._corrected(rows, picked, neighbours, LEFT_BY_CORRECTION * by_step)
 
-    def _missing_share(self, neighbours: Neighbours) -> float:
-        """What a closed-form shift misses, relative to it, for each unit by which the outputs of its sample move.
+    def _missing_shares(self, neighbours: Neighbours) -> tuple[float, float]:
+        """What the closed form misses, for each unit by which outputs move, and for each unit of the correction's step.
 
-        From the corrections of samples spread over the data: the same whichever samples leave.
+        From what the correction changes of the divergence, which goes with the square of the shift, of samples spread over the
+        data: the same whichever samples leave.
         """
         n_samples = self.problem.n_samples
         rows = torch.arange(0, n_samples, max(1, n_samples // PROBES), device=self.problem.inputs.device)
         shares = []
-        for part in rows.split(chunk_size(self.problem, self.optimum.inverse.dtype)):
-            removal = removal_of(self.optimum, part)
+        for part in rows.split(min(REFINED_CHUNK, chunk_size(self.problem, self.optimum.inverse.dtype))):
+            removal, positions = removal_of(self.optimum, part), np.arange(len(part))
             shift = removal.newton_step()
-            step = relative_norm(neighbours.step(removal, shift), shift)
-            shares.append(step / _output_change(removal, shift).abs().amax(1))
-        return LEFT_BY_CLOSED_FORM * float(torch.cat(shares).nan_to_num(posinf=0.0).quantile(PROBE_QUANTILE))
+            step = neighbours.step(removal, shift)
+            closed, better = (_removed(removal, positions, each, CLOSED_FORM) for each in (shift, shift - step))
+            missing = (self.curvature.divergence(better).total / self.curvature.divergence(closed).total - 1).abs() / 2
+            shares.append(torch.stack([missing / closed.diagnostics["output_change"], missing / relative_norm(step, shift)]))
+        by_move, by_step = torch.cat(shares, 1).nan_to_num(posinf=0.0).quantile(PROBE_QUANTILE, dim=1).tolist()
+        return by_move, by_step
 
     def _chunks(self, rows: Tensor) -> Iterator[tuple[np.ndarray, Removal]]:
         """Positions and removals, in chunks that share one workspace."""
@@ -171,13 +176,13 @@ class NewtonFit(Fit):
             shift, remaining = removal.chord_steps(steps)
             yield _removed(removal, positions, shift, REFINED, remaining)
 
-    def _corrected(self, rows: Tensor, positions: np.ndarray, neighbours: Neighbours) -> Iterator[Removed]:
+    def _corrected(self, rows: Tensor, positions: np.ndarray, neighbours: Neighbours, missing: float) -> Iterator[Removed]:
         """The closed form, and the second-order term of the nearest neighbours."""
         for part in _split(positions, min(REFINED_CHUNK, chunk_size(self.problem, self.optimum.inverse.dtype))):
             removal = removal_of(self.optimum, rows[torch.as_tensor(part, device=rows.device)])
             shift = removal.newton_step()
             step = neighbours.step(removal, shift)
-            remaining = LEFT_BY_CORRECTION * relative_norm(step, shift) + FLOOR
+            remaining = missing * relative_norm(step, shift) + FLOOR
             yield _removed(removal, part, shift - step, CORRECTED, remaining)
 
     def _converged(self, rows: Tensor, positions: np.ndarray) -> Iterator[Removed]:
@@ -200,7 +205,8 @@ def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: S
         if plan.details["settles"]:
             curvature = settled_curvature(problem, fit.params, settings.curvature)
         else:
-            curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse)
+            streams = plan.details["streams"]
+            curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse, streams=streams)
     origin = {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
     n_refined, converges = plan.details["n_refined"], plan.details["converges"]
     return NewtonFit(optimum, curvature, settings.engine.refine, n_refined, converges, origin)

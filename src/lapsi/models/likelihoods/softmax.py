@@ -81,18 +81,21 @@ class Softmax(Likelihood):
         return logit_hessian_change(mean, change)
 
     def hessian_change_sum(self, mean: Tensor, change: Tensor) -> Tensor:
-        cross = torch.einsum("jan,jb->nab", change, mean[:, :, 0])
-        square = torch.einsum("jan,jbn->nab", change, change)
-        return torch.diag_embed(change.sum(0).T) - cross - cross.mT - square
+        half = torch.einsum("jan,jbn->nab", change, mean + 0.5 * change)
+        return torch.diag_embed(change.sum(0).T) - half - half.mT
 
-    def residual_derivative(self, mean: Tensor, direction: Tensor) -> Tensor:
-        return probability_derivative(mean, direction)
+    def residual_derivative(self, mean: Tensor, direction: Tensor, axis: int = -1) -> Tensor:
+        return probability_derivative(mean, direction, axis)
 
     def variance_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
         return (1 - 2 * mean) * derivative
 
     def hessian_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
         return logit_hessian_derivative(mean, derivative)
+
+    def hessian_derivative_sum(self, mean: Tensor, derivative: Tensor) -> Tensor:
+        half = torch.einsum("jan,jb->nab", derivative, mean[:, :, 0])
+        return torch.diag_embed(derivative.sum(0).T) - half - half.mT
 
     def combine(self, outputs: Tensor) -> Tensor:
         """Logarithms of the mean probabilities."""
@@ -184,9 +187,9 @@ def logit_hessian_change(probabilities: Tensor, change: Tensor) -> Tensor:
     return torch.diag_embed(change) - _symmetric(change, probabilities) - change[..., :, None] * change[..., None, :]
 
 
-def probability_derivative(probabilities: Tensor, direction: Tensor) -> Tensor:
+def probability_derivative(probabilities: Tensor, direction: Tensor, class_axis: int = -1) -> Tensor:
     """Derivative of p along a change of the logits: S dz = p ∘ (dz − pᵀdz)."""
-    return probabilities * (direction - (probabilities * direction).sum(-1, keepdim=True))
+    return probabilities * (direction - (probabilities * direction).sum(class_axis, keepdim=True))
 
 
 def logit_hessian_derivative(probabilities: Tensor, derivative: Tensor) -> Tensor:

@@ -256,16 +256,16 @@ def plan_of(n_classes, **choices):
 def test_seconds_add_up_the_stages(structure, monkeypatch):
     """A stage takes the time of its flop, at most as fast as large products in its precision, and at least a sixth of it."""
     rates = {torch.float64: 1e9, torch.float32: 3e9}
-    monkeypatch.setattr(plan, "flop_rate", rates.__getitem__)
+    monkeypatch.setattr(plan, "flop_rate", lambda dtype, device: rates[dtype])
     whole = plan_of(10, curvature=structure)
 
     def seconds_by_stage():
         alone = {stage: replace(whole.cost, flop={stage: flop}) for stage, flop in whole.cost.flop.items()}
-        return {stage: plan.newton_seconds(replace(whole, cost=cost)) for stage, cost in alone.items()}
+        return {stage: plan.newton_seconds(replace(whole, cost=cost), torch.device("cpu")) for stage, cost in alone.items()}
 
     before = seconds_by_stage()
     assert set(before) == {"fit", "hessian", "curvature", "leave-one-out", "refine", "verify"}
-    assert_allclose(plan.newton_seconds(whole), sum(before.values()))
+    assert_allclose(plan.newton_seconds(whole, torch.device("cpu")), sum(before.values()))
     for stage, seconds in before.items():
         rate = rates[torch.float32 if stage in ("curvature", "leave-one-out") else torch.float64]
         assert 1 / 6 <= whole.cost.flop[stage] / seconds / rate <= 1
@@ -290,7 +290,7 @@ def test_the_rate_of_products_is_flop_by_seconds(monkeypatch, dtype):
 
     monkeypatch.setattr(cost, "matmul", matmul)
     monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=clock))
-    rate = cost.flop_rate(dtype)
+    rate = cost.flop_rate(dtype, torch.device("cpu"))
     start, stop = marks
     assert start > 0  # the first product warms up
     assert rate == sum(products[start:stop]) / 4

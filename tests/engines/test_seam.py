@@ -73,7 +73,7 @@ class Poisson(Likelihood):
     def hessian_change_sum(self, mean, change):
         return torch.diag_embed(change.sum(0).T)
 
-    def residual_derivative(self, mean, direction):
+    def residual_derivative(self, mean, direction, axis=-1):
         return mean * direction
 
     def variance_derivative(self, mean, derivative):
@@ -81,6 +81,9 @@ class Poisson(Likelihood):
 
     def hessian_derivative(self, mean, derivative):
         return torch.diag_embed(derivative)
+
+    def hessian_derivative_sum(self, mean, derivative):
+        return torch.diag_embed(derivative.sum(0).T)
 
     def combine(self, outputs):
         return outputs.exp().mean(0).log()
@@ -140,7 +143,7 @@ def evaluated(fit, units):
 
 @pytest.mark.parametrize("structure", ["diag", "kfac", "full"])
 def test_newton(data, structure):
-    details = {"n_refined": N, "converges": True, "settles": True}
+    details = {"n_refined": N, "converges": True, "settles": True, "streams": False}
     plan = Plan(Cost(0, 1, {}), details)
     fit = newton_fit(linear_problem(data), make_settings(curvature=structure), plan, Stages(show=False))
     units = torch.arange(0, N, 7)[:, None]
@@ -155,7 +158,7 @@ def test_newton(data, structure):
 
 @pytest.mark.parametrize("structure", ["diag", "kfac"])
 def test_newton_to_first_order(data, structure):
-    details = {"n_refined": 0, "converges": False, "settles": False}
+    details = {"n_refined": 0, "converges": False, "settles": False, "streams": False}
     fit = newton_fit(
         linear_problem(data), make_settings(curvature=structure, refine=0), Plan(Cost(0, 1, {}), details), Stages(show=False)
     )

@@ -398,6 +398,18 @@ def test_two_processes_do_not_share_a_checkpoint(data, tmp_path):
     lapsi.score(*data, **options)
 
 
+def test_a_damaged_part_without_a_word_is_one_line(data, tmp_path, monkeypatch):
+    options = {"recipe": Recipe(epochs=2, seeds=1), "checkpoint": tmp_path / "parts", **QUIET}
+    lapsi.score(*data, **options)
+
+    def end(*_, **__):
+        raise EOFError
+
+    monkeypatch.setattr(np, "load", end)
+    with pytest.raises(lapsi.InputError, match=r"npz is damaged \(EOFError\); delete it"):
+        lapsi.score(*data, **options)
+
+
 def test_parts_that_were_tampered_with_are_refused(data, tmp_path):
     options = {"recipe": Recipe(epochs=2, seeds=1), "checkpoint": tmp_path / "parts", **QUIET}
     lapsi.score(*data, **options)

@@ -1,5 +1,7 @@
 """Figures: that they show the numbers they should, on the axes they are given, in every format."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -127,6 +129,15 @@ def test_formats_and_axes_of_the_caller(scores, tmp_path, kind, magic):
     assert plots.save(cells, tmp_path / f"gallery.{kind}").stat().st_size > 1000
     with pytest.raises(lapsi.InputError, match="kind '.gif'; expected .png"):
         plots.save(axes, tmp_path / "figure.gif")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to write to")
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_a_full_disk_is_no_fault_of_the_figure(scores, tmp_path, kind):
+    path = tmp_path / f"figure.{kind}"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        plots.save(plots.distribution(scores), path)
 
 
 def test_no_logarithm_of_nothing(scores):

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
+from lapsi.cli.terminal import say
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
 from lapsi.data.dataset import Dataset
 from lapsi.data.extractors.base import ExtractorSettings
@@ -137,7 +137,7 @@ def _open(spec: DataSpec) -> Dataset | Samples:
 
 def _tell_licence(licence: str, stages: Stages) -> None:
     if licence and stages.show:
-        Console(stderr=True, soft_wrap=True).print(f"Terms: {licence}", style="dim", markup=False, highlight=False)
+        say(f"Terms: {licence}", "dim", error=True)
 
 
 def rows_of(scores: Scores, ids: np.ndarray) -> np.ndarray:

@@ -114,13 +114,14 @@ def _derivative(problem: LinearProblem, map_params: Tensor) -> Tensor:
     """T (K(K+1)/2, P'), direction by direction."""
     likelihood = problem.likelihood
     first, second = _pairs(likelihood.n_outputs, map_params.device)
+    entries = first * likelihood.n_outputs + second
     total = map_params.new_zeros(len(first), *map_params.shape)
-    for rows in problem.row_blocks(8 * 4 * likelihood.n_outputs**2):
+    for rows in problem.row_blocks(8 * 16 * likelihood.n_outputs**2):
         inputs = problem.inputs[rows]
         mean = problem.mean_of(map_params, inputs)
         for m, direction in enumerate(likelihood.basis.T):
             slopes = likelihood.hessian_derivative(mean, likelihood.residual_derivative(mean, direction))
-            total[:, m] += matmul(slopes[:, first, second].T, inputs)
+            total[:, m] += matmul(slopes.flatten(1).index_select(1, entries).T, inputs)
     return total.flatten(1)
 
 

@@ -17,6 +17,7 @@ FIT_PASSES = 90  # evaluations of the objective that L-BFGS and Newton take
 REFINE_SHARE = 0.065  # of the cost of the rest, for corrections
 REFINE_FLOOR = 5e11  # below it every sample is converged
 CORRECTION_OVERHEAD = 1e8
+ENTRY_PRODUCTS = 150  # multiplications that take as long as one entry of a derivative, made before it is multiplied
 REFINE_STEPS = 4  # chord-Newton steps that converging takes
 RATES = {"fit": 1 / 6, "hessian": 0.8, "curvature": 0.7, "leave-one-out": 0.6, "refine": 1.0, "verify": 0.5}
 IN_FLOAT32 = ("curvature", "leave-one-out")
@@ -77,16 +78,22 @@ def _streams(work: Work, settings: Settings) -> bool:
     if settings.curvature != "kfac":
         return False
     too_large = _peak_bytes(work, settings, True) > memory_limit(settings.execution)
-    return too_large or work.n_units * _pass_flop(work) < (work.n_samples + work.n_units) * 2.0 * _derivative_entries(work)
+    held = _building_flop(work) + work.n_units * 2.0 * _derivative_entries(work)
+    return too_large or work.n_units * _pass_flop(work) < held
 
 
 def _pass_flop(work: Work) -> float:
     """Of the first-order change of `kfac` for a unit, by a pass."""
-    return 2.0 * work.n_samples * work.n_outputs * (work.n_features + work.n_outputs)
+    return 2.0 * work.n_samples * work.n_outputs * (work.n_features + work.n_outputs + ENTRY_PRODUCTS)
+
+
+def _building_flop(work: Work) -> float:
+    """Of the matrix that gives it for all units."""
+    return 2.0 * work.n_samples * _derivative_entries(work) * (1 + ENTRY_PRODUCTS / work.n_features)
 
 
 def _derivative_entries(work: Work) -> int:
-    """Of the matrix that gives it for all units: two flop each for a unit, and for a sample when it is built."""
+    """Of the matrix that gives it for all units, two flop each for a unit."""
     return work.n_outputs * (work.n_outputs + 1) // 2 * work.n_directions * work.n_features
 
 
@@ -97,7 +104,7 @@ def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
     free = f * d
     kfac = (_pass_flop(work) if streams else 2.0 * _derivative_entries(work)) + 2.0 * k * d * (d + 9 * k)
     per_unit = {"diag": 2.0 * k * d * free, "kfac": kfac, "full": 2.0 * free**2 + 4.0 * free * d * f}
-    build_kfac = 0.0 if streams else n * 2.0 * _derivative_entries(work)
+    build_kfac = 0.0 if streams else _building_flop(work)
     build = {"diag": 2.0 * n * d * k * free, "kfac": build_kfac, "full": 4.0 * free**3}
     steps = 0 if settings.engine.refine == AUTO else int(settings.engine.refine)
     return {

@@ -1,3 +1,4 @@
+import io
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
@@ -7,16 +8,19 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from rich.console import Console
 from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 
 import lapsi
 import oracles
+from lapsi.cli.show import print_run
 from lapsi.engines import evaluate
 from lapsi.engines.base import Work
 from lapsi.engines.choose import make_engine
 from lapsi.engines.newton import engine, neighbours, plan
 from lapsi.execution import cost
+from lapsi.report.words import describe
 from lapsi.results.verification import draw_rows
 from lapsi.settings.settings import make_settings
 
@@ -366,3 +370,30 @@ def test_every_row_says_how_it_was_made_and_how_far_it_may_be_off(monkeypatch, s
     both = table.loc[::9].reset_index(drop=True)
     gap = np.abs(both["lsi"] - alone["lsi"]) / alone["lsi"]
     assert (gap <= both["lsi_error"] + alone["lsi_error"]).mean() > 0.9
+
+
+@pytest.mark.parametrize("failure", ["no number", "an error"])
+def test_a_check_that_fails_is_no_agreement_and_loses_no_scores(data, monkeypatch, failure):
+    def reference(fit, units):
+        if failure == "an error":
+            raise lapsi.ConvergenceError("The reference did not converge.")
+        for removed in found(fit, units):
+            yield replace(removed, shift=torch.full_like(removed.shift, torch.nan))
+
+    found = engine.NewtonFit.reference
+    monkeypatch.setattr(engine.NewtonFit, "reference", reference)
+    scores = lapsi.score(*data, verify=4, progress=False)
+    checked = scores.provenance.verification
+    assert (checked["max_relative_error"], checked["median_relative_error"]) == (None, None)
+    assert (
+        checked["failure"]
+        == {
+            "no number": "the reference of 4 of 4 samples is not finite",
+            "an error": "The reference did not converge.",
+        }[failure]
+    )
+    assert np.isfinite(scores.lsi).all()
+    said = io.StringIO()
+    print_run(scores, 1, Console(file=said, width=200))
+    assert f"NOT measured, the check failed: {checked['failure']}" in said.getvalue()
+    assert f"the check failed ({checked['failure']})" in describe(scores).accuracy

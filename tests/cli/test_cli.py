@@ -130,7 +130,7 @@ def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
     assert dict(told)["time"] == "about 1 s on this machine"
     plan = json.loads(run("score", source, "--dry-run", "--json", "--memory-limit", "3G").stdout)
     assert 0 < plan.pop("seconds") < 1
-    decided = {"n_refined": 90, "converges": True, "settles": True}
+    decided = {"n_refined": 90, "converges": True, "settles": True, "streams": False}
     assert plan == {"engine": "newton", **asdict(expected.cost), **decided, "embedding": None}
     assert 0 < plan["peak_bytes"] < plan["limit_bytes"]
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ from lapsi.settings.execution import Execution
 from lapsi.settings.model import ModelSpec
 from lapsi.settings.objective import ObjectiveSpec
 from lapsi.settings.recipe import Recipe
-from lapsi.settings.settings import Settings, make_settings, setting_names
+from lapsi.settings.settings import Settings, make_settings, setting_names, settings_from_dict
 
 PARTS = {"model": ModelSpec, "objective": ObjectiveSpec, "execution": Execution}
 CHOSEN = {  # of every setting another value than its default, by the field that keeps it
@@ -171,3 +171,9 @@ def test_the_help_of_the_recipe_tells_its_defaults():
             assert tuple(map(float, told[name][1].split(","))) == default
         else:
             assert type(default)(told[name][1]) == default
+
+
+def test_recipes_of_earlier_runs_may_hold_what_they_had_no_use_for():
+    settings = make_settings(recipe=Recipe(optimizer="adam", epochs=7)).to_dict()
+    settings["engine"]["recipe"] |= {"momentum": 0.5, "nesterov": False, "step_epochs": 3}
+    assert settings_from_dict(settings).engine.recipe == Recipe(optimizer="adam", epochs=7)

@@ -237,7 +237,7 @@ def test_every_recipe_option_arrives(source, tmp_path):
     result = run("score", source, "-o", tmp_path / "run", *options)
     assert result.returncode == 0, result.stderr
     recipe = lapsi.Recipe("adamw", 0.02, 0.9, True, (0.8, 0.99), 1e-7, 0.0, "step", 2, 0.5, 3, "poisson", 30, 2.0, 0.5, 1)
-    expected = make_settings(recipe=recipe, hidden=(5, 4), activation="tanh", weight_decay=0.02, verify=0, device="cpu")
+    expected = make_settings(recipe=recipe, hidden=(5, 4), activation="tanh", weight_decay=0.02, verify=0)
     assert lapsi.load_run(tmp_path / "run").provenance.settings == expected.to_dict()
     options = ("--sam-radius", 0.1, "--momentum", 0.5, "--no-nesterov", "--epochs", 2, "--verify", 0)
     sam = run("score", source, "-o", tmp_path / "sam", *options)

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsi.cli.reopen import open_spec, spec_of
 from lapsi.cli.terminal import say
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
 from lapsi.data.dataset import Dataset
-from lapsi.data.extractors.base import ExtractorSettings
 from lapsi.data.extractors.embedding import embed_content, trial
-from lapsi.data.readers.source import open_source
-from lapsi.data.samples import Content, Samples
-from lapsi.data.spec import DataSpec, read_spec
-from lapsi.data.targets import to_classes
+from lapsi.data.readers.labels import changes_of
+from lapsi.data.samples import Content
+from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
 from lapsi.execution.progress import Stages
 from lapsi.results.scores import Scores
+from lapsi.settings.extractor import ExtractorSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +46,8 @@ def open_data(spec: DataSpec, name: str, stages: Stages) -> Opened:
     Raises:
         InputError: as the readers and the extractor say.
     """
-    source = _open(spec)
-    corruption = spec.changes()
+    source = open_spec(spec)
+    corruption = changes_of(spec)
     record: dict[str, Any] = {"data": spec.to_record()}
     if isinstance(source, Dataset):
         _refuse_extractor(spec.extractor)
@@ -85,28 +85,13 @@ def _refuse_extractor(settings: ExtractorSettings) -> None:
             )
 
 
-def reopen(scores: Scores) -> Dataset | Samples:
-    """The source of a run, opened again, without features made anew.
-
-    Raises:
-        InputError: when the run was not made by the command line, or its source is gone.
-    """
-    return _open(_spec_of(scores))
-
-
-def _spec_of(scores: Scores) -> DataSpec:
-    if not scores.provenance.data:
-        raise InputError("The run was saved from Python, so the command line does not know its data; do this from Python too.")
-    return read_spec(scores.provenance.data)
-
-
 def reopen_features(scores: Scores, stages: Stages) -> Dataset:
     """The features of a run, made again as they were.
 
     Raises:
         InputError: as `reopen`, or when the data have changed since.
     """
-    dataset = open_data(_spec_of(scores), scores.provenance.source, stages).dataset
+    dataset = open_data(spec_of(scores), scores.provenance.source, stages).dataset
     if not dataset.has_digest(scores.provenance.data_hash):
         raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
     return dataset
@@ -117,8 +102,8 @@ def sketch_data(spec: DataSpec, name: str, stages: Stages) -> tuple[Dataset, dic
 
     The features of images and texts are those of a few samples, repeated.
     """
-    source = _open(spec)
-    spec.changes()  # refuses what the run would refuse
+    source = open_spec(spec)
+    changes_of(spec)  # refuses what the run would refuse
     if isinstance(source, Dataset):
         _refuse_extractor(spec.extractor)
         return replace(source, source=name), None
@@ -130,59 +115,6 @@ def sketch_data(spec: DataSpec, name: str, stages: Stages) -> tuple[Dataset, dic
     return replace(source.with_features(repeated, np.arange(n)), source=name), embedding
 
 
-def _open(spec: DataSpec) -> Dataset | Samples:
-    data_dir = None if spec.data_dir is None else Path(spec.data_dir)
-    return open_source(spec.source, spec.columns, spec.split, data_dir, skip_bad=spec.skip_bad)
-
-
 def _tell_licence(licence: str, stages: Stages) -> None:
     if licence and stages.show:
         say(f"Terms: {licence}", "dim", error=True)
-
-
-def rows_of(scores: Scores, ids: np.ndarray) -> np.ndarray:
-    """Where each scored sample (n,) stands among the ids (N,) of its source.
-
-    Raises:
-        InputError: when one is not there.
-    """
-    positions = pd.Index(ids).get_indexer(pd.Index(scores.table["id"]))
-    if (positions < 0).any():
-        raise InputError(f"{int((positions < 0).sum())} samples of the run are no longer in {scores.provenance.source}.")
-    return positions
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Raw:
-    """What the scored samples were, row by row of the scores; None where the source holds no such thing.
-
-    Attributes:
-        content, positions: the images or texts, and the position (n,) of each row in them.
-        features: (n, d).
-    """
-
-    content: Content | None = None
-    positions: np.ndarray | None = None
-    features: np.ndarray | None = None
-
-
-def reopen_raw(scores: Scores) -> Raw:
-    """The raw samples of a run, found by their ids.
-
-    Raises:
-        InputError: as `reopen`, or when the data have changed since.
-    """
-    source = reopen(scores)
-    ids = np.arange(len(source.labels)) if source.ids is None else source.ids
-    positions = rows_of(scores, ids)
-    classes, codes = (source.classes, source.labels) if isinstance(source, Dataset) else to_classes(source.labels)
-    before = scores.table["original_label" if "original_label" in scores.table else "label"]
-    same = classes[codes[positions]].astype(str) == before.astype(str).to_numpy()
-    unchanged = (
-        not isinstance(source, Dataset) or scores.provenance.corruption or source.has_digest(scores.provenance.data_hash)
-    )
-    if not same.all() or not unchanged:
-        raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
-    if isinstance(source, Dataset):
-        return Raw(features=source.features.read(positions))
-    return Raw(content=source.content, positions=positions)

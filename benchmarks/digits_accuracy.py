@@ -20,7 +20,8 @@ from sklearn.datasets import load_digits
 
 import lapsi
 from lapsi.curvature.linear import settled_curvature
-from lapsi.data.dataset import fit_standardizer
+from lapsi.data.blocks import ArrayBlocks, survey
+from lapsi.data.standardize import standardizer_of
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.objective import Objective
@@ -34,7 +35,7 @@ REFINEMENTS: tuple[int | str, ...] = (0, 1, 2, "auto")
 
 def retrained(features: np.ndarray, labels: np.ndarray, standardize: bool, n: int) -> tuple[MapFit, Removed]:
     """The optimum of all samples, and those without each of the first n."""
-    inputs = torch.from_numpy(fit_standardizer(features, standardize).inputs(features))
+    inputs = torch.from_numpy(standardizer_of(survey(ArrayBlocks(features)), standardize).inputs(features))
     likelihood = softmax(10, torch.device("cpu"))
     problem = LinearProblem(inputs, torch.from_numpy(labels), likelihood, Objective(0.01, "map", "mean"))
     fit = fit_map(problem)

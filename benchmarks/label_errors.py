@@ -24,9 +24,10 @@ from sklearn.model_selection import StratifiedKFold
 
 from lapsi.analysis.label_issues import label_issues
 from lapsi.data.corruption import Corruption, corrupt_dataset
-from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
+from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.readers.arrays import read_dataset
 from lapsi.data.readers.columns import Columns
+from lapsi.data.standardize import standardizer_of
 from lapsi.engines.newton.engine import linear_problem
 from lapsi.execution.progress import Stages
 from lapsi.scoring import score_dataset
@@ -37,11 +38,11 @@ from lapsi.training.newton import fit_map
 def cross_validated(dataset: Dataset, settings: Settings, n_folds: int) -> np.ndarray:
     """Probabilities (N, C) of the linear probe fitted on the other folds."""
     probabilities = np.empty((dataset.n_samples, dataset.n_classes))
-    inputs = torch.from_numpy(fit_standardizer(dataset.features, settings.model.standardize).inputs(dataset.features))
+    inputs = torch.from_numpy(standardizer_of(dataset.survey, settings.model.standardize).all_inputs(dataset.features))
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=0).split(inputs, dataset.labels)
     for kept, held_out in folds:
-        part = make_dataset(dataset.features[kept], dataset.classes[dataset.labels[kept]])
-        problem = linear_problem(part, fit_standardizer(dataset.features, settings.model.standardize), settings)
+        part = make_dataset(dataset.features.read(kept), dataset.classes[dataset.labels[kept]])
+        problem = linear_problem(part, standardizer_of(dataset.survey, settings.model.standardize), settings)
         fit = fit_map(problem)
         probabilities[held_out] = problem.mean_of(fit.params, inputs[held_out]).numpy()
     return probabilities

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lapsi.analysis.maps import principal_map
-from lapsi.data.dataset import Dataset, Standardizer, fit_standardizer, make_dataset
+from lapsi.analysis.maps import centre_of, principal_axes
+from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.data.standardize import Standardizer, standardizer_of
 from lapsi.engines.base import Engine, Fit, Plan, Work
 from lapsi.engines.choose import make_engine
 from lapsi.engines.evaluate import PARAMS, evaluate, n_steps, verify
@@ -114,7 +115,7 @@ def score_dataset(
     plan = engine.plan(work_of(dataset, len(rows)))
     checkpoint = _open(engine, plan, keep, identity(dataset, settings, rows))
     try:
-        standardizer = fit_standardizer(dataset.features, settings.model.standardize)
+        standardizer = standardizer_of(dataset.survey, settings.model.standardize)
         fit = engine.fit(dataset, standardizer, engine.continued(plan, checkpoint.plan), stages)
         by_seed = _evaluated(fit, rows, checkpoint, stages)
     finally:
@@ -214,8 +215,16 @@ def _scores(
     trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
     if trajectory is not None:
         trajectory.insert(0, "id", dataset.ids[rows][trajectory.pop("position")])
-    on_map = principal_map(dataset.features, model.standardizer)[rows]
+    on_map = _map(dataset, fit, model.standardizer, rows)
     return Scores(table, np.exp(log_proba).astype(np.float32), dataset.classes, provenance, trajectory, on_map)
+
+
+def _map(dataset: Dataset, fit: Fit, standardizer: Standardizer, rows: np.ndarray) -> np.ndarray:
+    """(n, 2) float32: where samples `rows` (n,) lie on the first two principal components of the inputs."""
+    axes, centre = principal_axes(dataset.survey, standardizer), centre_of(dataset.survey, standardizer)
+    inputs = fit.problem.inputs[:, :-1]
+    blocks = [(inputs[part].cpu().numpy() - centre) @ axes for part in np.array_split(rows, -(-len(rows) // BLOCK_ROWS))]
+    return np.concatenate(blocks).astype(np.float32)
 
 
 def check_indices(indices: Any, n_samples: int) -> np.ndarray:

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
+from lapsi.cli.terminal import say
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
-from lapsi.data.dataset import Dataset, to_classes
+from lapsi.data.dataset import Dataset
 from lapsi.data.extractors.base import ExtractorSettings
 from lapsi.data.extractors.embedding import embed_content, trial
 from lapsi.data.readers.source import open_source
 from lapsi.data.samples import Content, Samples
 from lapsi.data.spec import DataSpec, read_spec
+from lapsi.data.targets import to_classes
 from lapsi.errors import InputError
 from lapsi.execution.progress import Stages
 from lapsi.results.scores import Scores
@@ -136,7 +137,7 @@ def _open(spec: DataSpec) -> Dataset | Samples:
 
 def _tell_licence(licence: str, stages: Stages) -> None:
     if licence and stages.show:
-        Console(stderr=True, soft_wrap=True).print(f"Terms: {licence}", style="dim", markup=False, highlight=False)
+        say(f"Terms: {licence}", "dim", error=True)
 
 
 def rows_of(scores: Scores, ids: np.ndarray) -> np.ndarray:
@@ -183,5 +184,5 @@ def reopen_raw(scores: Scores) -> Raw:
     if not same.all() or not unchanged:
         raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
     if isinstance(source, Dataset):
-        return Raw(features=source.features[positions])
+        return Raw(features=source.features.read(positions))
     return Raw(content=source.content, positions=positions)

@@ -53,15 +53,16 @@ def run_demo(output: Path, flip: float, seed: int, force: bool, stages: Stages) 
     require_file_free(page, force)
     opened = open_data(DataSpec("digits", corruption=Corruption(flip_labels=flip, seed=seed)), "digits", stages)
     dataset = opened.dataset
+    pixels = np.asarray(dataset.features)
     scores, _ = score_dataset(dataset, make_settings(seed=seed), np.arange(dataset.n_samples), stages)
     scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
 
     demo = Demo(scores, page)
 
     def beside(directory: Path) -> None:
-        images = dataset.features.reshape(-1, SIDE, SIDE)
+        images = pixels.reshape(-1, SIDE, SIDE)
         save_overview(scores, directory / PICTURE, images, demo.planted)
 
     scores.save(output, force=force, beside=beside)
-    write_file(page, lambda path: write_report(scores, path, features=dataset.features), force)
+    write_file(page, lambda path: write_report(scores, path, features=pixels), force)
     return demo

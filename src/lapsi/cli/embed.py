@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from lapsi.cli.data import open_data
 from lapsi.cli.options import (
@@ -39,6 +38,7 @@ from lapsi.cli.options import (
     to_spec,
 )
 from lapsi.cli.show import tell_left_out
+from lapsi.cli.terminal import say, told
 from lapsi.data.readers.arrays import write_features
 from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free, write_file
@@ -88,15 +88,14 @@ def embed(
     if len(opened.left_out) > 0:
         record["left_out"] = opened.left_out.to_dict("records")
     write_file(output, lambda path: write_features(opened.dataset, record, path), force)
-    dataset = opened.dataset
-    if as_json:
-        shape = {"n_samples": dataset.n_samples, "n_features": dataset.n_features}
-        print(json.dumps({"file": str(output), **shape, **record}, indent=2))
-    elif not quiet:
-        extractor = record["extractor"]
-        text = (
-            f"{dataset.n_samples:,} samples, {dataset.n_features} features, {dataset.n_classes} classes by "
-            f"{extractor['model']} ({extractor['n_from_cache']:,} from the cache) to {output}"
-        )
-        Console().print(text, soft_wrap=True, markup=False)
-        tell_left_out(opened.left_out, Console())
+    dataset, extractor = opened.dataset, record["extractor"]
+    with told(output):
+        if as_json:
+            shape = {"n_samples": dataset.n_samples, "n_features": dataset.n_features}
+            print(json.dumps({"file": str(output), **shape, **record}, indent=2))
+        elif not quiet:
+            say(
+                f"{dataset.n_samples:,} samples, {dataset.n_features} features, {dataset.n_classes} classes by "
+                f"{extractor['model']} ({extractor['n_from_cache']:,} from the cache) to {output}"
+            )
+            tell_left_out(opened.left_out)

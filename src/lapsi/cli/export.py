@@ -7,9 +7,9 @@ from typing import Annotated
 
 import pandas as pd
 import typer
-from rich.console import Console
 
 from lapsi.cli.options import Force, Run
+from lapsi.cli.terminal import say, told
 from lapsi.data.readers.arrays import write_table
 from lapsi.data.readers.hub import is_saved_dataset, saved_rows
 from lapsi.data.readers.text_tables import require_closed_quotes
@@ -34,6 +34,8 @@ def export(
     force: Force = False,
 ) -> None:
     """Write the rows of a run to a table, or a copy of the data with the scores beside them."""
+    if ids is not None and into is None:
+        raise InputError(f"--ids is {ids!r} but names a column of --into, which was not given; name the data, or leave it out.")
     scores = Scores.load(run)
     n_rows = len(scores)
     if into is None:
@@ -46,7 +48,8 @@ def export(
         scored = add_columns(_read(into, as_text=to.suffix.lower() == ".csv"), scores, ids=ids)
         n_rows = len(scored)
         write_file(to, lambda path: write_table(scored, path), force)
-    Console().print(f"{n_rows:,} rows to {to}", soft_wrap=True, markup=False)
+    with told(to):
+        say(f"{n_rows:,} rows to {to}")
 
 
 def _read(path: Path, as_text: bool) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from rich.table import Table
 from lapsi.analysis.label_issues import SHOWN, Found, LabelIssues, label_issues
 from lapsi.cli.options import AsJson, Force, Run
 from lapsi.cli.show import samples_table, to_json, to_records
+from lapsi.cli.terminal import say, told
 from lapsi.data.readers.arrays import write_table
 from lapsi.execution.files import write_file
 from lapsi.results.columns import COLUMNS, ISSUES
@@ -39,13 +40,13 @@ def issues(
     found = label_issues(scores, threshold)
     if to is not None:
         write_file(to, lambda path: write_table(found.table, path), force)
-    if as_json:
-        print(json.dumps(_as_dict(found, top), indent=2, default=to_json))
-        return
-    console = Console()
-    _print(found, len(scores.classes), top, console)
-    if to is not None:
-        console.print(f"{len(found.table):,} rows to {to}", soft_wrap=True, markup=False)
+    with told(to):
+        if as_json:
+            print(json.dumps(_as_dict(found, top), indent=2, default=to_json))
+            return
+        _print(found, len(scores.classes), top, Console())
+        if to is not None:
+            say(f"{len(found.table):,} rows to {to}")
 
 
 def _as_dict(found: LabelIssues, top: int) -> dict[str, Any]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from lapsi.analysis.agreement import compare as agreement_of
 from lapsi.cli.apply import apply
-from lapsi.cli.demo import run_demo
+from lapsi.cli.demo import Demo, run_demo
 from lapsi.cli.embed import embed
 from lapsi.cli.export import export
 from lapsi.cli.groups import groups
@@ -25,7 +27,8 @@ from lapsi.cli.report import report
 from lapsi.cli.score import score
 from lapsi.cli.select import select
 from lapsi.cli.show import agreement_as_dict, print_agreement, print_run, run_as_dict, tell_run, to_json
-from lapsi.errors import InputError, LapsiError
+from lapsi.cli.terminal import Stream, require_told, say, told, warn
+from lapsi.errors import InputError, LapsiError, first_line
 from lapsi.execution.progress import Stages
 from lapsi.results.run_directory import PICTURE, require_free
 from lapsi.results.scores import Scores
@@ -39,6 +42,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+UsageError: Any = typer.BadParameter.__mro__[1]  # of click, or of the copy of it that newer versions of typer carry
 
 Extremes = Annotated[int, typer.Option("--extremes", min=0, help="Samples shown at each end of the ranking.")]
 
@@ -55,6 +60,11 @@ def demo(
     """Score scikit-learn's handwritten digits with planted label errors: tables, a run directory, a picture and a report."""
     require_free(output, force)
     result = run_demo(output, flip, seed, force, Stages(_bars(quiet, as_json)))
+    with told(output):
+        _tell_demo(result, output, quiet, as_json)
+
+
+def _tell_demo(result: Demo, output: Path, quiet: bool, as_json: bool) -> None:
     planted, found = int(result.planted.sum()), result.found(0.1)
     if as_json:
         record = {**run_as_dict(result.scores, 10), "run": str(output), "planted": planted, "planted_in_top_10_percent": found}
@@ -66,9 +76,7 @@ def demo(
             f"[bold]{found['lsi']} of the {planted} planted label errors[/] stand in the top 10 % by LSI "
             f"({round(0.1 * len(result.scores))} samples), {found['label_quality']} among as many labels of the lowest quality."
         )
-        console.print(
-            f"Run directory: {output}   picture: {output / PICTURE}   report: {result.page}", soft_wrap=True, markup=False
-        )
+        say(f"Run directory: {output}   picture: {output / PICTURE}   report: {result.page}")
 
 
 app.command()(score)
@@ -115,14 +123,38 @@ def compare(
 
 def main() -> None:
     """Runs the command line; errors that lapsi raises on purpose become one line and an exit code."""
+    output = Stream(sys.stdout)
+    with redirect_stdout(output), redirect_stderr(Stream(sys.stderr)), warnings.catch_warnings():
+        warnings.showwarning = warn
+        code = _run(output)
+    sys.exit(code)
+
+
+def _run(output: Stream) -> int:
     try:
-        app()
+        code = app(standalone_mode=False)
+        require_told(output)
+        return code if isinstance(code, int) else 0
     except LapsiError as error:
-        Console(stderr=True, soft_wrap=True).print(f"lapsi: {error}", style="red", markup=False, highlight=False)
-        sys.exit(error.exit_code)
+        return _fail(str(error), error.exit_code)
+    except UsageError as error:
+        return _fail(_usage(error), error.exit_code)
     except OSError as error:
-        Console(stderr=True, soft_wrap=True).print(f"lapsi: {error}", style="red", markup=False, highlight=False)
-        sys.exit(InputError.exit_code if error.errno == errno.ENAMETOOLONG else 1)
+        return _fail(first_line(error), InputError.exit_code if error.errno == errno.ENAMETOOLONG else 1)
+    except typer.Abort as error:
+        return _fail(first_line(error), 1)
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with a command as it was typed; nothing where the help was shown instead."""
+    message = error.format_message().strip().rstrip(".")
+    return message and f"{message}; see '{error.ctx.command_path if error.ctx else 'lapsi'} --help'."
+
+
+def _fail(message: str, code: int) -> int:
+    if message:
+        say(f"lapsi: {message}", "red", error=True)
+    return code
 
 
 def _bars(quiet: bool, as_json: bool) -> bool:

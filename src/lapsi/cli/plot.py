@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 from matplotlib.axes import Axes
-from rich.console import Console
 
 from lapsi import plots
 from lapsi.cli.options import Force
+from lapsi.cli.terminal import say, told
 from lapsi.errors import InputError
 from lapsi.execution.files import write_file
 from lapsi.results.scores import Scores
@@ -28,7 +28,8 @@ def plot(
     scores = {str(run): Scores.load(run) for run in runs}
     axes = _draw(kind, scores)
     write_file(output, lambda path: plots.save(axes, path), force)
-    Console().print(f"{kind} to {output}", soft_wrap=True, markup=False)
+    with told(output):
+        say(f"{kind} to {output}")
 
 
 def _draw(kind: str, scores: dict[str, Scores]) -> Axes:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from lapsi.cli.data import Raw, reopen_features, reopen_raw, rows_of
 from lapsi.cli.options import Force, Quiet, Run
+from lapsi.cli.terminal import say, told
 from lapsi.data.samples import TEXT
+from lapsi.data.standardize import standardizer_of
 from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages
@@ -44,11 +45,13 @@ def report(
     stages = Stages(not quiet)
     if layout == "umap":
         dataset = reopen_features(scores, stages)
+        standardizer = standardizer_of(dataset.survey, scores.provenance.settings["model"]["standardize"])
         with stages.stage("umap"):
-            scores = replace(scores, map=umap_map(dataset.features[rows_of(scores, dataset.ids)]))
+            scores = replace(scores, map=umap_map(dataset.features.read(rows_of(scores, dataset.ids)), standardizer))
     summary = _write(scores, target, layout, stages, force)
     if not quiet:
-        Console().print(_told(summary, target), soft_wrap=True, markup=False, highlight=False)
+        with told(target):
+            say(_in_words(summary, target))
 
 
 def _write(scores: Scores, target: Path, layout: str, stages: Stages, force: bool) -> ReportSummary:
@@ -72,13 +75,13 @@ def _raw(scores: Scores, stages: Stages) -> Raw:
         raw = reopen_raw(scores)
     except InputError as error:
         if stages.show and not {"path", "text"} & set(scores.table.columns):
-            Console(stderr=True, soft_wrap=True).print(f"There will be no pictures. {error}", style="yellow", markup=False)
+            say(f"There will be no pictures. {error}", "yellow", error=True)
         return Raw()
     # texts may have been changed on purpose since: the run knows those that were scored
     return Raw() if raw.content is not None and raw.content.kind == TEXT else raw
 
 
-def _told(summary: ReportSummary, target: Path) -> str:
+def _in_words(summary: ReportSummary, target: Path) -> str:
     shown = f"{summary.n_shown:,} samples"
     if summary.n_shown < summary.n_samples:
         shown = f"{summary.n_shown:,} of {summary.n_samples:,} samples"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import typer
 from rich.console import Console
 
-from lapsi.cli.data import open_data, sketch_data
+from lapsi.cli.data import Opened, open_data, sketch_data
+from lapsi.cli.effects import require_effect, require_extractor_effect
 from lapsi.cli.options import (
     AsJson,
     Cache,
@@ -51,11 +54,12 @@ from lapsi.cli.options import (
     to_settings,
 )
 from lapsi.cli.show import plan_as_dict, print_plan, tell_left_out, tell_run
+from lapsi.cli.terminal import say, told
 from lapsi.data.dataset import Dataset
 from lapsi.data.readers.arrays import read_indices, write_table
 from lapsi.engines.choose import make_engine
 from lapsi.errors import InputError, RunExistsError
-from lapsi.execution.checkpoint import PROGRESS, Keep, differences, has_parts, read_progress, remove_checkpoint
+from lapsi.execution.checkpoint import PROGRESS, Hold, Keep, differences, has_parts, hold, read_progress, remove_checkpoint
 from lapsi.execution.device import require_device
 from lapsi.execution.files import MARKER
 from lapsi.execution.progress import Stages
@@ -190,56 +194,99 @@ def score(
     """
     options = {name: value for name, value in to_plain(context.params).items() if name not in ABOUT_THIS_CALL}
     call: dict[str, Any] = {"options": to_absolute(options), "name": options["source"], "force": force}
-    if resume is not None:
-        output, call = resume, _resumed(context, resume, output, call)
-        if _is_whole(resume):
-            remove_checkpoint(unfinished_path(resume))
-            tell_run(Scores.load(resume), 5, quiet, as_json)
+    given = {name for name in options if _is_given(context, name)}
+    if resume is not None and restart:
+        raise InputError("--resume goes on with the finished parts of a run and --restart throws them away; give one of them.")
+    with ExitStack() as until_done:
+        held = None
+        if resume is not None:
+            held = None if dry_run else _hold(resume, until_done)
+            output, call = resume, _resumed(given, resume, output, call)
+            if not dry_run and _is_whole(resume):
+                _clear_away(resume)
+                _tell(resume, Scores.load(resume), None, quiet, as_json)
+                return
+            force = force or call["force"]
+        options = call["options"]
+        if options["source"] is None:
+            raise InputError("No source was named; say what to score, or which run to go on with (--resume RUN).")
+        settings = to_settings(options)
+        require_effect(given, options, settings)
+        if output is None and not dry_run:
+            raise InputError("No run directory was named; say where to write it with -o RUN (or use --dry-run).")
+        stages = Stages(not quiet and not as_json)
+        new = resume is None and not restart
+        if output is not None:
+            _require_start(output, force, new)
+        if dry_run:
+            _tell_plan(given, options, call["name"], settings, stages, as_json)
             return
-        force = force or call["force"]
-    options = call["options"]
-    if options["source"] is None:
-        raise InputError("No source was named; say what to score, or which run to go on with (--resume RUN).")
-    settings = to_settings(options)
-    if output is None and not dry_run:
-        raise InputError("No run directory was named; say where to write it with -o RUN (or use --dry-run).")
-    if output is not None:
-        require_free(output, force)
-        if resume is None and not restart:
-            _require_no_unfinished(output)
-    stages = Stages(not quiet and not as_json)
-    if dry_run:
-        _tell_plan(options, call["name"], settings, stages, as_json)
-        return
-    assert output is not None
-    parts = None
-    if make_engine(settings).goes_on:
-        parts = Keep(unfinished_path(output), call, restart=resume is None)
-    try:
-        opened = open_data(to_changed_spec(options), call["name"], stages)
-        rows = _rows(options, opened.dataset)
-        scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts)
-    except KeyboardInterrupt:
-        if parts is not None:
-            message = f"Stopped. Finished parts are kept; go on with: lapsi score --resume {output}"
-            Console(stderr=True, soft_wrap=True).print(message, markup=False, highlight=False)
-        raise typer.Exit(INTERRUPTED) from None
-    scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
+        assert output is not None
+        goes_on = make_engine(settings).goes_on
+        try:
+            opened = open_data(to_changed_spec(options), call["name"], stages)
+            require_extractor_effect(given, opened.content is not None)
+            rows = _rows(options, opened.dataset)
+            if held is None:
+                held = _hold(output, until_done, begin=goes_on)
+                _require_start(output, force, new)  # another process may have been here since
+            parts = Keep(unfinished_path(output), call, resume is None, held) if goes_on else None
+            scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts)
+        except KeyboardInterrupt:
+            if read_progress(unfinished_path(output)) is not None:
+                say(f"Stopped. Finished parts are kept; go on with: lapsi score --resume {output}", error=True)
+            raise typer.Exit(INTERRUPTED) from None
+        scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
+        _write(scores, opened, output, force)
+    _tell(output, scores, opened.left_out, quiet, as_json)
 
+
+def _tell(run: Path, scores: Scores, left_out: pd.DataFrame | None, quiet: bool, as_json: bool) -> None:
+    """Shows a run that was written, and samples that could not be read where it was written just now."""
+    with told(run):
+        tell_run(scores, 5, quiet, as_json, left_out)
+        if left_out is not None and not quiet and not as_json:
+            tell_left_out(left_out)
+            say(f"Run directory: {run}   picture: {run / PICTURE}")
+
+
+def _hold(run: Path, until_done: ExitStack, begin: bool = False) -> Hold | None:
+    """Keeps other processes out of the finished parts of a run, where there are some or some will `begin`."""
+    path = unfinished_path(run)
+    if not begin and read_progress(path) is None:
+        return None
+    held = hold(path)
+    until_done.callback(held.release)
+    return held
+
+
+def _require_start(run: Path, force: bool, new: bool) -> None:
+    """Refuses to start where a run lies already, or a `new` one where there are finished parts of one."""
+    require_free(run, force)
+    if new:
+        _require_no_unfinished(run)
+
+
+def _write(scores: Scores, opened: Opened, output: Path, force: bool) -> None:
     def beside(directory: Path) -> None:
         save_overview(scores, directory / PICTURE)
         if len(opened.left_out) > 0:
             write_table(opened.left_out, directory / LEFT_OUT)
 
     scores.save(output, force=force, beside=beside)
-    remove_checkpoint(unfinished_path(output))
-    tell_run(scores, 5, quiet, as_json, opened.left_out)
-    if not quiet and not as_json:
-        tell_left_out(opened.left_out, Console())
-        Console().print(f"Run directory: {output}   picture: {output / PICTURE}", soft_wrap=True, markup=False)
+    _clear_away(output)
 
 
-def _resumed(context: typer.Context, run: Path, output: Path | None, call: dict[str, Any]) -> dict[str, Any]:
+def _clear_away(run: Path) -> None:
+    """Removes the finished parts of a run that is whole."""
+    parts = unfinished_path(run)
+    try:
+        remove_checkpoint(parts)
+    except OSError as error:
+        say(f"The finished parts in {parts} cannot be removed ({error}); delete them.", "yellow", error=True)
+
+
+def _resumed(given: set[str], run: Path, output: Path | None, call: dict[str, Any]) -> dict[str, Any]:
     """The call that began the run, after checking that nothing given now contradicts it."""
     if output is not None and output.absolute() != run.absolute():
         raise InputError(f"--output is {output} but --resume is {run}; give --resume alone.")
@@ -253,8 +300,7 @@ def _resumed(context: typer.Context, run: Path, output: Path | None, call: dict[
     began: dict[str, Any] = record["call"]
     if not isinstance(began.get("options"), dict):
         raise InputError(f"{path} was begun from Python; go on there with the same call of lapsi.score.")
-    given = {name: value for name, value in call["options"].items() if _is_given(context, name)}
-    options = {**call["options"], **began["options"], **given}
+    options = {**call["options"], **began["options"], **{name: call["options"][name] for name in given}}
     before, after = (to_settings(each).to_dict() for each in (options | began["options"], options))
     after["execution"] |= {name: before["execution"][name] for name in ROUTINE}
     lines = differences(before, after)
@@ -301,10 +347,11 @@ def _rows(options: Options, dataset: Dataset) -> np.ndarray:
     return rows if limit is None else rows[:limit]
 
 
-def _tell_plan(options: Options, name: str, settings: Settings, stages: Stages, as_json: bool) -> None:
+def _tell_plan(given: set[str], options: Options, name: str, settings: Settings, stages: Stages, as_json: bool) -> None:
     """What the run will cost; of images and texts a few are embedded to see how long all will take."""
     require_device(settings.execution.device)
     dataset, embedding = sketch_data(to_changed_spec(options), name, stages)
+    require_extractor_effect(given, embedding is not None)
     n_scored = len(_rows(options, dataset))
     engine, work = make_engine(settings), work_of(dataset, n_scored)
     plan = engine.plan(work)

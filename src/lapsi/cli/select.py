@@ -7,10 +7,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from lapsi.analysis.subsets import PLACES, select_subset
 from lapsi.cli.options import Force, Quiet, Run
+from lapsi.cli.terminal import say, told
 from lapsi.data.readers.arrays import write_table
 from lapsi.execution.files import write_file
 from lapsi.results.scores import Scores
@@ -40,8 +40,8 @@ def select(
     else:
         write_file(output, lambda path: write_table(rows, path), force)
     if not quiet:
-        text = f"{len(chosen):,} of {len(scores):,} samples ({strategy}, {fraction:g}) to {output}"
-        Console().print(text, soft_wrap=True, markup=False)
+        with told(output):
+            say(f"{len(chosen):,} of {len(scores):,} samples ({strategy}, {fraction:g}) to {output}")
 
 
 def _write_rows(rows: np.ndarray, path: Path) -> None:

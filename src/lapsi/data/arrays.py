@@ -76,7 +76,7 @@ def one_dimensional(values: Any, name: str, n_samples: int) -> np.ndarray:
 
 
 def feature_matrix(features: Any) -> np.ndarray:
-    """Finite numbers (N, d).
+    """Numbers (N, d).
 
     Raises:
         InputError: for anything else, or fewer than 2 samples.
@@ -105,20 +105,4 @@ def feature_matrix(features: Any) -> np.ndarray:
         raise InputError("The data set is empty: 0 samples; expected at least 2.")
     if n_features == 0:
         raise InputError(f"0 feature(s) (shape={matrix.shape}) while a minimum of 1 is required.")
-    _require_finite(matrix)
-    if n_samples < 2:
-        raise InputError(f"The data set has {n_samples} sample; expected at least 2, one to leave out and one to keep.")
     return matrix
-
-
-def _require_finite(matrix: np.ndarray) -> None:
-    if matrix.dtype.kind != "f" or np.isfinite(matrix.sum(dtype=np.float64)):
-        return
-    bad = ~np.isfinite(matrix)
-    if not bad.any():
-        return
-    row, column = map(int, np.argwhere(bad)[0])
-    raise InputError(
-        f"The features contain {int(bad.sum())} NaN or infinite values in {int(bad.any(1).sum())} samples, the first "
-        f"at row {row}, column {column}. Remove these samples or fill the values in, then score again."
-    )

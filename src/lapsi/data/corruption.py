@@ -107,10 +107,10 @@ def corrupt_dataset(dataset: Dataset, corruption: Corruption) -> Dataset:
         dataset = _relabel(dataset, flipped, FLIP)
     if corruption.noise > 0:
         touched = _of_classes(dataset, corruption.noise_classes)
-        features = add_noise(dataset.features, touched, corruption.noise, corruption.generator(NOISE))
+        features = add_noise(np.asarray(dataset.features), touched, corruption.noise, corruption.generator(NOISE))
         columns = _mark(dataset.columns, dataset.classes[dataset.labels], touched, NOISE)
         made_from = dataset.features_hash and f"{dataset.features_hash} {corruption.record()}"
-        dataset = replace(dataset, features=features, columns=columns, features_hash=made_from)
+        dataset = replace(dataset.with_features(features, made_from), columns=columns)
     return dataset
 
 
@@ -170,7 +170,7 @@ def human_codes(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
 def _relabel(dataset: Dataset, labels: np.ndarray, kind: str) -> Dataset:
     touched = np.flatnonzero(labels != dataset.labels)
     columns = _mark(dataset.columns, dataset.classes[dataset.labels], touched, kind)
-    return replace(dataset, labels=labels, columns=columns)
+    return replace(dataset.with_labels(labels), columns=columns)
 
 
 def _of_classes(dataset: Dataset, classes: tuple[str, ...]) -> np.ndarray:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from lapsi.data.arrays import decoded, feature_matrix, one_dimensional, to_numpy
+from lapsi.data.arrays import decoded, feature_matrix, one_dimensional
+from lapsi.data.blocks import ArrayBlocks, Blocks, Survey, survey
+from lapsi.data.storable import one_type, require_names, stored
+from lapsi.data.targets import ClassTargets, to_classes
 from lapsi.errors import InputError
 
 # columns that travel along with the samples, by the names that lapsi gives them
@@ -27,9 +29,7 @@ CARRIED = {
     "corruption": "how it was changed",
 }
 LABELS = ("reference_label", "original_label")
-CONSTANT_BELOW = 1e-12
 DIGEST = "v2-"
-TOO_LARGE = "The features are too large to be scaled in float64; divide them by a constant first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Dataset:
 
     Attributes:
         features: (N, d) finite numbers, as given.
-        labels: (N,) int64, positions in `classes`.
-        classes: (C,) the label values as given, sorted.
+        survey: what one pass over them told.
+        targets: what the samples are to be predicted as.
         ids: (N,) one identifier a sample, unique.
         source: where the data came from, for the record.
         columns: (N rows) what else is known of the samples and travels along to the scores; see `CARRIED`.
@@ -50,9 +50,9 @@ class Dataset:
         made_by: what the source says of its features: extractor and licence, plain JSON values.
     """
 
-    features: np.ndarray
-    labels: np.ndarray
-    classes: np.ndarray
+    features: Blocks
+    survey: Survey
+    targets: ClassTargets
     ids: np.ndarray
     source: str
     columns: pd.DataFrame
@@ -62,9 +62,19 @@ class Dataset:
     made_by: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64, positions in `classes`."""
+        return self.targets.codes
+
+    @property
+    def classes(self) -> np.ndarray:
+        """(C,) the label values as given, sorted."""
+        return self.targets.classes
+
+    @property
     def n_samples(self) -> int:
         """N."""
-        return len(self.labels)
+        return len(self.targets)
 
     @property
     def n_features(self) -> int:
@@ -78,13 +88,20 @@ class Dataset:
 
     def digest(self) -> str:
         """Hash of features, labels, classes and ids: equal for equal data."""
-        names = [_plain(self.classes), _plain(self.ids)]
-        header = [self.features.shape, str(self.features.dtype), self.features_hash, *names]
+        made_from = self.features_hash or self.survey.digest
+        header = [self.features.shape, str(self.features.dtype), made_from, _plain(self.classes), _plain(self.ids)]
         digest = hashlib.blake2b(json.dumps(header).encode(), digest_size=16)
-        if not self.features_hash:
-            digest.update(np.ascontiguousarray(self.features).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         return DIGEST + digest.hexdigest()
+
+    def with_labels(self, codes: np.ndarray) -> Dataset:
+        """The same with other labels (N,), positions in `classes`."""
+        return replace(self, targets=ClassTargets(codes, self.classes))
+
+    def with_features(self, features: np.ndarray, features_hash: str) -> Dataset:
+        """The same with other features (N, d)."""
+        blocks = ArrayBlocks(features)
+        return replace(self, features=blocks, survey=survey(blocks), features_hash=features_hash)
 
     def has_digest(self, digest: str) -> bool:
         """Whether these are the data of a digest, be it without a mark: so were those that did not tell "1" and 1 apart."""
@@ -93,7 +110,7 @@ class Dataset:
     def _first_digest(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.features.shape, str(self.features.dtype))).encode())
-        digest.update(self.features_hash.encode() or np.ascontiguousarray(self.features).data)
+        digest.update(self.features_hash.encode() or np.ascontiguousarray(np.asarray(self.features)).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         for names in (self.classes, self.ids):
             digest.update("\x00".join(map(str, names.tolist())).encode())
@@ -110,51 +127,6 @@ def _plain(names: np.ndarray) -> list[Any]:
     return list(map(str, pd.Index(names))) if names.dtype.kind in "mM" else names.tolist()
 
 
-@dataclass(frozen=True, slots=True)
-class Standardizer:
-    """Maps features to the inputs of the probe: (x − mean)·scale, then a constant 1.
-
-    Attributes:
-        mean, scale: (d,) float64; scale is 0 for a constant feature.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-
-    def inputs(self, features: np.ndarray) -> np.ndarray:
-        """(N, d + 1) float64.
-
-        Raises:
-            InputError: when the scaled features are not finite in float64.
-        """
-        inputs = np.ones((features.shape[0], features.shape[1] + 1))
-        np.subtract(features, self.mean, out=inputs[:, :-1])
-        inputs[:, :-1] *= self.scale
-        if not np.isfinite(inputs.sum()):
-            raise InputError(TOO_LARGE)
-        return inputs
-
-
-def fit_standardizer(features: np.ndarray, standardize: bool) -> Standardizer:
-    """Mean and 1/standard deviation (population) of every feature; the identity where `standardize` is False.
-
-    Raises:
-        InputError: when the deviation is not finite in float64.
-    """
-    d = features.shape[1]
-    if not standardize:
-        return Standardizer(np.zeros(d), np.ones(d))
-    mean = features.mean(0, dtype=np.float64)
-    variance = np.zeros(d)
-    for start in range(0, len(features), 8192):
-        variance += np.square(features[start : start + 8192] - mean).sum(0)
-    std = np.sqrt(variance / len(features))
-    if not np.isfinite(std).all():
-        raise InputError(TOO_LARGE)
-    constant = std <= CONSTANT_BELOW * np.abs(mean)
-    return Standardizer(mean, np.where(constant, 0.0, 1 / np.where(constant, 1.0, std)))
-
-
 def make_dataset(
     features: Any,
     labels: Any,
@@ -166,7 +138,7 @@ def make_dataset(
     """A validated data set.
 
     Args:
-        features: (N, d) numbers: numpy array, torch tensor, pandas frame or nested lists.
+        features: (N, d) numbers: numpy array, mapped from a file or not, torch tensor, pandas frame, lists, or `Blocks`.
         labels: (N,) integers, strings or booleans; gaps are fine. pandas and torch objects too.
         ids: (N,) unique identifiers; None numbers the rows, or takes the index of a pandas frame where it is unique.
         columns: what else is known of the samples, (N,) each by name, or a pandas frame; usual names: `CARRIED`.
@@ -177,11 +149,15 @@ def make_dataset(
     """
     if ids is None and isinstance(features, pd.DataFrame) and features.index.is_unique:
         ids = features.index
-    matrix = feature_matrix(features)
-    classes, codes = to_classes(one_dimensional(labels, "labels", len(matrix)))
-    identifiers = np.arange(len(matrix)) if ids is None else _ids(one_dimensional(ids, "ids", len(matrix)))
-    known = make_columns(columns, len(matrix))
-    return Dataset(matrix, codes, classes, identifiers, source, known, np.arange(len(matrix)), len(matrix))
+    blocks = features if isinstance(features, Blocks) else ArrayBlocks(feature_matrix(features))
+    n = len(blocks)
+    known = survey(blocks)
+    if n < 2:
+        raise InputError(f"The data set has {n} sample; expected at least 2, one to leave out and one to keep.")
+    classes, codes = to_classes(one_dimensional(labels, "labels", n))
+    identifiers = np.arange(n) if ids is None else _ids(one_dimensional(ids, "ids", n))
+    carried = make_columns(columns, n)
+    return Dataset(blocks, known, ClassTargets(codes, classes), identifiers, source, carried, np.arange(n), n)
 
 
 def make_columns(columns: Mapping[str, Any] | pd.DataFrame | None, n_samples: int) -> pd.DataFrame:
@@ -197,7 +173,7 @@ def make_columns(columns: Mapping[str, Any] | pd.DataFrame | None, n_samples: in
         if name in whole:
             raise InputError(f"Two columns are named {name!r}; rename one of them.")
         values = one_dimensional(held, f"values of {name!r}", n_samples)
-        whole[name] = _stored(_as_labels(values, name) if name in LABELS else values, f"The column {name!r}", name)
+        whole[name] = stored(_as_labels(values, name) if name in LABELS else values, f"The column {name!r}", name)
     return pd.DataFrame(whole, index=pd.RangeIndex(n_samples))
 
 
@@ -207,72 +183,6 @@ def _as_labels(values: np.ndarray, name: str) -> Any:
         return decoded(values, f"values of {name!r}")
     known = values[~np.isnan(values)]
     return pd.array(values, dtype="Int64") if (known == np.floor(known)).all() else values
-
-
-def _stored(values: Any, what: str, name: str = "values") -> Any:
-    """Values (n,) in a type that keeps them, after writing them to nowhere as a run will when all the work is done.
-
-    Raises:
-        InputError: when they cannot be written.
-    """
-    try:
-        column = _with_gaps(values)
-        pd.DataFrame({name: column}).to_parquet(pa.MockOutputStream(), index=False)
-        return column
-    except (pa.ArrowException, UnicodeError, TypeError, ValueError, OverflowError) as error:
-        reason = error.args[0] if error.args else type(error).__name__
-        raise InputError(f"{what} cannot be stored ({reason}); convert it to text in UTF-8 or numbers of 64 bits.") from error
-
-
-def _with_gaps(values: Any) -> Any:
-    """Integers beside gaps (n,), which would be read back as floating-point numbers, in a type that has gaps; else the same."""
-    if values.dtype.kind != "O" or pd.api.types.infer_dtype(values, skipna=True) != "integer":
-        return values
-    missing = pd.isna(values)
-    whole = to_numpy(np.where(missing, 0, values))
-    return pd.arrays.IntegerArray(whole, missing) if whole.dtype.kind in "iu" else values
-
-
-def to_classes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The classes (C,), sorted, and the position of each label (N,) among them.
-
-    Raises:
-        InputError: when a label is missing, or of a type that is none of classes; or there is one class only.
-    """
-    missing = pd.isna(labels)
-    if missing.any():
-        raise InputError(
-            f"{int(missing.sum())} labels are missing (NaN or None), the first at row {int(np.argmax(missing))}. "
-            "Remove these samples or label them."
-        )
-    if labels.dtype.kind == "f":
-        if not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
-            raise InputError("Unknown label type: the labels are continuous numbers; expected classes (integers or strings).")
-        if (np.abs(labels) > 2.0**53).any():
-            raise InputError(
-                "The labels are floating-point numbers beyond 2^53, which are not exact; pass integers or strings."
-            )
-        labels = labels.astype(np.int64)
-    labels = decoded(labels, "labels")
-    if labels.dtype.kind == "O":
-        labels = _one_type(labels, "labels")
-    if labels.dtype.kind not in "OUiub":
-        raise InputError(f"Unknown label type: dtype {labels.dtype}; expected integers, strings or booleans.")
-    classes, codes = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        raise InputError(f"All labels are {classes.tolist()[0]!r}: only one class; expected at least 2 classes.")
-    _require_names(classes, "labels")
-    return classes, codes.astype(np.int64)
-
-
-def _one_type(values: np.ndarray, name: str) -> np.ndarray:
-    """Objects of one storable type (n,)."""
-    kinds = sorted({type(value).__name__ for value in values})
-    if len(kinds) > 1:
-        raise InputError(f"The {name} mix types ({', '.join(kinds)}); expected one type, e.g. all strings.")
-    if not isinstance(values[0], str | int | bool | np.integer | np.bool_):
-        raise InputError(f"The {name} are of type {kinds[0]}; expected strings, integers or booleans.")
-    return values
 
 
 def _ids(ids: np.ndarray) -> np.ndarray:
@@ -286,19 +196,11 @@ def _ids(ids: np.ndarray) -> np.ndarray:
             "Give every sample one, or leave the ids out to number them."
         )
     if ids.dtype.kind == "O":
-        ids = _one_type(ids, "ids")
-    _require_names(ids, "ids")
+        ids = one_type(ids, "ids")
+    require_names(ids, "ids")
     unique, counts = np.unique(ids.astype(str), return_counts=True)
     if len(unique) < len(ids):
         raise InputError(
             f"The ids are not unique: {str(unique[counts > 1][0])!r} occurs {counts.max()} times; expected one a sample."
         )
     return ids
-
-
-def _require_names(values: np.ndarray, what: str) -> None:
-    """Refuses what would not come back as it is: neither numpy nor CSV keeps a NUL in a text."""
-    ended = [value for value in values.tolist() if isinstance(value, str) and "\0" in value]
-    if ended:
-        raise InputError(f"The {what} hold a NUL, the first in {ended[0]!r}, where text ends for numpy; take it out.")
-    _stored(values, f"The {what}")

@@ -15,7 +15,8 @@ import numpy as np
 from torch import Tensor
 
 from lapsi.curvature.base import Curvature
-from lapsi.data.dataset import Dataset, Standardizer
+from lapsi.data.dataset import Dataset
+from lapsi.data.standardize import Standardizer
 from lapsi.execution.cost import Cost
 from lapsi.execution.progress import Stages
 from lapsi.problem.base import Problem

@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
+from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.data.standardize import standardizer_of
 from lapsi.engines.base import Work
 from lapsi.engines.choose import make_engine
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, Observation, evaluate
@@ -24,6 +25,8 @@ from lapsi.settings.execution import Execution
 from lapsi.settings.objective import ObjectiveSpec
 from lapsi.settings.settings import Settings, make_settings
 from lapsi.training.newton import fit_map
+
+TAKEN = ("weight_decay", "prior_precision", "removal", "standardize", "device", "memory_limit")
 
 
 def leave_group_out(
@@ -59,6 +62,9 @@ def leave_group_out(
         MemoryLimitError: it would not fit; raised before any work.
         ConvergenceError: a fit did not converge.
     """
+    unused = [name for name in choices if name not in TAKEN]
+    if unused:
+        raise InputError(f"{unused[0]} was given, but groups are left out without it; expected some of {', '.join(TAKEN)}.")
     settings = make_settings("newton", curvature, objective=objective, execution=execution, **choices)
     dataset = make_dataset(X, y, columns={"group": groups})
     return score_groups(dataset, dataset.columns["group"], settings, Stages(progress))
@@ -73,7 +79,7 @@ def score_groups(dataset: Dataset, groups: pd.Series, settings: Settings, stages
         )
     device = require_device(settings.execution.device)
     make_engine(settings).plan(Work(dataset.n_samples, dataset.n_features + 1, dataset.n_classes, dataset.n_classes - 1, 1))
-    standardizer = fit_standardizer(dataset.features, settings.model.standardize)
+    standardizer = standardizer_of(dataset.survey, settings.model.standardize)
     problem = linear_problem(dataset, standardizer, settings)
     with stages.stage("fit") as advance:
         fit = groups_fit(fit_map(problem, advance=lambda: advance(1)), settings.curvature)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lapsi.data.dataset import Standardizer
+from lapsi.data.standardize import Standardizer
 from lapsi.models.likelihoods.base import Likelihood
 from lapsi.models.mlp import Mlp
 

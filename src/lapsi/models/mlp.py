@@ -174,7 +174,7 @@ class Mlp(Model):
     def gradient_change(
         self, params: Tensor, shift: Tensor, passes: ForwardBackward, clip: Clip | None = None, buffer: Tensor | None = None
     ) -> Tensor:
-        """Σ_j [gradient_j(params + shift_b) − gradient_j(params)] (B, P), in difference form (MATH §5).
+        """Σ_j [gradient_j(params + shift_b) − gradient_j(params)] (B, P), in difference form (docs/math.md, Retraining).
 
         Args:
             params: (P,), in the dtype of the shift.

@@ -69,7 +69,7 @@ class Precision(ABC):
 
 
 def excess(ratio: Tensor) -> Tensor:
-    """ε − ln(1 + ε) elementwise, to full relative precision (MATH §2); ε > −1.
+    """ε − ln(1 + ε) elementwise, to full relative precision (docs/math.md, What is computed); ε > −1.
 
     Below 1e-3 the series ε²/2 − ε³/3 + ε⁴/4 − ε⁵/5 + ε⁶/6 replaces the difference of nearly equal numbers.
     """

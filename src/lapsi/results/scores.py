@@ -32,7 +32,7 @@ from lapsi.results.run_files import (
     read_trajectory,
     require_file,
 )
-from lapsi.results.tables import summarise
+from lapsi.results.tables import summarise, with_ranks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +95,8 @@ class Scores:
     def from_pandas(self, table: pd.DataFrame) -> Scores:
         """The scores of the samples in a frame that came from `to_pandas`, filtered, reordered or with columns added.
 
+        Their ranks are those among the samples of the frame.
+
         Raises:
             InputError: when it lacks a column of the scores, or names a sample that has none or stands in it twice.
         """
@@ -108,7 +110,7 @@ class Scores:
         along = self.trajectory
         if along is not None:
             along = along[along["id"].isin(table["id"])].reset_index(drop=True)
-        rows = table.reset_index(drop=True)
+        rows = with_ranks(table.reset_index(drop=True))
         return Scores(rows, self.loo_proba[positions], self.classes, self.provenance, along, chosen, self.described)
 
     def with_measure(self, other: Scores | pd.DataFrame, columns: Iterable[Column] = ()) -> Scores:

@@ -159,7 +159,7 @@ def write_features(dataset: Dataset, record: dict[str, Any], path: Path) -> None
     samples = io.BytesIO()
     table.to_parquet(samples, index=False)
     tensors = {
-        FEATURES: np.ascontiguousarray(dataset.features),
+        FEATURES: np.ascontiguousarray(np.asarray(dataset.features)),
         "labels": dataset.labels,
         SAMPLES: np.frombuffer(samples.getvalue(), np.uint8),
     }
@@ -197,22 +197,22 @@ def _read_npy(path: Path, columns: Columns) -> Dataset:
             rows = "a .npy file" if what == "features" else f"a .npy file with one value for each row of {path.name}"
             raise InputError(f"{name} does not exist; expected {rows}.")
         with reading(path if name is None else Path(name)):
-            arrays[what] = None if name is None else load_npy(Path(name))
+            arrays[what] = None if name is None else load_npy(Path(name), mapped=what == "features")
     features, labels, ids = (arrays.pop(what) for what in ("features", "labels", "ids"))
     carried = {what: values for what, values in arrays.items() if values is not None}
     return make_dataset(features, labels, ids=ids, columns=carried, source=str(path))
 
 
-def load_npy(path: Path) -> np.ndarray:
-    """The array of a .npy file, which is mapped first: one that promises more than it holds takes no memory.
+def load_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
+    """The array of a .npy file, mapped from there or in memory; one that promises more than it holds takes none.
 
     Raises:
         OSError, ValueError: when it cannot be read as such.
     """
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(mapped, np.ndarray):
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
         raise ValueError("it holds several arrays")
-    return np.array(mapped)
+    return array if mapped else np.array(array)
 
 
 def _features(arrays: NamedArrays, columns: Columns, others: set[str | None], path: Path) -> Any:

@@ -120,7 +120,7 @@ def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
     assert isinstance(settings.engine, Newton)
     n, d, k, f = work.n_samples, work.n_features, work.n_outputs, work.n_directions
     free, itemsize = f * d, 4 if settings.execution.dtype == "float32" else 8
-    inputs = 8 * n * d + (itemsize * n * d if settings.engine.refine == AUTO else 0)
+    inputs = 8 * n * d + (itemsize * n * d if settings.engine.refine in (AUTO, 0) else 0)
     fit = 4 * 8 * free**2 + 4 * BLOCK_BYTES
     kfac = 8 * 12 * k**2 + (8 * _derivative_entries(work) if holds_derivative else 0)
     held = {"diag": itemsize * free * k * d, "kfac": kfac, "full": (8 + 4 * itemsize) * free**2}

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lapsi.curvature.base import Curvature
 from lapsi.curvature.ggn import GgnCurvature
-from lapsi.data.dataset import Dataset, Standardizer, fit_standardizer
+from lapsi.data.dataset import Dataset
+from lapsi.data.standardize import Standardizer, standardizer_of
 from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work
 from lapsi.engines.retrain.plan import model_of, n_checks, plan_retraining
 from lapsi.engines.retrain.steps import Trainer
@@ -74,8 +75,9 @@ class RetrainEngine(Engine):
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> RetrainFit:
         """The data in the coordinates of training; the model with all samples is trained beside those without one."""
         with stages.stage("prepare"):
-            inputs = torch.from_numpy(standardizer.inputs(dataset.features))
-            problem = network_problem(inputs, torch.from_numpy(dataset.labels), dataset.n_classes, self.settings)
+            inputs = torch.from_numpy(standardizer.all_inputs(dataset.features))
+            targets = torch.from_numpy(dataset.targets.values)
+            problem = network_problem(inputs, targets, dataset.targets.n_outputs, self.settings)
         return self.fit_problem(problem, plan.details["chunk_size"])
 
     def fit_problem(self, problem: NetworkProblem, chunk_size: int) -> RetrainFit:
@@ -177,9 +179,10 @@ def network_problem(inputs: Tensor, targets: Tensor, n_classes: int, settings: S
 def _calibrated_seconds(engine: RetrainEngine, plan: Plan, work: Work, dataset: Dataset) -> float:
     settings, recipe = engine.settings, engine.spec.recipe
     n_rows = min(dataset.n_samples, CALIBRATION_ROWS)
-    standardizer = fit_standardizer(dataset.features[:n_rows], settings.model.standardize)
-    inputs = torch.from_numpy(standardizer.inputs(dataset.features[:n_rows]))
-    problem = network_problem(inputs, torch.from_numpy(dataset.labels[:n_rows]), dataset.n_classes, settings)
+    standardizer = standardizer_of(dataset.survey, settings.model.standardize)
+    inputs = torch.from_numpy(standardizer.inputs(dataset.features.read(slice(0, n_rows))))
+    targets = torch.from_numpy(dataset.targets.values[:n_rows])
+    problem = network_problem(inputs, targets, dataset.targets.n_outputs, settings)
     short = Retrain(replace(recipe, epochs=CALIBRATION_EPOCHS, schedule="constant"))
     chunk = min(plan.details["chunk_size"], work.n_units, n_rows)
     fit = RetrainEngine(replace(settings, engine=short)).fit_problem(problem, chunk)

@@ -140,7 +140,7 @@ def probability_change(
     out: Tensor | None = None,
     logits: Tensor | None = None,
 ) -> Tensor:
-    """softmax(z + Δz) − softmax(z) in difference form (MATH §5), so that its error is relative to Δz.
+    """softmax(z + Δz) − softmax(z) in difference form (docs/math.md, Leave-one-out): its error is relative to Δz.
 
     p ∘ (expm1(Δz) − m)/(1 + m), m = Σ_c p_c expm1(Δz_c). The shapes broadcast; `out`, of the shape of the result, may be Δz.
     Where Δz has one class less than p, the logits of the last class do not change, and its own change, minus the sum of the

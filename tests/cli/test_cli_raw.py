@@ -185,7 +185,7 @@ def test_the_same_data_open_again_or_are_refused(reviews, models, tmp_path):
 def earlier_digest(dataset):
     """The hash of the data as runs hold it that were written before digests had a mark."""
     digest = hashlib.blake2b(repr((dataset.features.shape, str(dataset.features.dtype))).encode(), digest_size=16)
-    digest.update(dataset.features_hash.encode() or dataset.features.data)
+    digest.update(dataset.features_hash.encode() or np.asarray(dataset.features).data)
     digest.update(dataset.labels.data)
     for names in (dataset.classes, dataset.ids):
         digest.update("\0".join(map(str, names)).encode())

@@ -1,4 +1,5 @@
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -38,11 +39,26 @@ def test_the_paper_preset_is_the_papers():
         ({"clip_norm": 0.0}, "clip_norm is 0.0"),
         ({"clip_norm": 1.0, "sam_radius": 0.1}, "SAM with per-sample clipping"),
         ({"momentum": 0.0}, "turn nesterov off"),
+        ({"optimizer": "adam", "epsilon": 0}, "epsilon is 0; expected a finite number of at least 1e-30"),
+        ({"optimizer": "adamw", "epsilon": 1e-45}, "epsilon is 1e-45; expected"),
+        ({"optimizer": "adam", "momentum": 0.5}, "momentum is 0.5 but optimizer 'adam' has no use for it.* or choose 'sgd'"),
+        ({"optimizer": "adamw", "nesterov": False}, "nesterov is False but optimizer 'adamw' has no use"),
+        ({"betas": (0.8, 0.99)}, r"betas is \(0.8, 0.99\) but optimizer 'sgd' has no use for it.* or choose 'adam' or 'adamw'"),
+        ({"epsilon": 1e-6}, "epsilon is 1e-06 but optimizer 'sgd' has no use"),
+        ({"step_epochs": 3}, "step_epochs is 3 but schedule 'constant' has no use for it.* or choose 'step'"),
+        ({"schedule": "cosine", "step_factor": 0.5}, "step_factor is 0.5 but schedule 'cosine' has no use"),
     ],
 )
 def test_wrong_recipes_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         Recipe(**change)
+
+
+def test_defaults_are_never_refused():
+    for optimizer in ("sgd", "adam", "adamw"):
+        for schedule in ("constant", "step", "cosine"):
+            defaults = {field.name: field.default for field in fields(Recipe)}
+            assert Recipe(**(defaults | {"optimizer": optimizer, "schedule": schedule})).optimizer == optimizer
 
 
 @pytest.mark.parametrize(

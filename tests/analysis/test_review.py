@@ -1,3 +1,6 @@
+import hashlib
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,6 +72,24 @@ def test_integer_labels_stay_integers(review):
         apply_review(scores, read_review(path), new_classes=True)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["1_000", " 7", "7 ", "+7", "007", "-0", "٣", "७", "1.0", "0x1f", str(2**63), str(-(2**63) - 1), "9" * 5000],
+)
+def test_a_new_integer_class_is_written_plainly(review, text):
+    scores = make_scores(30)
+    path = review((2, "relabel", text), of=scores)
+    with pytest.raises(lapsi.InputError, match="expected an integer in plain digits from -9223372036854775808 to"):
+        apply_review(scores, read_review(path), new_classes=True)
+
+
+@pytest.mark.parametrize("text", ["0", "-7", str(2**63 - 1), str(-(2**63))])
+def test_integers_of_64_bits_are_new_classes(review, text):
+    scores = make_scores(30, classes=[11, 12, 13])
+    path = review((2, "relabel", text), of=scores)
+    assert apply_review(scores, read_review(path), new_classes=True).table["label"][2] == int(text)
+
+
 def test_an_earlier_original_label_stays(review):
     scores = make_scores(30, columns={"original_label": np.arange(30)})
     path = review((2, "relabel", other(scores, 2)), of=scores)
@@ -138,6 +159,33 @@ def test_the_command_writes_data_and_log_and_nothing_else(scores, review, tmp_pa
     own = run("apply", tmp_path / "run", "--review", path, "-o", path, "--force")
     assert (own.returncode, "is never overwritten" in own.stderr) == (3, True)
     assert {each.name for each in tmp_path.iterdir()} == {"run", "review.csv", output.name, f"{output.name}.log.csv"}
+
+
+def test_the_log_names_the_data_that_it_belongs_to(scores, review, tmp_path, monkeypatch):
+    scores.save(tmp_path / "run")
+    output, log = tmp_path / "cleaned.csv", tmp_path / "cleaned.csv.log.csv"
+    call = ("apply", tmp_path / "run", "--review", review((3, "relabel", other(scores, 3))), "-o", output, "--quiet")
+    assert run(*call).returncode == 0
+    old = output.read_bytes(), log.read_bytes()
+    assert pd.read_csv(log)["sha256"].tolist() == [hashlib.sha256(old[0]).hexdigest()]
+    review((5, "remove", ""))
+    replace, done = os.replace, []
+
+    def stop_at_the_second(*arguments):
+        if done:
+            raise KeyboardInterrupt
+        done.append(arguments)
+        replace(*arguments)
+
+    monkeypatch.setattr(os, "replace", stop_at_the_second)
+    assert run(*call, "--force").returncode == 130
+    monkeypatch.undo()
+    assert output.read_bytes() == old[0]
+    assert log.read_bytes() != old[1]
+    assert pd.read_csv(log)["sha256"].tolist() != [hashlib.sha256(old[0]).hexdigest()]
+    assert run(*call, "--force").returncode == 0
+    assert pd.read_csv(log)["sha256"].tolist() == [hashlib.sha256(output.read_bytes()).hexdigest()]
+    assert {each.name for each in tmp_path.iterdir()} == {"run", "review.csv", output.name, log.name}
 
 
 def test_a_refused_review_is_one_line_and_writes_nothing(scores, review, tmp_path):

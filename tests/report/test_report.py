@@ -16,7 +16,9 @@ from PIL import Image
 
 import lapsi
 from commands import run
+from lapsi.data.blocks import ArrayBlocks, survey
 from lapsi.data.samples import EncodedImages, ImageArrays, Texts
+from lapsi.data.standardize import standardizer_of
 from lapsi.report.columns import pack, to_script
 from lapsi.report.maps import umap_map
 from lapsi.report.page import asset, page_script, write_report
@@ -311,9 +313,10 @@ def test_scores_show_in_a_notebook():
 
 def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
     features = np.random.default_rng(0).normal(size=(20, 3))
+    standardizer = standardizer_of(survey(ArrayBlocks(features)), True)
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(lapsi.InputError, match=r"lapsi\[umap\]"):
-        umap_map(features)
+        umap_map(features, standardizer)
 
     class Fake:
         def __init__(self, **settings):
@@ -324,8 +327,30 @@ def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
             return inputs[:, :2]
 
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
-    layout = umap_map(features, seed=7)
+    layout = umap_map(features, standardizer, seed=7)
     assert (layout.shape, layout.dtype) == ((20, 2), np.float32)
     page = report(replace(make_scores(20), map=layout), map_name="UMAP")[1]
     assert any("(UMAP, two dimensions)" in text for text in page.text)
     assert_array_equal(unpack(page.json("column-data")["map"]).reshape(20, 2), layout)
+
+
+@pytest.mark.parametrize("options", [(), ("--no-standardize",)])
+def test_a_umap_is_of_what_the_probe_saw(tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    features = np.random.default_rng(0).normal(3, 5, size=(20, 3))
+    np.savez("x.npz", features=features, labels=np.arange(20) % 2)
+    assert run("score", "x.npz", "-o", "run", "--limit", 12, "--verify", 0, "--quiet", *options).returncode == 0
+    seen = []
+
+    class Fake:
+        def __init__(self, **_):
+            pass
+
+        def fit_transform(self, inputs):
+            seen.append(inputs)
+            return inputs[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
+    assert run("report", "run", "--map", "umap", "--quiet").returncode == 0
+    scaled = features if options else (features - features.mean(0)) / features.std(0)
+    np.testing.assert_allclose(seen[0], scaled[:12], rtol=1e-12)

@@ -1,20 +1,29 @@
 """The command line: its entry point called in this process, and twice as the installed command."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
+import typer
+from filelock import FileLock
 
 import lapsi
 from commands import run
+from lapsi.cli import groups, score
+from lapsi.cli.main import app
+from lapsi.cli.score import INTERRUPTED
+from lapsi.engines.base import Work
+from lapsi.engines.choose import make_engine
 from lapsi.settings.settings import make_settings
 
 
@@ -22,6 +31,11 @@ def run_installed(*arguments, cwd):
     command = shutil.which("lapsi", path=str(Path(sys.executable).parent))
     assert command, "the lapsi command is not installed beside this Python"
     return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=300, cwd=cwd, check=False)
+
+
+def table_cells(text):
+    """The rows of all tables in what a command printed, without their headings."""
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +72,27 @@ def test_score_writes_a_run_that_python_reads(scored, source):
 
 def test_show_and_its_json_agree(scored):
     path, _ = scored
-    assert "Least informative" in run("show", path).stdout
+    shown = run("show", path).stdout
     record = json.loads(run("show", path, "--json", "--extremes", 2).stdout)
-    table = lapsi.load_run(path).ranking()
+    scores = lapsi.load_run(path)
+    table = scores.ranking()
     assert [row["id"] for row in record["most_informative"]] == table["id"].head(2).tolist()
+    assert [row["id"] for row in record["least_informative"]] == table["id"].tail(2).tolist()[::-1]
     assert record["summary"][-1]["label"] == "all"
+    assert record["verification"] == scores.provenance.verification
     assert record["verification"]["max_relative_error"] < 1e-3
+    before, highest, lowest = re.split("Most informative|Least informative", shown)
+    for part, rows in ((highest, table.head(10)), (lowest, table.tail(10)[::-1])):
+        assert [cells[:4] for cells in table_cells(part)] == [
+            [str(row.id), row.label, f"{row.lsi:.2e}", f"{row.loo_probability:.3f}"] for row in rows.itertuples()
+        ]
+    assert [cells[:4] for cells in table_cells(before)] == [
+        [label, f"{row['samples']:.0f}", f"{row['lsi_median']:.1e}", f"{row['lsi_max']:.1e}"]
+        for label, row in scores.summary().iterrows()
+    ]
+    told = " ".join(shown.split())
+    assert f"train accuracy {scores.provenance.train_accuracy:.1%}" in told
+    assert f"largest relative error {scores.provenance.verification['max_relative_error']:.1e}" in told
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
@@ -88,12 +117,21 @@ def test_quiet_prints_nothing_and_json_prints_only_json(source, tmp_path):
 
 
 def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
-    result = run("score", source, "-o", tmp_path / "run", "--dry-run")
+    result = run("score", source, "-o", tmp_path / "run", "--dry-run", "--memory-limit", "3G")
     assert result.returncode == 0
-    for text in ("newton", "GiB", "about", "flop"):
-        assert text in result.stdout
-    plan = json.loads(run("score", source, "--dry-run", "--json").stdout)
-    assert plan["engine"] == "newton"
+    expected = make_engine(make_settings(memory_limit=3 * 2**30)).plan(Work(90, 6, 3, 2, 90))
+    told = table_cells(result.stdout)
+    assert [cells for cells in told if cells[0] != "time"] == [
+        ["engine", "newton"],
+        ["peak memory", f"{expected.cost.peak_bytes / 2**30:.2f} GiB (limit 3.00 GiB)"],
+        ["work", f"{sum(expected.cost.flop.values()):.2e} flop"],
+        ["converged", "90 samples"],
+    ]
+    assert dict(told)["time"] == "about 1 s on this machine"
+    plan = json.loads(run("score", source, "--dry-run", "--json", "--memory-limit", "3G").stdout)
+    assert 0 < plan.pop("seconds") < 1
+    decided = {"n_refined": 90, "converges": True, "settles": True, "streams": False}
+    assert plan == {"engine": "newton", **asdict(expected.cost), **decided, "embedding": None}
     assert 0 < plan["peak_bytes"] < plan["limit_bytes"]
     assert list(tmp_path.iterdir()) == []
 
@@ -132,11 +170,21 @@ def test_output_is_needed_and_never_overwritten(source, scored):
     assert run("show", path.parent).returncode == 2
 
 
-def test_help_names_units_defaults_and_exit_codes():
-    assert "Exit codes" in run("--help").stdout
+def test_help_names_units_defaults_and_exit_codes(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    text = run("--help").stdout
+    assert "(Laplace Sample Information, nats)" in text
+    (codes,) = re.findall(r"Exit codes: (.*)", text)
+    kinds = (lapsi.LapsiError, lapsi.InputError, lapsi.RunExistsError, lapsi.ConvergenceError, lapsi.MemoryLimitError)
+    assert {int(code) for code in re.findall(r"(\d+) [a-z]", codes)} == {0, INTERRUPTED, *(kind.exit_code for kind in kinds)}
     text = run("score", "--help").stdout
-    assert "default: 0.01" in text
-    assert "8G or 500M" in text
+    assert re.search(r"--weight-decay .* L2 weight w of the mean loss.*\[default: 0\.01\]", text)
+    assert re.search(r"--memory-limit .* e\.g\. 8G or 500M; default: 80 % of what is free", text)
+    for parameter in typer.main.get_command(app).commands["score"].params:
+        assert parameter.help, parameter.name
+        (line,) = [line for line in text.splitlines() if re.match(rf"│ +(\* +)?{parameter.opts[0]} ", line)]
+        if isinstance(parameter.default, str | int | float) and not isinstance(parameter.default, bool):
+            assert f"[default: {parameter.default}]" in line
 
 
 @pytest.mark.slow
@@ -182,18 +230,92 @@ def test_retraining_from_the_command_line(retrained, source):
 
 
 def test_every_recipe_option_arrives(source, tmp_path):
-    options = ["--preset", "paper", "--optimizer", "adamw", "--learning-rate", 0.02, "--momentum", 0.5, "--no-nesterov"]
-    options += ["--betas", "0.8,0.99", "--epsilon", 1e-7, "--schedule", "step", "--step-epochs", 2, "--step-factor", 0.5]
-    options += ["--epochs", 3, "--batching", "poisson", "--batch-size", 30, "--clip-norm", 2, "--noise-multiplier", 0.5]
+    options = ["--preset", "paper", "--optimizer", "adamw", "--learning-rate", 0.02, "--betas", "0.8,0.99", "--epsilon", 1e-7]
+    options += ["--schedule", "step", "--step-epochs", 2, "--step-factor", 0.5, "--epochs", 3, "--batching", "poisson"]
+    options += ["--batch-size", 30, "--clip-norm", 2, "--noise-multiplier", 0.5]
     options += ["--seeds", 1, "--hidden", "5,4", "--activation", "tanh", "--weight-decay", 0.02, "--verify", 0]
     result = run("score", source, "-o", tmp_path / "run", *options)
     assert result.returncode == 0, result.stderr
-    recipe = lapsi.Recipe("adamw", 0.02, 0.5, False, (0.8, 0.99), 1e-7, 0.0, "step", 2, 0.5, 3, "poisson", 30, 2.0, 0.5, 1)
+    recipe = lapsi.Recipe("adamw", 0.02, 0.9, True, (0.8, 0.99), 1e-7, 0.0, "step", 2, 0.5, 3, "poisson", 30, 2.0, 0.5, 1)
     expected = make_settings(recipe=recipe, hidden=(5, 4), activation="tanh", weight_decay=0.02, verify=0, device="cpu")
     assert lapsi.load_run(tmp_path / "run").provenance.settings == expected.to_dict()
-    sam = run("score", source, "-o", tmp_path / "sam", "--sam-radius", 0.1, "--epochs", 2, "--verify", 0)
+    options = ("--sam-radius", 0.1, "--momentum", 0.5, "--no-nesterov", "--epochs", 2, "--verify", 0)
+    sam = run("score", source, "-o", tmp_path / "sam", *options)
     assert sam.returncode == 0
-    assert lapsi.load_run(tmp_path / "sam").provenance.settings["engine"]["recipe"]["sam_radius"] == 0.1
+    recipe = lapsi.load_run(tmp_path / "sam").provenance.settings["engine"]["recipe"]
+    assert (recipe["sam_radius"], recipe["momentum"], recipe["nesterov"]) == (0.1, 0.5, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--optimizer", "adam", "--momentum", 0.9], "momentum is 0.9 but optimizer 'adam' has no use for it; leave it out"),
+        (["--optimizer", "adam", "--nesterov"], "nesterov is True but optimizer 'adam' has no use"),
+        (["--preset", "paper", "--betas", "0.9,0.999"], "betas is (0.9, 0.999) but optimizer 'sgd' has no use"),
+        (["--epochs", 2, "--epsilon", 1e-8], "epsilon is 1e-08 but optimizer 'sgd' has no use"),
+        (["--optimizer", "adam", "--epsilon", 0], "epsilon is 0.0; expected a finite number of at least 1e-30"),
+        (["--epochs", 2, "--step-epochs", 30], "step_epochs is 30 but schedule 'constant' has no use"),
+        (["--schedule", "cosine", "--step-factor", 0.1], "step_factor is 0.1 but schedule 'cosine' has no use"),
+        (["--activation", "relu"], "--activation is 'relu' but no layer is hidden"),
+        (["--epochs", 2, "--activation", "tanh"], "--activation is 'tanh' but no layer is hidden"),
+        (["--epochs", 2, "--refine", "auto"], "--refine belongs to engine 'newton'"),
+        (["--clip-norm", 1, "--removal", "mean"], "--removal is 'mean' but Poisson batches and clipped gradients"),
+        (["--corruption-seed", 1], "--corruption-seed was given but nothing is changed on purpose"),
+        (["--cache", "here"], "--cache does not apply: the source holds features"),
+        (["--skip-bad"], "--skip-bad does not apply: the source holds features"),
+        (["--embed-batch-size", 32], "--embed-batch-size does not apply"),
+        (["--pooling", "auto"], "--pooling does not apply"),
+        (["--dry-run", "--embed-dtype", "float32"], "--embed-dtype does not apply"),
+    ],
+)
+def test_options_without_effect_are_refused(source, tmp_path, options, message):
+    result = run("score", source, "-o", tmp_path / "run", *options)
+    assert (result.returncode, message in result.stderr) == (2, True), result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("lapsi:")]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_and_restart_contradict_each_other(tmp_path):
+    result = run("score", "--resume", tmp_path / "run", "--restart")
+    assert (result.returncode, "give one of them" in result.stderr) == (2, True)
+
+
+def test_ids_without_data_to_extend_are_refused(scored, tmp_path):
+    result = run("export", scored[0], "--ids", "name", "--to", tmp_path / "x.csv")
+    assert (result.returncode, "--ids is 'name' but names a column of --into" in result.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_groups_are_left_out_of_the_model_that_was_scored(retrained):
+    result = run("groups", retrained[0], "--leave-group-out")
+    assert result.returncode == 2
+    assert "the run was trained step by step (12 epochs)" in result.stderr
+    assert "score the data with --engine newton" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["samples", "lsi_sum", "group_lsi", "top"])
+def test_a_column_may_be_called_as_what_is_counted(source, tmp_path, monkeypatch, name):
+    data = np.load(source)
+    table = pd.DataFrame(data["features"]).add_prefix("f").assign(label=data["labels"], **{name: np.arange(90) % 4})
+    table.to_csv(tmp_path / "data.csv", index=False)
+    options = ("--feature-prefix", "f", "--keep", name, "--dtype", "float64", "--verify", 0, "--quiet")
+    assert run("score", tmp_path / "data.csv", "-o", tmp_path / "run", *options).returncode == 0
+    asked = []
+    real = groups.score_groups
+    monkeypatch.setattr(groups, "score_groups", lambda *given: asked.append(given[2]) or real(*given))
+    call = ("groups", tmp_path / "run", "--by", name, "--leave-group-out")
+    written = run(*call, "--json", "--to", tmp_path / "groups.csv")
+    assert written.returncode == 0, written.stderr
+    rows = json.loads(written.stdout)
+    key = name if name == "top" else f"by_{name}"
+    assert sorted(row[key] for row in rows) == [0, 1, 2, 3]
+    assert {row["samples"] for row in rows} == {22, 23}
+    expected = lapsi.leave_group_out(data["features"], data["labels"], table[name], progress=False)
+    np.testing.assert_allclose([row["group_lsi"] for row in rows], expected["lsi"][[row[key] for row in rows]], rtol=1e-9)
+    assert pd.read_csv(tmp_path / "groups.csv")[key].tolist() == [row[key] for row in rows]
+    assert asked[0].execution.dtype == "float64"
+    assert run(*call).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -304,6 +426,74 @@ def test_a_kill_after_the_run_was_written_is_cleared_away(source, tmp_path, monk
     again = run("score", "--resume", tmp_path / "run", "--preset", "paper", "--engine", "retrain")
     assert (again.returncode, "By class" in again.stdout) == (0, True), again.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def interrupted(source, path, monkeypatch):
+    """A run of which nothing but its beginning is kept."""
+    with monkeypatch.context() as patch:
+        patch.setattr("lapsi.curvature.ggn.GgnCurvature.divergence", mock.Mock(side_effect=KeyboardInterrupt))
+        assert run("score", source, "-o", path, *RETRAIN).returncode == 130
+
+
+def second_while_opening(monkeypatch, *arguments):
+    """Lets another call run from start to end while the first opens its data; returns how it ended."""
+    opened, ended = score.open_data, []
+
+    def open_data(*given):
+        if not ended:
+            ended.append(None)
+            ended[0] = run(*arguments)
+        return opened(*given)
+
+    monkeypatch.setattr(score, "open_data", open_data)
+    return ended
+
+
+@pytest.mark.slow
+def test_of_two_that_resume_one_goes_on_and_nothing_is_left(source, tmp_path, monkeypatch):
+    interrupted(source, tmp_path / "run", monkeypatch)
+    ended = second_while_opening(monkeypatch, "score", "--resume", tmp_path / "run", "--quiet")
+    first = run("score", "--resume", tmp_path / "run", "--quiet")
+    assert sorted([first.returncode, ended[0].returncode]) == [0, 3], first.stderr + ended[0].stderr
+    assert "Another process works on" in first.stderr + ended[0].stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_of_two_that_begin_the_later_one_works_for_nothing_never(source, tmp_path, monkeypatch):
+    ended = second_while_opening(monkeypatch, "score", source, "-o", tmp_path / "run", *RETRAIN, "--quiet")
+    trained = mock.Mock(wraps=score.score_dataset)
+    monkeypatch.setattr(score, "score_dataset", trained)
+    late = run("score", source, "-o", tmp_path / "run", *RETRAIN, "--quiet")
+    assert (ended[0].returncode, late.returncode) == (0, 3), late.stderr
+    assert trained.call_count == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--resume", "run"), ("x.npz", "-o", "run", *RETRAIN), ("x.npz", "-o", "run", "--restart")]
+)
+def test_one_that_comes_while_another_works_leaves_all_as_it_is(source, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(source, "x.npz")
+    interrupted("x.npz", Path("run"), monkeypatch)
+    files = sorted(Path("run.partial").iterdir())
+    with FileLock("run.partial/.lock"):
+        result = run("score", *arguments)
+        assert (result.returncode, "Another process works on" in result.stderr) == (3, True), result.stderr
+        assert not Path("run").exists()
+    assert sorted(Path("run.partial").iterdir()) == files
+    assert run("score", "--resume", "run", "--quiet").returncode == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["run", "x.npz"]
+
+
+def test_parts_that_cannot_be_removed_do_not_undo_the_run(source, tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError("no")
+
+    monkeypatch.setattr(score, "remove_checkpoint", refuse)
+    result = run("score", source, "-o", tmp_path / "run", *RETRAIN)
+    assert (result.returncode, "cannot be removed (no); delete them" in result.stderr) == (0, True)
+    assert len(lapsi.load_run(tmp_path / "run")) == 90
 
 
 def test_other_peoples_files_stay(source, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Figures: that they show the numbers they should, on the axes they are given, in every format."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -26,8 +28,12 @@ def other():
     return lapsi.score(X, Y, curvature="kfac", verify=0, progress=False)
 
 
-def heights(patch):
-    return patch.get_xy()[:, 1]
+def assert_counts_percent(outline, lsi):
+    """An outline has the height of the share of `lsi` in every bin, percent."""
+    edges, heights = outline.get_xy()[:, 0], outline.get_xy()[:, 1]
+    counts, _ = np.histogram(lsi, np.unique(edges))
+    assert counts.sum() == len(lsi)
+    np.testing.assert_allclose(heights[1:-1:2], 100 * counts / len(lsi))
 
 
 def test_distributions(scores, other):
@@ -38,8 +44,13 @@ def test_distributions(scores, other):
     low, high = steps.min(), steps.max()
     assert low <= scores.lsi.min()
     assert high >= scores.lsi.max()
+    assert_counts_percent(outline, scores.lsi)
+    (median,) = axes.lines
+    assert median.get_xdata() == pytest.approx([np.median(scores.lsi)] * 2)
     both = plots.distribution({"one": scores, "two": other})
     assert [text.get_text() for text in both.get_legend().get_texts()] == ["one", "two"]
+    for outline, run in zip(both.patches, (scores, other), strict=True):
+        assert_counts_percent(outline, run.lsi)
 
 
 def test_classes_in_order_of_their_median(scores):
@@ -60,8 +71,11 @@ def test_many_classes_are_cut_in_the_middle():
 
 
 def test_corrupted_apart(scores, other):
-    texts = [text.get_text() for text in plots.corrupted(scores).get_legend().get_texts()]
-    assert texts == ["as found (180)", "flipped label (20)"]
+    axes = plots.corrupted(scores)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["as found (180)", "flipped label (20)"]
+    touched = scores.table["corrupted"].to_numpy()
+    for outline, kind in zip(axes.patches, (~touched, touched), strict=True):
+        assert_counts_percent(outline, scores.lsi[kind])
     with pytest.raises(lapsi.InputError, match="nothing to compare"):
         plots.corrupted(other)
     seconds = lapsi.score(X, Y, columns={"reference_label": np.where(np.arange(200) < 7, -1, Y)}, verify=0, progress=False)
@@ -115,6 +129,15 @@ def test_formats_and_axes_of_the_caller(scores, tmp_path, kind, magic):
     assert plots.save(cells, tmp_path / f"gallery.{kind}").stat().st_size > 1000
     with pytest.raises(lapsi.InputError, match="kind '.gif'; expected .png"):
         plots.save(axes, tmp_path / "figure.gif")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to write to")
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_a_full_disk_is_no_fault_of_the_figure(scores, tmp_path, kind):
+    path = tmp_path / f"figure.{kind}"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        plots.save(plots.distribution(scores), path)
 
 
 def test_no_logarithm_of_nothing(scores):

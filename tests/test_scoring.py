@@ -193,6 +193,14 @@ def test_a_small_fixed_prior_keeps_full_curvature_exact():
     assert_allclose(lapsi.score(X, y, **options).lsi, lapsi.score(X, y, dtype="float64", **options).lsi, rtol=1e-3)
 
 
+def test_kfac_keeps_its_digits_on_features_of_any_scale(data):
+    """The classes see no common shift: what is 0 there must stay 0 against a large G."""
+    X, y = data
+    options = {"curvature": "kfac", "standardize": False, **QUIET}
+    small, large = (lapsi.score(scale * X, y, **options).table["lsi_curvature"] for scale in (1e6, 1e9))
+    assert_allclose(large, small, rtol=1e-8)
+
+
 def test_inputs_may_be_torch_or_pandas(data):
     X, y = data
     expected = lapsi.score(X, y, **QUIET).lsi

@@ -1,4 +1,6 @@
-"""Kronecker-factored GGN of the linear model's one layer: Λ = B ⊗ G + δI, B = mean of S (K, K), G = XᵀX (D, D).
+"""Kronecker-factored GGN of the linear model's one layer: Λ = B ⊗ G + δI, B = mean of VᵀSV (F, F), G = XᵀX (D, D).
+
+In the directions that the loss does not see Λ is δI: they stand aside, so that no rounding of a 0 in B meets a large G.
 
 Legend of the indices: n unit that leaves, g its samples, j other samples, a b output, m direction, l feature.
 """
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.base import EXACT, Curvature
+from lapsi.curvature.prior import prior_share
 from lapsi.linalg.matmul import matmul
 from lapsi.precision.base import KLTerms, joined
 from lapsi.precision.kron import KronChange, KronPrecision, kron_precision
@@ -84,13 +87,13 @@ class KronCurvature(Curvature):
     def _kl(self, shift: Tensor, change: Tensor, inputs: Tensor) -> KLTerms:
         """(N−g)·ΔB = g·B + `change`, what Σ_j S_j over all samples changes by less what leaves."""
         n_left, n_removed = self.problem.n_samples - inputs.shape[1], inputs.shape[1]
-        drop = self.problem.objective.prior_drop(n_removed)
-        output_change = (n_removed * self.precision.output_factor + change) / n_left
-        weights = self.problem.model.weights(shift).flatten(1).double()
+        drop, shift = self.problem.objective.prior_drop(n_removed), shift.flatten(1).double()
+        output_change = (n_removed * self.precision.output_factor + self.problem.in_basis(change)) / n_left
         if n_removed == 1:
-            return self.precision.kl_terms(weights, KronChange(inputs[:, 0], output_change, drop))
-        terms = [self._kl_to(*parts, drop) for parts in zip(weights, output_change, inputs, strict=True)]
-        return joined(terms)
+            terms = self.precision.kl_terms(shift, KronChange(inputs[:, 0], output_change, drop))
+        else:
+            terms = joined([self._kl_to(*parts, drop) for parts in zip(shift, output_change, inputs, strict=True)])
+        return KLTerms(terms.mean, terms.curvature + prior_share(self.problem, n_removed))
 
     def _kl_to(self, shift: Tensor, output_change: Tensor, inputs: Tensor, drop: float) -> KLTerms:
         """For a unit of many samples, whose input factor falls by more than one rank."""
@@ -106,7 +109,8 @@ def kron_curvature(problem: LinearProblem, map_params: Tensor, *, holds_derivati
     for rows in problem.row_blocks(8 * 4 * likelihood.n_outputs):
         output_sum += likelihood.hessian_sum(problem.mean_of(map_params, problem.inputs[rows]))
     prior = problem.objective.prior(n_samples)
-    precision = kron_precision(output_sum / n_samples, problem.inputs.T @ problem.inputs, prior)
+    output_factor = problem.in_basis(output_sum[None])[0] / n_samples
+    precision = kron_precision(output_factor, problem.inputs.T @ problem.inputs, prior)
     return KronCurvature(problem, map_params, precision, _derivative(problem, map_params) if holds_derivative else None)
 
 

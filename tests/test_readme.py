@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 
 import lapsi
 from documents import ROOT, one_thread, read, run_command, steps, write_files
+from lapsi.cli.main import app
 from lapsi.data.extractors.base import DEFAULT_MODELS
 
 README = read("README.md")
@@ -46,6 +48,20 @@ def test_blocks_of_the_data_page(files):
     exec(compile(code, "data.md", "exec"), names)
     assert names["scores"].carried == ["text", "group"]
     assert names["issues"].shape == (30,)
+
+
+def test_the_table_of_options_tells_their_defaults():
+    options = {parameter.opts[0]: parameter for parameter in typer.main.get_command(app).get_command(None, "score").params}
+    rows = re.findall(r"^\| `(--[\w-]+)`(?:, `--[\w-]+`)* \|.*\| (.+) \|$", README, flags=re.MULTILINE)
+    n_compared = 0
+    for option, told in rows:
+        default = options[option].default
+        if isinstance(default, bool):
+            assert told == ("on" if default else "off")
+        elif default:
+            assert told.strip("`").startswith(str(default)), option
+            n_compared += 1
+    assert n_compared >= 7
 
 
 def test_targets_and_files_exist():

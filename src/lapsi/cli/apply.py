@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lapsi.analysis.review import REMOVE, apply_review, read_review
 from lapsi.cli.terminal import say, told
-from lapsi.data.readers.arrays import write_table
+from lapsi.data.writing import write_table
 from lapsi.errors import RunExistsError
 from lapsi.execution.files import write_files
 from lapsi.results.scores import Scores

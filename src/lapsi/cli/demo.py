@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from lapsi.cli.data import open_data
+from lapsi.cli.data import open_and_tell
 from lapsi.cli.show import print_run, run_as_dict, to_json
 from lapsi.cli.terminal import say, told
 from lapsi.data.spec import DataSpec
@@ -55,7 +55,7 @@ def run_demo(output: Path, flip: float, seed: int, force: bool, stages: Stages) 
     """Scores scikit-learn's digits with a share `flip` of the labels changed; writes the run, a picture and a report."""
     page = output.with_name(f"{output.name}.html")
     require_file_free(page, force)
-    opened = open_data(DataSpec("digits", corruption=Corruption(flip_labels=flip, seed=seed)), "digits", stages)
+    opened = open_and_tell(DataSpec("digits", corruption=Corruption(flip_labels=flip, seed=seed)), "digits", stages)
     dataset = opened.dataset
     pixels = np.asarray(dataset.features)
     scores, _ = score_dataset(dataset, make_settings(seed=seed), np.arange(dataset.n_samples), stages)

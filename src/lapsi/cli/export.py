@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from lapsi.cli.terminal import say, told
-from lapsi.data.readers.arrays import write_table
 from lapsi.data.readers.hub import is_saved_dataset, saved_rows
 from lapsi.data.readers.text_tables import require_closed_quotes
+from lapsi.data.writing import write_table
 from lapsi.errors import InputError
 from lapsi.execution.files import write_file
 from lapsi.results.interop import add_columns

@@ -13,7 +13,7 @@ from lapsi.analysis.groups import group_column, roll_up
 from lapsi.cli.data import reopen_features
 from lapsi.cli.show import to_json, to_records
 from lapsi.cli.terminal import cell, told
-from lapsi.data.readers.arrays import require_table_kind, write_table
+from lapsi.data.writing import require_table_kind, write_table
 from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages

@@ -14,7 +14,7 @@ from rich.table import Table
 from lapsi.analysis.label_issues import SHOWN, Found, LabelIssues, label_issues
 from lapsi.cli.show import samples_table, to_json, to_records
 from lapsi.cli.terminal import say, told
-from lapsi.data.readers.arrays import write_table
+from lapsi.data.writing import write_table
 from lapsi.execution.files import write_file
 from lapsi.results.columns import COLUMNS, ISSUES
 from lapsi.results.scores import Scores

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lapsi.data.dataset import Dataset
-from lapsi.data.readers.source import open_source
+from lapsi.data.opening import open_spec
 from lapsi.data.samples import Content, Samples
 from lapsi.data.spec import DataSpec, read_spec
 from lapsi.data.targets import to_classes
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
-
-
-def open_spec(spec: DataSpec) -> Dataset | Samples:
-    """The source, opened."""
-    data_dir = None if spec.data_dir is None else Path(spec.data_dir)
-    return open_source(spec.source, spec.columns, spec.split, data_dir, skip_bad=spec.skip_bad)
 
 
 def reopen(scores: Scores) -> Dataset | Samples:

@@ -13,7 +13,7 @@ import pandas as pd
 import typer
 from rich.console import Console
 
-from lapsi.cli.data import Opened, open_data, sketch_data
+from lapsi.cli.data import open_and_tell
 from lapsi.cli.effects import require_extractor_effect, require_sense
 from lapsi.cli.generated import Options
 from lapsi.cli.options import to_absolute, to_changed_spec, to_settings
@@ -21,7 +21,9 @@ from lapsi.cli.plan import plan_as_dict, print_plan
 from lapsi.cli.show import tell_left_out, tell_run
 from lapsi.cli.terminal import say, told
 from lapsi.data.dataset import Dataset
-from lapsi.data.readers.arrays import read_indices, write_table
+from lapsi.data.opening import Opened, sketch_data
+from lapsi.data.readers.arrays import read_indices
+from lapsi.data.writing import write_table
 from lapsi.engines.choose import make_engine
 from lapsi.errors import InputError, RunExistsError
 from lapsi.execution.checkpoint import Hold, Keep, differences, has_parts, hold, read_progress, remove_checkpoint
@@ -85,7 +87,7 @@ def score(typed: Options, how: Call) -> None:
         assert output is not None
         goes_on = make_engine(settings).goes_on
         try:
-            opened = open_data(to_changed_spec(options), record["name"], stages)
+            opened = open_and_tell(to_changed_spec(options), record["name"], stages)
             require_extractor_effect(given, opened.content is not None)
             rows = _rows(options, opened.dataset)
             if held is None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from lapsi.analysis.subsets import select_subset
 from lapsi.cli.terminal import say, told
-from lapsi.data.readers.arrays import write_table
+from lapsi.data.writing import write_table
 from lapsi.execution.files import write_file
 from lapsi.results.scores import Scores
 

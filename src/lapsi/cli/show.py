@@ -140,6 +140,8 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
     if verification is None:
         return Text("Accuracy: not verified (--verify 0)", style="yellow")
     reference = verification["reference"]
+    if verification.get("failure"):
+        return Text(f"Accuracy: NOT measured, the check failed: {verification['failure']}", style="bold red")
     text = (
         f"Accuracy: checked {len(verification['rows'])} samples against {REFERENCES.get(reference, 'a reference')} "
         f"({reference}): largest relative error {verification['max_relative_error']:.1e}, "

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from lapsi.data.extractors.texts import text_extractor
 from lapsi.data.samples import IMAGE, TEXT, Content, EncodedImages, checked_texts, image_arrays, read_file, tell_unreadable
 from lapsi.errors import InputError, first_line
 from lapsi.execution.device import require_device
+from lapsi.execution.memory import available_bytes
 from lapsi.execution.progress import Stages
 from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.validation import require_choice
@@ -143,7 +143,7 @@ def embed_content(
                 raise InputError(_unreadable(content, bad))
             left_out |= bad
             if features is None and len(shard.kept) > 0:
-                limit = MAPPED_SHARE * psutil.virtual_memory().available
+                limit = MAPPED_SHARE * available_bytes()
                 features = empty_features(len(content), shard.features.shape[1], limit, shards.folder)
             if features is not None and len(shard.kept) > 0:
                 features[n_done : n_done + len(shard.kept)] = shard.features

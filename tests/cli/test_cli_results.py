@@ -1,5 +1,7 @@
 """What is done with a finished run by the command line: figures, subsets, columns beside the data."""
 
+import shutil
+
 import datasets
 import numpy as np
 import pandas as pd
@@ -9,14 +11,24 @@ import lapsi
 from commands import run
 
 
-@pytest.fixture(autouse=True)
-def finished(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory):
+    """Two runs on the same samples, and a table beside them."""
+    folder = tmp_path_factory.mktemp("runs")
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 3)), np.array(["ant", "bee"] * 20)
     for name, curvature in (("a", "diag"), ("b", "kfac")):
-        lapsi.score(X, y, curvature=curvature, columns={"group": np.arange(40) % 4}, verify=0, progress=False).save(name)
-    pd.DataFrame({"value": range(40)}).to_csv("data.csv", index=False)
+        scores = lapsi.score(X, y, curvature=curvature, columns={"group": np.arange(40) % 4}, verify=0, progress=False)
+        scores.save(folder / name)
+    pd.DataFrame({"value": range(40)}).to_csv(folder / "data.csv", index=False)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def finished(two_runs, tmp_path, monkeypatch):
+    """A copy of them to work in."""
+    shutil.copytree(two_runs, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
 
 
 def fail(code, *arguments):

@@ -1,22 +1,29 @@
 """The command line: its entry point called in this process, and twice as the installed command."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from filelock import FileLock
 
 import lapsi
 from commands import run
 from lapsi.cli import groups, score
+from lapsi.cli.main import app
+from lapsi.cli.score import INTERRUPTED
+from lapsi.engines.base import Work
+from lapsi.engines.choose import make_engine
 from lapsi.settings.settings import make_settings
 
 
@@ -24,6 +31,11 @@ def run_installed(*arguments, cwd):
     command = shutil.which("lapsi", path=str(Path(sys.executable).parent))
     assert command, "the lapsi command is not installed beside this Python"
     return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=300, cwd=cwd, check=False)
+
+
+def table_cells(text):
+    """The rows of all tables in what a command printed, without their headings."""
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +72,27 @@ def test_score_writes_a_run_that_python_reads(scored, source):
 
 def test_show_and_its_json_agree(scored):
     path, _ = scored
-    assert "Least informative" in run("show", path).stdout
+    shown = run("show", path).stdout
     record = json.loads(run("show", path, "--json", "--extremes", 2).stdout)
-    table = lapsi.load_run(path).ranking()
+    scores = lapsi.load_run(path)
+    table = scores.ranking()
     assert [row["id"] for row in record["most_informative"]] == table["id"].head(2).tolist()
+    assert [row["id"] for row in record["least_informative"]] == table["id"].tail(2).tolist()[::-1]
     assert record["summary"][-1]["label"] == "all"
+    assert record["verification"] == scores.provenance.verification
     assert record["verification"]["max_relative_error"] < 1e-3
+    before, highest, lowest = re.split("Most informative|Least informative", shown)
+    for part, rows in ((highest, table.head(10)), (lowest, table.tail(10)[::-1])):
+        assert [cells[:4] for cells in table_cells(part)] == [
+            [str(row.id), row.label, f"{row.lsi:.2e}", f"{row.loo_probability:.3f}"] for row in rows.itertuples()
+        ]
+    assert [cells[:4] for cells in table_cells(before)] == [
+        [label, f"{row['samples']:.0f}", f"{row['lsi_median']:.1e}", f"{row['lsi_max']:.1e}"]
+        for label, row in scores.summary().iterrows()
+    ]
+    told = " ".join(shown.split())
+    assert f"train accuracy {scores.provenance.train_accuracy:.1%}" in told
+    assert f"largest relative error {scores.provenance.verification['max_relative_error']:.1e}" in told
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
@@ -90,12 +117,21 @@ def test_quiet_prints_nothing_and_json_prints_only_json(source, tmp_path):
 
 
 def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
-    result = run("score", source, "-o", tmp_path / "run", "--dry-run")
+    result = run("score", source, "-o", tmp_path / "run", "--dry-run", "--memory-limit", "3G")
     assert result.returncode == 0
-    for text in ("newton", "GiB", "about", "flop"):
-        assert text in result.stdout
-    plan = json.loads(run("score", source, "--dry-run", "--json").stdout)
-    assert plan["engine"] == "newton"
+    expected = make_engine(make_settings(memory_limit=3 * 2**30)).plan(Work(90, 6, 3, 2, 90))
+    told = table_cells(result.stdout)
+    assert [cells for cells in told if cells[0] != "time"] == [
+        ["engine", "newton"],
+        ["peak memory", f"{expected.cost.peak_bytes / 2**30:.2f} GiB (limit 3.00 GiB)"],
+        ["work", f"{sum(expected.cost.flop.values()):.2e} flop"],
+        ["converged", "90 samples"],
+    ]
+    assert dict(told)["time"] == "about 1 s on this machine"
+    plan = json.loads(run("score", source, "--dry-run", "--json", "--memory-limit", "3G").stdout)
+    assert 0 < plan.pop("seconds") < 1
+    decided = {"n_refined": 90, "converges": True, "settles": True, "streams": False}
+    assert plan == {"engine": "newton", **asdict(expected.cost), **decided, "embedding": None}
     assert 0 < plan["peak_bytes"] < plan["limit_bytes"]
     assert list(tmp_path.iterdir()) == []
 
@@ -134,11 +170,21 @@ def test_output_is_needed_and_never_overwritten(source, scored):
     assert run("show", path.parent).returncode == 2
 
 
-def test_help_names_units_defaults_and_exit_codes():
-    assert "Exit codes" in run("--help").stdout
+def test_help_names_units_defaults_and_exit_codes(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    text = run("--help").stdout
+    assert "(Laplace Sample Information, nats)" in text
+    (codes,) = re.findall(r"Exit codes: (.*)", text)
+    kinds = (lapsi.LapsiError, lapsi.InputError, lapsi.RunExistsError, lapsi.ConvergenceError, lapsi.MemoryLimitError)
+    assert {int(code) for code in re.findall(r"(\d+) [a-z]", codes)} == {0, INTERRUPTED, *(kind.exit_code for kind in kinds)}
     text = run("score", "--help").stdout
-    assert "default: 0.01" in text
-    assert "8G or 500M" in text
+    assert re.search(r"--weight-decay .* L2 weight w of the mean loss.*\[default: 0\.01\]", text)
+    assert re.search(r"--memory-limit .* e\.g\. 8G or 500M; default: 80 % of what is free", text)
+    for parameter in typer.main.get_command(app).get_command(None, "score").params:
+        assert parameter.help, parameter.name
+        (line,) = [line for line in text.splitlines() if re.match(rf"│ +(\* +)?{parameter.opts[0]} ", line)]
+        if isinstance(parameter.default, str | int | float) and not isinstance(parameter.default, bool):
+            assert f"[default: {parameter.default}]" in line
 
 
 @pytest.mark.slow
@@ -391,7 +437,7 @@ def interrupted(source, path, monkeypatch):
 
 def second_while_opening(monkeypatch, *arguments):
     """Lets another call run from start to end while the first opens its data; returns how it ended."""
-    opened, ended = score.open_data, []
+    opened, ended = score.open_and_tell, []
 
     def open_data(*given):
         if not ended:
@@ -399,7 +445,7 @@ def second_while_opening(monkeypatch, *arguments):
             ended[0] = run(*arguments)
         return opened(*given)
 
-    monkeypatch.setattr(score, "open_data", open_data)
+    monkeypatch.setattr(score, "open_and_tell", open_data)
     return ended
 
 

@@ -6,6 +6,7 @@ import torch
 from torch.testing import assert_close
 
 import oracles
+from lapsi.curvature import kron
 from lapsi.curvature.base import EXACT, REMOVAL_FORM
 from lapsi.curvature.linear import first_order_curvature, settled_curvature
 from lapsi.engines.newton.steps import Optimum, removal_of
@@ -26,9 +27,9 @@ def settled(problem, fit, rows):
     return removed_of(fit.params, rows, removal_of(optimum, rows).settle(1e-10)[0], CONVERGED)
 
 
-def first_order(problem, fit, structure):
+def first_order(problem, fit, structure, **options):
     hessian = reduced_hessian(fit)
-    return first_order_curvature(problem, fit.params, structure, hessian, invert(hessian))
+    return first_order_curvature(problem, fit.params, structure, hessian, invert(hessian), **options)
 
 
 @pytest.mark.parametrize(("prior", "removal"), CONVENTIONS)
@@ -76,3 +77,19 @@ def test_first_order_change_is_the_derivative_of_the_exact_one(make_problem, str
         )
         gaps.append((first - exact).abs().median().item())
     assert 3.5 < gaps[1] / gaps[0] < 4.5
+
+
+@pytest.mark.parametrize("part_entries", [2**18, 20])
+def test_a_pass_over_the_data_gives_the_first_order_change_of_kfac_too(make_problem, monkeypatch, part_entries):
+    """Where the matrix of derivatives would be too large; in parts of a few units too."""
+    inputs, labels = oracles.make_data(60, 3, 4, seed=6)
+    problem = make_problem(inputs, labels, 4)
+    fit = fit_map(problem)
+    shift = 1e-2 * torch.randn(60, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    removed = removed_of(fit.params, torch.arange(60), shift, CLOSED_FORM)
+    held = first_order(problem, fit, "kfac").divergence(removed)
+    monkeypatch.setattr(kron, "PART_ENTRIES", part_entries)
+    streamed = first_order(problem, fit, "kfac", streams=True)
+    assert streamed.derivative is None
+    assert_close(streamed.divergence(removed).curvature, held.curvature, rtol=1e-12, atol=0)
+    assert_close(streamed.divergence(removed).mean, held.mean, rtol=1e-12, atol=0)

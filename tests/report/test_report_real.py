@@ -14,7 +14,7 @@ import lapsi
 from browser import INK_ON, PLOTS, chromium, click, count_of, drag, find, gallery, open_page, set_size, table_rows, wait
 from commands import run
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = pytest.mark.browser
 
 

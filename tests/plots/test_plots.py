@@ -28,8 +28,12 @@ def other():
     return lapsi.score(X, Y, curvature="kfac", verify=0, progress=False)
 
 
-def heights(patch):
-    return patch.get_xy()[:, 1]
+def assert_counts_percent(outline, lsi):
+    """An outline has the height of the share of `lsi` in every bin, percent."""
+    edges, heights = outline.get_xy()[:, 0], outline.get_xy()[:, 1]
+    counts, _ = np.histogram(lsi, np.unique(edges))
+    assert counts.sum() == len(lsi)
+    np.testing.assert_allclose(heights[1:-1:2], 100 * counts / len(lsi))
 
 
 def test_distributions(scores, other):
@@ -40,8 +44,13 @@ def test_distributions(scores, other):
     low, high = steps.min(), steps.max()
     assert low <= scores.lsi.min()
     assert high >= scores.lsi.max()
+    assert_counts_percent(outline, scores.lsi)
+    (median,) = axes.lines
+    assert median.get_xdata() == pytest.approx([np.median(scores.lsi)] * 2)
     both = plots.distribution({"one": scores, "two": other})
     assert [text.get_text() for text in both.get_legend().get_texts()] == ["one", "two"]
+    for outline, run in zip(both.patches, (scores, other), strict=True):
+        assert_counts_percent(outline, run.lsi)
 
 
 def test_classes_in_order_of_their_median(scores):
@@ -62,8 +71,11 @@ def test_many_classes_are_cut_in_the_middle():
 
 
 def test_corrupted_apart(scores, other):
-    texts = [text.get_text() for text in plots.corrupted(scores).get_legend().get_texts()]
-    assert texts == ["as found (180)", "flipped label (20)"]
+    axes = plots.corrupted(scores)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["as found (180)", "flipped label (20)"]
+    touched = scores.table["corrupted"].to_numpy()
+    for outline, kind in zip(axes.patches, (~touched, touched), strict=True):
+        assert_counts_percent(outline, scores.lsi[kind])
     with pytest.raises(lapsi.InputError, match="nothing to compare"):
         plots.corrupted(other)
     seconds = lapsi.score(X, Y, columns={"reference_label": np.where(np.arange(200) < 7, -1, Y)}, verify=0, progress=False)

@@ -11,8 +11,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import lapsi
 from lapsi.analysis.groups import roll_up
 from lapsi.analysis.label_issues import label_issues
-from lapsi.data.corruption import Corruption, corrupt_dataset
+from lapsi.data.corruption import corrupt_dataset
 from lapsi.data.dataset import make_dataset
+from lapsi.settings.corruption import Corruption
 
 
 @pytest.fixture(scope="module")

@@ -180,7 +180,7 @@ def test_help_names_units_defaults_and_exit_codes(monkeypatch):
     text = run("score", "--help").stdout
     assert re.search(r"--weight-decay .* L2 weight w of the mean loss.*\[default: 0\.01\]", text)
     assert re.search(r"--memory-limit .* e\.g\. 8G or 500M; default: 80 % of what is free", text)
-    for parameter in typer.main.get_command(app).commands["score"].params:
+    for parameter in typer.main.get_command(app).get_command(None, "score").params:
         assert parameter.help, parameter.name
         (line,) = [line for line in text.splitlines() if re.match(rf"│ +(\* +)?{parameter.opts[0]} ", line)]
         if isinstance(parameter.default, str | int | float) and not isinstance(parameter.default, bool):
@@ -237,7 +237,7 @@ def test_every_recipe_option_arrives(source, tmp_path):
     result = run("score", source, "-o", tmp_path / "run", *options)
     assert result.returncode == 0, result.stderr
     recipe = lapsi.Recipe("adamw", 0.02, 0.9, True, (0.8, 0.99), 1e-7, 0.0, "step", 2, 0.5, 3, "poisson", 30, 2.0, 0.5, 1)
-    expected = make_settings(recipe=recipe, hidden=(5, 4), activation="tanh", weight_decay=0.02, verify=0, device="cpu")
+    expected = make_settings(recipe=recipe, hidden=(5, 4), activation="tanh", weight_decay=0.02, verify=0)
     assert lapsi.load_run(tmp_path / "run").provenance.settings == expected.to_dict()
     options = ("--sam-radius", 0.1, "--momentum", 0.5, "--no-nesterov", "--epochs", 2, "--verify", 0)
     sam = run("score", source, "-o", tmp_path / "sam", *options)
@@ -437,7 +437,7 @@ def interrupted(source, path, monkeypatch):
 
 def second_while_opening(monkeypatch, *arguments):
     """Lets another call run from start to end while the first opens its data; returns how it ended."""
-    opened, ended = score.open_data, []
+    opened, ended = score.open_and_tell, []
 
     def open_data(*given):
         if not ended:
@@ -445,7 +445,7 @@ def second_while_opening(monkeypatch, *arguments):
             ended[0] = run(*arguments)
         return opened(*given)
 
-    monkeypatch.setattr(score, "open_data", open_data)
+    monkeypatch.setattr(score, "open_and_tell", open_data)
     return ended
 
 

@@ -6,9 +6,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import lapsi
-from lapsi.data.corruption import FLIP, HUMAN, LOREM, NOISE, Corruption, corrupt_dataset, corrupt_samples
+from lapsi.data.corruption import FLIP, HUMAN, LOREM, NOISE, corrupt_dataset, corrupt_samples
 from lapsi.data.dataset import make_dataset
 from lapsi.data.samples import Samples, Texts, image_arrays
+from lapsi.settings.corruption import Corruption
 
 N = 400
 RNG = np.random.default_rng(0)

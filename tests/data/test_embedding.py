@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 
 import lapsi
 from lapsi.data.extractors import embedding
-from lapsi.data.extractors.base import ExtractorSettings
 from lapsi.data.extractors.cache import FeatureCache, default_cache
 from lapsi.data.extractors.embedding import embed_content, trial
 from lapsi.data.extractors.texts import TextExtractor
 from lapsi.data.readers.image_folders import image_content
 from lapsi.data.samples import Texts
 from lapsi.execution.progress import Stages
+from lapsi.settings.extractor import ExtractorSettings
 from tiny_models import save_bert, save_vision
 
 N = 23

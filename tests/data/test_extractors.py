@@ -11,8 +11,8 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, CLIPModel
 
 import lapsi
-from lapsi.data.extractors.base import ExtractorSettings
 from lapsi.data.extractors.embedding import load_extractor
+from lapsi.settings.extractor import ExtractorSettings
 from tiny_models import save_bert, save_clip, save_vision
 
 ATOL = 2e-6  # float32, other batch shapes
@@ -167,7 +167,7 @@ def test_models_in_the_local_cache_of_the_hub(tmp_path):
     code = (
         "import sys, time, lapsi\n"
         "from lapsi.data.extractors.embedding import load_extractor\n"
-        "from lapsi.data.extractors.base import ExtractorSettings\n"
+        "from lapsi.settings.extractor import ExtractorSettings\n"
         "said = ExtractorSettings(model='me/bert', pooling='mean', normalize=False, max_tokens=9)\n"
         "print(load_extractor('text', said).identity()['revision'])\n"
         "try:\n    load_extractor('text', ExtractorSettings(model='me/bert'))\n"

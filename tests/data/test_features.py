@@ -4,7 +4,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 
-from lapsi.data.readers.arrays import Columns, read_dataset, read_indices, write_table
+from lapsi.data.readers.arrays import Columns, read_dataset, read_indices
+from lapsi.data.writing import write_table
 from lapsi.errors import InputError
 
 RNG = np.random.default_rng(0)

@@ -13,15 +13,17 @@ import lapsi
 from commands import run
 from lapsi import plots
 from lapsi.analysis.label_issues import label_issues
-from lapsi.data.corruption import Corruption, corrupt_dataset, corrupt_samples
+from lapsi.data.corruption import corrupt_dataset, corrupt_samples
 from lapsi.data.dataset import make_dataset
-from lapsi.data.extractors.base import ExtractorSettings
 from lapsi.data.extractors.embedding import load_extractor
-from lapsi.data.readers.arrays import read_dataset, write_features
+from lapsi.data.readers.arrays import read_dataset
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.image_folders import read_image_folder
 from lapsi.data.readers.source import open_source
 from lapsi.data.samples import decode_image, image_arrays
+from lapsi.data.writing import write_features
+from lapsi.settings.corruption import Corruption
+from lapsi.settings.extractor import ExtractorSettings
 from tiny_models import save_bert, save_vision
 
 RNG = np.random.default_rng(0)

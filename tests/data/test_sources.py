@@ -13,10 +13,11 @@ from safetensors.numpy import load_file
 
 import lapsi
 from lapsi.data.dataset import Dataset, make_dataset
-from lapsi.data.readers.arrays import read_dataset, write_features
+from lapsi.data.readers.arrays import read_dataset
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.labels import read_labels
 from lapsi.data.readers.source import open_source
+from lapsi.data.writing import write_features
 
 COLOURS = np.arange(12, dtype=np.uint8) * 20
 LABELS = np.array(["cat", "dog", "emu"] * 4)

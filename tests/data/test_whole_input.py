@@ -16,7 +16,7 @@ from PIL import Image
 
 import lapsi
 from commands import run
-from lapsi.data.corruption import Corruption, corrupt_dataset
+from lapsi.data.corruption import corrupt_dataset
 from lapsi.data.dataset import make_dataset
 from lapsi.data.readers.arrays import open_arrays, read_indices
 from lapsi.data.readers.columns import Columns
@@ -25,6 +25,7 @@ from lapsi.data.readers.labels import read_labels
 from lapsi.data.readers.source import open_source
 from lapsi.data.samples import decode_image, image_arrays
 from lapsi.report.thumbnails import file_pictures
+from lapsi.settings.corruption import Corruption
 from tiny_models import save_bert, save_vision
 
 RNG = np.random.default_rng(0)

@@ -14,7 +14,8 @@ from lapsi.engines.retrain.steps import LeaveOneOutLoss, Trainer
 from lapsi.errors import ConvergenceError
 from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.likelihoods.softmax import softmax
-from lapsi.models.mlp import Mlp, clip_of
+from lapsi.models.mlp import Mlp
+from lapsi.models.passes import clip_of
 from lapsi.problem.network import NetworkProblem
 from lapsi.problem.objective import Objective
 from lapsi.settings.recipe import Recipe

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from lapsi.analysis.review import REMOVE, apply_review, read_review
-from lapsi.cli.options import Force, Quiet, Run
 from lapsi.cli.terminal import say, told
-from lapsi.data.readers.arrays import write_table
+from lapsi.data.writing import write_table
 from lapsi.errors import RunExistsError
 from lapsi.execution.files import write_files
 from lapsi.results.scores import Scores
 
 
-def apply(
-    run: Run,
-    review: Annotated[Path, typer.Option("--review", help="CSV file that the report page wrote.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Cleaned data set to write: .parquet, .csv or .json.")],
-    new_classes: Annotated[bool, typer.Option("--new-classes", help="Allow new labels that are no class of the run.")] = False,
-    force: Force = False,
-    quiet: Quiet = False,
-) -> None:
-    """Write the samples of a run as a review decided, and a log of what was changed; the source stays as it is.
-
-    The log names the data set that it belongs to by the SHA-256 of its file.
-    """
+def apply(run: Path, review: Path, output: Path, new_classes: bool, force: bool, quiet: bool) -> None:
+    """Writes the samples of a run as a review decided, and a log of what was changed."""
     scores = Scores.load(run)
     opened = scores.provenance.data.get("source") or scores.provenance.source  # the first is absolute
     _require_not_source(output, [Path(scores.provenance.source), Path(opened), review, run])

@@ -1,8 +1,10 @@
-"""Options that were typed and would have no effect are refused; defaults never are."""
+"""What was typed is checked before anything is loaded: options without effect are refused, defaults never are."""
 
 from __future__ import annotations
 
-from lapsi.cli.options import Options
+from lapsi.cli.generated import Options
+from lapsi.cli.options import to_changed_spec, to_settings
+from lapsi.data.readers.names import require_source
 from lapsi.errors import InputError
 from lapsi.settings.engine import Retrain
 from lapsi.settings.recipe import require_use
@@ -10,6 +12,24 @@ from lapsi.settings.settings import Settings
 
 OF_THE_EXTRACTOR = ("model", "pooling", "normalize", "max_tokens", "embed_batch_size", "embed_dtype", "cache", "skip_bad")
 CHANGES = ("flip_labels", "human_labels", "lorem_ipsum", "noise")
+
+
+def require_sense(options: Options, given: set[str]) -> Settings:
+    """The settings that the options of `score` ask for, if these can be used.
+
+    Args:
+        options: all of them.
+        given: names of those that were typed.
+
+    Raises:
+        InputError: saying what is missing, wrong or without effect.
+    """
+    if options.get("source") is None:
+        raise InputError("No source was named; say what to score, or which run to go on with (--resume RUN).")
+    settings = to_settings(options)
+    require_effect(given, options, settings)
+    require_source(to_changed_spec(options).source)
+    return settings
 
 
 def require_effect(given: set[str], options: Options, settings: Settings) -> None:
@@ -37,7 +57,7 @@ def require_effect(given: set[str], options: Options, settings: Settings) -> Non
             "--removal is 'mean' but Poisson batches and clipped gradients keep the total weight decay fixed; leave it out, or "
             "give 'sum'."
         )
-    if "corruption_seed" in given and not any(options[name] for name in CHANGES):
+    if "corruption_seed" in given and not any(options.get(name) for name in CHANGES):
         raise InputError("--corruption-seed was given but nothing is changed on purpose; say what, e.g. --flip-labels 0.1.")
 
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from lapsi.analysis.groups import group_column, roll_up
 from lapsi.cli.data import reopen_features
-from lapsi.cli.options import AsJson, Force, Quiet, Run
 from lapsi.cli.show import to_json, to_records
 from lapsi.cli.terminal import cell, told
-from lapsi.data.readers.arrays import require_table_kind, write_table
+from lapsi.data.writing import require_table_kind, write_table
 from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages
@@ -33,18 +30,8 @@ NOT_A_SUM = (
 SHOWN = ("samples", "lsi_sum", "lsi_mean", "top_decile", "doubted", "group_lsi", "held_out_accuracy")
 
 
-def groups(
-    run: Run,
-    by: Annotated[str | None, typer.Option(help="Column to group by. Default: group where the run has it, else label.")] = None,
-    leave_group_out: Annotated[
-        bool, typer.Option("--leave-group-out", help="Also the exact LSI of removing each whole group (linear probe).")
-    ] = False,
-    to: Annotated[Path | None, typer.Option("--to", help="Also write the table: .csv, .parquet or .json.")] = None,
-    force: Force = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Roll the scores of a run up by contributor, class or any other column."""
+def groups(run: Path, by: str | None, leave_group_out: bool, to: Path | None, force: bool, quiet: bool, as_json: bool) -> None:
+    """Shows the scores of a run by group, and writes the table to `to`."""
     if to is not None:
         require_file_free(to, force)
         require_table_kind(to)

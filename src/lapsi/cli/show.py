@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from lapsi.analysis.agreement import Agreement
 from lapsi.cli.terminal import cell, say
-from lapsi.engines.base import Plan
-from lapsi.execution.cost import GIB
 from lapsi.results.columns import CLASSES, COLUMNS, Column
 from lapsi.results.scores import Scores
 from lapsi.settings.settings import Settings, settings_from_dict
@@ -99,70 +96,6 @@ def to_json(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
-def print_plan(engine: str, plan: Plan, seconds: float, embedding: dict[str, Any] | None, console: Console) -> None:
-    """What a run will cost, and first, where features must be made, what they will."""
-    table = Table(title="Plan (nothing was run or written)", title_justify="left", show_header=False)
-    if embedding is not None:
-        rate = f"about {duration(embedding['seconds'])} at {embedding['samples_per_second']:.0f} samples a second"
-        table.add_row("features", cell(f"{embedding['model']}: {rate}, less what the cache has"))
-    table.add_row("engine", engine)
-    table.add_row("peak memory", f"{plan.cost.peak_bytes / GIB:.2f} GiB (limit {plan.cost.limit_bytes / GIB:.2f} GiB)")
-    table.add_row("time", f"about {duration(seconds)} on this machine")
-    table.add_row("work", f"{sum(plan.cost.flop.values()):.2e} flop")
-    for name, value in plan.notes:
-        table.add_row(name, value)
-    console.print(table)
-
-
-def plan_as_dict(engine: str, plan: Plan, seconds: float) -> dict[str, Any]:
-    """What `print_plan` shows, as plain JSON values."""
-    return {"engine": engine, **asdict(plan.cost), "seconds": seconds, **plan.details}
-
-
-def print_agreement(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, console: Console) -> None:
-    """How far two runs agree."""
-    number = (f"{agreement.n_common:,} samples", "bold")
-    console.print(Text.assemble(number, " in both ", cell(name_a), " (a) and ", cell(name_b), " (b)"))
-    if agreement.same_data is False:
-        say("The data sets differ (features, labels or ids).", "yellow")
-    table = Table(title="Agreement of LSI", title_justify="left", show_header=False)
-    table.add_row("Spearman", f"{agreement.spearman:.5f}")
-    table.add_row("Pearson", f"{agreement.pearson:.5f}")
-    table.add_row("Pearson of ln(LSI)", f"{agreement.pearson_log:.5f}")
-    for fraction, share in agreement.top_shared.items():
-        table.add_row(f"top {fraction:.0%} in common", f"{share:.1%}")
-    console.print(table)
-    differing = Table(title="Samples whose rank differs most", title_justify="left")
-    for name in ("id", "label"):
-        differing.add_column(name)
-    for name in ("LSI a", "LSI b", "rank a", "rank b"):
-        differing.add_column(name, justify="right")
-    for row in to_records(agreement.table.head(n_extremes)):
-        numbers = (f"{row['lsi_a']:.2e}", f"{row['lsi_b']:.2e}", f"{row['rank_a']:,}", f"{row['rank_b']:,}")
-        differing.add_row(cell(row["id"]), cell(row["label"]), *numbers)
-    console.print(differing)
-
-
-def agreement_as_dict(agreement: Agreement, n_extremes: int) -> dict[str, Any]:
-    """What `print_agreement` shows, as plain JSON values."""
-    numbers = {name: getattr(agreement, name) for name in ("spearman", "pearson", "pearson_log")}
-    return {
-        "n_common": agreement.n_common,
-        "same_data": agreement.same_data,
-        **{name: None if np.isnan(value) else value for name, value in numbers.items()},
-        "top_shared": {f"{fraction:.0%}": share for fraction, share in agreement.top_shared.items()},
-        "differ_most": to_records(agreement.table.head(n_extremes)),
-    }
-
-
-def duration(seconds: float) -> str:
-    """In words."""
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
-
-
 def _summary_table(summary: pd.DataFrame) -> Table:
     table = Table(title="By class, ordered by median LSI (nats)", title_justify="left")
     table.add_column("label", min_width=12, overflow="fold")
@@ -225,3 +158,8 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
 def _seconds_line(seconds: dict[str, float]) -> Text:
     parts = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     return Text(f"Seconds: {sum(seconds.values()):.1f} ({parts})")
+
+
+def show(run: Path, extremes: int, as_json: bool) -> None:
+    """Shows a run that was saved."""
+    tell_run(Scores.load(run), extremes, quiet=False, as_json=as_json)

@@ -16,9 +16,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from lapsi.errors import InputError, RunExistsError, first_line
-from lapsi.execution.files import write_file
+from lapsi.execution.files import PROGRESS, write_file
 
-PROGRESS = "progress.json"
 LOCK = ".lock"
 OURS = re.compile(r"seed\d+-part\d+\.npz|\..*\.tmp")
 IN_WORDS = {"data": "the data have changed (features, labels or ids)", "rows": "other samples are to be scored"}

@@ -12,6 +12,7 @@ from pathlib import Path
 from lapsi.errors import InputError, RunExistsError
 
 MARKER = "run.json"  # what makes a directory a run
+PROGRESS = "progress.json"  # what makes it one of unfinished parts
 LONGEST_NAME = 241  # bytes: 255 on the usual file systems, less what is added to a name until the file is whole
 
 

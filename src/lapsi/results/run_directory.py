@@ -8,8 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from lapsi.errors import InputError, RunExistsError
-from lapsi.execution.checkpoint import PROGRESS
+from lapsi.errors import RunExistsError
 from lapsi.execution.files import MARKER, require_name, require_writable, sync
 from lapsi.results.record import read_json
 from lapsi.results.run_files import MAP, PROBABILITIES, ROWS, TRAJECTORY
@@ -52,27 +51,6 @@ def _is_run(path: Path) -> bool:
         return "data_hash" in record and all(file.name in ours and file.is_file() for file in path.iterdir())
     except (OSError, ValueError):
         return False
-
-
-def unfinished_path(run: Path) -> Path:
-    """Where the finished parts of a run are kept until it is whole."""
-    run = run.absolute()
-    if not run.name or run.name == "..":
-        raise InputError(f"{run} cannot be a run directory; expected a path that ends in a name.")
-    return run.with_name(f"{run.name}.partial")
-
-
-def require_run(path: Path) -> None:
-    """Refuses a path that holds no run.
-
-    Raises:
-        InputError: saying what is there instead.
-    """
-    if not (path / MARKER).is_file():
-        if path.name and (unfinished_path(path) / PROGRESS).is_file():
-            raise InputError(f"{path} is not finished; go on with 'lapsi score --resume {path}'.")
-        state = "holds no run (no run.json)" if path.is_dir() else "is no directory" if path.exists() else "does not exist"
-        raise InputError(f"{path} {state}; expected a directory written by 'lapsi score' or Scores.save().")
 
 
 def write_directory(path: Path, write: Callable[[Path], object], force: bool) -> None:

@@ -15,9 +15,10 @@ from lapsi.execution.files import MARKER
 from lapsi.results.added import aligned, measure_of_scores, measure_of_table
 from lapsi.results.columns import SOURCE, Column, find_column
 from lapsi.results.notebook import notebook_view
+from lapsi.results.paths import require_run
 from lapsi.results.provenance import Provenance
 from lapsi.results.record import RunRecord, read_record
-from lapsi.results.run_directory import require_run, write_directory
+from lapsi.results.run_directory import write_directory
 from lapsi.results.run_files import (
     MAP,
     PROBABILITIES,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lapsi.data.extractors.base import DEFAULT_MODELS, Extractor, ExtractorSettings
+from lapsi.data.extractors.base import DEFAULT_MODELS, Extractor
 from lapsi.data.extractors.cache import FeatureCache, Shard, default_cache, digest_of, empty_features, open_cache
 from lapsi.data.extractors.images import image_extractor
 from lapsi.data.extractors.texts import text_extractor
@@ -26,6 +26,7 @@ from lapsi.errors import InputError, first_line
 from lapsi.execution.device import require_device
 from lapsi.execution.memory import available_bytes
 from lapsi.execution.progress import Stages
+from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.validation import require_choice
 
 SHARD_ROWS = 512  # what a kill may lose

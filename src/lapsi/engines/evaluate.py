@@ -88,7 +88,7 @@ def _checked(fit: Fit, units: Units, lsi: np.ndarray, picked: np.ndarray, advanc
     for removed in fit.reference(some):
         found.append(removed)
         advance(len(removed.units))
-    reference = fit.curvature
+    reference = fit.curvature.reference()
     errors = relative_errors(lsi[picked], _divergences(reference, found).total.numpy())
     exact = reference.exact(len(picked)) if reference.form != EXACT else None
     beyond = None if exact is None else relative_errors(lsi[picked], _divergences(exact, found).total.numpy())

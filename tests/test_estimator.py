@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -37,6 +38,18 @@ def test_the_probe_is_the_regularised_logistic_regression():
     assert_allclose(np.c_[estimator.coef_, estimator.intercept_], other.coef_, atol=1e-5)
     assert_allclose(estimator.predict_proba(X), other.predict_proba(scaled), atol=1e-5)
     assert_allclose(estimator.predict_proba(X).sum(1), 1)
+
+
+def test_weights_are_told_where_they_are_the_model():
+    """With several seeds the probabilities are averaged, and no weights give their mean."""
+    X, y = load_iris(return_X_y=True)
+    scaled = np.c_[StandardScaler().fit_transform(X), np.ones(len(X))]
+    estimator = LaplaceSampleInformation(recipe=lapsi.Recipe(epochs=5, seeds=1), verify=0).fit(X, y)
+    logits = scaled @ np.c_[estimator.coef_, estimator.intercept_].T
+    assert_allclose(estimator.predict_proba(X), softmax(logits, 1), rtol=1e-9)
+    estimator.set_params(recipe=lapsi.Recipe(epochs=5, seeds=2)).fit(X, y)
+    assert not hasattr(estimator, "coef_")
+    assert not hasattr(estimator, "intercept_")
 
 
 def test_string_labels_come_back():

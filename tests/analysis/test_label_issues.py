@@ -43,6 +43,11 @@ def test_ranking_and_threshold(scores):
     assert label_issues(scores, 0.0).n_flagged == 0
 
 
+def test_numpy_scalars_are_thresholds(scores):
+    threshold = label_issues(scores, np.float32(0.25)).threshold
+    assert (type(threshold), threshold) == (float, 0.25)
+
+
 def test_against_the_truth(scores):
     found, table = label_issues(scores).found, scores.to_pandas()
     wrong = (table["label"] != table["original_label"]).to_numpy()

@@ -27,6 +27,10 @@ def test_each_class_gives_its_share(scores, strategy, fraction):
         assert set(chosen) & set(order) == set(expected)
 
 
+def test_numpy_scalars_are_fractions(scores):
+    np.testing.assert_array_equal(select_subset(scores, "low", np.float32(0.5)), select_subset(scores, "low", 0.5))
+
+
 def test_thirds_are_the_whole(scores):
     parts = [select_subset(scores, strategy, 1 / 3) for strategy in ("low", "mid", "high")]
     assert sum(map(len, parts)) == len(np.unique(np.concatenate(parts)))

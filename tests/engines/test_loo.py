@@ -1,10 +1,12 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
 import oracles
-from lapsi.engines.newton import neighbours, steps
+from lapsi.engines.newton import engine, neighbours, steps
 from lapsi.engines.newton.neighbours import neighbours_of
 from lapsi.engines.newton.steps import Optimum, removal_of
 from lapsi.training.newton import fit_map, invert, reduced_hessian
@@ -122,3 +124,26 @@ def test_neighbours_carry_the_second_order_term(make_problem, monkeypatch):
     monkeypatch.setattr(neighbours, "NEIGHBOURS", 80)
     corrected = closed - neighbours_of(optimum).step(removal, closed)
     assert float(errors_of(corrected, exact).median()) < 0.6 * float(errors_of(closed, exact).median())
+
+
+def test_neighbours_are_near_where_the_outputs_are(make_problem, monkeypatch):
+    """In the metric of the Hessian: features of one large scale alone would choose others, and carry little."""
+    inputs, labels = oracles.make_data(400, 4, 3, seed=8)
+    optimum, rows = optimum_of(make_problem(inputs * [30, 1, 1, 1, 1], labels, 3)), torch.arange(0, 400, 9)
+    exact, removal = converged(optimum, rows), removal_of(optimum, rows)
+    closed = removal.newton_step()
+    monkeypatch.setattr(neighbours, "NEIGHBOURS", 80)
+    corrected = closed - neighbours_of(optimum).step(removal, closed)
+    assert float(errors_of(corrected, exact).median()) < 0.4 * float(errors_of(closed, exact).median())
+
+
+@pytest.mark.parametrize(("condition", "dtype"), [(0.9, "float32"), (1.1, "float64")])
+def test_products_are_in_float32_up_to_a_condition_number(condition, dtype):
+    """Where rounding, amplified, stays below a hundredth; the constant is a plain number, and a large condition no warning."""
+    largest = condition * 1e-2 / 2**-23
+    hessian = torch.diag(torch.tensor([largest, 1.0], dtype=torch.float64))
+    assert engine._inverse(hessian, None).dtype == getattr(torch, dtype)
+    assert type(engine.FLOAT32_CONDITION) is float
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert engine._inverse(torch.diag(torch.tensor([1e200, 1.0], dtype=torch.float64)), None).dtype == torch.float64

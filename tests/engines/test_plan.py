@@ -115,3 +115,8 @@ def test_time_is_that_of_the_products_that_runs_use(monkeypatch):
 def test_a_plan_that_does_not_fit_says_what_takes_the_memory():
     with pytest.raises(lapsi.MemoryLimitError, match=r"needs about 1\.9 GiB.*limit is 1\.0 GiB.*5,130 parameters.*PCA"):
         plan(memory_limit=2**30)
+
+
+def test_the_check_of_the_removal_form_is_planned_in_float64():
+    unchecked, checked = (plan("full", dtype="float32", verify=verify).cost.peak_bytes for verify in (0, 16))
+    assert checked - unchecked == 4 * 4 * (9 * 513) ** 2

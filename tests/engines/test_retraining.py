@@ -138,6 +138,15 @@ def test_steps_of_one_training_are_counted(data, recipe, n_steps):
     assert scores.provenance.n_iterations == n_steps
 
 
+def test_the_gradient_that_is_left_is_that_of_the_whole_objective(data):
+    """The weight decay belongs to it."""
+    X, y = data
+    model = lapsi.LaplaceSampleInformation(recipe=Recipe(epochs=4, seeds=1), weight_decay=0.3, verify=0).fit(X, y)
+    inputs = np.c_[(X - X.mean(0)) / X.std(0), np.ones(N)]
+    _, gradient, _ = oracles.objective(np.c_[model.coef_, model.intercept_].ravel(), inputs, y, 0.3)
+    assert_allclose(model.scores_.provenance.grad_norm, np.linalg.norm(gradient), rtol=1e-9)
+
+
 def test_accuracy_is_that_of_the_trained_model(data):
     X, y = data
     model = lapsi.LaplaceSampleInformation(recipe=Recipe(epochs=5, seeds=2), hidden=(4,), verify=0).fit(X, y)
@@ -309,6 +318,22 @@ def test_damaged_parts_are_named(data, tmp_path):
 def test_what_cannot_be_combined_is_refused(options, message):
     with pytest.raises(lapsi.InputError, match=message):
         make_settings(**options)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kept"),
+    [
+        (Recipe(epochs=2, seeds=1), "mean"),
+        (Recipe(epochs=2, seeds=1, clip_norm=1.0), "sum"),
+        (Recipe(epochs=2, seeds=1, batching="poisson", batch_size=20), "sum"),
+    ],
+)
+def test_the_record_says_what_stays_fixed_when_a_sample_leaves(data, recipe, kept):
+    """Sums over a public number keep the total regularisation, whatever was asked for."""
+    scores = lapsi.score(*data, recipe=recipe, removal="mean", indices=[0, 1], **QUIET)
+    assert scores.provenance.settings["objective"]["removal"] == kept
+    asked = lapsi.score(*data, recipe=recipe, removal="sum", indices=[0, 1], **QUIET)
+    assert (asked.lsi == scores.lsi).all() == (kept == "sum")
 
 
 def test_training_without_weight_decay_needs_a_prior(data):

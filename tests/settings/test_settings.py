@@ -1,3 +1,4 @@
+import json
 from dataclasses import fields
 from inspect import signature
 
@@ -52,6 +53,22 @@ CHOSEN = {  # of every setting another value than its default, by the field that
 def test_wrong_settings_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         make_settings(**change)
+
+
+def test_numpy_scalars_are_numbers_and_kept_as_plain_values():
+    plain = {"weight_decay": 0.5, "prior_precision": 2, "refine": 3, "verify": 4, "seed": 5, "memory_limit": 6_000_000}
+    kinds = (np.float32, np.int64, np.int32, np.uint8, np.int64, np.float64)
+    given = {name: kind(value) for (name, value), kind in zip(plain.items(), kinds, strict=True)}
+    settings = make_settings(**given, standardize=np.True_)
+    assert settings == make_settings(**plain)
+    assert json.loads(json.dumps(settings.to_dict())) == settings.to_dict()
+    layers = make_settings(
+        hidden=(np.int64(3),), every=np.int64(2), recipe=Recipe(epochs=np.int64(4), momentum=np.float64(0.5))
+    )
+    assert layers == make_settings(hidden=(3,), every=2, recipe=Recipe(epochs=4, momentum=0.5))
+    assert json.loads(json.dumps(layers.to_dict())) == layers.to_dict()
+    with pytest.raises(InputError, match="seed is np.True_"):
+        make_settings(seed=np.True_)
 
 
 def test_kron_is_an_alias_of_kfac():

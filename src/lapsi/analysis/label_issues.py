@@ -71,9 +71,7 @@ def label_issues(scores: Scores, threshold: float | None = None) -> LabelIssues:
     Raises:
         InputError: when the threshold is no probability.
     """
-    if threshold is None:
-        threshold = 1 / len(scores.classes)
-    require_number("threshold", threshold, 0)
+    threshold = require_number("threshold", 1 / len(scores.classes) if threshold is None else threshold, 0)
     if threshold > 1:
         raise InputError(f"threshold is {threshold}; expected a probability from 0 to 1.")
     table = scores.to_pandas()

@@ -48,7 +48,7 @@ def select_subset(scores: Scores, strategy: str, fraction: float) -> np.ndarray:
         InputError: for another strategy or fraction, or when nothing would be left.
     """
     require_choice("strategy", strategy, tuple(PLACES))
-    require_number("fraction", fraction, 0, 1, beyond=True)
+    fraction = require_number("fraction", fraction, 0, 1, beyond=True)
     table = scores.table
     ordered = table["lsi"].to_numpy().argsort(kind="stable")
     codes = scores.label_codes[ordered]

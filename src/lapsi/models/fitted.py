@@ -45,5 +45,6 @@ class FittedModel:
 
     @property
     def weights(self) -> np.ndarray:
-        """(K, d + 1) of a linear probe, the bias last; the mean over the seeds."""
-        return self.params.mean(0).reshape(self.model.shapes[-1])
+        """(K, d + 1) of a linear probe trained once, the bias last."""
+        (params,) = self.params
+        return params.reshape(self.model.shapes[-1])

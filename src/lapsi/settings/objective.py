@@ -20,7 +20,8 @@ class ObjectiveSpec:
         prior_precision: `"map"` reads the weight decay as the prior (N·w with the sample, what `removal` leaves without it); a
             number is used for both posteriors (`1.0` reproduces the authors' code).
         removal: what stays fixed when a sample leaves. `"mean"`: w in the *mean* loss, as a retraining with the same optimiser
-            settings does. `"sum"`: the total regularisation N·w.
+            settings does. `"sum"`: the total regularisation N·w; so it is with every recipe whose sums are divided by a public
+            number (Poisson batches, clipped gradients).
     """
 
     weight_decay: float = option(0.01, Number(0), "L2 weight w of the mean loss; biases included.")

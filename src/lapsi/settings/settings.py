@@ -50,6 +50,8 @@ class Settings:
                 "engine='retrain'."
             )
         retrains = isinstance(self.engine, Retrain)
+        if isinstance(self.engine, Retrain) and self.engine.recipe.public_divisor:
+            object.__setattr__(self, "objective", replace(self.objective, removal="sum"))
         if self.objective.weight_decay == 0 and not (retrains and self.objective.prior_precision != MAP):
             raise InputError(
                 "weight_decay is 0: without regularisation the loss of separable data has no finite optimum, so there is "

@@ -170,8 +170,7 @@ def network_problem(inputs: Tensor, targets: Tensor, n_classes: int, settings: S
     assert isinstance(settings.engine, Retrain)
     device, objective = torch.device(settings.execution.device or "cpu"), settings.objective
     work = Work(len(inputs), inputs.shape[1], n_classes, n_classes - 1, 0)
-    removal = "sum" if settings.engine.recipe.public_divisor else objective.removal
-    chosen = Objective(objective.weight_decay, objective.prior_precision, removal)
+    chosen = Objective(objective.weight_decay, objective.prior_precision, objective.removal)
     model: Mlp = model_of(work, settings)
     return NetworkProblem(inputs.to(device), targets.to(device), model, softmax(n_classes, device), chosen)
 

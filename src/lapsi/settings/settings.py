@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lapsi.errors import InputError
@@ -147,8 +147,3 @@ def _engine(engine: str | EngineSpec, model: ModelSpec, choices: dict[str, Any])
     if newton:
         raise InputError(f"refine is {refine!r} but belongs to engine 'newton'; leave it at 'auto'.")
     return Retrain(**retrain)
-
-
-def with_engine(settings: Settings, **changes: Any) -> Settings:
-    """The same settings with some options of the engine changed."""
-    return replace(settings, engine=replace(settings.engine, **changes))

@@ -37,7 +37,7 @@ class KronChange:
 
 @final
 @dataclass(frozen=True, slots=True)
-class KronPrecision(Precision):
+class KronPrecision(Precision[KronChange]):
     """Λ = B ⊗ G + δI through the eigendecompositions of both factors; build it with `kron_precision`.
 
     Attributes:
@@ -65,19 +65,11 @@ class KronPrecision(Precision):
     def quad(self, vectors: Tensor) -> Tensor:
         return torch.einsum("nak,ak->n", self._rotate(vectors).square(), self._eigenvalues)
 
-    def solve(self, vectors: Tensor) -> Tensor:
-        solved = self.output_vectors @ (self._rotate(vectors) / self._eigenvalues) @ self.input_vectors.T
-        return solved.flatten(1)
-
-    def logdet(self) -> Tensor:
-        return self._eigenvalues.log().sum()
-
     def to_dense(self) -> Tensor:
         product = torch.kron(self.output_factor.contiguous(), self.input_factor.contiguous())
         return product + self.prior * torch.eye(len(product), dtype=product.dtype, device=product.device)
 
-    def kl_terms(self, shift: Tensor, change: object) -> KLTerms:
-        assert isinstance(change, KronChange)
+    def kl_terms(self, shift: Tensor, change: KronChange) -> KLTerms:
         output_change = self.output_vectors.T @ change.output_change @ self.output_vectors
         removed = change.removed @ self.input_vectors
         mean = self._mean_term(self._rotate(shift), output_change, removed, change.prior_drop)

@@ -14,10 +14,11 @@ from typing import final
 import torch
 from torch import Tensor
 
+from lapsi.linalg.gram import weighted_gram
 from lapsi.linalg.matmul import matmul
 from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.likelihoods.base import Likelihood
-from lapsi.models.linear import LinearModel, weighted_gram
+from lapsi.models.linear import LinearModel
 from lapsi.models.mlp import Mlp
 from lapsi.problem.base import Problem
 from lapsi.problem.objective import Objective

@@ -18,6 +18,7 @@ from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work
 from lapsi.engines.newton.neighbours import Neighbours, neighbours_of
 from lapsi.engines.newton.plan import newton_seconds, plan_newton
 from lapsi.engines.newton.steps import Optimum, Removal, chunk_size, relative_norm, removal_of
+from lapsi.execution.device import device_of
 from lapsi.execution.progress import Stages
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.problem.linear import LinearProblem
@@ -58,7 +59,7 @@ class NewtonEngine(Engine):
         return plan
 
     def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
-        return newton_seconds(plan, torch.device(self.settings.execution.device or "cpu"))
+        return newton_seconds(plan, device_of(self.settings.execution.device))
 
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> NewtonFit:
         problem = linear_problem(dataset, standardizer, self.settings)
@@ -214,7 +215,7 @@ def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: S
 
 def linear_problem(dataset: Dataset, standardizer: Standardizer, settings: Settings) -> LinearProblem:
     """The problem of the linear probe on a data set."""
-    device = torch.device(settings.execution.device or "cpu")
+    device = device_of(settings.execution.device)
     inputs = torch.from_numpy(standardizer.all_inputs(dataset.features)).to(device)
     targets = torch.from_numpy(dataset.targets.values).to(device)
     objective = settings.objective

@@ -21,8 +21,8 @@ from lapsi.engines.retrain.plan import model_of, n_checks, plan_retraining
 from lapsi.engines.retrain.steps import Trainer
 from lapsi.errors import MemoryLimitError
 from lapsi.execution.cost import GIB
+from lapsi.execution.device import device_of, synchronize
 from lapsi.execution.progress import Stages
-from lapsi.linalg.matmul import synchronize
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.mlp import Mlp
 from lapsi.problem.network import NetworkProblem
@@ -168,7 +168,7 @@ class RetrainFit(Fit):
 def network_problem(inputs: Tensor, targets: Tensor, n_classes: int, settings: Settings) -> NetworkProblem:
     """The problem of a network on inputs (N, D) with labels (N,); a public divisor keeps the total regularisation."""
     assert isinstance(settings.engine, Retrain)
-    device, objective = torch.device(settings.execution.device or "cpu"), settings.objective
+    device, objective = device_of(settings.execution.device), settings.objective
     work = Work(len(inputs), inputs.shape[1], n_classes, n_classes - 1, 0)
     chosen = Objective(objective.weight_decay, objective.prior_precision, objective.removal)
     model: Mlp = model_of(work, settings)

@@ -17,7 +17,7 @@ import torch
 from lapsi.analysis.maps import centre_of, principal_axes
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.standardize import Standardizer, standardizer_of
-from lapsi.engines.base import Engine, Fit, Plan, Work
+from lapsi.engines.base import Engine, Fit, Plan, work_of
 from lapsi.engines.choose import make_engine
 from lapsi.engines.evaluate import PARAMS, evaluate, n_steps, verify
 from lapsi.errors import InputError
@@ -130,11 +130,6 @@ def score_dataset(
     }
     provenance = _provenance(dataset, settings, dict(stages.seconds), details)
     return _scores(dataset, rows, fit, by_seed, model, provenance), model
-
-
-def work_of(dataset: Dataset, n_units: int) -> Work:
-    """The shape of scoring `n_units` samples of a data set."""
-    return Work(dataset.n_samples, dataset.n_features + 1, dataset.n_classes, dataset.n_classes - 1, n_units)
 
 
 def identity(dataset: Dataset, settings: Settings, rows: np.ndarray) -> dict[str, Any]:

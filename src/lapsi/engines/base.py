@@ -45,7 +45,7 @@ class Work:
 
 
 def work_of(dataset: Dataset, n_units: int) -> Work:
-    """The shape of leaving out `n_units` units of a data set."""
+    """The shape of leaving out `n_units` units of a data set; the softmax sees all directions of its outputs but one."""
     n_outputs = dataset.targets.n_outputs
     return Work(dataset.n_samples, dataset.n_features + 1, n_outputs, n_outputs - 1, n_units)
 

@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 import lapsi
 import oracles
 from lapsi.cli.show import print_run
+from lapsi.curvature.linear import first_order_curvature
 from lapsi.engines import evaluate
 from lapsi.engines.base import Work
 from lapsi.engines.choose import make_engine
@@ -199,6 +200,23 @@ def test_kfac_keeps_its_digits_on_features_of_any_scale(data):
     options = {"curvature": "kfac", "standardize": False, **QUIET}
     small, large = (lapsi.score(scale * X, y, **options).table["lsi_curvature"] for scale in (1e6, 1e9))
     assert_allclose(large, small, rtol=1e-8)
+
+
+def test_the_check_of_the_removal_form_sees_what_float32_does_to_its_matrices(data, monkeypatch):
+    """They are made anew for the check; matrices a thousandth off stand for rounding that is worse than it ever is."""
+    monkeypatch.setattr("lapsi.curvature.full.EXACT_FLOP", 0)
+    monkeypatch.setattr("lapsi.engines.newton.plan.EXACT_FLOP", 0)
+    options = {"curvature": "full", "weight_decay": 0.05, "dtype": "float32", "refine": 8, "verify": 60, "progress": False}
+    assert lapsi.score(*data, **options).provenance.verification["max_relative_error"] < 1e-5
+
+    def distorted(*arguments, **choices):
+        made = first_order_curvature(*arguments, **choices)
+        return replace(made, precision=replace(made.precision, reduced=1.001 * made.precision.reduced))
+
+    monkeypatch.setattr("lapsi.engines.newton.engine.first_order_curvature", distorted)
+    found = lapsi.score(*data, **options).provenance.verification
+    assert found["reference"] == "removal form"
+    assert 5e-4 < found["max_relative_error"] < 2e-3
 
 
 def test_inputs_may_be_torch_or_pandas(data):

@@ -26,7 +26,8 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         lsi_: (n_samples,) LSI in nats.
         loo_proba_: (n_samples, n_classes) probabilities under the model that never saw the sample.
         classes_: (n_classes,) label values.
-        coef_, intercept_: (n_classes, n_features) and (n_classes,), on standardized features where that is on (linear probe).
+        coef_, intercept_: (n_classes, n_features) and (n_classes,), on standardized features where that is on; of a linear
+            probe that was trained once: with several seeds predictions are a mean that no weights give.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
     """
 
@@ -84,7 +85,7 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         self.loo_proba_ = self.scores_.loo_proba
         for name in ("coef_", "intercept_"):
             self.__dict__.pop(name, None)
-        if not self.hidden:
+        if not self.hidden and len(self._probe.params) == 1:
             self.coef_, self.intercept_ = self._probe.weights[:, :-1], self._probe.weights[:, -1]
         return self
 

@@ -93,3 +93,19 @@ def test_a_pass_over_the_data_gives_the_first_order_change_of_kfac_too(make_prob
     assert streamed.derivative is None
     assert_close(streamed.divergence(removed).curvature, held.curvature, rtol=1e-12, atol=0)
     assert_close(streamed.divergence(removed).mean, held.mean, rtol=1e-12, atol=0)
+
+
+def test_the_reference_of_the_removal_form_holds_nothing_in_float32(make_problem, blobs):
+    problem = make_problem(*blobs, 3)
+    fit = fit_map(problem)
+    removed = settled(problem, fit, torch.arange(40))
+    hessian = problem.hessian(fit.params, problem.objective.l2_without(40))
+    inverse = invert(hessian)
+    wide, narrow = (
+        first_order_curvature(problem, fit.params, "full", hessian.clone(), inverse.to(dtype))
+        for dtype in (torch.float64, torch.float32)
+    )
+    expected = wide.divergence(removed).total
+    assert float((narrow.divergence(removed).total / expected - 1).abs().max()) > 1e-9
+    assert_close(narrow.reference().divergence(removed).total, expected, rtol=1e-11, atol=0)
+    assert wide.reference() is wide

@@ -30,5 +30,9 @@ class Curvature(ABC):
         """
 
     @abstractmethod
+    def reference(self) -> Curvature:
+        """The same with all it holds in float64: what its scores are checked against, so that rounding does not cancel."""
+
+    @abstractmethod
     def exact(self, n_units: int) -> Curvature | None:
         """The same in its exact form; None where that would cost too much for so many units."""

@@ -41,6 +41,9 @@ class DiagCurvature(Curvature):
     def form(self) -> str:
         return EXACT
 
+    def reference(self) -> Curvature:
+        return self
+
     def exact(self, n_units: int) -> Curvature:
         return self
 

@@ -47,6 +47,9 @@ class FullCurvature(Curvature):
     def form(self) -> str:
         return EXACT
 
+    def reference(self) -> Curvature:
+        return self
+
     def exact(self, n_units: int) -> Curvature:
         return self
 
@@ -95,6 +98,12 @@ class FullRemovalCurvature(Curvature):
     @property
     def form(self) -> str:
         return REMOVAL_FORM
+
+    def reference(self) -> Curvature:
+        if self.precision.reduced.dtype == torch.float64:
+            return self
+        hessian = self.problem.hessian(self.map_params, self.problem.objective.l2_without(self.problem.n_samples))
+        return full_removal_curvature(self.problem, self.map_params, hessian, invert(hessian))
 
     def exact(self, n_units: int) -> Curvature | None:
         affordable = exact_flop(self.problem.n_samples, self.problem.model.n_params, n_units) <= EXACT_FLOP

@@ -45,6 +45,9 @@ class GgnCurvature(Curvature):
     def form(self) -> str:
         return EXACT
 
+    def reference(self) -> Curvature:
+        return self
+
     def exact(self, n_units: int) -> Curvature:
         return self
 

@@ -44,6 +44,9 @@ class KronCurvature(Curvature):
     def form(self) -> str:
         return EXACT
 
+    def reference(self) -> Curvature:
+        return self
+
     def exact(self, n_units: int) -> Curvature:
         return self
 

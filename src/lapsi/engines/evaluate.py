@@ -88,9 +88,9 @@ def _checked(fit: Fit, units: Units, lsi: np.ndarray, picked: np.ndarray, advanc
     for removed in fit.reference(some):
         found.append(removed)
         advance(len(removed.units))
-    curvature = fit.curvature
-    errors = relative_errors(lsi[picked], _divergences(curvature, found).total.numpy())
-    exact = curvature.exact(len(picked)) if curvature.form != EXACT else None
+    reference = fit.curvature.reference()
+    errors = relative_errors(lsi[picked], _divergences(reference, found).total.numpy())
+    exact = reference.exact(len(picked)) if reference.form != EXACT else None
     beyond = None if exact is None else relative_errors(lsi[picked], _divergences(exact, found).total.numpy())
     return summarise_errors(picked, errors, fit.reference_name, beyond)
 

@@ -126,6 +126,7 @@ def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
     inputs = 8 * n * d + (itemsize * n * d if spec_of(settings).refine in (AUTO, 0) else 0)
     fit = 4 * 8 * free**2 + 4 * BLOCK_BYTES
     kfac = 8 * 12 * k**2 + (8 * _derivative_entries(work) if holds_derivative else 0)
-    held = {"diag": itemsize * free * k * d, "kfac": kfac, "full": (8 + 4 * itemsize) * free**2}
+    full = (8 + 4 * (8 if settings.execution.verify > 0 else itemsize)) * free**2  # made anew in float64 for the check
+    held = {"diag": itemsize * free * k * d, "kfac": kfac, "full": full}
     scoring = itemsize * free**2 + held[settings.curvature] + 2 * CHUNK_BYTES
     return LIBRARIES_BYTES + inputs + max(fit, scoring + (2 * 8 * free**2 if settings.curvature == "full" else 0))

@@ -42,7 +42,7 @@ class Embedded:
         features: (n, d) float32 of the samples that could be read.
         kept: (n,) their positions.
         left_out: position and reason of each that could not be read.
-        record: the extractor and how fast it was, plain JSON values.
+        record: the extractor, the cache, and how many samples came from there or were left out; plain JSON values.
         digest: hash of the samples and the extractor.
     """
 

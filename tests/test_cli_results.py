@@ -12,7 +12,7 @@ from commands import run
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def two_runs(tmp_path_factory):
     """Two runs on the same samples, and a table beside them."""
     folder = tmp_path_factory.mktemp("runs")
     rng = np.random.default_rng(0)
@@ -25,9 +25,9 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def finished(runs, tmp_path, monkeypatch):
+def finished(two_runs, tmp_path, monkeypatch):
     """A copy of them to work in."""
-    shutil.copytree(runs, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(two_runs, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/digits_accuracy.py [--limit N]
 
-Every model without a sample is fitted anew (to a Newton step of 1e-10), its LSI computed with the exact curvature (`full`: in
-its removal form), and compared with what `lapsi.score` reports at each level of refinement. The last line holds all of them.
+Every model without a sample is fitted anew (to a Newton step of 1e-10), its LSI computed with the exact curvature, and compared
+with what `lapsi.score` reports at each level of refinement. The last line repeats all records.
 """
 
 from __future__ import annotations
@@ -17,37 +17,33 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
-from torch import Tensor
 
 import lapsi
-from lapsi.curvature.base import Curvature
-from lapsi.curvature.diag import diag_curvature
-from lapsi.curvature.full import FullCurvature, full_curvature
-from lapsi.curvature.kron import kron_curvature
-from lapsi.data.dataset import fit_standardizer
-from lapsi.models.linear import linear_probe
-from lapsi.problem.linear import Problem
+from lapsi.curvature.linear import settled_curvature
+from lapsi.data.blocks import ArrayBlocks, survey
+from lapsi.data.standardize import standardizer_of
+from lapsi.models.likelihoods.softmax import softmax
+from lapsi.problem.linear import LinearProblem
 from lapsi.problem.objective import Objective
-from lapsi.training.newton import fit_map, invert, reduced_hessian
+from lapsi.problem.removed import CONVERGED, Removed
+from lapsi.training.newton import MapFit, fit_map
 
 INPUTS = {"pixels / 16": (1 / 16, False), "standardized": (1.0, True)}
+STRUCTURES = ("diag", "kfac", "full")
 REFINEMENTS: tuple[int | str, ...] = (0, 1, 2, "auto")
 
 
-def retrained(features: np.ndarray, labels: np.ndarray, standardize: bool, n: int) -> tuple[dict[str, Curvature], Tensor]:
-    """The posterior of all samples in each structure, and how the optimum moves without each of the first n (n, C−1, D)."""
-    inputs = fit_standardizer(features, standardize).inputs(features)
-    probe = linear_probe(inputs.shape[1], 10, torch.device("cpu"))
-    problem = Problem(torch.from_numpy(inputs), torch.from_numpy(labels), probe, Objective(0.01, "map", "mean"))
+def retrained(features: np.ndarray, labels: np.ndarray, standardize: bool, n: int) -> tuple[MapFit, Removed]:
+    """The optimum of all samples, and those without each of the first n."""
+    inputs = torch.from_numpy(standardizer_of(survey(ArrayBlocks(features)), standardize).inputs(features))
+    likelihood = softmax(10, torch.device("cpu"))
+    problem = LinearProblem(inputs, torch.from_numpy(labels), likelihood, Objective(0.01, "map", "mean"))
     fit = fit_map(problem)
-    shifts = [fit_map(problem.without(index), fit.params).params - fit.params for index in torch.arange(n).split(1)]
-    hessian = reduced_hessian(problem, fit)
-    curvatures: dict[str, Curvature] = {
-        "diag": diag_curvature(problem, fit.params, torch.float64),
-        "kfac": kron_curvature(problem, fit.params),
-        "full": full_curvature(problem, fit.params, hessian, invert(hessian)),
-    }
-    return curvatures, torch.stack(shifts)
+    units = torch.arange(n)[:, None]
+    shift = torch.stack([fit_map(problem.remove(unit), fit.params).params - fit.params for unit in units])
+    outputs = torch.stack([problem.outputs(fit.params + each, unit) for unit, each in zip(units, shift, strict=True)])
+    remaining = torch.zeros(n, dtype=torch.float64)
+    return fit, Removed(units, np.arange(n), fit.params, shift, outputs, CONVERGED, remaining)
 
 
 def agreement(values: np.ndarray, reference: np.ndarray) -> dict[str, float]:
@@ -57,20 +53,15 @@ def agreement(values: np.ndarray, reference: np.ndarray) -> dict[str, float]:
 
 
 def compare(name: str, features: np.ndarray, labels: np.ndarray, standardize: bool, n: int) -> Iterator[dict[str, Any]]:
-    """One record a structure and level of refinement, and for `full` one more: its removal form against the exact value."""
-    curvatures, shift = retrained(features, labels, standardize, n)
-    indices = torch.arange(n)
-    options: dict[str, Any] = {"standardize": standardize, "indices": indices.numpy(), "verify": 0, "progress": False}
-    for structure, curvature in curvatures.items():
-        reference = curvature.kl_terms_exact(indices, shift).total.numpy()
+    """One record a structure and level of refinement."""
+    fit, removed = retrained(features, labels, standardize, n)
+    options: dict[str, Any] = {"standardize": standardize, "indices": np.arange(n), "verify": 0, "progress": False}
+    for structure in STRUCTURES:
+        reference = settled_curvature(fit.problem, fit.params, structure).divergence(removed).total.numpy()
         for refine in REFINEMENTS:
-            lsi = lapsi.score(features, labels, curvature=structure, refine=refine, **options).lsi
-            yield {"inputs": name, "curvature": structure, "refine": refine, **agreement(lsi, reference)}
-        if isinstance(curvature, FullCurvature):
-            some = indices[:: max(1, n // 64)]
-            dense = curvature.kl_terms_dense(some, shift[some]).total.numpy()
-            record = {"inputs": name, "curvature": "full: removal form against exact", "samples": len(some)}
-            yield {**record, **agreement(reference[some], dense)}
+            scores = lapsi.score(features, labels, curvature=structure, refine=refine, **options)
+            record = {"inputs": name, "curvature": structure, "refine": refine, "rows": scores.table["refinement"].iloc[0]}
+            yield {**record, **agreement(scores.lsi, reference)}
 
 
 def main() -> None:

@@ -24,26 +24,27 @@ from sklearn.model_selection import StratifiedKFold
 
 from lapsi.analysis.label_issues import label_issues
 from lapsi.data.corruption import Corruption, corrupt_dataset
-from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
+from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.readers.arrays import read_dataset
 from lapsi.data.readers.columns import Columns
+from lapsi.data.standardize import standardizer_of
+from lapsi.engines.newton.engine import linear_problem
 from lapsi.execution.progress import Stages
-from lapsi.problem.linear import linear_problem
 from lapsi.scoring import score_dataset
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import Settings, make_settings
 from lapsi.training.newton import fit_map
 
 
 def cross_validated(dataset: Dataset, settings: Settings, n_folds: int) -> np.ndarray:
     """Probabilities (N, C) of the linear probe fitted on the other folds."""
     probabilities = np.empty((dataset.n_samples, dataset.n_classes))
-    inputs = torch.from_numpy(fit_standardizer(dataset.features, settings.standardize).inputs(dataset.features))
+    inputs = torch.from_numpy(standardizer_of(dataset.survey, settings.model.standardize).all_inputs(dataset.features))
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=0).split(inputs, dataset.labels)
     for kept, held_out in folds:
-        part = make_dataset(dataset.features[kept], dataset.classes[dataset.labels[kept]])
-        problem = linear_problem(part, fit_standardizer(dataset.features, settings.standardize), settings, torch.device("cpu"))
+        part = make_dataset(dataset.features.read(kept), dataset.classes[dataset.labels[kept]])
+        problem = linear_problem(part, standardizer_of(dataset.survey, settings.model.standardize), settings)
         fit = fit_map(problem)
-        probabilities[held_out] = problem.probabilities_of(fit.params, inputs[held_out]).numpy()
+        probabilities[held_out] = problem.mean_of(fit.params, inputs[held_out]).numpy()
     return probabilities
 
 
@@ -74,7 +75,7 @@ def main() -> None:
     dataset = read_dataset(arguments.data, Columns(labels=arguments.labels, reference_labels=arguments.truth))
     if arguments.labels is None:
         dataset = corrupt_dataset(dataset, Corruption(flip_labels=arguments.flip))
-    settings = Settings(weight_decay=arguments.weight_decay, curvature=arguments.curvature, verify=0)
+    settings = make_settings(weight_decay=arguments.weight_decay, curvature=arguments.curvature, verify=0)
     start = time.perf_counter()
     scores, _ = score_dataset(dataset, settings, np.arange(dataset.n_samples), Stages(False))
     issues = label_issues(scores)

@@ -19,17 +19,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
+from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.readers.arrays import read_dataset
 from lapsi.data.readers.columns import Columns
+from lapsi.data.standardize import standardizer_of
 from lapsi.execution.progress import Stages
 from lapsi.scoring import score_dataset
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import make_settings
 
 
 def retrain_seconds(dataset: Dataset, weight_decay: float, epochs: int) -> float:
     """Wall time of training one leave-one-out model (the first sample left out) with plain torch."""
-    inputs = fit_standardizer(dataset.features, True).inputs(dataset.features)[1:]
+    inputs = standardizer_of(dataset.survey, True).all_inputs(dataset.features)[1:]
     x, y = torch.from_numpy(inputs).float(), torch.from_numpy(dataset.labels[1:])
     torch.manual_seed(0)
     model = torch.nn.Linear(x.shape[1], dataset.n_classes, bias=False)
@@ -54,8 +55,10 @@ def main() -> None:
 
     dataset = read_dataset(arguments.data, Columns())
     if arguments.samples:
-        dataset = make_dataset(dataset.features[: arguments.samples], dataset.classes[dataset.labels[: arguments.samples]])
-    settings = Settings(curvature=arguments.curvature, weight_decay=arguments.weight_decay, verify=arguments.checks)
+        dataset = make_dataset(
+            dataset.features.read(slice(0, arguments.samples)), dataset.classes[dataset.labels[: arguments.samples]]
+        )
+    settings = make_settings(curvature=arguments.curvature, weight_decay=arguments.weight_decay, verify=arguments.checks)
     start = time.perf_counter()
     scores, _ = score_dataset(dataset, settings, np.arange(dataset.n_samples), Stages(show=False))
     whole = time.perf_counter() - start

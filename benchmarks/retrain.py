@@ -1,6 +1,6 @@
 """Measures the retraining engine; each part ends with one JSON line of its figures.
 
-    python benchmarks/retrain.py digits                    batched engine against torch and opacus, each model alone
+    python benchmarks/retrain.py digits                    batched trainer against torch and opacus, each model alone
     python benchmarks/retrain.py speed DATA.npz            64 models at once against one at a time, and the bare products
     python benchmarks/retrain.py agreement DATA.npz        preset "paper" against the closed form, samples over the LSI range
     python benchmarks/retrain.py resume                    kill -9 in the middle, resume, compare the rows bit by bit
@@ -35,19 +35,21 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from lapsi.curvature.ggn import laplace_posterior
-from lapsi.data.dataset import Dataset, fit_standardizer, make_dataset
+from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.readers.arrays import read_dataset
 from lapsi.data.readers.columns import Columns
-from lapsi.engines.retrain.steps import RetrainEngine, Snapshot
+from lapsi.data.standardize import standardizer_of
+from lapsi.engines.retrain.steps import Snapshot, Trainer
 from lapsi.execution.progress import Stages
 from lapsi.linalg.matmul import matmul
 from lapsi.models.activation import ACTIVATIONS
-from lapsi.models.mlp import MlpProbe
+from lapsi.models.likelihoods.softmax import softmax
+from lapsi.models.mlp import Mlp
 from lapsi.problem.network import NetworkProblem
 from lapsi.problem.objective import Objective
 from lapsi.scoring import score_dataset
 from lapsi.settings.recipe import Recipe
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import make_settings
 
 WEIGHT_DECAY = 0.01
 PRIVATE_CLIP = 1.0
@@ -55,11 +57,12 @@ MODELS = {"digits": 50, "speed": 64, "agreement": 64, "resume": 60}
 EPOCHS = {"digits": 100, "speed": 10, "agreement": Recipe().epochs, "resume": 60}
 
 
-def make_engine(dataset: Dataset, hidden: tuple[int, ...], recipe: Recipe, dtype: torch.dtype) -> RetrainEngine:
-    inputs = torch.from_numpy(fit_standardizer(dataset.features, True).inputs(dataset.features))
-    probe = MlpProbe((inputs.shape[1], *hidden, dataset.n_classes), ACTIVATIONS["relu"])
-    problem = NetworkProblem(inputs, torch.from_numpy(dataset.labels), probe, Objective(WEIGHT_DECAY, "map", "mean"))
-    return RetrainEngine(problem, inputs.to(dtype), recipe)
+def make_trainer(dataset: Dataset, hidden: tuple[int, ...], recipe: Recipe, dtype: torch.dtype) -> Trainer:
+    inputs = torch.from_numpy(standardizer_of(dataset.survey, True).all_inputs(dataset.features))
+    model = Mlp((inputs.shape[1], *hidden, dataset.n_classes), ACTIVATIONS["relu"])
+    likelihood, objective = softmax(dataset.n_classes, torch.device("cpu")), Objective(WEIGHT_DECAY, "map", "mean")
+    problem = NetworkProblem(inputs, torch.from_numpy(dataset.labels), model, likelihood, objective)
+    return Trainer(problem, inputs.to(dtype), recipe)
 
 
 def torch_model(n_inputs: int, hidden: tuple[int, ...], n_classes: int, seed: int) -> nn.Sequential:
@@ -76,12 +79,12 @@ def flat(model: nn.Module) -> torch.Tensor:
     return torch.cat([torch.cat([layer.weight, layer.bias[:, None]], 1).flatten() for layer in layers]).detach()
 
 
-def train_alone(engine: RetrainEngine, hidden: tuple[int, ...], seed: int, without: int | None) -> torch.Tensor:
+def train_alone(trainer: Trainer, hidden: tuple[int, ...], seed: int, without: int | None) -> torch.Tensor:
     """Params (P,) of one torch model in float64, full batch; with per-sample clipping by opacus where the recipe clips."""
-    problem, recipe = engine.problem, engine.recipe
+    problem, recipe = trainer.problem, trainer.recipe
     keep = torch.arange(problem.n_samples) != (-1 if without is None else without)
-    features, labels = problem.inputs[keep, :-1], problem.labels[keep]
-    model: nn.Module = torch_model(features.shape[1], hidden, problem.probe.n_classes, seed).double()
+    features, labels = problem.inputs[keep, :-1], problem.targets[keep]
+    model: nn.Module = torch_model(features.shape[1], hidden, problem.model.n_outputs, seed).double()
     options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": WEIGHT_DECAY}
     if recipe.optimizer == "adam":
         optimizer: Any = torch.optim.Adam(model.parameters(), **options)
@@ -99,20 +102,20 @@ def train_alone(engine: RetrainEngine, hidden: tuple[int, ...], seed: int, witho
 
 
 def errors_alone(
-    engine: RetrainEngine, hidden: tuple[int, ...], indices: torch.Tensor, exact: Snapshot, narrow: Snapshot
+    trainer: Trainer, hidden: tuple[int, ...], indices: torch.Tensor, exact: Snapshot, narrow: Snapshot
 ) -> dict[str, float]:
     """Largest relative errors of the changes of the parameters (float64) and of LSI (float32) against each model alone."""
-    whole = train_alone(engine, hidden, 0, None)
-    before = laplace_posterior(engine.problem, whole, "diag")
-    rough = laplace_posterior(engine.problem, narrow.params, "diag")
+    whole = train_alone(trainer, hidden, 0, None)
+    before = laplace_posterior(trainer.problem, whole, "diag")
+    rough = laplace_posterior(trainer.problem, narrow.params, "diag")
     errors, lsi_errors = [], []
     for row, index in enumerate(indices.split(1)):
-        moved = train_alone(engine, hidden, 0, int(index))
+        moved = train_alone(trainer, hidden, 0, int(index))
         shift = moved - whole
         errors.append(float((exact.shift[row] - shift).norm() / shift.norm()))
-        expected = before.kl_to(shift, laplace_posterior(engine.problem, moved, "diag", index)).total
+        expected = before.kl_to(shift, laplace_posterior(trainer.problem.remove(index), moved, "diag")).total
         change = narrow.shift[row].double()
-        got = rough.kl_to(change, laplace_posterior(engine.problem, narrow.params + change, "diag", index)).total
+        got = rough.kl_to(change, laplace_posterior(trainer.problem.remove(index), narrow.params + change, "diag")).total
         lsi_errors.append(abs(float(got / expected) - 1))
     return {"max_shift_error_float64": max(errors), "max_lsi_error_float32": max(lsi_errors)}
 
@@ -129,12 +132,12 @@ def digits(arguments: argparse.Namespace) -> None:
     }
     records: list[dict[str, Any]] = []
     for hidden, (name, recipe) in itertools.product(((), (32,)), recipes.items()):
-        engine = make_engine(dataset, hidden, recipe, torch.float64)
-        (exact,) = engine(indices, 0, {epochs}, lambda _: None)
-        (narrow,) = make_engine(dataset, hidden, recipe, torch.float32)(indices, 0, {epochs}, lambda _: None)
+        trainer = make_trainer(dataset, hidden, recipe, torch.float64)
+        (exact,) = trainer(indices, 0, {epochs}, lambda _: None)
+        (narrow,) = make_trainer(dataset, hidden, recipe, torch.float32)(indices, 0, {epochs}, lambda _: None)
         start = time.perf_counter()
         record: dict[str, Any] = {"against": name, "hidden": hidden, "models": len(indices), "epochs": epochs}
-        record |= errors_alone(engine, hidden, indices, exact, narrow)
+        record |= errors_alone(trainer, hidden, indices, exact, narrow)
         record["seconds_alone"] = round(time.perf_counter() - start, 1)
         print(json.dumps({"part": "digits", **record}), flush=True)
         records.append(record)
@@ -155,7 +158,7 @@ def bare_seconds(inputs: torch.Tensor, n_columns: int, rows: int) -> float:
 
 def plain_seconds(dataset: Dataset, epochs: int) -> float:
     """Wall time of an epoch of one leave-one-out model (the first sample left out) with plain torch SGD, float32."""
-    inputs = fit_standardizer(dataset.features, True).inputs(dataset.features)[1:, :-1]
+    inputs = standardizer_of(dataset.survey, True).all_inputs(dataset.features)[1:, :-1]
     features, labels = torch.from_numpy(inputs).float(), torch.from_numpy(dataset.labels[1:])
     model = torch_model(features.shape[1], (), dataset.n_classes, 0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.04, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY)
@@ -168,26 +171,26 @@ def plain_seconds(dataset: Dataset, epochs: int) -> float:
     return (time.perf_counter() - start) / epochs
 
 
-def batched_seconds(engine: RetrainEngine, indices: torch.Tensor) -> float:
+def batched_seconds(trainer: Trainer, indices: torch.Tensor) -> float:
     """Wall time of an epoch of all models without a sample at once; the first epoch warms up."""
-    epochs, ticks = engine.recipe.epochs, []
+    epochs, ticks = trainer.recipe.epochs, []
 
     def tick(_: int) -> None:
         ticks.append(time.perf_counter())
 
-    list(engine(indices, 0, {epochs}, tick))
+    list(trainer(indices, 0, {epochs}, tick))
     return (ticks[-1] - ticks[0]) / (epochs - 1)
 
 
 def speed(arguments: argparse.Namespace) -> None:
     dataset = read_dataset(arguments.data, Columns())
     n_models = arguments.models
-    engine = make_engine(dataset, (), Recipe(epochs=arguments.epochs + 1), torch.float32)
+    trainer = make_trainer(dataset, (), Recipe(epochs=arguments.epochs + 1), torch.float32)
     indices, rounds = torch.arange(n_models), []
     n_columns, rows = n_models * dataset.n_classes, 8192
     for _ in range(arguments.rounds):
-        batched = batched_seconds(engine, indices)
-        bare = float(np.mean([bare_seconds(engine.inputs, n_columns, rows) for _ in range(arguments.epochs)]))
+        batched = batched_seconds(trainer, indices)
+        bare = float(np.mean([bare_seconds(trainer.inputs, n_columns, rows) for _ in range(arguments.epochs)]))
         rounds.append((batched / n_models, bare / n_models, plain_seconds(dataset, arguments.epochs)))
     batched, bare, plain = np.median(rounds, 0)
     flop = 4.0 * dataset.n_samples * (dataset.n_features + 1) * dataset.n_classes
@@ -208,11 +211,11 @@ def speed(arguments: argparse.Namespace) -> None:
 def agreement(arguments: argparse.Namespace) -> None:
     dataset = read_dataset(arguments.data, Columns())
     everything = np.arange(dataset.n_samples)
-    closed, _ = score_dataset(dataset, Settings(verify=0), everything, Stages(show=False))
+    closed, _ = score_dataset(dataset, make_settings(verify=0), everything, Stages(show=False))
     order = np.argsort(closed.lsi)
     rows = order[np.linspace(0, len(order) - 1, arguments.models).round().astype(int)]
     recipe = replace(Recipe(), epochs=arguments.epochs, seeds=arguments.seeds)
-    settings = Settings(engine="retrain", recipe=recipe, verify=arguments.verify)
+    settings = make_settings(engine="retrain", recipe=recipe, verify=arguments.verify)
     start = time.perf_counter()
     retrained, _ = score_dataset(dataset, settings, rows, Stages(show=True))
     gap = np.abs(retrained.lsi / closed.lsi[rows] - 1)

@@ -23,7 +23,7 @@ from lapsi.data.readers.raw_tables import read_raw
 from lapsi.execution.progress import Stages
 from lapsi.results.scores import Scores
 from lapsi.scoring import score_dataset
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import make_settings
 
 
 def corrupted_scores(path: Path, model: str, corruption: Corruption, weight_decay: float) -> Scores:
@@ -31,7 +31,7 @@ def corrupted_scores(path: Path, model: str, corruption: Corruption, weight_deca
     samples = corrupt_samples(read_raw(path, Columns()), corruption)
     embedded = embed_content(samples.content, ExtractorSettings(model=model), None, Stages(True))
     dataset = corrupt_dataset(samples.with_features(embedded.features, embedded.kept), corruption)
-    return score_dataset(dataset, Settings(weight_decay=weight_decay), np.arange(dataset.n_samples), Stages(False))[0]
+    return score_dataset(dataset, make_settings(weight_decay=weight_decay), np.arange(dataset.n_samples), Stages(False))[0]
 
 
 def spread(lsi: np.ndarray) -> dict[str, Any]:

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 import oracles
-from lapsi.models.linear import linear_probe
-from lapsi.problem.linear import Problem
+from lapsi.models.likelihoods.softmax import softmax
+from lapsi.problem.linear import LinearProblem
 from lapsi.problem.objective import Objective
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
@@ -14,9 +14,8 @@ def make_problem():
     """Builds a problem from inputs (N, D) that end in the constant 1."""
 
     def build(inputs, labels, n_classes, weight_decay=0.05, prior_precision="map", removal="mean"):
-        probe = linear_probe(inputs.shape[1], n_classes, torch.device("cpu"))
-        objective = Objective(weight_decay, prior_precision, removal)
-        return Problem(torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(labels), probe, objective)
+        objective, likelihood = Objective(weight_decay, prior_precision, removal), softmax(n_classes, torch.device("cpu"))
+        return LinearProblem(torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(labels), likelihood, objective)
 
     return build
 
@@ -32,4 +31,4 @@ def fitted(make_problem, blobs):
     """Problem, fit and inverse Hessian of the blobs."""
     problem = make_problem(*blobs, 3)
     fit = fit_map(problem)
-    return problem, fit, invert(reduced_hessian(problem, fit))
+    return problem, fit, invert(reduced_hessian(fit))

@@ -3,7 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from lapsi.results.scores import Provenance, Scores, build_table
+from lapsi.results.provenance import Provenance
+from lapsi.results.scores import Scores
+from lapsi.results.tables import build_table
+from lapsi.settings.settings import Settings
 
 HOSTILE = "<script>window.broken = 1</script>"
 
@@ -33,7 +36,7 @@ def make_scores(
     provenance = Provenance(
         version="0.1.0",
         created="2026-11-24T06:08:02+00:00",
-        settings={"curvature": "diag", "recipe": {"epochs": 3}, "hidden": [], "standardize": True},
+        settings={**Settings().to_dict(), "recipe": {"epochs": 3}},
         engine="newton",
         dtype="float32",
         device="cpu",

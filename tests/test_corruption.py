@@ -59,10 +59,11 @@ def test_noise():
     touched = np.isin(LABELS, ["bee", "dog"])
     assert_array_equal(changed.columns["corrupted"], touched)
     assert set(changed.columns["corruption"][touched]) == {NOISE}
-    added = changed.features - DATA.features
+    before = np.asarray(DATA.features)
+    added = np.asarray(changed.features) - before
     assert_array_equal(added[~touched], 0)
     assert_array_equal(added[:, 4], 0)  # a constant feature has no deviation
-    ratio = added[touched][:, :4].std(0) / (2 * DATA.features[:, :4].std(0))
+    ratio = added[touched][:, :4].std(0) / (2 * before[:, :4].std(0))
     np.testing.assert_allclose(ratio, 1, atol=5 / np.sqrt(2 * touched.sum()))
     assert_array_equal(changed.labels, DATA.labels)
     assert corrupt_dataset(DATA, Corruption(noise=0.1)).columns["corrupted"].all()

@@ -5,7 +5,9 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
-from lapsi.data.dataset import fit_standardizer, make_dataset
+from lapsi.data.blocks import ArrayBlocks, survey
+from lapsi.data.dataset import make_dataset, same_digest
+from lapsi.data.standardize import standardizer_of
 from lapsi.errors import InputError
 
 X = np.arange(12.0).reshape(6, 2)
@@ -86,10 +88,11 @@ def test_ids_are_checked_and_taken_from_a_frame():
 
 def test_standardizer_centres_scales_and_zeroes_constants():
     features = np.c_[X, np.full(6, 1e6 + 0.1)]
-    inputs = fit_standardizer(features, True).inputs(features)
+    known = survey(ArrayBlocks(features))
+    inputs = standardizer_of(known, True).inputs(features)
     assert_allclose(inputs.mean(0), [0, 0, 0, 1], atol=1e-12)
     assert_allclose(inputs.std(0), [1, 1, 0, 0], atol=1e-12)
-    assert_array_equal(fit_standardizer(features, False).inputs(features), np.c_[features, np.ones(6)])
+    assert_array_equal(standardizer_of(known, False).inputs(features), np.c_[features, np.ones(6)])
 
 
 def test_digest_tells_data_apart():
@@ -98,12 +101,37 @@ def test_digest_tells_data_apart():
     assert digest != make_dataset(with_value(9.5), Y).digest()
     assert digest != make_dataset(X, Y[::-1]).digest()
     assert digest != make_dataset(X, np.array(["a", "b"])[Y]).digest()
+    assert digest != make_dataset(X, Y.astype(str)).digest()
+    assert digest != make_dataset(X, Y.astype(bool)).digest()
+    assert digest == make_dataset(X, Y.astype(np.uint8)).digest()
+
+
+def test_digest_tells_where_names_end():
+    one = make_dataset(X, ["a", "b"] * 3, ids=["bu", *"vwxyz"])
+    assert one.digest() != make_dataset(X, ["a", "bb"] * 3, ids=[*"uvwxyz"]).digest()
+    assert one.digest() == make_dataset(X, pd.Series(["a", "b"] * 3), ids=pd.Index(["bu", *"vwxyz"])).digest()
+    days = pd.date_range("2020", periods=6).as_unit("ns")
+    assert make_dataset(X, Y, ids=days).digest() == make_dataset(X, Y, ids=days.as_unit("us")).digest()
+
+
+def test_digests_of_earlier_versions_are_known():
+    dataset = make_dataset(X, np.array(["a", "b"])[Y], ids=list("uvwxyz"))
+    earlier = "78f608e7d2d1b525c12aa4c44e6fb3db"
+    assert dataset.has_digest(earlier)
+    assert dataset.has_digest(dataset.digest())
+    other = make_dataset(with_value(9.5), np.array(["a", "b"])[Y], ids=list("uvwxyz"))
+    assert not other.has_digest(earlier)
+    assert not other.has_digest(dataset.digest())
+    assert same_digest(dataset.digest(), other.digest()) is False
+    assert same_digest(earlier, earlier) is True
+    assert same_digest(earlier, dataset.digest()) is None
 
 
 def test_overflowing_features_are_refused():
     huge = np.array([[1e308], [-1e308], [1e308]])
-    with np.errstate(over="ignore", invalid="ignore"):
-        with pytest.raises(InputError, match="too large"):
-            fit_standardizer(huge, True)
-        with pytest.raises(InputError, match="too large"):
-            fit_standardizer(huge, False).inputs(np.array([[np.inf]]))
+    for standardize in (True, False):
+        with pytest.raises(InputError, match="too large for float64.*divide"):
+            standardizer_of(survey(ArrayBlocks(huge)), standardize)
+    calm = standardizer_of(survey(ArrayBlocks(np.ones((3, 1)))), False)
+    with pytest.raises(InputError, match="too large"):
+        calm.inputs(np.array([[np.inf]]))

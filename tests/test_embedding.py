@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import lapsi
 from lapsi.data.extractors import embedding
 from lapsi.data.extractors.base import ExtractorSettings
-from lapsi.data.extractors.cache import default_cache
+from lapsi.data.extractors.cache import FeatureCache, default_cache
 from lapsi.data.extractors.embedding import embed_content, trial
 from lapsi.data.extractors.texts import TextExtractor
 from lapsi.data.readers.image_folders import image_content
@@ -128,6 +129,33 @@ def test_damaged_shards_are_made_again(texts, models, tmp_path, small_shards, da
     result = run(texts, models, tmp_path)
     assert result.record["n_from_cache"] < N
     np.testing.assert_array_equal(result.features, expected)
+
+
+def test_a_changed_byte_of_a_shard_is_never_met(texts, models, tmp_path):
+    result = run(texts, models, tmp_path)
+    (file,) = tmp_path.rglob("*.safetensors")
+    whole = file.read_bytes()
+    cache, samples = FeatureCache(file.parent), [text.encode() for text in texts]
+    assert cache.find(samples) is not None
+    for position in range(len(whole)):
+        file.write_bytes(whole[:position] + bytes([whole[position] ^ 0x40]) + whole[position + 1 :])
+        shard = cache.find(samples)
+        assert shard is None or torch.equal(shard.features, torch.from_numpy(result.features)), position
+    file.write_bytes(whole[:-3] + b"\x00\xc0\x7f")  # NaN
+    again = run(texts, models, tmp_path)
+    assert again.record["n_from_cache"] == 0
+    np.testing.assert_array_equal(again.features, result.features)
+    assert cache.find(samples) is not None
+
+
+def test_shards_of_earlier_versions_are_taken(texts, models, tmp_path, embedded):
+    result = run(texts, models, tmp_path)
+    (file,) = tmp_path.rglob("*.safetensors")
+    save_file(load_file(file), file, {"bad": "{}"})
+    embedded.clear()
+    again = run(texts, models, tmp_path)
+    assert embedded == []
+    np.testing.assert_array_equal(again.features, result.features)
 
 
 def test_large_features_stay_on_disk(texts, models, tmp_path, small_shards, monkeypatch):

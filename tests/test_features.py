@@ -45,7 +45,7 @@ def write_lists(path):
 def test_every_kind_of_file_gives_the_same_data(tmp_path, name, write, columns, classes):
     write(tmp_path / name)
     dataset = read_dataset(tmp_path / name, columns)
-    assert_array_equal(dataset.features.astype("float32"), X)
+    assert_array_equal(np.asarray(dataset.features, "float32"), X)
     assert_array_equal(dataset.labels, Y)
     assert_array_equal(dataset.classes, classes)
     assert_array_equal(dataset.ids, IDS if columns.ids else np.arange(12))

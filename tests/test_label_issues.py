@@ -128,7 +128,7 @@ def test_map_is_the_first_two_principal_components(monkeypatch):
     for axis in range(2):
         expected = u[:, axis] * s[axis]
         np.testing.assert_allclose(np.abs(scores.map[:, axis]), np.abs(expected), atol=1e-4)
-    monkeypatch.setattr("lapsi.analysis.maps.DENSE_MAP", 0)  # as for features too many to multiply with each other
+    monkeypatch.setattr("lapsi.data.blocks.WIDEST_SCATTER", 0)  # as for features too many to multiply with each other
     wide = lapsi.score(X, np.arange(60) % 2, verify=0, progress=False).map
     np.testing.assert_allclose(wide, scores.map, atol=1e-2)
     monkeypatch.undo()

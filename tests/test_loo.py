@@ -4,49 +4,59 @@ import torch
 from torch.testing import assert_close
 
 import oracles
-from lapsi.engines.newton import steps as newton
-from lapsi.engines.newton.steps import NewtonEngine
+from lapsi.engines.newton import neighbours, steps
+from lapsi.engines.newton.neighbours import neighbours_of
+from lapsi.engines.newton.steps import Optimum, removal_of
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 NEWTON_STEP = {"rtol": 1e-6, "atol": 1e-10}  # the fit itself is exact to about 1e-10
 CONVERGED = {"rtol": 1e-7, "atol": 1e-10}
 
 
-def engine_of(problem, refine=0):
+def optimum_of(problem):
     fit = fit_map(problem)
-    return NewtonEngine(problem, fit.params, invert(reduced_hessian(problem, fit)), refine), fit
+    return Optimum(problem, fit.params, invert(reduced_hessian(fit)))
+
+
+def converged(optimum, rows, tolerance=1e-10):
+    return removal_of(optimum, rows).settle(tolerance)[0]
+
+
+def errors_of(shift, exact):
+    return (shift - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
 
 
 @pytest.mark.parametrize("removal", ["mean", "sum"])
 def test_closed_form_is_the_newton_step_of_the_reduced_objective(make_problem, blobs, removal):
     inputs, labels = blobs
     problem = make_problem(inputs, labels, 3, removal=removal)
-    engine, fit = engine_of(problem)
-    whole = problem.probe.weights(fit.params).numpy().ravel()
-    (chunk,) = engine(torch.arange(40))
+    optimum = optimum_of(problem)
+    whole = problem.model.weights(optimum.params).numpy().ravel()
+    leaving = removal_of(optimum, torch.arange(40))
+    shift = leaving.newton_step()
+    outputs = leaving.outputs + problem.own_output_change(leaving.units, shift)[:, 0]
     for index in (0, 5, 39):
         keep = np.arange(40) != index
         decay = 0.05 if removal == "mean" else 0.05 * 40 / 39
         _, gradient, hessian = oracles.objective(whole, inputs[keep], labels[keep], decay)
         expected = -np.linalg.solve(hessian, gradient)
-        assert_close(problem.probe.weights(chunk.shift[index]).flatten(), torch.from_numpy(expected), **NEWTON_STEP)
+        assert_close(problem.model.weights(shift[index]).flatten(), torch.from_numpy(expected), **NEWTON_STEP)
         logits = inputs[index] @ (whole + expected).reshape(3, 4).T
-        assert_close(chunk.logits[index] - chunk.logits[index].mean(), torch.from_numpy(logits - logits.mean()), **NEWTON_STEP)
+        assert_close(outputs[index] - outputs[index].mean(), torch.from_numpy(logits - logits.mean()), **NEWTON_STEP)
         hat = np.kron(np.eye(3), inputs[index])
         p = np.exp(logits * 0 + inputs[index] @ whole.reshape(3, 4).T)
         p /= p.sum()
         _, _, all_hessian = oracles.objective(whole, inputs, labels, 0.05)
         left = 40 * all_hessian - (0.05 if removal == "mean" else 0) * np.eye(12)
         leverage = np.trace((np.diag(p) - np.outer(p, p)) @ hat @ np.linalg.solve(left, hat.T))
-        assert_close(chunk.leverage[index].item(), leverage, **NEWTON_STEP)
+        assert_close(leaving.leverage()[index].item(), leverage, **NEWTON_STEP)
 
 
 @pytest.mark.parametrize("removal", ["mean", "sum"])
 def test_converge_equals_retraining(make_problem, blobs, removal):
     inputs, labels = blobs
     problem = make_problem(inputs, labels, 3, removal=removal)
-    engine, _ = engine_of(problem)
-    shifts = problem.probe.weights(engine.converge(torch.arange(40)))
+    shifts = problem.model.weights(converged(optimum_of(problem), torch.arange(40)))
     whole = oracles.train(inputs, labels, 3, 0.05)
     for index in range(0, 40, 3):
         expected = oracles.leave_one_out_weights(inputs, labels, 3, 0.05, index, removal, whole) - whole
@@ -65,56 +75,50 @@ def chord_steps(inputs, labels, whole, index, n_steps):
 
 
 def test_refinement_contracts_to_the_optimum(make_problem, blobs):
-    problem = make_problem(*blobs, 3)
-    exact = engine_of(problem)[0].converge(torch.arange(40))
+    problem, rows = make_problem(*blobs, 3), torch.arange(40)
+    optimum = optimum_of(problem)
+    exact, whole = converged(optimum, rows), problem.model.weights(optimum.params).numpy().ravel()
     errors = []
-    for steps in (0, 1, 3):
-        engine, fit = engine_of(problem, refine=steps)
-        shift = torch.cat([chunk.shift for chunk in engine(torch.arange(40))])
-        whole = problem.probe.weights(fit.params).numpy().ravel()
+    for n_steps in (0, 1, 3):
+        shift, _ = removal_of(optimum, rows).chord_steps(n_steps)
         for index in range(0, 40, 7):
-            expected = chord_steps(*blobs, whole, index, steps)
-            assert_close(problem.probe.weights(shift[index]).flatten(), torch.from_numpy(expected), **NEWTON_STEP)
-        errors.append(float(((shift - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)).max()))
+            expected = chord_steps(*blobs, whole, index, n_steps)
+            assert_close(problem.model.weights(shift[index]).flatten(), torch.from_numpy(expected), **NEWTON_STEP)
+        errors.append(float(errors_of(shift, exact).max()))
     assert errors[1] < 0.5 * errors[0]
     assert errors[2] < 0.2 * errors[1]
-    refined = torch.cat([chunk.shift for chunk in engine.refined(torch.arange(40))])
-    assert float(((refined - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)).max()) < 1e-4
+    shift, remaining = removal_of(optimum, rows).settle(1e-5)
+    assert float(errors_of(shift, exact).max()) < 2e-5
+    assert float(remaining.max()) <= 1e-5
+
+
+def test_what_remains_is_told(make_problem, blobs):
+    """After one step and more the estimate is of the size of the true error."""
+    optimum, rows = optimum_of(make_problem(*blobs, 3)), torch.arange(40)
+    exact = converged(optimum, rows)
+    for count in (1, 2, 3):
+        shift, remaining = removal_of(optimum, rows).chord_steps(count)
+        ratio = errors_of(shift, exact) / remaining
+        assert 0.1 < float(ratio.median()) < 2
+        assert float(ratio.max()) < 10
+    assert removal_of(optimum, rows).chord_steps(0)[1].isnan().all()
 
 
 def test_samples_that_do_not_contract_are_fitted_anew(make_problem, blobs, monkeypatch):
-    problem = make_problem(*blobs, 3)
-    engine, _ = engine_of(problem)
-    expected = engine.converge(torch.arange(5))
-    monkeypatch.setattr(newton, "CHORD_STEPS", 1)
-    assert_close(engine.converge(torch.arange(5)), expected, **CONVERGED)
-
-
-def test_chunks_do_not_change_the_result(make_problem, monkeypatch):
-    inputs, labels = oracles.make_data(70, 3, 3, seed=4)
-    engine, _ = engine_of(make_problem(inputs, labels, 3))
-    (whole,) = engine(torch.arange(70))
-    monkeypatch.setattr(newton, "CHUNK_BYTES", 1)
-    parts = list(engine(torch.arange(70)))
-    assert len(parts) > 3
-    assert_close(torch.cat([part.shift for part in parts]), whole.shift, rtol=1e-12, atol=1e-14)
+    optimum = optimum_of(make_problem(*blobs, 3))
+    expected = converged(optimum, torch.arange(5))
+    monkeypatch.setattr(steps, "CHORD_STEPS", 1)
+    assert_close(converged(optimum, torch.arange(5)), expected, **CONVERGED)
 
 
 def test_neighbours_carry_the_second_order_term(make_problem, monkeypatch):
     """With all others as neighbours the correction is one chord step; with some of them it goes most of the way."""
     inputs, labels = oracles.make_data(400, 4, 3, seed=8)
-    problem = make_problem(inputs, labels, 3)
-    engine, _ = engine_of(problem)
-    indices = torch.arange(0, 400, 9)
-    exact = engine.converge(indices)
-
-    def error(chunks):
-        shift = torch.cat([chunk.shift for chunk in chunks])
-        return (shift - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
-
-    one_step = torch.cat([chunk.shift for chunk in NewtonEngine(problem, engine.map_params, engine.inverse, 1)(indices)])
-    everyone = torch.cat([chunk.shift for chunk in engine.corrected(indices)])
-    assert_close(everyone, one_step, rtol=1e-5, atol=1e-8)
-    closed = error(engine(indices))
-    monkeypatch.setattr(newton, "NEIGHBOURS", 80)
-    assert float(error(engine.corrected(indices)).median()) < 0.6 * float(closed.median())
+    optimum, rows = optimum_of(make_problem(inputs, labels, 3)), torch.arange(0, 400, 9)
+    exact, removal = converged(optimum, rows), removal_of(optimum, rows)
+    closed = removal.newton_step()
+    everyone = closed - neighbours_of(optimum).step(removal, closed)
+    assert_close(everyone, removal.chord_steps(1)[0], rtol=1e-5, atol=1e-8)
+    monkeypatch.setattr(neighbours, "NEIGHBOURS", 80)
+    corrected = closed - neighbours_of(optimum).step(removal, closed)
+    assert float(errors_of(corrected, exact).median()) < 0.6 * float(errors_of(closed, exact).median())

@@ -13,7 +13,7 @@ EXACT = {"rtol": 1e-11, "atol": 1e-12}
 
 
 def to_contrasts(problem, matrix):
-    lift = torch.kron(problem.probe.basis, torch.eye(problem.probe.n_features, dtype=torch.float64))
+    lift = torch.kron(problem.likelihood.basis, torch.eye(problem.model.n_features, dtype=torch.float64))
     return lift.T @ torch.as_tensor(matrix) @ lift
 
 
@@ -21,11 +21,11 @@ def test_value_gradient_and_hessian_match_the_oracle(make_problem, blobs):
     inputs, labels = blobs
     problem = make_problem(inputs, labels, 3)
     params = torch.randn(2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    weights = problem.probe.weights(params)
+    weights = problem.model.weights(params)
     value, gradient, _ = oracles.objective(weights.numpy().ravel(), inputs, labels, 0.05)
     own_value, own_gradient = problem.value_and_gradient(params)
     assert_close(own_value.item() / 40, value, **EXACT)
-    assert_close(problem.probe.weights(own_gradient).flatten() / 40, torch.from_numpy(gradient), **EXACT)
+    assert_close(problem.model.weights(own_gradient).flatten() / 40, torch.from_numpy(gradient), **EXACT)
     dense = oracles.ggn(softmax(inputs @ weights.numpy().T, 1), inputs)
     assert_close(problem.hessian(params, 0.0), to_contrasts(problem, dense), **EXACT)
 
@@ -45,9 +45,9 @@ def test_gradient_without_is_a_difference_of_gradients(fitted):
     problem, fit, _ = fitted
     shift = 0.1 * torch.randn(3, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     indices = torch.tensor([0, 7, 31])
-    gradient = problem.gradient_without(indices, fit.params, shift)
+    gradient = problem.gradient_without(indices[:, None], fit.params, shift)
     for row, index in enumerate(indices.tolist()):
-        _, expected = problem.without(torch.tensor([index])).value_and_gradient(fit.params + shift[row])
+        _, expected = problem.remove(torch.tensor([index])).value_and_gradient(fit.params + shift[row])
         assert_close(gradient[row], expected, rtol=1e-8, atol=1e-9)
 
 

@@ -74,7 +74,7 @@ def test_the_page_holds_every_column(report):
     assert (summary.n_samples, summary.n_shown, summary.n_bytes) == (50, 50, path.stat().st_size)
     np.testing.assert_allclose(unpack(data["measures"]["lsi"]), scores.lsi, rtol=1e-6)
     assert_array_equal(unpack(data["label"]), scores.label_codes)
-    assert_array_equal(unpack(data["ranks"]["rank"]), scores.table["rank"])
+    assert_array_equal(unpack(data["measures"]["rank"]), scores.table["rank"])
     assert data["ids"] == [str(row) for row in range(50)]
     group, age = data["extra"]
     assert [group["names"][code] for code in unpack(group["data"])] == scores.table["group"].tolist()

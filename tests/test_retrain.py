@@ -10,10 +10,11 @@ from torch.testing import assert_close
 import oracles
 import torch_training
 from lapsi.curvature.ggn import laplace_posterior
-from lapsi.engines.retrain.steps import LeaveOneOutLoss, RetrainEngine
+from lapsi.engines.retrain.steps import LeaveOneOutLoss, Trainer
 from lapsi.errors import ConvergenceError
 from lapsi.models.activation import ACTIVATIONS
-from lapsi.models.mlp import MlpProbe, clip_of
+from lapsi.models.likelihoods.softmax import softmax
+from lapsi.models.mlp import Mlp, clip_of
 from lapsi.problem.network import NetworkProblem
 from lapsi.problem.objective import Objective
 from lapsi.settings.recipe import Recipe
@@ -29,18 +30,19 @@ SINGLE = {"rtol": 2e-4, "atol": 1e-8}
 
 def make_problem(hidden=(), activation="relu", weight_decay=0.01, removal="mean"):
     inputs, labels = oracles.make_data(N, D, C, seed=3)
-    probe = MlpProbe((D + 1, *hidden, C), ACTIVATIONS[activation])
-    return NetworkProblem(torch.from_numpy(inputs), torch.from_numpy(labels), probe, Objective(weight_decay, "map", removal))
+    model, likelihood = Mlp((D + 1, *hidden, C), ACTIVATIONS[activation]), softmax(C, torch.device("cpu"))
+    data = torch.from_numpy(inputs), torch.from_numpy(labels)
+    return NetworkProblem(*data, model, likelihood, Objective(weight_decay, "map", removal))
 
 
 def retrain(problem, recipe, indices, seed=0, dtype=torch.float64):
-    engine = RetrainEngine(problem, problem.inputs.to(dtype), recipe)
-    (last,) = engine(torch.tensor(indices), seed, {recipe.epochs}, lambda _: None)
+    trainer = Trainer(problem, problem.inputs.to(dtype), recipe)
+    (last,) = trainer(torch.tensor(indices), seed, {recipe.epochs}, lambda _: None)
     return last
 
 
 def batches_of(recipe, seed):
-    """The rows and divisor of every step, as the engine draws them."""
+    """The rows and divisor of every step, as the trainer draws them."""
     random = random_numbers(seed, BATCHES)
     epochs = []
     for _ in range(recipe.epochs):
@@ -76,7 +78,7 @@ def test_equals_torch_training_each_model_alone(name, hidden):
     indices = [0, 5, 36]
     result = retrain(problem, recipe, indices, seed=2)
     steps = batches_of(recipe, 2)
-    arguments = (problem.inputs[:, :-1], problem.labels, hidden, C, problem.probe.activation.name, recipe, 0.01, 2, steps)
+    arguments = (problem.inputs[:, :-1], problem.targets, hidden, C, problem.model.activation.name, recipe, 0.01, 2, steps)
     whole = torch_training.train(*arguments)
     assert_close(result.params, whole, rtol=1e-9, atol=1e-12)
     for row, index in enumerate(indices):
@@ -97,11 +99,11 @@ def test_float32_changes_keep_their_digits(activation, optimizer):
 
 
 def forward_of(problem, inputs):
-    return lambda params: problem.probe.logits(params, inputs)
+    return lambda params: problem.model.outputs(params, inputs)
 
 
 def layer_inputs(problem, params, inputs):
-    return problem.probe.trace(params, inputs, problem.labels[: len(inputs)]).hidden
+    return problem.model.forward_backward(params, inputs, problem.targets[: len(inputs)], problem.likelihood).hidden
 
 
 @pytest.mark.parametrize("prior_precision", ["map", 1.0])
@@ -119,7 +121,7 @@ def test_lsi_equals_the_definition_with_autograd_and_dense_matrices(hidden, acti
     problem = replace(problem, objective=Objective(0.05, prior_precision, "mean"))
     indices = [0, 17, 36]
     result = retrain(problem, Recipe(epochs=30), indices, seed=1)
-    sizes = [out * width for out, width in problem.probe.shapes]
+    sizes = [out * width for out, width in problem.model.shapes]
 
     def dense(params, rows, prior):
         inputs = problem.inputs[rows]
@@ -134,14 +136,14 @@ def test_lsi_equals_the_definition_with_autograd_and_dense_matrices(hidden, acti
         kept = [j for j in range(N) if j != index]
         after = dense(moved, kept, (N - 1) * 0.05 if prior_precision == "map" else 1.0)
         mean, curvature = oracles.kl(result.shift[row].numpy(), before, after)
-        terms = posterior.kl_to(result.shift[row], laplace_posterior(problem, moved, structure, torch.tensor([index])))
+        terms = posterior.kl_to(result.shift[row], laplace_posterior(problem.remove(torch.tensor([index])), moved, structure))
         assert_close(terms.mean.item(), mean, **LSI)
         assert_close(terms.curvature.item(), curvature, **LSI)
 
 
 def opacus_train(problem, recipe, seed, without, noises):
     """Params (P,) of one model trained by opacus in float64, its noise replaced by ours."""
-    model = torch_training.make_model(D, problem.probe.sizes[1:-1], C, problem.probe.activation.name, seed)
+    model = torch_training.make_model(D, problem.model.sizes[1:-1], C, problem.model.activation.name, seed)
     optimizer = torch_training.make_optimizer(model, recipe, 0.01)
     wrapped = GradSampleModule(model)
     size = recipe.batch_size or N
@@ -153,7 +155,7 @@ def opacus_train(problem, recipe, seed, without, noises):
         for rows, _ in batches_of(recipe, seed)(epoch):
             kept = [row for row in rows if row != without]
             private.zero_grad()
-            torch.nn.functional.cross_entropy(wrapped(problem.inputs[kept, :-1]), problem.labels[kept]).backward()
+            torch.nn.functional.cross_entropy(wrapped(problem.inputs[kept, :-1]), problem.targets[kept]).backward()
             parts = iter(as_torch_gradients(problem, next(noise)))
             with mock.patch("opacus.optimizers.optimizer._generate_noise", lambda std, parts=parts, **_: std * next(parts)):
                 private.step()
@@ -162,7 +164,7 @@ def opacus_train(problem, recipe, seed, without, noises):
 
 def as_torch_gradients(problem, vector):
     """(P,) as the weight and bias of each layer."""
-    return [part for layer in problem.probe.layers(vector) for part in (layer[:, :-1], layer[:, -1])]
+    return [part for layer in problem.model.layers(vector) for part in (layer[:, :-1], layer[:, -1])]
 
 
 PRIVATE = {
@@ -180,7 +182,7 @@ def test_private_training_equals_opacus_each_model_alone(name, hidden):
     recipe, problem, seed = PRIVATE[name], make_problem(hidden, "tanh"), 4
     random = random_numbers(seed, NOISE)
     n_steps = recipe.epochs * steps_per_epoch(recipe, N)
-    noises = [torch.from_numpy(random.standard_normal(problem.probe.n_params)) for _ in range(n_steps)]
+    noises = [torch.from_numpy(random.standard_normal(problem.model.n_params)) for _ in range(n_steps)]
     indices = [0, 7, 36]
     result = retrain(problem, recipe, indices, seed)
     whole = opacus_train(problem, recipe, seed, None, noises)
@@ -191,17 +193,17 @@ def test_private_training_equals_opacus_each_model_alone(name, hidden):
 
 def test_per_sample_gradients_and_their_clipping_equal_autograd():
     problem = make_problem((6, 5), "gelu")
-    params = problem.probe.initial(0)
-    trace = problem.trace(params, slice(0, N))
-    gradients = torch.stack([problem.gradient(problem.trace(params, slice(j, j + 1)), None) for j in range(N)])
+    params = problem.model.initial(0)
+    passes = problem.forward_backward(params, slice(0, N))
+    gradients = torch.stack([problem.gradient(problem.forward_backward(params, slice(j, j + 1)), None) for j in range(N)])
     leaf = params.clone().requires_grad_()
     for j in range(N):
-        loss = torch.nn.functional.cross_entropy(problem.probe.logits(leaf, problem.inputs[j][None]), problem.labels[j][None])
+        loss = torch.nn.functional.cross_entropy(problem.model.outputs(leaf, problem.inputs[j][None]), problem.targets[j][None])
         (expected,) = torch.autograd.grad(loss, leaf)
         assert_close(gradients[j], expected, rtol=1e-10, atol=1e-12)
-    assert_close(trace.gradient_norm_squares(), gradients.square().sum(1), rtol=1e-12, atol=0)
+    assert_close(passes.gradient_norm_squares(), gradients.square().sum(1), rtol=1e-12, atol=0)
     clipped = gradients * torch.clamp(0.7 / (gradients.norm(dim=1, keepdim=True) + 1e-6), max=1.0)
-    assert_close(problem.gradient(trace, 0.7), clipped.sum(0), rtol=1e-10, atol=1e-12)
+    assert_close(problem.gradient(passes, 0.7), clipped.sum(0), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.7])
@@ -209,13 +211,13 @@ def test_per_sample_gradients_and_their_clipping_equal_autograd():
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradient_changes_equal_plain_differences(activation, size, clip_norm):
     problem = make_problem((6, 5), activation)
-    params = problem.probe.initial(0)
+    params = problem.model.initial(0)
     shift = size * torch.randn(4, len(params), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    trace = problem.trace(params, slice(0, N))
-    change = problem.probe.gradient_change(params, shift, trace, clip_of(trace, clip_norm))
-    before = problem.gradient(trace, clip_norm)
+    passes = problem.forward_backward(params, slice(0, N))
+    change = problem.model.gradient_change(params, shift, passes, clip_of(passes, clip_norm))
+    before = problem.gradient(passes, clip_norm)
     for row in range(4):
-        after = problem.gradient(problem.trace(params + shift[row], slice(0, N)), clip_norm)
+        after = problem.gradient(problem.forward_backward(params + shift[row], slice(0, N)), clip_norm)
         assert_close(change[row], after - before, rtol=1e-9, atol=1e-11)
 
 
@@ -225,11 +227,11 @@ def test_alone_without_differences_gives_the_same(optimizer, removal):
     problem = make_problem((6,), "tanh", removal=removal)
     recipe = Recipe(optimizer=optimizer, epochs=20, batching="shuffled", batch_size=9)
     result = retrain(problem, recipe, [3, 30], seed=5)
-    engine = RetrainEngine(problem, problem.inputs, recipe)
-    whole = engine.alone(None, 5)
+    trainer = Trainer(problem, problem.inputs, recipe)
+    whole = trainer.train_one(None, 5)
     assert_close(result.params, whole, rtol=1e-11, atol=1e-13)
     for row, index in enumerate((3, 30)):
-        assert_close(result.shift[row], engine.alone(index, 5) - whole, **DIFFERENCE)
+        assert_close(result.shift[row], trainer.train_one(index, 5) - whole, **DIFFERENCE)
 
 
 def test_keeping_the_sum_of_the_decay_is_training_with_more_of_it():
@@ -237,8 +239,8 @@ def test_keeping_the_sum_of_the_decay_is_training_with_more_of_it():
     recipe = Recipe(epochs=20)
     problem = make_problem(removal="sum")
     heavier = make_problem(weight_decay=0.01 * N / (N - 1))
-    moved = RetrainEngine(heavier, heavier.inputs, recipe).alone(4, 0)
-    whole = RetrainEngine(problem, problem.inputs, recipe).alone(None, 0)
+    moved = Trainer(heavier, heavier.inputs, recipe).train_one(4, 0)
+    whole = Trainer(problem, problem.inputs, recipe).train_one(None, 0)
     assert_close(retrain(problem, recipe, [4]).shift[0], moved - whole, **DIFFERENCE)
 
 
@@ -253,7 +255,7 @@ def test_models_do_not_depend_on_which_others_are_trained_with_them():
 def test_converged_training_reaches_the_leave_one_out_optimum():
     problem = make_problem(weight_decay=0.05)
     result = retrain(problem, Recipe(epochs=1500), [0, 9])
-    inputs, labels = problem.inputs.numpy(), problem.labels.numpy()
+    inputs, labels = problem.inputs.numpy(), problem.targets.numpy()
     whole = oracles.train(inputs, labels, C, 0.05)
     for row, index in enumerate((0, 9)):
         expected = oracles.leave_one_out_weights(inputs, labels, C, 0.05, index) - whole
@@ -263,7 +265,7 @@ def test_converged_training_reaches_the_leave_one_out_optimum():
 def test_initialisation_is_that_of_torch():
     for hidden in ((), (6, 5)):
         model = torch_training.make_model(D, hidden, C, "relu", seed=7)
-        assert torch.equal(make_problem(hidden).probe.initial(7), torch_training.flat(model))
+        assert torch.equal(make_problem(hidden).model.initial(7), torch_training.flat(model))
 
 
 def test_divergence_names_epoch_and_remedy():
@@ -278,11 +280,11 @@ def test_divergence_names_epoch_and_remedy():
 def test_a_model_that_diverges_alone_is_named():
     """The outlier holds back the others: without it nothing does."""
     problem = make_problem()
-    loss = LeaveOneOutLoss(RetrainEngine(problem, problem.inputs, Recipe()), torch.tensor([8, 11]))
-    change = torch.zeros(2, problem.probe.n_params, dtype=torch.float64)
+    loss = LeaveOneOutLoss(Trainer(problem, problem.inputs, Recipe()), torch.tensor([8, 11]))
+    change = torch.zeros(2, problem.model.n_params, dtype=torch.float64)
     change[1, 3] = torch.inf
     with pytest.raises(ConvergenceError, match=r"without the sample in row 11 diverged in epoch 5 \(1 of 2 models\)"):
-        loss.require_progress(Pair(problem.probe.initial(0), change), 5)
+        loss.require_progress(Pair(problem.model.initial(0), change), 5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -301,17 +303,17 @@ def test_sam_survives_batches_that_lose_their_only_member():
     recipe = Recipe(batching="poisson", batch_size=2, sam_radius=0.05, learning_rate=0.01, epochs=4)
     indices = list(range(0, N, 5))
     result = retrain(problem, recipe, indices, seed=1)
-    engine = RetrainEngine(problem, problem.inputs, recipe)
-    whole = engine.alone(None, 1)
+    trainer = Trainer(problem, problem.inputs, recipe)
+    whole = trainer.train_one(None, 1)
     for row, index in enumerate(indices):
-        assert_close(result.shift[row], engine.alone(index, 1) - whole, rtol=1e-6, atol=1e-10)
+        assert_close(result.shift[row], trainer.train_one(index, 1) - whole, rtol=1e-6, atol=1e-10)
 
 
 @pytest.mark.slow
 def test_divisors_that_are_public_keep_the_whole_decay():
     """Clipping that clips nothing, to convergence: the optimum of the loss without the sample and N·w in total."""
     problem = make_problem(weight_decay=0.05)
-    inputs, labels = problem.inputs.numpy(), problem.labels.numpy()
+    inputs, labels = problem.inputs.numpy(), problem.targets.numpy()
     whole = oracles.train(inputs, labels, C, 0.05)
     expected = oracles.leave_one_out_weights(inputs, labels, C, 0.05, 9, "sum") - whole
     for removal in ("mean", "sum"):

@@ -6,15 +6,14 @@ import pytest
 import typer
 
 import lapsi
-from lapsi.cli.data import DATA
 from lapsi.cli.main import app
-from lapsi.cli.options import to_columns, to_corruption, to_extractor, to_settings
+from lapsi.cli.options import to_changed_spec, to_settings
 from lapsi.data.corruption import Corruption
 from lapsi.data.extractors.base import ExtractorSettings
 from lapsi.data.readers.columns import Columns
 from lapsi.errors import InputError
 from lapsi.settings.recipe import Recipe
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import Settings, make_settings, setting_names
 
 
 @pytest.mark.parametrize(
@@ -40,53 +39,53 @@ from lapsi.settings.settings import Settings
 )
 def test_wrong_settings_are_refused(change, message):
     with pytest.raises(InputError, match=message):
-        Settings(**change)
+        make_settings(**change)
 
 
 def test_kron_is_an_alias_of_kfac():
-    assert Settings(curvature="kron") == Settings(curvature="kfac")
+    assert make_settings(curvature="kron") == make_settings(curvature="kfac")
 
 
 def defaults_of(kind):
     return {field.name: field.default for field in fields(kind)}
 
 
+def defaults_asked(door):
+    return {name: parameter.default for name, parameter in signature(door).parameters.items()}
+
+
 def parameters(command):
     return {parameter.name: parameter for parameter in typer.main.get_command(app).commands[command].params}
 
 
-@pytest.mark.parametrize(
-    ("door", "kind", "left_out"),
-    [
-        (lapsi.score, Settings, set()),
-        (lapsi.LaplaceSampleInformation, Settings, set()),
-        (
-            lapsi.leave_group_out,
-            Settings,
-            {"engine", "hidden", "activation", "recipe", "every", "refine", "verify", "dtype", "seed"},
-        ),
-        (lapsi.embed, ExtractorSettings, set()),
-    ],
-)
-def test_the_doors_of_python_have_the_defaults_of_the_settings(door, kind, left_out):
-    asked = {name: parameter.default for name, parameter in signature(door).parameters.items()}
-    expected = {name: value for name, value in defaults_of(kind).items() if name not in left_out}
-    assert {name: asked.get(name, "missing") for name in expected} == expected
-    assert left_out.isdisjoint(asked)
+def test_the_doors_of_python_have_the_defaults_of_the_settings():
+    assert make_settings() == Settings()
+    parts = ("model", "objective", "execution")
+    for door, named in ((lapsi.score, parts), (lapsi.leave_group_out, parts[1:])):
+        asked = defaults_asked(door)
+        assert [asked[name] for name in named] == [None] * len(named)
+        assert asked["curvature"] == Settings().curvature
+    assert make_settings(defaults_asked(lapsi.score)["engine"]) == Settings()
+    assert defaults_of(ExtractorSettings).items() <= defaults_asked(lapsi.embed).items()
+
+
+def test_the_estimator_has_every_setting_with_its_default():
+    asked = {name: value for name, value in defaults_asked(lapsi.LaplaceSampleInformation).items() if name != "progress"}
+    assert set(asked) == {*setting_names(), "engine", "curvature"}
+    assert make_settings(**asked) == Settings()
 
 
 def test_the_command_line_has_the_defaults_of_the_settings():
     options = {name: parameter.default for name, parameter in parameters("score").items()}
-    assert to_settings(options) == Settings(device="cpu")
-    assert to_settings(options | {"preset": "paper"}) == Settings(device="cpu", recipe=Recipe())
-    assert to_extractor(options) == ExtractorSettings(device="cpu")
-    assert {name: getattr(to_corruption(options), name) for name in defaults_of(Corruption)} == defaults_of(Corruption)
-    assert to_columns(options) == Columns()
-    assert {name: options[name] for name in DATA} == DATA
+    assert to_settings(options) == make_settings(device="cpu")
+    assert to_settings(options | {"preset": "paper"}) == make_settings(device="cpu", recipe=Recipe())
     embed = {name: parameter.default for name, parameter in parameters("embed").items()}
-    assert to_extractor(DATA | embed | {"embed_batch_size": embed["batch_size"], "embed_dtype": embed["dtype"]}) == (
-        ExtractorSettings(device="cpu")
-    )
+    embed |= {"embed_batch_size": embed["batch_size"], "embed_dtype": embed["dtype"]}
+    for each in (options, options | embed):
+        spec = to_changed_spec(each)
+        assert spec.extractor == ExtractorSettings(device="cpu")
+        assert spec.columns == Columns()
+        assert {name: getattr(spec.corruption, name) for name in defaults_of(Corruption)} == defaults_of(Corruption)
 
 
 def test_the_help_of_the_recipe_tells_its_defaults():

@@ -85,6 +85,6 @@ def test_predictions_beyond_what_probabilities_hold_can_turn_over():
         before = torch.tensor([[-gap, 0.0]])
         change = torch.tensor([[step, 0.0]])
         logs = torch.log_softmax(before, 1)
-        got = sm.probability_change(logs.exp(), change, log_probabilities=logs)
+        got = sm.probability_change(logs.exp(), change, logits=logs)
         expected = torch.softmax(before.double() + change.double(), 1) - torch.softmax(before.double(), 1)
         assert_close(got.double(), expected, rtol=1e-5, atol=1e-7)

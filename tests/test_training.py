@@ -17,15 +17,15 @@ def test_fit_reaches_the_optimum(make_problem, weight_decay, n_classes):
     fit = fit_map(make_problem(inputs, labels, n_classes, weight_decay))
     expected = oracles.train(inputs, labels, n_classes, weight_decay)
     problem = make_problem(inputs, labels, n_classes, weight_decay)
-    assert_close(problem.probe.weights(fit.params).flatten(), torch.from_numpy(expected), **FIT)
+    assert_close(problem.model.weights(fit.params).flatten(), torch.from_numpy(expected), **FIT)
     assert fit.grad_norm < 1e-9
 
 
 def test_hessian_belongs_to_the_optimum(fitted):
     problem, fit, inverse = fitted
     assert_close(fit.hessian, problem.hessian(fit.params, 40 * 0.05), rtol=1e-5, atol=1e-6)
-    assert_close(reduced_hessian(problem, fit), problem.hessian(fit.params, 39 * 0.05), rtol=1e-5, atol=1e-6)
-    assert_close(inverse @ reduced_hessian(problem, fit), torch.eye(8, dtype=torch.float64), rtol=0, atol=1e-10)
+    assert_close(reduced_hessian(fit), problem.hessian(fit.params, 39 * 0.05), rtol=1e-5, atol=1e-6)
+    assert_close(inverse @ reduced_hessian(fit), torch.eye(8, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
 def test_too_few_steps_are_an_error(make_problem, blobs, monkeypatch):

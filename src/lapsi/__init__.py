@@ -1,16 +1,20 @@
 """lapsi: how much every training sample really teaches a model (Laplace Sample Information)."""
 
+from importlib import import_module as _import
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
 
 import lapsi.execution.environment  # noqa: F401  (before torch)
-from lapsi.data.extractors.embedding import embed
-from lapsi.engines.groups.engine import leave_group_out
 from lapsi.errors import ConvergenceError, InputError, LapsiError, MemoryLimitError, RunExistsError
-from lapsi.estimator import LaplaceSampleInformation
-from lapsi.results.scores import Scores
-from lapsi.scoring import score
-from lapsi.settings.recipe import Recipe
-from lapsi.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from lapsi.data.extractors.embedding import embed
+    from lapsi.estimator import LaplaceSampleInformation
+    from lapsi.measures.group_lsi import leave_group_out
+    from lapsi.results.scores import Scores
+    from lapsi.scoring import score
+    from lapsi.settings.recipe import Recipe
+    from lapsi.settings.settings import Settings
 
 __version__ = _version("lapsi")
 
@@ -30,7 +34,30 @@ __all__ = [
     "score",
 ]
 
+# imported on first use: who reads a run waits for no torch
+_PLACES = {
+    "LaplaceSampleInformation": "lapsi.estimator",
+    "Recipe": "lapsi.settings.recipe",
+    "Scores": "lapsi.results.scores",
+    "Settings": "lapsi.settings.settings",
+    "embed": "lapsi.data.extractors.embedding",
+    "leave_group_out": "lapsi.measures.group_lsi",
+    "score": "lapsi.scoring",
+}
 
-def load_run(path: str) -> Scores:
+
+def load_run(path: str) -> "Scores":
     """The scores of a run directory; the same as `Scores.load`."""
+    from lapsi.results.scores import Scores
+
     return Scores.load(path)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'lapsi' has no attribute {name!r}")
+    return getattr(_import(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_PLACES]

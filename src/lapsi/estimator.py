@@ -13,7 +13,7 @@ from lapsi.data.dataset import make_dataset
 from lapsi.execution.progress import Stages
 from lapsi.scoring import score_dataset
 from lapsi.settings.recipe import Recipe
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import make_settings
 
 
 class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
@@ -73,7 +73,7 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         """Trains the probe and scores all samples; errors as in `lapsi.score`."""
         parameters = self.get_params()
         stages = Stages(parameters.pop("progress"))
-        settings = Settings(**parameters)
+        settings = make_settings(**parameters)
         ids = getattr(X, "index", None)
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2)
         check_classification_targets(y)
@@ -91,7 +91,7 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """(n, n_classes) log-probabilities under the model of all training samples."""
         check_is_fitted(self)
-        return self._probe.log_probabilities(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        return self._probe.outputs(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(n, n_classes) probabilities under the model of all training samples."""

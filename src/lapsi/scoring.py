@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,47 +12,51 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from lapsi.analysis.maps import principal_map
+from lapsi.analysis.maps import centre_of, principal_axes
 from lapsi.data.dataset import Dataset, make_dataset
-from lapsi.engines.choose import NewtonPlan, make_plan
-from lapsi.engines.newton.engine import closed_form
-from lapsi.engines.retrain.engine import retraining
+from lapsi.data.standardize import Standardizer, standardizer_of
+from lapsi.engines.base import Engine, Fit, Plan, Work
+from lapsi.engines.choose import make_engine
+from lapsi.engines.evaluate import PARAMS, evaluate, n_steps, verify
 from lapsi.errors import InputError
-from lapsi.execution.checkpoint import Keep
+from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
+from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
-from lapsi.models.fitted import FittedProbe
-from lapsi.results.scores import COLUMNS, Provenance, Scores, build_table
-from lapsi.settings.recipe import Recipe
-from lapsi.settings.settings import Settings
-from lapsi.settings.validation import require_device
+from lapsi.measures.lsi import join_by_seed, lsi_columns, lsi_trajectory, observation
+from lapsi.models.fitted import FittedModel
+from lapsi.results.columns import COLUMNS
+from lapsi.results.provenance import Provenance
+from lapsi.results.scores import Scores
+from lapsi.results.tables import build_table
+from lapsi.results.verification import draw_rows
+from lapsi.settings.engine import EngineSpec
+from lapsi.settings.execution import Execution
+from lapsi.settings.model import ModelSpec
+from lapsi.settings.objective import ObjectiveSpec
+from lapsi.settings.settings import Settings, make_settings
+
+BLOCK_ROWS = 8192
+IDENTITY_FORMAT = 1  # of the parts that unfinished work keeps
+ROUTINE = ("memory_limit", "verify")  # what changes no part, and may change when a run goes on
 
 
 def score(
     X: Any,
     y: Any,
     *,
+    model: ModelSpec | None = None,
+    objective: ObjectiveSpec | None = None,
+    engine: str | EngineSpec = "auto",
     curvature: str = "diag",
-    weight_decay: float = 0.01,
-    prior_precision: float | str = "map",
-    removal: str = "mean",
-    standardize: bool = True,
-    engine: str = "auto",
-    hidden: tuple[int, ...] = (),
-    activation: str = "relu",
-    recipe: Recipe | None = None,
-    every: int | None = None,
-    refine: int | str = "auto",
+    execution: Execution | None = None,
     ids: Any = None,
     columns: Mapping[str, Any] | pd.DataFrame | None = None,
     indices: Any = None,
-    verify: int = 16,
-    device: str | None = None,
-    dtype: str | None = None,
-    seed: int = 0,
-    memory_limit: int | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
+    **choices: Any,
 ) -> Scores:
     """Laplace Sample Information of every sample of a labelled data set, under a softmax probe on its features.
 
@@ -62,15 +68,22 @@ def score(
     Args:
         X: (N, d) numeric features: numpy array, torch tensor, pandas frame.
         y: (N,) labels: integers, strings or booleans.
+        model: the probe, a `ModelSpec`.
+        objective: what it minimises, an `ObjectiveSpec`.
+        engine: `"newton"`, `"retrain"`, or a `Newton` or `Retrain` with its options. `"auto"`: `"newton"`, unless hidden
+            layers, a recipe or `every` are asked for.
+        curvature: structure of the posterior precision: `"diag"`, `"kfac"` or `"full"`.
+        execution: device, limits, checks and seed, an `Execution`.
         ids: (N,) unique identifiers; default: the index of a pandas frame, else the row number.
         columns: what else is known of the samples, (N,) each by name; it travels along to the scores (usual names:
-            `lapsi.data.dataset.CARRIED`).
+            `lapsi.results.columns.TRAVELLING`).
         indices: positions of the samples to score (the others still train the model); default: all.
         checkpoint: directory where retraining keeps its finished parts. The same call goes on from there after a kill; it
             stays when all is done.
         progress: draw progress bars on standard error.
-        curvature, weight_decay, prior_precision, removal, standardize: see `Settings`.
-        engine, hidden, activation, recipe, every, refine, verify, device, dtype, seed, memory_limit: see `Settings`.
+        choices: fields of the parts by their own names: hidden, activation, standardize (`ModelSpec`); weight_decay,
+            prior_precision, removal (`ObjectiveSpec`); refine (`Newton`); recipe, every (`Retrain`); verify, device, dtype,
+            seed, memory_limit (`Execution`).
 
     Returns:
         `Scores`, one row a scored sample.
@@ -80,75 +93,138 @@ def score(
         MemoryLimitError: the run would not fit; raised before it starts.
         ConvergenceError: the fit did not converge, or training diverged.
     """
-    settings = Settings(
-        curvature=curvature,
-        weight_decay=weight_decay,
-        prior_precision=prior_precision,
-        removal=removal,
-        standardize=standardize,
-        engine=engine,
-        hidden=hidden,
-        activation=activation,
-        recipe=recipe,
-        every=every,
-        refine=refine,
-        verify=verify,
-        device=device,
-        dtype=dtype,
-        seed=seed,
-        memory_limit=memory_limit,
-    )
+    settings = make_settings(engine, curvature, model=model, objective=objective, execution=execution, **choices)
     dataset = make_dataset(X, y, ids=ids, columns=columns)
     rows = check_indices(indices, dataset.n_samples)
-    return score_dataset(dataset, settings, rows, Stages(progress), None if checkpoint is None else Keep(Path(checkpoint), {}))[
-        0
-    ]
+    keep = None if checkpoint is None else Keep(Path(checkpoint), {})
+    return score_dataset(dataset, settings, rows, Stages(progress), keep)[0]
 
 
 def score_dataset(
     dataset: Dataset, settings: Settings, rows: np.ndarray, stages: Stages, keep: Keep | None = None
-) -> tuple[Scores, FittedProbe]:
-    """Scores samples `rows` (n,) of a data set; also returns the probe that was trained on all of it.
+) -> tuple[Scores, FittedModel]:
+    """Scores samples `rows` (n,) of a data set; also returns the model that was trained on all of it.
 
     `keep`: where retraining keeps its finished parts, and goes on from those it finds.
     """
-    device = require_device(settings.device)
+    require_device(settings.execution.device)
     taken = [name for name in dataset.columns if name in COLUMNS]
     if taken:
         raise InputError(f"A column of the samples is named {taken[0]!r}, as one of the scores is; rename it.")
-    plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, len(rows), settings)
-    if isinstance(plan, NewtonPlan):
-        if keep is not None:
-            raise InputError("checkpoint was given, but engine 'newton' does all its work in one go; leave it out.")
-        evidence = closed_form(dataset, settings, plan, rows, device, stages)
-    else:
-        evidence = retraining(dataset, settings, plan, rows, stages, keep)
-    model = evidence.model
-    provenance = Provenance(
+    engine = make_engine(settings)
+    plan = engine.plan(work_of(dataset, len(rows)))
+    checkpoint = _open(engine, plan, keep, identity(dataset, settings, rows))
+    try:
+        standardizer = standardizer_of(dataset.survey, settings.model.standardize)
+        fit = engine.fit(dataset, standardizer, engine.continued(plan, checkpoint.plan), stages)
+        by_seed = _evaluated(fit, rows, checkpoint, stages)
+    finally:
+        checkpoint.release()
+    verification = _verified(fit, settings, rows, by_seed[0], stages)
+    model = _fitted(fit, standardizer, by_seed)
+    details = {
+        **fit.record(torch.from_numpy(by_seed[0][PARAMS])),
+        "verification": verification,
+        "train_accuracy": _train_accuracy(model, fit),
+        "plan": plan.details,
+    }
+    provenance = _provenance(dataset, settings, dict(stages.seconds), details)
+    return _scores(dataset, rows, fit, by_seed, model, provenance), model
+
+
+def work_of(dataset: Dataset, n_units: int) -> Work:
+    """The shape of scoring `n_units` samples of a data set."""
+    return Work(dataset.n_samples, dataset.n_features + 1, dataset.n_classes, dataset.n_classes - 1, n_units)
+
+
+def identity(dataset: Dataset, settings: Settings, rows: np.ndarray) -> dict[str, Any]:
+    """What must be equal for the parts of a run to belong together."""
+    kept = settings.to_dict()
+    kept["execution"] = {name: value for name, value in kept["execution"].items() if name not in ROUTINE}
+    digest = hashlib.blake2b(np.ascontiguousarray(rows).data, digest_size=16).hexdigest()
+    marks = {"version": version("lapsi"), "format": IDENTITY_FORMAT, "data": dataset.digest()}
+    return {**marks, "n_scored": len(rows), "rows": digest, "settings": kept}
+
+
+def _open(engine: Engine, plan: Plan, keep: Keep | None, marks: dict[str, Any]) -> Checkpoint:
+    if keep is not None and not engine.goes_on:
+        raise InputError(f"checkpoint was given, but engine {engine.name!r} does all its work in one go; leave it out.")
+    return open_checkpoint(keep, marks, engine.kept(plan))
+
+
+def _evaluated(fit: Fit, rows: np.ndarray, checkpoint: Checkpoint, stages: Stages) -> list[Arrays]:
+    units = torch.as_tensor(rows, device=fit.problem.inputs.device)[:, None]
+    with stages.stage("leave-one-out", n_steps(fit, len(rows), checkpoint)) as advance:
+        results = evaluate(fit, units, observation(fit), checkpoint, advance)
+    return join_by_seed(fit, results, len(rows))
+
+
+def _verified(fit: Fit, settings: Settings, rows: np.ndarray, first: Arrays, stages: Stages) -> dict[str, Any] | None:
+    n_checks = fit.n_checks(settings.execution.verify, len(rows))
+    if n_checks == 0:
+        return None
+    lsi = first["lsi_mean"][-1] + first["lsi_curvature"][-1]
+    picked = draw_rows(lsi, n_checks, settings.execution.seed)
+    units = torch.as_tensor(rows, device=fit.problem.inputs.device)[:, None]
+    with stages.stage("verify", n_checks) as advance:
+        found = verify(fit, units, lsi, picked, advance)
+    return replace(found, rows=tuple(rows[picked].tolist())).to_dict()
+
+
+def _fitted(fit: Fit, standardizer: Standardizer, by_seed: list[Arrays]) -> FittedModel:
+    device = fit.problem.inputs.device
+    params = [fit.problem.plain_params(torch.from_numpy(arrays[PARAMS]).to(device)) for arrays in by_seed]
+    weights = torch.stack(params).cpu().numpy()
+    return FittedModel(standardizer, fit.problem.plain_model, fit.problem.likelihood, weights)
+
+
+def _train_accuracy(model: FittedModel, fit: Fit) -> float:
+    """Share of all samples that the model trained on them classifies as labelled."""
+    inputs, labels = fit.problem.inputs, fit.problem.targets.cpu().numpy()
+    blocks = [model.outputs_of(part).argmax(1) for part in inputs.split(BLOCK_ROWS)]
+    return float((np.concatenate(blocks) == labels).mean())
+
+
+def _provenance(dataset: Dataset, settings: Settings, seconds: dict[str, float], details: dict[str, Any]) -> Provenance:
+    return Provenance(
         version=version("lapsi"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         settings=settings.to_dict(),
-        engine=settings.engine,
-        device=str(device),
+        engine=settings.engine.name,
+        device=settings.execution.device or "cpu",
         source=dataset.source,
         data_hash=dataset.digest(),
         n_samples=dataset.n_samples,
+        n_source=dataset.n_source,
         n_features=dataset.n_features,
         n_classes=dataset.n_classes,
-        train_accuracy=float((model.log_probabilities(dataset.features).argmax(1) == dataset.labels).mean()),
-        seconds=dict(stages.seconds),
-        **evidence.record,
+        seconds=seconds,
+        **details,
     )
-    ids = dataset.ids[rows]
-    samples = pd.DataFrame({"id": ids, "row": dataset.rows[rows]})
-    table = build_table(samples, dataset.labels[rows], dataset.classes, evidence.loo_log_proba, evidence.measures)
+
+
+def _scores(
+    dataset: Dataset, rows: np.ndarray, fit: Fit, by_seed: list[Arrays], model: FittedModel, provenance: Provenance
+) -> Scores:
+    outputs = torch.from_numpy(np.stack([arrays["outputs"] for arrays in by_seed]))
+    log_proba = fit.problem.likelihood.combine(outputs).numpy()
+    samples = pd.DataFrame({"id": dataset.ids[rows], "row": dataset.rows[rows]})
+    measures = lsi_columns(by_seed, fit.curvature.form)
+    table = build_table(samples, dataset.labels[rows], dataset.classes, log_proba, measures)
     table = table.join(dataset.columns.iloc[rows].reset_index(drop=True))
-    probabilities = np.exp(evidence.loo_log_proba).astype(np.float32)
-    trajectory = evidence.trajectory
+    trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
     if trajectory is not None:
-        trajectory.insert(0, "id", ids[trajectory.pop("position")])
-    on_map = principal_map(dataset.features, model.standardizer)[rows]
-    return Scores(table, probabilities, dataset.classes, provenance, trajectory, on_map), model
+        trajectory.insert(0, "id", dataset.ids[rows][trajectory.pop("position")])
+    on_map = _map(dataset, fit, model.standardizer, rows)
+    return Scores(table, np.exp(log_proba).astype(np.float32), dataset.classes, provenance, trajectory, on_map)
+
+
+def _map(dataset: Dataset, fit: Fit, standardizer: Standardizer, rows: np.ndarray) -> np.ndarray:
+    """(n, 2) float32: where samples `rows` (n,) lie on the first two principal components of the inputs."""
+    axes, centre = principal_axes(dataset.survey, standardizer), centre_of(dataset.survey, standardizer)
+    inputs = fit.problem.inputs[:, :-1]
+    blocks = [(inputs[part].cpu().numpy() - centre) @ axes for part in np.array_split(rows, -(-len(rows) // BLOCK_ROWS))]
+    return np.concatenate(blocks).astype(np.float32)
 
 
 def check_indices(indices: Any, n_samples: int) -> np.ndarray:

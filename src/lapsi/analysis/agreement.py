@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import pearsonr, spearmanr
 
+from lapsi.data.dataset import same_digest
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
 
@@ -22,7 +23,7 @@ class Agreement:
 
     Attributes:
         n_common: their number.
-        same_data: whether both runs saw the same data set.
+        same_data: whether both runs saw the same data set; None where their hashes are of different versions.
         spearman, pearson: correlation of lsi.
         pearson_log: Pearson correlation of ln(lsi); NaN where a value is 0.
         top_shared: for 1 % and 10 %: the share of the most informative samples of one run that are so in the other (as many
@@ -31,7 +32,7 @@ class Agreement:
     """
 
     n_common: int
-    same_data: bool
+    same_data: bool | None
     spearman: float
     pearson: float
     pearson_log: float
@@ -65,7 +66,7 @@ def compare(first: Scores, second: Scores) -> Agreement:
     positive = bool((a > 0).all() and (b > 0).all())
     return Agreement(
         n_common=len(table),
-        same_data=first.provenance.data_hash == second.provenance.data_hash,
+        same_data=same_digest(first.provenance.data_hash, second.provenance.data_hash),
         spearman=_correlation(spearmanr, a, b),
         pearson=_correlation(pearsonr, a, b),
         pearson_log=_correlation(pearsonr, np.log(a), np.log(b)) if positive else float("nan"),

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lapsi.errors import InputError
-from lapsi.results.scores import COLUMNS, Scores
+from lapsi.results.scores import Scores
 
 KEEP, RELABEL, REMOVE, UNSURE = "keep", "relabel", "remove", "unsure"
 ACTIONS = (KEEP, RELABEL, REMOVE, UNSURE)
@@ -85,8 +85,7 @@ def apply_review(scores: Scores, review: pd.DataFrame, *, new_classes: bool = Fa
     relabelled = review["action"].to_numpy() == RELABEL
     new_labels = _new_labels(scores, review[relabelled], new_classes)
 
-    carried = [name for name in scores.table.columns if name not in COLUMNS]
-    table = scores.table[["id", "label", *carried]].copy()
+    table = scores.table[["id", "label", *scores.carried]].copy()
     if "original_label" not in table:  # else it holds the label before an earlier change, which stays the original one
         table["original_label"] = table["label"]
     labels = table["label"].to_numpy(dtype=object, copy=True)

@@ -26,7 +26,7 @@ def apply(
 ) -> None:
     """Write the samples of a run as a review decided, and a log of what was changed; the source stays as it is."""
     scores = Scores.load(run)
-    opened = scores.provenance.call.get("source") or scores.provenance.source  # the first is absolute
+    opened = scores.provenance.data.get("source") or scores.provenance.source  # the first is absolute
     _require_not_source(output, [Path(scores.provenance.source), Path(opened), review, run])
     cleaned = apply_review(scores, read_review(review), new_classes=new_classes)
     log = output.with_name(f"{output.name}.log.csv")

@@ -1,4 +1,4 @@
-"""From the options of a command to labelled features: opened, embedded and changed on purpose as they ask for."""
+"""From what names the data to labelled features: opened, embedded and changed on purpose as it asks for."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from lapsi.cli.options import Options, to_columns, to_corruption, to_extractor
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
 from lapsi.data.dataset import Dataset
+from lapsi.data.extractors.base import ExtractorSettings
 from lapsi.data.extractors.embedding import embed_content, trial
 from lapsi.data.readers.source import open_source
 from lapsi.data.samples import Content, Samples
+from lapsi.data.spec import DataSpec, read_spec
+from lapsi.data.targets import to_classes
 from lapsi.errors import InputError
 from lapsi.execution.progress import Stages
 from lapsi.results.scores import Scores
-
-NAMES = ("features", "feature_prefix", "labels", "ids", "group", "split_column", "reference_labels", "class_names", "keep")
-DATA: Options = {  # the options that decide what is scored, and their defaults; the others decide how
-    **dict.fromkeys(("source", *NAMES, "split", "data_dir", "images", "texts", "model", "normalize", "max_tokens", "cache")),
-    **{"pooling": "auto", "embed_batch_size": 32, "embed_dtype": "float32", "device": "cpu", "skip_bad": False},
-    **{"flip_labels": 0.0, "human_labels": None, "lorem_ipsum": 0.0, "noise": 0.0, "noise_classes": None, "corruption_seed": 0},
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,30 +30,28 @@ class Opened:
     Attributes:
         dataset: the features.
         content: the images or texts, where the source holds such; sample i of the data set is that at `dataset.rows[i]`.
-        left_out: sample and reason of each that could not be read.
-        n_source: samples of the source, those that could not be read among them.
+        left_out: sample and reason of each that could not be read; folders of which no more is known come first.
         record: what the provenance says of it.
     """
 
     dataset: Dataset
     content: Content | None
     left_out: pd.DataFrame
-    n_source: int
     record: dict[str, Any]
 
 
-def open_data(options: Options, name: str, stages: Stages) -> Opened:
-    """What the options ask for; the source is called `name`, as it was given.
+def open_data(spec: DataSpec, name: str, stages: Stages) -> Opened:
+    """What was asked for; the source is called `name`, as it was given.
 
     Raises:
         InputError: as the readers and the extractor say.
     """
-    source = _open(options)
-    corruption = to_corruption(options)
-    record: dict[str, Any] = {"call": {option: options[option] for option in DATA}}
+    source = _open(spec)
+    corruption = spec.changes()
+    record: dict[str, Any] = {"data": spec.to_record()}
     if isinstance(source, Dataset):
-        _refuse_extractor(options)
-        left_out, content, dataset = {}, None, source
+        _refuse_extractor(spec.extractor)
+        left_out, content, dataset = [], None, source
         _tell_licence(source.made_by.get("licence", ""), stages)
         record |= source.made_by
     else:
@@ -67,9 +60,10 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
         everything = np.arange(len(samples.labels))
         # refuses before the work
         corrupt_dataset(samples.with_features(np.zeros((len(everything), 1)), everything), corruption)
-        cache = None if options["cache"] is None else Path(options["cache"])
-        embedded = embed_content(samples.content, to_extractor(options), cache, stages, skip_bad=options["skip_bad"])
-        content, left_out = samples.content, embedded.left_out
+        cache = None if spec.cache is None else Path(spec.cache)
+        embedded = embed_content(samples.content, spec.extractor, cache, stages, skip_bad=spec.skip_bad)
+        content = samples.content
+        left_out = [*samples.unread, *((content.name(position), reason) for position, reason in embedded.left_out.items())]
         dataset = samples.with_features(embedded.features, embedded.kept, embedded.digest)
         if corruption.human_labels is not None and len(corruption.human_labels) == len(samples.labels):
             corruption = replace(corruption, human_labels=corruption.human_labels[embedded.kept])
@@ -78,15 +72,13 @@ def open_data(options: Options, name: str, stages: Stages) -> Opened:
     changed = corruption.record()
     if changed:
         changed["n_corrupted"] = int(dataset.columns["corrupted"].sum())
-    names = [] if content is None else [content.name(position) for position in left_out]
-    bad = pd.DataFrame({"sample": names, "reason": list(left_out.values())})
-    n_source = dataset.n_samples if content is None else len(content)
-    return Opened(dataset, content, bad, n_source, record | {"corruption": changed})
+    bad = pd.DataFrame(left_out, columns=["sample", "reason"])
+    return Opened(dataset, content, bad, record | {"corruption": changed})
 
 
-def _refuse_extractor(options: Options) -> None:
+def _refuse_extractor(settings: ExtractorSettings) -> None:
     for name in ("model", "pooling", "normalize", "max_tokens"):
-        if options[name] != DATA[name]:
+        if getattr(settings, name) != getattr(ExtractorSettings(), name):
             raise InputError(
                 f"--{name.replace('_', '-')} does not apply: the source holds features, which go to the probe as they are; "
                 "leave it out."
@@ -99,13 +91,13 @@ def reopen(scores: Scores) -> Dataset | Samples:
     Raises:
         InputError: when the run was not made by the command line, or its source is gone.
     """
-    return _open(_call_of(scores))
+    return _open(_spec_of(scores))
 
 
-def _call_of(scores: Scores) -> Options:
-    if not scores.provenance.call:
+def _spec_of(scores: Scores) -> DataSpec:
+    if not scores.provenance.data:
         raise InputError("The run was saved from Python, so the command line does not know its data; do this from Python too.")
-    return scores.provenance.call
+    return read_spec(scores.provenance.data)
 
 
 def reopen_features(scores: Scores, stages: Stages) -> Dataset:
@@ -114,34 +106,33 @@ def reopen_features(scores: Scores, stages: Stages) -> Dataset:
     Raises:
         InputError: as `reopen`, or when the data have changed since.
     """
-    dataset = open_data(_call_of(scores), scores.provenance.source, stages).dataset
-    if dataset.digest() != scores.provenance.data_hash:
+    dataset = open_data(_spec_of(scores), scores.provenance.source, stages).dataset
+    if not dataset.has_digest(scores.provenance.data_hash):
         raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
     return dataset
 
 
-def sketch_data(options: Options, name: str, stages: Stages) -> tuple[Dataset, dict[str, Any] | None]:
+def sketch_data(spec: DataSpec, name: str, stages: Stages) -> tuple[Dataset, dict[str, Any] | None]:
     """A data set of the shape that the run will have, and what making its features will take (None where they are given).
 
     The features of images and texts are those of a few samples, repeated.
     """
-    source = _open(options)
-    to_corruption(options)  # refuses what the run would refuse
+    source = _open(spec)
+    spec.changes()  # refuses what the run would refuse
     if isinstance(source, Dataset):
-        _refuse_extractor(options)
+        _refuse_extractor(spec.extractor)
         return replace(source, source=name), None
-    settings = to_extractor(options)
     with stages.stage("try extractor"):
-        features, seconds, model = trial(source.content, settings)
+        features, seconds, model = trial(source.content, spec.extractor)
     n = len(source.labels)
     repeated = np.resize(features, (n, features.shape[1]))
     embedding = {"model": model, "samples_per_second": 1 / seconds, "seconds": seconds * n}
     return replace(source.with_features(repeated, np.arange(n)), source=name), embedding
 
 
-def _open(options: Options) -> Dataset | Samples:
-    data_dir = None if options["data_dir"] is None else Path(options["data_dir"])
-    return open_source(options["source"], to_columns(options), options["split"], data_dir)
+def _open(spec: DataSpec) -> Dataset | Samples:
+    data_dir = None if spec.data_dir is None else Path(spec.data_dir)
+    return open_source(spec.source, spec.columns, spec.split, data_dir, skip_bad=spec.skip_bad)
 
 
 def _tell_licence(licence: str, stages: Stages) -> None:
@@ -184,14 +175,14 @@ def reopen_raw(scores: Scores) -> Raw:
     source = reopen(scores)
     ids = np.arange(len(source.labels)) if source.ids is None else source.ids
     positions = rows_of(scores, ids)
-    labels = source.classes[source.labels] if isinstance(source, Dataset) else source.labels
+    classes, codes = (source.classes, source.labels) if isinstance(source, Dataset) else to_classes(source.labels)
     before = scores.table["original_label" if "original_label" in scores.table else "label"]
-    same = labels[positions].astype(str) == before.astype(str).to_numpy()
+    same = classes[codes[positions]].astype(str) == before.astype(str).to_numpy()
     unchanged = (
-        not isinstance(source, Dataset) or scores.provenance.corruption or source.digest() == scores.provenance.data_hash
+        not isinstance(source, Dataset) or scores.provenance.corruption or source.has_digest(scores.provenance.data_hash)
     )
     if not same.all() or not unchanged:
         raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
     if isinstance(source, Dataset):
-        return Raw(features=source.features[positions])
+        return Raw(features=source.features.read(positions))
     return Raw(content=source.content, positions=positions)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from lapsi.cli.data import DATA, open_data
-from lapsi.execution.files import PICTURE, require_file_free, write_directory, write_file
+from lapsi.cli.data import open_data
+from lapsi.data.corruption import Corruption
+from lapsi.data.spec import DataSpec
+from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages
 from lapsi.report.overview import save_overview
 from lapsi.report.page import write_report
+from lapsi.results.run_directory import PICTURE
 from lapsi.results.scores import Scores
 from lapsi.scoring import score_dataset
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import make_settings
 
 SIDE = 8  # pixels
 
@@ -48,18 +51,18 @@ def run_demo(output: Path, flip: float, seed: int, force: bool, stages: Stages) 
     """Scores scikit-learn's digits with a share `flip` of the labels changed; writes the run, a picture and a report."""
     page = output.with_name(f"{output.name}.html")
     require_file_free(page, force)
-    opened = open_data(DATA | {"source": "digits", "flip_labels": flip, "corruption_seed": seed}, "digits", stages)
+    opened = open_data(DataSpec("digits", corruption=Corruption(flip_labels=flip, seed=seed)), "digits", stages)
     dataset = opened.dataset
-    scores, _ = score_dataset(dataset, Settings(seed=seed), np.arange(dataset.n_samples), stages)
+    pixels = np.asarray(dataset.features)
+    scores, _ = score_dataset(dataset, make_settings(seed=seed), np.arange(dataset.n_samples), stages)
     scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
 
     demo = Demo(scores, page)
 
-    def write(directory: Path) -> None:
-        scores.write_into(directory)
-        images = dataset.features.reshape(-1, SIDE, SIDE)
+    def beside(directory: Path) -> None:
+        images = pixels.reshape(-1, SIDE, SIDE)
         save_overview(scores, directory / PICTURE, images, demo.planted)
 
-    write_directory(output, write, force)
-    write_file(page, lambda path: write_report(scores, path, features=dataset.features), force)
+    scores.save(output, force=force, beside=beside)
+    write_file(page, lambda path: write_report(scores, path, features=pixels), force)
     return demo

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lapsi.cli.data import DATA, open_data
+from lapsi.cli.data import open_data
 from lapsi.cli.options import (
     AsJson,
     BatchSize,
@@ -36,6 +36,7 @@ from lapsi.cli.options import (
     Texts,
     to_absolute,
     to_plain,
+    to_spec,
 )
 from lapsi.cli.show import tell_left_out
 from lapsi.data.readers.arrays import write_features
@@ -79,8 +80,8 @@ def embed(
     if output.suffix != ".safetensors":
         raise InputError(f"{output.name} is a file of kind {output.suffix or '(none)'!r}; expected .safetensors.")
     require_file_free(output, force)
-    options = DATA | to_plain(context.params) | {"embed_batch_size": batch_size, "embed_dtype": dtype}
-    opened = open_data(to_absolute(options), str(source), Stages(not quiet and not as_json))
+    options = to_plain(context.params) | {"embed_batch_size": batch_size, "embed_dtype": dtype}
+    opened = open_data(to_spec(to_absolute(options)), str(source), Stages(not quiet and not as_json))
     if opened.content is None:
         raise InputError(f"{source} holds features already; score it as it is, or name a column with --images or --texts.")
     record = {"extractor": opened.record["extractor"], "licence": opened.record["licence"]}

@@ -12,9 +12,11 @@ from rich.console import Console
 from lapsi.cli.options import Force, Run
 from lapsi.data.readers.arrays import write_table
 from lapsi.data.readers.hub import is_saved_dataset, saved_rows
+from lapsi.data.readers.text_tables import require_closed_quotes
 from lapsi.errors import InputError
-from lapsi.execution.files import write_directory, write_file
+from lapsi.execution.files import write_file
 from lapsi.results.interop import add_columns
+from lapsi.results.run_directory import write_directory
 from lapsi.results.scores import Scores
 
 
@@ -37,7 +39,7 @@ def export(
     if into is None:
         write_file(to, lambda path: write_table(scores.table, path), force)
     elif into.is_dir() and is_saved_dataset(into):
-        rows = add_columns(saved_rows(into, scores.provenance.call.get("split")), scores, ids=ids)
+        rows = add_columns(saved_rows(into, scores.provenance.data.get("split")), scores, ids=ids)
         n_rows = len(rows)
         write_directory(to, lambda path: rows.save_to_disk(str(path)), force=False)
     else:
@@ -52,6 +54,8 @@ def _read(path: Path, as_text: bool) -> pd.DataFrame:
     kind = path.suffix.lower()
     if kind not in (".csv", ".parquet") or not path.is_file():
         raise InputError(f"{path} cannot be extended; expected a file .csv or .parquet, or a saved Hugging Face data set.")
+    if kind == ".csv":
+        require_closed_quotes(path)
     try:
         if kind == ".parquet":
             return pd.read_parquet(path)

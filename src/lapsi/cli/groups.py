@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,27 +18,20 @@ from lapsi.cli.data import reopen_features
 from lapsi.cli.options import AsJson, Force, Quiet, Run
 from lapsi.cli.show import to_json, to_records
 from lapsi.data.readers.arrays import require_table_kind, write_table
-from lapsi.engines.groups.engine import score_groups
 from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages
+from lapsi.measures.group_lsi import score_groups
+from lapsi.results.columns import GROUPS
 from lapsi.results.scores import Scores
-from lapsi.settings.settings import Settings
+from lapsi.settings.engine import Newton
+from lapsi.settings.settings import settings_from_dict
 
 NOT_A_SUM = (
     "The sum is not the LSI of the group: samples that say the same look redundant one by one and are not together. "
     "--leave-group-out computes what removing the whole group does."
 )
-KEPT = ("curvature", "weight_decay", "prior_precision", "removal", "standardize", "device", "memory_limit")
-HEADINGS = {
-    "samples": ("samples", "{:,}"),
-    "lsi_sum": ("sum", "{:.1e}"),
-    "lsi_mean": ("mean", "{:.1e}"),
-    "top_decile": ("top 10 %", "{:.1%}"),
-    "doubted": ("doubted", "{:,}"),
-    "group_lsi": ("group LSI", "{:.1e}"),
-    "held_out_accuracy": ("held-out", "{:.1%}"),
-}
+SHOWN = ("samples", "lsi_sum", "lsi_mean", "top_decile", "doubted", "group_lsi", "held_out_accuracy")
 
 
 def groups(
@@ -72,20 +66,14 @@ def groups(
 def _remove_groups(scores: Scores, column: str, stages: Stages) -> pd.DataFrame:
     """The groups are those of all samples that trained the probe, scored or not."""
     settings = scores.provenance.settings
-    if settings["hidden"]:
+    if settings["model"]["hidden"]:
         raise InputError(
             "--leave-group-out is exact for the linear probe, but the run has hidden layers; score without --hidden."
         )
     dataset = reopen_features(scores, stages)
     labels = pd.Series(dataset.classes[dataset.labels], name="label")
     groups = labels if column == "label" else dataset.columns[column]
-    return score_groups(dataset, groups, Settings(engine="newton", **{name: settings[name] for name in KEPT}), stages)
-
-
-def _cell(name: str, value: float) -> str:
-    if pd.isna(value):
-        return "-"
-    return HEADINGS[name][1].format(int(value) if name in ("samples", "doubted") else value)
+    return score_groups(dataset, groups, replace(settings_from_dict(settings), engine=Newton()), stages)
 
 
 def _print(table: pd.DataFrame, column: str, console: Console) -> None:
@@ -94,11 +82,11 @@ def _print(table: pd.DataFrame, column: str, console: Console) -> None:
     shown.caption += "; held-out: accuracy of a model without the group on it" if "group_lsi" in table else ""
     shown.caption_justify = "left"
     shown.add_column(column, min_width=10, overflow="fold")
-    names = [name for name in HEADINGS if name in table and not (name == "doubted" and "group_lsi" in table)]
+    names = [name for name in SHOWN if name in table and not (name == "doubted" and "group_lsi" in table)]
     for name in names:
-        shown.add_column(HEADINGS[name][0], justify="right", no_wrap=True)
+        shown.add_column(GROUPS[name].heading, justify="right", no_wrap=True)
     for group, row in table.iterrows():
-        shown.add_row(Text(str(group)), *(_cell(name, row[name]) for name in names))
+        shown.add_row(Text(str(group)), *(GROUPS[name].show(row[name]) or "-" for name in names))
     console.print(shown)
     if "group_lsi" not in table:
         console.print(NOT_A_SUM)

@@ -11,13 +11,13 @@ import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from lapsi.analysis.label_issues import Found, LabelIssues, label_issues
+from lapsi.analysis.label_issues import SHOWN, Found, LabelIssues, label_issues
 from lapsi.cli.options import AsJson, Force, Run
-from lapsi.cli.show import to_json, to_records
+from lapsi.cli.show import samples_table, to_json, to_records
 from lapsi.data.readers.arrays import write_table
 from lapsi.execution.files import write_file
+from lapsi.results.columns import COLUMNS, ISSUES
 from lapsi.results.scores import Scores
 
 
@@ -60,16 +60,8 @@ def _print(found: LabelIssues, n_classes: int, top: int, console: Console) -> No
         f"[bold]{found.n_flagged:,} of {len(found.table):,} labels are doubtful:[/] a model that never saw the sample gives "
         f"its label a probability below {found.threshold:.3g} ({why})."
     )
-    table = Table(title="Most likely label errors", title_justify="left")
-    for name in ("id", "label", "suggested"):
-        table.add_column(name, overflow="fold")
-    for name in ("quality", "suggested with", "LSI"):
-        table.add_column(name, justify="right")
-    for row in to_records(found.table.head(top)):
-        suggested = "" if row["suggested_label"] is None else str(row["suggested_label"])
-        numbers = (f"{row['label_quality']:.4f}", f"{row['suggested_probability']:.3f}", f"{row['lsi']:.2e}")
-        table.add_row(Text(str(row["id"])), Text(str(row["label"])), Text(suggested), *numbers)
-    console.print(table)
+    columns = [(COLUMNS | ISSUES)[name] for name in SHOWN]
+    console.print(samples_table("Most likely label errors", columns, found.table.head(top)))
     if found.found is not None:
         console.print(_truth_table(found.found))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from importlib.metadata import version
@@ -24,9 +25,9 @@ from lapsi.cli.report import report
 from lapsi.cli.score import score
 from lapsi.cli.select import select
 from lapsi.cli.show import agreement_as_dict, print_agreement, print_run, run_as_dict, tell_run, to_json
-from lapsi.errors import LapsiError
-from lapsi.execution.files import PICTURE, require_free
+from lapsi.errors import InputError, LapsiError
 from lapsi.execution.progress import Stages
+from lapsi.results.run_directory import PICTURE, require_free
 from lapsi.results.scores import Scores
 
 app = typer.Typer(
@@ -121,7 +122,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         Console(stderr=True, soft_wrap=True).print(f"lapsi: {error}", style="red", markup=False, highlight=False)
-        sys.exit(1)
+        sys.exit(InputError.exit_code if error.errno == errno.ENAMETOOLONG else 1)
 
 
 def _bars(quiet: bool, as_json: bool) -> bool:

@@ -12,10 +12,10 @@ from lapsi.data.corruption import Corruption
 from lapsi.data.extractors.base import FEATURE_DTYPES, POOLINGS, ExtractorSettings
 from lapsi.data.readers.catalog import NAMED
 from lapsi.data.readers.columns import Columns
-from lapsi.data.readers.labels import read_labels
+from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
 from lapsi.settings.recipe import PRESETS, Recipe
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import Settings, make_settings
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 PLAIN = ("curvature", "weight_decay", "removal", "standardize", "engine", "activation", "every", "verify", "device", "seed")
@@ -110,7 +110,7 @@ def to_absolute(options: Options) -> Options:
 
 def to_settings(options: Options) -> Settings:
     """The settings that plain options ask for."""
-    return Settings(
+    return make_settings(
         **{name: options[name] for name in PLAIN},
         prior_precision=_number_or("map", options["prior_precision"], float, "--prior-precision"),
         hidden=_numbers(options["hidden"], int, "--hidden") if options["hidden"] else (),
@@ -137,8 +137,8 @@ def to_recipe(options: Options) -> Recipe | None:
 def to_columns(options: Options) -> Columns:
     """What stands where in the source."""
     return Columns(
-        features=options["features"],
-        prefix=options["feature_prefix"],
+        features=options.get("features"),
+        prefix=options.get("feature_prefix"),
         labels=options["labels"],
         ids=options["ids"],
         images=options["images"],
@@ -165,16 +165,25 @@ def to_extractor(options: Options) -> ExtractorSettings:
 
 
 def to_corruption(options: Options) -> Corruption:
-    """What to change on purpose."""
-    human = options["human_labels"]
+    """What to change on purpose, human labels apart."""
     return Corruption(
         flip_labels=options["flip_labels"],
-        human_labels=None if human is None else read_labels(human),
         lorem_ipsum=options["lorem_ipsum"],
         noise=options["noise"],
         noise_classes=_words(options["noise_classes"]),
         seed=options["corruption_seed"],
     )
+
+
+def to_spec(options: Options) -> DataSpec:
+    """The data that plain options ask for, as they are."""
+    same = {name: options[name] for name in ("source", "split", "data_dir", "cache", "skip_bad")}
+    return DataSpec(columns=to_columns(options), extractor=to_extractor(options), **same)
+
+
+def to_changed_spec(options: Options) -> DataSpec:
+    """The data that plain options ask for, changed on purpose."""
+    return replace(to_spec(options), corruption=to_corruption(options), human_labels=options["human_labels"])
 
 
 def _words(text: str | None) -> tuple[str, ...]:

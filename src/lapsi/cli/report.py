@@ -45,7 +45,7 @@ def report(
     if layout == "umap":
         dataset = reopen_features(scores, stages)
         with stages.stage("umap"):
-            scores = replace(scores, map=umap_map(dataset.features[rows_of(scores, dataset.ids)]))
+            scores = replace(scores, map=umap_map(dataset.features.read(rows_of(scores, dataset.ids))))
     summary = _write(scores, target, layout, stages, force)
     if not quiet:
         Console().print(_told(summary, target), soft_wrap=True, markup=False, highlight=False)

@@ -46,24 +46,27 @@ from lapsi.cli.options import (
     SplitColumn,
     Texts,
     to_absolute,
+    to_changed_spec,
     to_plain,
     to_settings,
 )
 from lapsi.cli.show import plan_as_dict, print_plan, tell_left_out, tell_run
 from lapsi.data.dataset import Dataset
-from lapsi.data.readers.arrays import read_indices
-from lapsi.engines.choose import NewtonPlan, make_plan
-from lapsi.engines.retrain.engine import ROUTINE, calibrated_seconds
+from lapsi.data.readers.arrays import read_indices, write_table
+from lapsi.engines.choose import make_engine
 from lapsi.errors import InputError, RunExistsError
-from lapsi.execution.checkpoint import Keep, differences, has_parts, read_progress, remove_checkpoint
-from lapsi.execution.files import LEFT_OUT, MARKER, PICTURE, PROGRESS, require_free, unfinished_path, write_directory
+from lapsi.execution.checkpoint import PROGRESS, Keep, differences, has_parts, read_progress, remove_checkpoint
+from lapsi.execution.device import require_device
+from lapsi.execution.files import MARKER
 from lapsi.execution.progress import Stages
 from lapsi.report.overview import save_overview
+from lapsi.results.run_directory import LEFT_OUT, PICTURE, require_free, unfinished_path
 from lapsi.results.scores import Scores
-from lapsi.scoring import check_indices, score_dataset
-from lapsi.settings.recipe import BATCHINGS, OPTIMIZERS, PRESETS, SCHEDULES
-from lapsi.settings.settings import ACTIVATIONS, ENGINES, REMOVALS, Settings
-from lapsi.settings.validation import require_device
+from lapsi.scoring import ROUTINE, check_indices, score_dataset, work_of
+from lapsi.settings.model import ACTIVATIONS
+from lapsi.settings.objective import REMOVALS
+from lapsi.settings.recipe import PRESETS
+from lapsi.settings.settings import Settings
 
 INTERRUPTED = 130
 ABOUT_THIS_CALL = ("output", "resume", "restart", "dry_run", "force", "quiet", "as_json")
@@ -118,7 +121,9 @@ def score(
     engine: Annotated[
         str,
         typer.Option(
-            metavar="|".join(ENGINES), help="newton: closed form; retrain: train without each sample.", rich_help_panel=PROBE
+            metavar="auto|newton|retrain",
+            help="newton: closed form; retrain: train without each sample.",
+            rich_help_panel=PROBE,
         ),
     ] = "auto",
     hidden: Annotated[
@@ -134,7 +139,7 @@ def score(
         str | None, typer.Option(metavar="|".join(PRESETS), help="Where the recipe starts from.", rich_help_panel=RECIPE)
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option(metavar="|".join(OPTIMIZERS), help="Default: sgd.", rich_help_panel=RECIPE)
+        str | None, typer.Option(metavar="sgd|adam|adamw", help="Default: sgd.", rich_help_panel=RECIPE)
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Default: 0.04.", rich_help_panel=RECIPE)] = None,
     momentum: Annotated[float | None, typer.Option(help="Of sgd. Default: 0.9.", rich_help_panel=RECIPE)] = None,
@@ -145,13 +150,13 @@ def score(
     epsilon: Annotated[float | None, typer.Option(help="Of adam. Default: 1e-8.", rich_help_panel=RECIPE)] = None,
     sam_radius: Annotated[float | None, typer.Option(help="> 0: sharpness-aware (SAM).", rich_help_panel=RECIPE)] = None,
     schedule: Annotated[
-        str | None, typer.Option(metavar="|".join(SCHEDULES), help="Default: constant.", rich_help_panel=RECIPE)
+        str | None, typer.Option(metavar="constant|step|cosine", help="Default: constant.", rich_help_panel=RECIPE)
     ] = None,
     step_epochs: Annotated[int | None, typer.Option(help="Of schedule step. Default: 30.", rich_help_panel=RECIPE)] = None,
     step_factor: Annotated[float | None, typer.Option(help="Of schedule step. Default: 0.1.", rich_help_panel=RECIPE)] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: 1000.", rich_help_panel=RECIPE)] = None,
     batching: Annotated[
-        str | None, typer.Option(metavar="|".join(BATCHINGS), help="Default: full.", rich_help_panel=RECIPE)
+        str | None, typer.Option(metavar="full|sequential|shuffled|poisson", help="Default: full.", rich_help_panel=RECIPE)
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Of all but full batches.", rich_help_panel=RECIPE)] = None,
     clip_norm: Annotated[float | None, typer.Option(help="DP-SGD: per-sample gradient norm.", rich_help_panel=RECIPE)] = None,
@@ -208,11 +213,11 @@ def score(
         return
     assert output is not None
     parts = None
-    if settings.engine == "retrain":
+    if make_engine(settings).goes_on:
         parts = Keep(unfinished_path(output), call, restart=resume is None)
     try:
-        opened = open_data(options, call["name"], stages)
-        rows = _rows(options, opened.dataset, opened.n_source)
+        opened = open_data(to_changed_spec(options), call["name"], stages)
+        rows = _rows(options, opened.dataset)
         scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts)
     except KeyboardInterrupt:
         if parts is not None:
@@ -221,13 +226,12 @@ def score(
         raise typer.Exit(INTERRUPTED) from None
     scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
 
-    def write(directory: Path) -> None:
-        scores.write_into(directory)
+    def beside(directory: Path) -> None:
         save_overview(scores, directory / PICTURE)
         if len(opened.left_out) > 0:
-            opened.left_out.to_csv(directory / LEFT_OUT, index=False)
+            write_table(opened.left_out, directory / LEFT_OUT)
 
-    write_directory(output, write, force)
+    scores.save(output, force=force, beside=beside)
     remove_checkpoint(unfinished_path(output))
     tell_run(scores, 5, quiet, as_json, opened.left_out)
     if not quiet and not as_json:
@@ -252,7 +256,8 @@ def _resumed(context: typer.Context, run: Path, output: Path | None, call: dict[
     given = {name: value for name, value in call["options"].items() if _is_given(context, name)}
     options = {**call["options"], **began["options"], **given}
     before, after = (to_settings(each).to_dict() for each in (options | began["options"], options))
-    lines = differences(before, after | {name: before[name] for name in ROUTINE})
+    after["execution"] |= {name: before["execution"][name] for name in ROUTINE}
+    lines = differences(before, after)
     if lines:
         raise InputError(
             f"The unfinished run of {run} has other settings: {'; '.join(lines)}. Leave them out to go on with it."
@@ -280,15 +285,15 @@ def _require_no_unfinished(run: Path) -> None:
         )
 
 
-def _rows(options: Options, dataset: Dataset, n_source: int) -> np.ndarray:
-    """Positions in the data set of the samples to score; --indices counts the `n_source` rows of the source."""
+def _rows(options: Options, dataset: Dataset) -> np.ndarray:
+    """Positions in the data set of the samples to score; --indices counts the rows of the source."""
     limit, indices = options["limit"], options["indices"]
     if limit is not None and limit < 1:
         raise InputError(f"--limit is {limit}; expected at least 1.")
     if indices is None:
         rows = np.arange(dataset.n_samples)
     else:
-        asked = check_indices(read_indices(Path(indices)), n_source)
+        asked = check_indices(read_indices(Path(indices)), dataset.n_source)
         asked = asked[np.isin(asked, dataset.rows)]  # without those that could not be read
         rows = np.searchsorted(dataset.rows, asked)
         if len(rows) == 0:
@@ -298,12 +303,13 @@ def _rows(options: Options, dataset: Dataset, n_source: int) -> np.ndarray:
 
 def _tell_plan(options: Options, name: str, settings: Settings, stages: Stages, as_json: bool) -> None:
     """What the run will cost; of images and texts a few are embedded to see how long all will take."""
-    require_device(settings.device)
-    dataset, embedding = sketch_data(options, name, stages)
-    n_scored = len(_rows(options, dataset, dataset.n_samples))
-    plan = make_plan(dataset.n_samples, dataset.n_features, dataset.n_classes, n_scored, settings)
-    seconds = plan.seconds() if isinstance(plan, NewtonPlan) else calibrated_seconds(dataset, settings, plan, n_scored)
+    require_device(settings.execution.device)
+    dataset, embedding = sketch_data(to_changed_spec(options), name, stages)
+    n_scored = len(_rows(options, dataset))
+    engine, work = make_engine(settings), work_of(dataset, n_scored)
+    plan = engine.plan(work)
+    seconds = engine.seconds(plan, work, dataset)
     if as_json:
-        print(json.dumps(plan_as_dict(plan, seconds) | {"embedding": embedding}, indent=2))
+        print(json.dumps(plan_as_dict(engine.name, plan, seconds) | {"embedding": embedding}, indent=2))
     else:
-        print_plan(plan, seconds, embedding, Console())
+        print_plan(engine.name, plan, seconds, embedding, Console())

@@ -14,12 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from lapsi.analysis.agreement import Agreement
-from lapsi.engines.choose import GIB, NewtonPlan, RetrainPlan
+from lapsi.engines.base import Plan
+from lapsi.execution.cost import GIB
+from lapsi.results.columns import CLASSES, COLUMNS, Column
 from lapsi.results.scores import Scores
+from lapsi.settings.settings import Settings, settings_from_dict
 
 CLASSES_SHOWN = 40
 LISTED_AT_MOST = 10
 POOR_ACCURACY = 0.05
+BY_CLASS = ("samples", "lsi_median", "lsi_max", "curvature_share", "loo_accuracy", "contradicted")
+EXTREMES = ("id", "label", "lsi", "loo_probability", "label_quality", "suggested_label")
 REFERENCES = {
     "exact": "converged leave-one-out optima",
     "removal form": "converged leave-one-out optima",
@@ -54,17 +59,18 @@ def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     """Summary by class, both ends of the ranking, accuracy and time."""
     provenance = scores.provenance
-    settings = provenance.settings
+    settings = settings_from_dict(provenance.settings)
     console.print(
         f"[bold]{len(scores):,} of {provenance.n_samples:,} samples[/] from [cyan]{escape(provenance.source)}[/]: "
         f"{provenance.n_features} features, {provenance.n_classes} classes; {_probe(settings)}, engine {provenance.engine}, "
-        f"{settings['curvature']} curvature, weight decay {settings['weight_decay']:g}; "
+        f"{settings.curvature} curvature, weight decay {settings.objective.weight_decay:g}; "
         f"train accuracy {provenance.train_accuracy:.1%}"
     )
     console.print(_summary_table(scores.summary()))
     ranking = scores.ranking()
-    console.print(_extremes_table("Most informative: atypical, hard or mislabelled", ranking.head(n_extremes)))
-    console.print(_extremes_table("Least informative: typical, redundant", ranking.tail(n_extremes)[::-1]))
+    columns = [COLUMNS[name] for name in EXTREMES]
+    console.print(samples_table("Most informative: atypical, hard or mislabelled", columns, ranking.head(n_extremes)))
+    console.print(samples_table("Least informative: typical, redundant", columns, ranking.tail(n_extremes)[::-1]))
     console.print(Group(_accuracy_line(provenance.verification), _seconds_line(provenance.seconds)))
 
 
@@ -93,35 +99,30 @@ def to_json(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
-def print_plan(plan: NewtonPlan | RetrainPlan, seconds: float, embedding: dict[str, Any] | None, console: Console) -> None:
+def print_plan(engine: str, plan: Plan, seconds: float, embedding: dict[str, Any] | None, console: Console) -> None:
     """What a run will cost, and first, where features must be made, what they will."""
-    record = plan_as_dict(plan, seconds)
     table = Table(title="Plan (nothing was run or written)", title_justify="left", show_header=False)
     if embedding is not None:
         rate = f"about {duration(embedding['seconds'])} at {embedding['samples_per_second']:.0f} samples a second"
         table.add_row("features", f"{embedding['model']}: {rate}, less what the cache has")
-    table.add_row("engine", record["engine"])
+    table.add_row("engine", engine)
     table.add_row("peak memory", f"{plan.cost.peak_bytes / GIB:.2f} GiB (limit {plan.cost.limit_bytes / GIB:.2f} GiB)")
     table.add_row("time", f"about {duration(seconds)} on this machine")
     table.add_row("work", f"{sum(plan.cost.flop.values()):.2e} flop")
-    if isinstance(plan, NewtonPlan):
-        table.add_row("converged" if plan.converges else "corrected by neighbours", f"{plan.n_refined:,} samples")
-    else:
-        table.add_row("models at once", f"{plan.chunk_size:,}, in {plan.n_parts:,} parts that survive a kill")
+    for name, value in plan.notes:
+        table.add_row(name, value)
     console.print(table)
 
 
-def plan_as_dict(plan: NewtonPlan | RetrainPlan, seconds: float) -> dict[str, Any]:
+def plan_as_dict(engine: str, plan: Plan, seconds: float) -> dict[str, Any]:
     """What `print_plan` shows, as plain JSON values."""
-    engine = "newton" if isinstance(plan, NewtonPlan) else "retrain"
-    details = {name: value for name, value in asdict(plan).items() if name != "cost"}
-    return {"engine": engine, **asdict(plan.cost), "seconds": seconds, **details}
+    return {"engine": engine, **asdict(plan.cost), "seconds": seconds, **plan.details}
 
 
 def print_agreement(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, console: Console) -> None:
     """How far two runs agree."""
     console.print(f"[bold]{agreement.n_common:,} samples[/] in both {escape(name_a)} (a) and {escape(name_b)} (b)")
-    if not agreement.same_data:
+    if agreement.same_data is False:
         console.print("The data sets differ (features, labels or ids).", style="yellow")
     table = Table(title="Agreement of LSI", title_justify="left", show_header=False)
     table.add_row("Spearman", f"{agreement.spearman:.5f}")
@@ -164,8 +165,8 @@ def duration(seconds: float) -> str:
 def _summary_table(summary: pd.DataFrame) -> Table:
     table = Table(title="By class, ordered by median LSI (nats)", title_justify="left")
     table.add_column("label", min_width=12, overflow="fold")
-    for name in ("samples", "median", "max", "curvature", "LOO acc.", "doubted"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in BY_CLASS:
+        table.add_column(CLASSES[name].heading, justify="right", no_wrap=True)
     table.caption = "curvature: share of lsi_curvature; doubted: labels that leave-one-out contradicts"
     table.caption_justify = "left"
     classes = summary.iloc[:-1]
@@ -178,40 +179,36 @@ def _summary_table(summary: pd.DataFrame) -> Table:
         if position < len(classes) and label not in set(shown):
             continue
         last = position == len(summary) - 1
-        cells = [f"{int(row['samples']):,}", *(f"{row[name]:.1e}" for name in ("lsi_median", "lsi_max"))]
-        cells += [f"{row['curvature_share']:.1%}", f"{row['loo_accuracy']:.1%}", f"{int(row['contradicted']):,}"]
+        cells = [CLASSES[name].show(row[name]) for name in BY_CLASS]
         table.add_row(Text(str(label)), *cells, style="bold" if last else None)
     if len(classes) > CLASSES_SHOWN:
         table.caption += f"; {len(classes) - CLASSES_SHOWN} classes in the middle are left out; 'lapsi export' has all"
     return table
 
 
-def _extremes_table(title: str, rows: pd.DataFrame) -> Table:
+def samples_table(title: str, columns: list[Column], rows: pd.DataFrame) -> Table:
+    """A row a sample; numbers to the right."""
     table = Table(title=title, title_justify="left")
-    for name in ("id", "label"):
-        table.add_column(name, overflow="fold")
-    for name in ("LSI", "LOO probability", "quality"):
-        table.add_column(name, justify="right")
-    table.add_column("suggested")
-    for row in to_records(rows):
-        suggested = "" if row["suggested_label"] is None else str(row["suggested_label"])
-        numbers = (f"{row['lsi']:.2e}", f"{row['loo_probability']:.3f}", f"{row['label_quality']:.2f}")
-        table.add_row(Text(str(row["id"])), Text(str(row["label"])), *numbers, Text(suggested))
+    for column in columns:
+        table.add_column(column.heading, justify="right" if column.is_number else "left", overflow="fold")
+    for row in to_records(rows[[column.name for column in columns]]):
+        table.add_row(*(Text(column.show(row[column.name])) for column in columns))
     return table
 
 
-def _probe(settings: dict[str, Any]) -> str:
+def _probe(settings: Settings) -> str:
     """E.g. "linear probe" or "mlp 64, 32"."""
-    hidden = settings.get("hidden")
+    hidden = settings.model.hidden
     return f"mlp {', '.join(map(str, hidden))}" if hidden else "linear probe"
 
 
 def _accuracy_line(verification: dict[str, Any] | None) -> Text:
     if verification is None:
         return Text("Accuracy: not verified (--verify 0)", style="yellow")
+    reference = verification["reference"]
     text = (
-        f"Accuracy: checked {len(verification['rows'])} samples against {REFERENCES[verification['reference']]} "
-        f"({verification['reference']}): largest relative error {verification['max_relative_error']:.1e}, "
+        f"Accuracy: checked {len(verification['rows'])} samples against {REFERENCES.get(reference, 'a reference')} "
+        f"({reference}): largest relative error {verification['max_relative_error']:.1e}, "
         f"median {verification['median_relative_error']:.1e}"
     )
     dense = verification.get("max_relative_error_exact")

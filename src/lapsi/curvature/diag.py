@@ -1,6 +1,6 @@
-"""Diagonal of the GGN: λ_ck = Σ_j x_jk² v_jc + δ with v = p(1 − p).
+"""Diagonal of the GGN of the linear model: λ_ck = Σ_j x_jk² v_jc + δ, v the diagonal of S.
 
-Legend of the indices: n removed sample, j other samples, c class, m contrast, k l feature.
+Legend of the indices: n unit that leaves, g its samples, j other samples, c output, m direction, k l feature.
 """
 
 from __future__ import annotations
@@ -11,52 +11,63 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.curvature.base import Curvature
+from lapsi.curvature.base import EXACT, Curvature
 from lapsi.linalg.matmul import matmul
-from lapsi.models.likelihoods.softmax import probability_change, probability_derivative, variance_change
 from lapsi.precision.base import KLTerms
 from lapsi.precision.diag import DiagPrecision
-from lapsi.problem.linear import Problem
+from lapsi.problem.linear import LinearProblem
+from lapsi.problem.removed import Removed
 
 CACHE_ROWS = 16
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DiagCurvature(Curvature):
     """Diagonal posterior; build it with `diag_curvature`.
 
     Attributes:
         problem, map_params: where the posterior sits.
-        precision: λ (C·D,).
-        derivative: M (C·D, P') = ∂λ/∂params, through which Δλ is linear in the shift (MATH §3).
+        precision: λ (K·D,).
+        derivative: M (K·D, P') = ∂λ/∂params, through which Δλ is linear in the shift; None where all shifts are settled.
     """
 
-    problem: Problem
+    problem: LinearProblem
     map_params: Tensor
     precision: DiagPrecision
-    derivative: Tensor
+    derivative: Tensor | None
 
-    def kl_terms(self, indices: Tensor, shift: Tensor) -> KLTerms:
-        inputs, probabilities, logit_change = self.problem.own_change(indices, self.map_params, shift)
-        variance_dot = (1 - 2 * probabilities) * probability_derivative(probabilities, logit_change)
-        others = matmul(shift.flatten(1).to(self.derivative.dtype), self.derivative.T)
-        return self._kl(shift, others, probabilities * (1 - probabilities) + variance_dot, inputs)
+    @property
+    def form(self) -> str:
+        return EXACT
 
-    def kl_terms_exact(self, indices: Tensor, shift: Tensor) -> KLTerms:
-        probe = self.problem.probe
-        by_class = shift.new_zeros(probe.n_classes, len(indices), probe.n_features)
-        for inputs, probabilities, change in self.problem.perturbed(self.map_params, shift):
-            by_class += matmul(variance_change(probabilities, change).flatten(1).T, inputs.square()).view_as(by_class)
-        others = by_class.transpose(0, 1)
-        own_inputs, own, logit_change = self.problem.own_change(indices, self.map_params, shift)
-        moved = own + probability_change(own, logit_change)
-        return self._kl(shift, others.flatten(1), moved * (1 - moved), own_inputs)
+    def exact(self, n_units: int) -> Curvature:
+        return self
+
+    def divergence(self, removed: Removed) -> KLTerms:
+        likelihood, shift = self.problem.likelihood, removed.shift
+        inputs, mean, output_change = self.problem.own_change(removed.units, self.map_params, shift)
+        if removed.is_settled:
+            moved = likelihood.variance_change(mean, likelihood.residual_change(mean, output_change))
+            others = self._variance_change_sum(shift)
+        else:
+            assert self.derivative is not None
+            moved = likelihood.variance_derivative(mean, likelihood.residual_derivative(mean, output_change))
+            others = matmul(shift.flatten(1).to(self.derivative.dtype), self.derivative.T)
+        return self._kl(shift, others, likelihood.variance(mean) + moved, inputs)
+
+    def _variance_change_sum(self, shift: Tensor) -> Tensor:
+        """Change (n, K·D) of Σ_j x_j² v_j over all samples at the shifted parameters, by a pass over them."""
+        model, likelihood = self.problem.model, self.problem.likelihood
+        by_output = shift.new_zeros(model.n_outputs, len(shift), model.n_features)
+        for inputs, mean, change in self.problem.perturbed(self.map_params, shift):
+            by_output += matmul(likelihood.variance_change(mean, change).flatten(1).T, inputs.square()).view_as(by_output)
+        return by_output.transpose(0, 1).flatten(1)
 
     def _kl(self, shift: Tensor, others: Tensor, own_variance: Tensor, inputs: Tensor) -> KLTerms:
-        """`others`: change of Σ_j x_j² v_j over all samples, of which the removed one takes x_i² v_i(shift) out.
+        """`others`: change of Σ_j x_j² v_j over all samples, of which what leaves takes Σ x_i² v_i(shift) out.
 
-        Goes through a few samples at a time, so that the float64 temporaries stay in the cache.
+        Goes through a few units at a time, so that the float64 temporaries stay in the cache.
         """
         parts = [part.split(CACHE_ROWS) for part in (shift, others, own_variance, inputs)]
         terms = [self._kl_part(*part) for part in zip(*parts, strict=True)]
@@ -64,28 +75,37 @@ class DiagCurvature(Curvature):
 
     def _kl_part(self, shift: Tensor, others: Tensor, own_variance: Tensor, inputs: Tensor) -> KLTerms:
         change = others.double()
-        change -= (own_variance[:, :, None] * inputs.square()[:, None, :]).flatten(1)
-        change -= self.problem.objective.prior_drop()
-        return self.precision.kl_terms(self.problem.probe.weights(shift).flatten(1).double(), change)
+        change -= torch.einsum("ngc,ngk->nck", own_variance, inputs.square()).flatten(1)
+        change -= self.problem.objective.prior_drop(inputs.shape[1])
+        return self.precision.kl_terms(self.problem.model.weights(shift).flatten(1).double(), change)
 
 
-def diag_curvature(problem: Problem, map_params: Tensor, dtype: torch.dtype) -> DiagCurvature:
-    """Diagonal GGN posterior at `map_params`; M is built and kept in `dtype`."""
-    probe, basis = problem.probe, problem.probe.basis
+def diag_curvature(problem: LinearProblem, map_params: Tensor, dtype: torch.dtype | None) -> DiagCurvature:
+    """Diagonal GGN posterior at `map_params`; M is built and kept in `dtype`, or not at all for None."""
+    model, likelihood, basis = problem.model, problem.likelihood, problem.likelihood.basis
     prior = problem.objective.prior(problem.n_samples)
-    diagonal = torch.full((probe.n_classes, probe.n_features), prior, dtype=torch.float64, device=map_params.device)
-    derivative = torch.zeros(probe.n_classes, probe.n_features, probe.n_free_params, dtype=dtype, device=map_params.device)
-    product = torch.empty_like(derivative[0])
-    for rows in problem.row_blocks(derivative.element_size() * probe.n_free_params // 2):
+    diagonal = torch.full((model.n_outputs, model.n_features), prior, dtype=torch.float64, device=map_params.device)
+    shape = (model.n_outputs, model.n_features, model.n_params)
+    derivative = None if dtype is None else torch.zeros(shape, dtype=dtype, device=map_params.device)
+    row_bytes = 8 * model.n_features if dtype is None else dtype.itemsize * model.n_params // 2
+    for rows in problem.row_blocks(row_bytes):
         inputs = problem.inputs[rows]
-        probabilities = problem.probabilities_of(map_params, inputs)
-        variance = probabilities * (1 - probabilities)
-        diagonal += torch.einsum("jc,jk->ck", variance, inputs.square())
-        # ∂v_c/∂u_m = p_c(1 − 2p_c)(V_cm − Σ_a p_a V_am)
-        slope = (probabilities * (1 - 2 * probabilities))[:, :, None] * (basis - (probabilities @ basis)[:, None, :])
-        squared, inputs, slope = inputs.square().T.to(dtype).contiguous(), inputs.to(dtype), slope.to(dtype)
-        wide = inputs.new_empty(len(inputs), probe.n_classes - 1, probe.n_features)
-        for c in range(probe.n_classes):
-            torch.mul(slope[:, c, :, None], inputs[:, None, :], out=wide)
-            derivative[c] += matmul(squared, wide.flatten(1), out=product)
-    return DiagCurvature(problem, map_params, DiagPrecision(diagonal.flatten()), derivative.flatten(0, 1))
+        mean = problem.mean_of(map_params, inputs)
+        diagonal += torch.einsum("jc,jk->ck", likelihood.variance(mean), inputs.square())
+        if derivative is not None:
+            directions = likelihood.residual_derivative(mean[:, None, :], basis.T)  # (j, m, c): ∂r_c/∂u_m
+            slope = likelihood.variance_derivative(mean[:, None, :], directions)
+            _add_products(derivative, inputs, slope)
+    precision = DiagPrecision(diagonal.flatten())
+    return DiagCurvature(problem, map_params, precision, None if derivative is None else derivative.flatten(0, 1))
+
+
+def _add_products(derivative: Tensor, inputs: Tensor, slope: Tensor) -> None:
+    """Adds Σ_j x_jk² slope_jmc x_jl to `derivative` (c, k, m·l)."""
+    squared, inputs = inputs.square().T.to(derivative.dtype).contiguous(), inputs.to(derivative.dtype)
+    slope = slope.permute(2, 0, 1).to(derivative.dtype).contiguous()
+    wide = inputs.new_empty(len(inputs), slope.shape[2], inputs.shape[1])
+    product = torch.empty_like(derivative[0])
+    for block, by_direction in zip(derivative, slope, strict=True):
+        torch.mul(by_direction[:, :, None], inputs[:, None, :], out=wide)
+        block.add_(matmul(squared, wide.flatten(1), out=product))

@@ -1,7 +1,8 @@
-"""Full GGN. It is block diagonal: the contrasts carry the likelihood, the class mean of the weights only the prior.
+"""Full GGN of the linear model. It is block diagonal: the directions that the loss sees, and those that only the prior does.
 
-The change when sample i leaves is its own curvature −J S Jᵀ (and the drop of the prior): the removal form.
-Legend of the indices: n removed sample, m contrast, c column of the root F of S = F Fᵀ.
+Two forms of its change when a unit leaves: exact, by a pass over the data and a dense matrix for each unit; and the *removal
+form*, which takes the unit's own curvature −J S Jᵀ and the drop of the prior, and holds the curvature of the others.
+Legend of the indices: n unit that leaves, g its samples, m direction, k feature, c column of the root F of S = F Fᵀ.
 """
 
 from __future__ import annotations
@@ -13,38 +14,93 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.curvature.base import Curvature
+from lapsi.curvature.base import EXACT, REMOVAL_FORM, Curvature
 from lapsi.linalg.woodbury import influence_columns, leverage
-from lapsi.models.likelihoods.softmax import logit_hessian, logit_hessian_change, logit_hessian_root, probability_change
 from lapsi.models.linear import weighted_gram
 from lapsi.precision.base import KLTerms, excess
 from lapsi.precision.full import FullChange, FullPrecision, dense_kl, full_precision
-from lapsi.problem.linear import Problem
+from lapsi.problem.linear import LinearProblem
+from lapsi.problem.removed import Removed
 from lapsi.training.newton import invert
+
+EXACT_FLOP = 5e12  # about two minutes on two cores
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FullCurvature(Curvature):
-    """Full posterior; build it with `full_curvature`.
+    """Full posterior, its change exact; build it with `full_curvature`.
 
     Attributes:
         problem, map_params: where the posterior sits.
-        precision: Λ over the contrasts (P', P').
-        reduced_inverse: Λ′⁻¹, Λ′ = Λ − prior_drop·I.
-        cross_inverse: Λ⁻¹Λ′⁻¹, or None where the prior does not drop.
-        mean_direction: the constant share of the D parameters that see only the prior, nats.
+        precision: Λ in the directions that the loss sees (P', P') float64.
+        factor: its Cholesky factor.
     """
 
-    problem: Problem
+    problem: LinearProblem
+    map_params: Tensor
+    precision: Tensor
+    factor: Tensor
+
+    @property
+    def form(self) -> str:
+        return EXACT
+
+    def exact(self, n_units: int) -> Curvature:
+        return self
+
+    def divergence(self, removed: Removed) -> KLTerms:
+        """Dense and slow, one unit at a time: a pass of N·P'² flop and a matrix function (P', P') for each."""
+        terms = [self._one(unit, shift) for unit, shift in zip(removed.units, removed.shift.double(), strict=True)]
+        mean, curvature = (torch.cat(part) for part in zip(*((term.mean, term.curvature) for term in terms), strict=True))
+        return KLTerms(mean, curvature + _unseen(self.problem, removed.units.shape[1]))
+
+    def _one(self, unit: Tensor, shift: Tensor) -> KLTerms:
+        problem = self.problem
+        likelihood = problem.likelihood
+        own, mean, output_change = (part[0] for part in problem.own_change(unit[None], self.map_params, shift[None]))
+        own_change = likelihood.residual_change(mean, output_change)
+        moved = likelihood.hessian(mean) + likelihood.hessian_change(mean, own_change)
+
+        def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+            for inputs, means, change in problem.perturbed(self.map_params, shift[None]):
+                yield inputs, problem.in_basis(likelihood.hessian_change(means[:, :, 0], change[:, :, 0]))
+            yield own, -problem.in_basis(moved)
+
+        change = weighted_gram(blocks())
+        change.diagonal().sub_(problem.objective.prior_drop(len(unit)))
+        flat = shift.flatten()
+        return dense_kl(self.factor, change, (flat @ self.precision @ flat + flat @ change @ flat)[None])
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class FullRemovalCurvature(Curvature):
+    """Full posterior, its change in the removal form; build it with `full_removal_curvature`. Units are single samples.
+
+    Attributes:
+        problem, map_params: where the posterior sits.
+        precision: Λ in the directions that the loss sees (P', P').
+        reduced_inverse: Λ′⁻¹, Λ′ = Λ − prior_drop·I.
+        cross_inverse: Λ⁻¹Λ′⁻¹, or None where the prior does not drop.
+    """
+
+    problem: LinearProblem
     map_params: Tensor
     precision: FullPrecision
     reduced_inverse: Tensor
     cross_inverse: Tensor | None
-    mean_direction: float
 
-    def kl_terms(self, indices: Tensor, shift: Tensor) -> KLTerms:
-        inputs = self.problem.inputs[indices]
+    @property
+    def form(self) -> str:
+        return REMOVAL_FORM
+
+    def exact(self, n_units: int) -> Curvature | None:
+        affordable = exact_flop(self.problem.n_samples, self.problem.model.n_params, n_units) <= EXACT_FLOP
+        return full_curvature(self.problem, self.map_params) if affordable else None
+
+    def divergence(self, removed: Removed) -> KLTerms:
+        inputs, shift = self.problem.inputs[removed.units[:, 0]], removed.shift
         root = self._root(inputs)
         gram = self._root_product(self.reduced_inverse, inputs, root)
         ridge_trace = gram.new_zeros(len(gram))
@@ -53,52 +109,34 @@ class FullCurvature(Curvature):
             ridge_trace = torch.einsum("ncc->n", cross)
         projection = torch.einsum("nmc,nmk,nk->nc", root, shift.double(), inputs)
         terms = self.precision.kl_terms(shift.flatten(1), FullChange(gram, ridge_trace, projection))
-        return KLTerms(terms.mean, terms.curvature + self.mean_direction)
-
-    def kl_terms_exact(self, indices: Tensor, shift: Tensor) -> KLTerms:
-        """The removal form again: what is exact at `shift` are the shift and the sample's own curvature."""
-        return self.kl_terms(indices, shift)
-
-    def kl_terms_dense(self, indices: Tensor, shift: Tensor) -> KLTerms:
-        """With the curvature of the other samples evaluated at the shifted parameters.
-
-        Dense and slow, one sample at a time: a pass of N·P'² flop and an eigendecomposition (P', P') for each."""
-        factor = torch.linalg.cholesky(self.precision.to_dense().double())
-        terms = [self._exact_one(index, one, factor) for index, one in zip(indices, shift.double(), strict=True)]
-        mean, curvature = torch.tensor(terms, dtype=torch.float64, device=shift.device).T
-        return KLTerms(mean, curvature + self.mean_direction)
-
-    def _exact_one(self, index: Tensor, shift: Tensor, factor: Tensor) -> tuple[float, float]:
-        problem = self.problem
-        own_input = problem.inputs[index][None]
-        own_probabilities = problem.probabilities_of(self.map_params, own_input)
-        own_change = probability_change(own_probabilities, problem.probe.logits(shift, own_input))
-        moved = logit_hessian(own_probabilities) + logit_hessian_change(own_probabilities, own_change)
-
-        def blocks() -> Iterator[tuple[Tensor, Tensor]]:
-            for inputs, probabilities, change in problem.perturbed(self.map_params, shift[None]):
-                yield inputs, problem.to_contrasts(logit_hessian_change(probabilities[:, :, 0], change[:, :, 0]))
-            yield own_input, -problem.to_contrasts(moved)
-
-        change = weighted_gram(blocks())
-        change.diagonal().sub_(problem.objective.prior_drop())
-        flat = shift.flatten()
-        quad = self.precision.quad(flat[None]) + flat @ change @ flat
-        terms = dense_kl(factor, change, quad)
-        return float(terms.mean), float(terms.curvature)
+        return KLTerms(terms.mean, terms.curvature + _unseen(self.problem, 1))
 
     def _root(self, inputs: Tensor) -> Tensor:
-        """Vᵀ F (n, C−1, C), so that VᵀSV = (VᵀF)(VᵀF)ᵀ."""
-        probabilities = self.problem.probabilities_of(self.map_params, inputs)
-        return torch.einsum("am,nac->nmc", self.problem.probe.basis, logit_hessian_root(probabilities))
+        """Vᵀ F (n, m, c), so that VᵀSV = (VᵀF)(VᵀF)ᵀ."""
+        likelihood = self.problem.likelihood
+        root = likelihood.hessian_root(self.problem.mean_of(self.map_params, inputs))
+        return torch.einsum("am,nac->nmc", likelihood.basis, root)
 
     def _root_product(self, matrix: Tensor, inputs: Tensor, root: Tensor) -> Tensor:
-        """FᵀJᵀ·matrix·J F (n, C, C)."""
+        """FᵀJᵀ·matrix·J F (n, c, c)."""
         return root.mT @ leverage(influence_columns(matrix, inputs), inputs) @ root
 
 
-def full_curvature(problem: Problem, map_params: Tensor, hessian: Tensor, inverse: Tensor) -> FullCurvature:
-    """Full GGN posterior at `map_params`.
+def exact_flop(n_samples: int, n_params: int, n_units: int) -> float:
+    """Flop of the exact change for some units."""
+    return n_units * (n_samples * float(n_params) ** 2 + 10.0 * float(n_params) ** 3)
+
+
+def full_curvature(problem: LinearProblem, map_params: Tensor) -> FullCurvature:
+    """Full GGN posterior at `map_params`, for exact changes."""
+    precision = problem.hessian(map_params, problem.objective.prior(problem.n_samples))
+    return FullCurvature(problem, map_params, precision, torch.linalg.cholesky(precision))
+
+
+def full_removal_curvature(
+    problem: LinearProblem, map_params: Tensor, hessian: Tensor, inverse: Tensor
+) -> FullRemovalCurvature:
+    """Full GGN posterior at `map_params`, for changes in the removal form.
 
     Args:
         problem, map_params: where the posterior sits.
@@ -115,5 +153,11 @@ def full_curvature(problem: Problem, map_params: Tensor, hessian: Tensor, invers
     whole_inverse = None if drop == 0 else invert(with_ridge).to(inverse.dtype)
     precision = full_precision(hessian.to(inverse.dtype), drop, inverse if whole_inverse is None else whole_inverse)
     cross = None if whole_inverse is None else whole_inverse @ inverse
-    mean_direction = 0.5 * problem.probe.n_features * float(excess(torch.tensor(-drop / prior, dtype=torch.float64)))
-    return FullCurvature(problem, map_params, precision, inverse, cross, mean_direction)
+    return FullRemovalCurvature(problem, map_params, precision, inverse, cross)
+
+
+def _unseen(problem: LinearProblem, n_removed: int) -> float:
+    """Share of the parameters that see only the prior, which drops, nats: the same for all units of one size."""
+    objective, model = problem.objective, problem.model
+    ratio = torch.tensor(-objective.prior_drop(n_removed) / objective.prior(problem.n_samples), dtype=torch.float64)
+    return 0.5 * (model.n_weights - model.n_params) * float(excess(ratio))

@@ -1,6 +1,6 @@
-"""Kronecker-factored GGN of the probe's one layer: Λ = B ⊗ G + δI, B = mean of S (C, C), G = XᵀX (D, D).
+"""Kronecker-factored GGN of the linear model's one layer: Λ = B ⊗ G + δI, B = mean of S (K, K), G = XᵀX (D, D).
 
-Legend of the indices: n removed sample, j other samples, a b class, m contrast, l feature.
+Legend of the indices: n unit that leaves, g its samples, j other samples, a b output, m direction, l feature.
 """
 
 from __future__ import annotations
@@ -11,75 +11,89 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.curvature.base import Curvature
-from lapsi.models.likelihoods.softmax import (
-    logit_hessian,
-    logit_hessian_change,
-    logit_hessian_derivative,
-    probability_change,
-    probability_derivative,
-)
+from lapsi.curvature.base import EXACT, Curvature
 from lapsi.precision.base import KLTerms
 from lapsi.precision.kron import KronChange, KronPrecision, kron_precision
-from lapsi.problem.linear import Problem
+from lapsi.problem.linear import LinearProblem
+from lapsi.problem.removed import Removed
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KronCurvature(Curvature):
     """Kronecker-factored posterior; build it with `kron_curvature`.
 
     Attributes:
         problem, map_params: where the posterior sits.
         precision: B ⊗ G + δI.
-        output_factor: B (C, C).
-        derivative: T (C, C, P') = ∂(Σ_j S_j)/∂params.
+        derivative: T (K, K, P') = ∂(Σ_j S_j)/∂params; None where all shifts are settled.
     """
 
-    problem: Problem
+    problem: LinearProblem
     map_params: Tensor
     precision: KronPrecision
-    output_factor: Tensor
-    derivative: Tensor
+    derivative: Tensor | None
 
-    def kl_terms(self, indices: Tensor, shift: Tensor) -> KLTerms:
-        inputs, probabilities, logit_change = self.problem.own_change(indices, self.map_params, shift)
-        dot = logit_hessian_derivative(probabilities, probability_derivative(probabilities, logit_change))
-        others = torch.einsum("abp,np->nab", self.derivative, shift.flatten(1).double())
-        return self._kl(shift, others, logit_hessian(probabilities) + dot, inputs)
+    @property
+    def form(self) -> str:
+        return EXACT
 
-    def kl_terms_exact(self, indices: Tensor, shift: Tensor) -> KLTerms:
-        n_classes = self.problem.probe.n_classes
-        others = shift.new_zeros(len(indices), n_classes, n_classes)
-        for _, probabilities, change in self.problem.perturbed(self.map_params, shift):
-            # Σ_j of logit_hessian_change, without a (j, n, C, C) array
-            cross = torch.einsum("jan,jb->nab", change, probabilities[:, :, 0])
-            square = torch.einsum("jan,jbn->nab", change, change)
-            others += torch.diag_embed(change.sum(0).T) - cross - cross.mT - square
-        own_inputs, own, logit_change = self.problem.own_change(indices, self.map_params, shift)
-        moved = logit_hessian(own) + logit_hessian_change(own, probability_change(own, logit_change))
-        return self._kl(shift, others.double(), moved, own_inputs)
+    def exact(self, n_units: int) -> Curvature:
+        return self
 
-    def _kl(self, shift: Tensor, others: Tensor, own: Tensor, inputs: Tensor) -> KLTerms:
-        """(N−1)·ΔB = B + [change of Σ_j S_j over all samples] − S_i at the shifted parameters."""
-        output_change = (self.output_factor + others - own) / (self.problem.n_samples - 1)
-        change = KronChange(inputs, output_change, self.problem.objective.prior_drop())
-        return self.precision.kl_terms(self.problem.probe.weights(shift).flatten(1).double(), change)
+    def divergence(self, removed: Removed) -> KLTerms:
+        likelihood, shift = self.problem.likelihood, removed.shift
+        inputs, mean, output_change = self.problem.own_change(removed.units, self.map_params, shift)
+        if removed.is_settled:
+            moved = likelihood.hessian_change(mean, likelihood.residual_change(mean, output_change))
+            others = self._hessian_change_sum(shift)
+        else:
+            assert self.derivative is not None
+            moved = likelihood.hessian_derivative(mean, likelihood.residual_derivative(mean, output_change))
+            others = torch.einsum("abp,np->nab", self.derivative, shift.flatten(1).double())
+        change = others - (likelihood.hessian(mean) + moved).sum(1)
+        return self._kl(shift, change, inputs)
+
+    def _hessian_change_sum(self, shift: Tensor) -> Tensor:
+        """Change (n, K, K) float64 of Σ_j S_j over all samples at the shifted parameters, by a pass over them."""
+        likelihood = self.problem.likelihood
+        others = shift.new_zeros(len(shift), likelihood.n_outputs, likelihood.n_outputs)
+        for _, mean, change in self.problem.perturbed(self.map_params, shift):
+            others += likelihood.hessian_change_sum(mean, change)
+        return others.double()
+
+    def _kl(self, shift: Tensor, change: Tensor, inputs: Tensor) -> KLTerms:
+        """(N−g)·ΔB = g·B + `change`, what Σ_j S_j over all samples changes by less what leaves."""
+        n_left, n_removed = self.problem.n_samples - inputs.shape[1], inputs.shape[1]
+        drop = self.problem.objective.prior_drop(n_removed)
+        output_change = (n_removed * self.precision.output_factor + change) / n_left
+        weights = self.problem.model.weights(shift).flatten(1).double()
+        if n_removed == 1:
+            return self.precision.kl_terms(weights, KronChange(inputs[:, 0], output_change, drop))
+        terms = [self._kl_to(*parts, drop) for parts in zip(weights, output_change, inputs, strict=True)]
+        return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]))
+
+    def _kl_to(self, shift: Tensor, output_change: Tensor, inputs: Tensor, drop: float) -> KLTerms:
+        """For a unit of many samples, whose input factor falls by more than one rank."""
+        whole = self.precision
+        output, inner = whole.output_factor + output_change, whole.input_factor - inputs.T @ inputs
+        return whole.kl_to(shift, kron_precision(output, inner, whole.prior - drop))
 
 
-def kron_curvature(problem: Problem, map_params: Tensor) -> KronCurvature:
-    """Kronecker-factored GGN posterior at `map_params`, float64."""
-    probe, n_samples = problem.probe, problem.n_samples
-    c, d = probe.n_classes, probe.n_features
-    output_sum = map_params.new_zeros(c, c)
-    derivative = map_params.new_zeros(c * c * (c - 1), d)
-    for rows in problem.row_blocks(8 * 2 * c**3):
+def kron_curvature(problem: LinearProblem, map_params: Tensor, *, first_order: bool) -> KronCurvature:
+    """Kronecker-factored GGN posterior at `map_params`, float64; T is built where shifts are taken to first order."""
+    model, likelihood, n_samples = problem.model, problem.likelihood, problem.n_samples
+    k, f, d = model.n_outputs, model.n_directions, model.n_features
+    output_sum = map_params.new_zeros(k, k)
+    derivative = map_params.new_zeros(k * k * f, d) if first_order else None
+    for rows in problem.row_blocks(8 * 2 * k**3):
         inputs = problem.inputs[rows]
-        probabilities = problem.probabilities_of(map_params, inputs)
-        output_sum += logit_hessian(probabilities).sum(0)
-        slopes = probability_derivative(probabilities[:, None, :], probe.basis.T)  # (j, m, a): ∂p_a/∂u_m
-        by_contrast = logit_hessian_derivative(probabilities[:, None, :], slopes)  # (j, m, a, b)
-        derivative += by_contrast.permute(2, 3, 1, 0).flatten(0, 2) @ inputs
-    output_factor = output_sum / n_samples
-    precision = kron_precision(output_factor, problem.inputs.T @ problem.inputs, problem.objective.prior(n_samples))
-    return KronCurvature(problem, map_params, precision, output_factor, derivative.view(c, c, (c - 1) * d))
+        mean = problem.mean_of(map_params, inputs)
+        output_sum += likelihood.hessian(mean).sum(0)
+        if derivative is not None:
+            slopes = likelihood.residual_derivative(mean[:, None, :], likelihood.basis.T)  # (j, m, a): ∂r_a/∂u_m
+            by_direction = likelihood.hessian_derivative(mean[:, None, :], slopes)  # (j, m, a, b)
+            derivative += by_direction.permute(2, 3, 1, 0).flatten(0, 2) @ inputs
+    prior = problem.objective.prior(n_samples)
+    precision = kron_precision(output_sum / n_samples, problem.inputs.T @ problem.inputs, prior)
+    return KronCurvature(problem, map_params, precision, None if derivative is None else derivative.view(k, k, f * d))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsi.data.arrays import decoded
 from lapsi.data.dataset import Dataset
 from lapsi.data.samples import TEXT, Samples, Texts
 from lapsi.errors import InputError
@@ -106,10 +107,10 @@ def corrupt_dataset(dataset: Dataset, corruption: Corruption) -> Dataset:
         dataset = _relabel(dataset, flipped, FLIP)
     if corruption.noise > 0:
         touched = _of_classes(dataset, corruption.noise_classes)
-        features = add_noise(dataset.features, touched, corruption.noise, corruption.generator(NOISE))
+        features = add_noise(np.asarray(dataset.features), touched, corruption.noise, corruption.generator(NOISE))
         columns = _mark(dataset.columns, dataset.classes[dataset.labels], touched, NOISE)
         made_from = dataset.features_hash and f"{dataset.features_hash} {corruption.record()}"
-        dataset = replace(dataset, features=features, columns=columns, features_hash=made_from)
+        dataset = replace(dataset.with_features(features, made_from), columns=columns)
     return dataset
 
 
@@ -153,8 +154,8 @@ def human_codes(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
     """
     if len(labels) != dataset.n_samples:
         raise InputError(f"There are {len(labels)} human labels but {dataset.n_samples} samples; expected one for each.")
-    names = dataset.classes
-    codes = pd.Index(names.astype(str)).get_indexer(pd.Index(labels.astype(str)))
+    names, labels = dataset.classes, decoded(labels, "human labels")
+    codes = pd.Index(list(map(str, names.tolist()))).get_indexer(pd.Index(list(map(str, labels.tolist()))))
     by_position = labels.dtype.kind in "iu" and names.dtype.kind not in "iu" and (codes < 0).all()
     if by_position and 0 <= labels.min() <= labels.max() < len(names):
         return labels.astype(np.int64)
@@ -169,7 +170,7 @@ def human_codes(labels: np.ndarray, dataset: Dataset) -> np.ndarray:
 def _relabel(dataset: Dataset, labels: np.ndarray, kind: str) -> Dataset:
     touched = np.flatnonzero(labels != dataset.labels)
     columns = _mark(dataset.columns, dataset.classes[dataset.labels], touched, kind)
-    return replace(dataset, labels=labels, columns=columns)
+    return replace(dataset.with_labels(labels), columns=columns)
 
 
 def _of_classes(dataset: Dataset, classes: tuple[str, ...]) -> np.ndarray:

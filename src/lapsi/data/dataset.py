@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import torch
 
+from lapsi.data.arrays import decoded, feature_matrix, one_dimensional
+from lapsi.data.blocks import ArrayBlocks, Blocks, Survey, survey
+from lapsi.data.storable import one_type, require_names, stored
+from lapsi.data.targets import ClassTargets, to_classes
 from lapsi.errors import InputError
 
 # columns that travel along with the samples, by the names that lapsi gives them
@@ -26,8 +29,7 @@ CARRIED = {
     "corruption": "how it was changed",
 }
 LABELS = ("reference_label", "original_label")
-CONSTANT_BELOW = 1e-12
-TOO_LARGE = "The features are too large to be scaled in float64; divide them by a constant first."
+DIGEST = "v2-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +38,43 @@ class Dataset:
 
     Attributes:
         features: (N, d) finite numbers, as given.
-        labels: (N,) int64, positions in `classes`.
-        classes: (C,) the label values as given, sorted.
+        survey: what one pass over them told.
+        targets: what the samples are to be predicted as.
         ids: (N,) one identifier a sample, unique.
         source: where the data came from, for the record.
         columns: (N rows) what else is known of the samples and travels along to the scores; see `CARRIED`.
         rows: (N,) position of each sample in its source, ascending; other than 0…N−1 where some could not be read.
+        n_source: samples of the source, those that could not be read among them.
         features_hash: of what the features were made from, where an extractor made them (their last bits may differ from one
             batch size to another); else "".
         made_by: what the source says of its features: extractor and licence, plain JSON values.
     """
 
-    features: np.ndarray
-    labels: np.ndarray
-    classes: np.ndarray
+    features: Blocks
+    survey: Survey
+    targets: ClassTargets
     ids: np.ndarray
     source: str
     columns: pd.DataFrame
     rows: np.ndarray
+    n_source: int
     features_hash: str = ""
     made_by: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64, positions in `classes`."""
+        return self.targets.codes
+
+    @property
+    def classes(self) -> np.ndarray:
+        """(C,) the label values as given, sorted."""
+        return self.targets.classes
+
+    @property
     def n_samples(self) -> int:
         """N."""
-        return len(self.labels)
+        return len(self.targets)
 
     @property
     def n_features(self) -> int:
@@ -74,58 +88,43 @@ class Dataset:
 
     def digest(self) -> str:
         """Hash of features, labels, classes and ids: equal for equal data."""
+        made_from = self.features_hash or self.survey.digest
+        header = [self.features.shape, str(self.features.dtype), made_from, _plain(self.classes), _plain(self.ids)]
+        digest = hashlib.blake2b(json.dumps(header).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(self.labels).data)
+        return DIGEST + digest.hexdigest()
+
+    def with_labels(self, codes: np.ndarray) -> Dataset:
+        """The same with other labels (N,), positions in `classes`."""
+        return replace(self, targets=ClassTargets(codes, self.classes))
+
+    def with_features(self, features: np.ndarray, features_hash: str) -> Dataset:
+        """The same with other features (N, d)."""
+        blocks = ArrayBlocks(features)
+        return replace(self, features=blocks, survey=survey(blocks), features_hash=features_hash)
+
+    def has_digest(self, digest: str) -> bool:
+        """Whether these are the data of a digest, be it without a mark: so were those that did not tell "1" and 1 apart."""
+        return digest == (self.digest() if digest.startswith(DIGEST) else self._first_digest())
+
+    def _first_digest(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.features.shape, str(self.features.dtype))).encode())
-        digest.update(self.features_hash.encode() or np.ascontiguousarray(self.features).data)
+        digest.update(self.features_hash.encode() or np.ascontiguousarray(np.asarray(self.features)).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         for names in (self.classes, self.ids):
             digest.update("\x00".join(map(str, names.tolist())).encode())
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Standardizer:
-    """Maps features to the inputs of the probe: (x − mean)·scale, then a constant 1.
-
-    Attributes:
-        mean, scale: (d,) float64; scale is 0 for a constant feature.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-
-    def inputs(self, features: np.ndarray) -> np.ndarray:
-        """(N, d + 1) float64.
-
-        Raises:
-            InputError: when the scaled features are not finite in float64.
-        """
-        inputs = np.ones((features.shape[0], features.shape[1] + 1))
-        np.subtract(features, self.mean, out=inputs[:, :-1])
-        inputs[:, :-1] *= self.scale
-        if not np.isfinite(inputs.sum()):
-            raise InputError(TOO_LARGE)
-        return inputs
+def same_digest(first: str, second: str) -> bool | None:
+    """Whether two digests are of equal data; None where only one of them has a mark, so that they cannot be compared."""
+    return first == second if first.startswith(DIGEST) == second.startswith(DIGEST) else None
 
 
-def fit_standardizer(features: np.ndarray, standardize: bool) -> Standardizer:
-    """Mean and 1/standard deviation (population) of every feature; the identity where `standardize` is False.
-
-    Raises:
-        InputError: when the deviation is not finite in float64.
-    """
-    d = features.shape[1]
-    if not standardize:
-        return Standardizer(np.zeros(d), np.ones(d))
-    mean = features.mean(0, dtype=np.float64)
-    variance = np.zeros(d)
-    for start in range(0, len(features), 8192):
-        variance += np.square(features[start : start + 8192] - mean).sum(0)
-    std = np.sqrt(variance / len(features))
-    if not np.isfinite(std).all():
-        raise InputError(TOO_LARGE)
-    constant = std <= CONSTANT_BELOW * np.abs(mean)
-    return Standardizer(mean, np.where(constant, 0.0, 1 / np.where(constant, 1.0, std)))
+def _plain(names: np.ndarray) -> list[Any]:
+    """Plain JSON values (n,)."""
+    return list(map(str, pd.Index(names))) if names.dtype.kind in "mM" else names.tolist()
 
 
 def make_dataset(
@@ -134,17 +133,15 @@ def make_dataset(
     *,
     ids: Any = None,
     columns: Mapping[str, Any] | pd.DataFrame | None = None,
-    rows: np.ndarray | None = None,
     source: str = "arrays",
 ) -> Dataset:
     """A validated data set.
 
     Args:
-        features: (N, d) numbers: numpy array, torch tensor, pandas frame or nested lists.
+        features: (N, d) numbers: numpy array, mapped from a file or not, torch tensor, pandas frame, lists, or `Blocks`.
         labels: (N,) integers, strings or booleans; gaps are fine. pandas and torch objects too.
         ids: (N,) unique identifiers; None numbers the rows, or takes the index of a pandas frame where it is unique.
         columns: what else is known of the samples, (N,) each by name, or a pandas frame; usual names: `CARRIED`.
-        rows: (N,) position of each sample in its source; None: 0…N−1.
         source: where the data came from.
 
     Raises:
@@ -152,159 +149,58 @@ def make_dataset(
     """
     if ids is None and isinstance(features, pd.DataFrame) and features.index.is_unique:
         ids = features.index
-    matrix = _features(features)
-    label_values = _one_dimensional(labels, "labels", len(matrix))
-    classes, codes = _classes(label_values)
-    identifiers = np.arange(len(matrix)) if ids is None else _ids(_one_dimensional(ids, "ids", len(matrix)))
-    known = make_columns(columns, len(matrix))
-    return Dataset(matrix, codes, classes, identifiers, source, known, np.arange(len(matrix)) if rows is None else rows)
+    blocks = features if isinstance(features, Blocks) else ArrayBlocks(feature_matrix(features))
+    n = len(blocks)
+    known = survey(blocks)
+    if n < 2:
+        raise InputError(f"The data set has {n} sample; expected at least 2, one to leave out and one to keep.")
+    classes, codes = to_classes(one_dimensional(labels, "labels", n))
+    identifiers = np.arange(n) if ids is None else _ids(one_dimensional(ids, "ids", n))
+    carried = make_columns(columns, n)
+    return Dataset(blocks, known, ClassTargets(codes, classes), identifiers, source, carried, np.arange(n), n)
 
 
 def make_columns(columns: Mapping[str, Any] | pd.DataFrame | None, n_samples: int) -> pd.DataFrame:
     """What travels along with the samples, (N rows).
 
     Raises:
-        InputError: when a column has another length or more than one axis, or holds what a Parquet file cannot.
+        InputError: when a column has another length or more than one axis, or holds what a Parquet file cannot, or when two
+            have one name.
     """
-    values = (
-        {}
-        if columns is None
-        else {str(name): _one_dimensional(values, f"values of {name!r}", n_samples) for name, values in columns.items()}
-    )
-    for name, column in values.items():
-        _require_storable(column, f"The column {name!r}")
-    whole = {name: _integral(column) if name in LABELS else column for name, column in values.items()}
+    whole: dict[str, Any] = {}
+    for key, held in ({} if columns is None else columns).items():
+        name = str(key)
+        if name in whole:
+            raise InputError(f"Two columns are named {name!r}; rename one of them.")
+        values = one_dimensional(held, f"values of {name!r}", n_samples)
+        whole[name] = stored(_as_labels(values, name) if name in LABELS else values, f"The column {name!r}", name)
     return pd.DataFrame(whole, index=pd.RangeIndex(n_samples))
 
 
-def _integral(values: np.ndarray) -> Any:
-    """Labels that are floating-point numbers without a fraction as integers, as the given labels are; gaps stay gaps."""
+def _as_labels(values: np.ndarray, name: str) -> Any:
+    """Second labels (n,) as the given labels are: numbers without a fraction as integers, bytes as text; gaps stay gaps."""
     if values.dtype.kind != "f":
-        return values
+        return decoded(values, f"values of {name!r}")
     known = values[~np.isnan(values)]
     return pd.array(values, dtype="Int64") if (known == np.floor(known)).all() else values
 
 
-def _require_storable(values: np.ndarray, what: str) -> None:
-    try:
-        pa.array(values, from_pandas=True)
-    except (pa.ArrowException, UnicodeError, TypeError, ValueError) as error:
-        raise InputError(f"{what} cannot be stored ({error}); convert it to numbers or text in UTF-8.") from error
-
-
-def _features(features: Any) -> np.ndarray:
-    if hasattr(features, "toarray"):
-        raise InputError("Sparse features were passed, but dense ones are required: pass features.toarray().")
-    try:
-        matrix = to_numpy(features)
-        if matrix.dtype.kind in "OUS":
-            matrix = matrix.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The features are not all numbers ({error}); expected an array (n_samples, n_features).") from error
-    if matrix.dtype.kind == "c":
-        raise InputError("Complex data not supported: the features have a complex dtype; expected real numbers.")
-    if matrix.ndim != 2:
-        raise InputError(
-            f"The features have shape {matrix.shape}; expected 2 axes (n_samples, n_features). "
-            "Reshape your data, e.g. features.reshape(len(features), -1)."
-        )
-    if matrix.dtype.kind not in "fiub" or matrix.dtype.itemsize > 8:
-        raise InputError(f"The features have dtype {matrix.dtype}; expected real numbers of at most 64 bits.")
-    if matrix.dtype == np.float16 or matrix.dtype.kind == "b":
-        matrix = matrix.astype(np.float32)
-    n_samples, n_features = matrix.shape
-    if n_samples == 0:
-        raise InputError("The data set is empty: 0 samples; expected at least 2.")
-    if n_features == 0:
-        raise InputError(f"0 feature(s) (shape={matrix.shape}) while a minimum of 1 is required.")
-    _require_finite(matrix)
-    if n_samples < 2:
-        raise InputError(f"The data set has {n_samples} sample; expected at least 2, one to leave out and one to keep.")
-    return matrix
-
-
-def _require_finite(matrix: np.ndarray) -> None:
-    if matrix.dtype.kind != "f" or np.isfinite(matrix.sum(dtype=np.float64)):
-        return
-    bad = ~np.isfinite(matrix)
-    if not bad.any():
-        return
-    row, column = map(int, np.argwhere(bad)[0])
-    raise InputError(
-        f"The features contain {int(bad.sum())} NaN or infinite values in {int(bad.any(1).sum())} samples, the first "
-        f"at row {row}, column {column}. Remove these samples or fill the values in, then score again."
-    )
-
-
-def _one_dimensional(values: Any, name: str, n_samples: int) -> np.ndarray:
-    array = to_numpy(values)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        raise InputError(f"The {name} have shape {array.shape}; expected one axis of {n_samples} values.")
-    if len(array) != n_samples:
-        raise InputError(f"There are {n_samples} samples but {len(array)} {name}; expected one for each sample.")
-    return array
-
-
-def _classes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    missing = pd.isna(labels)
+def _ids(ids: np.ndarray) -> np.ndarray:
+    ids = decoded(ids, "ids")
+    missing = pd.isna(ids)
+    if ids.dtype.kind in "OU":
+        missing |= ids.astype(object) == ""
     if missing.any():
         raise InputError(
-            f"{int(missing.sum())} labels are missing (NaN or None), the first at row {int(np.argmax(missing))}. "
-            "Remove these samples or label them."
+            f"{int(missing.sum())} ids are missing (NaN, None or empty), the first at row {int(np.argmax(missing))}. "
+            "Give every sample one, or leave the ids out to number them."
         )
-    if labels.dtype.kind == "f":
-        if not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
-            raise InputError("Unknown label type: the labels are continuous numbers; expected classes (integers or strings).")
-        if (np.abs(labels) > 2.0**53).any():
-            raise InputError(
-                "The labels are floating-point numbers beyond 2^53, which are not exact; pass integers or strings."
-            )
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind == "S":
-        labels = labels.astype(str)
-    if labels.dtype.kind == "O":
-        labels = _one_type(labels, "labels")
-    if labels.dtype.kind not in "OUiub":
-        raise InputError(f"Unknown label type: dtype {labels.dtype}; expected integers, strings or booleans.")
-    classes, codes = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        raise InputError(f"All labels are {classes.tolist()[0]!r}: only one class; expected at least 2 classes.")
-    return classes, codes.astype(np.int64)
-
-
-def _one_type(values: np.ndarray, name: str) -> np.ndarray:
-    """Objects of one storable type (n,)."""
-    kinds = sorted({type(value).__name__ for value in values})
-    if len(kinds) > 1:
-        raise InputError(f"The {name} mix types ({', '.join(kinds)}); expected one type, e.g. all strings.")
-    if not isinstance(values[0], str | int | bool | np.integer | np.bool_):
-        raise InputError(f"The {name} are of type {kinds[0]}; expected strings, integers or booleans.")
-    return values
-
-
-def _ids(ids: np.ndarray) -> np.ndarray:
-    if ids.dtype.kind == "S":
-        ids = ids.astype(str)
     if ids.dtype.kind == "O":
-        ids = _one_type(ids, "ids")
-    _require_storable(ids, "The ids")
+        ids = one_type(ids, "ids")
+    require_names(ids, "ids")
     unique, counts = np.unique(ids.astype(str), return_counts=True)
     if len(unique) < len(ids):
         raise InputError(
             f"The ids are not unique: {str(unique[counts > 1][0])!r} occurs {counts.max()} times; expected one a sample."
         )
     return ids
-
-
-def to_numpy(values: Any) -> np.ndarray:
-    """numpy array of numpy, pandas, torch (any device) or nested-list input."""
-    if hasattr(values, "detach"):
-        tensor = values.detach().cpu()
-        values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    if isinstance(values, pd.DataFrame | pd.Series | pd.Index):
-        values = values.to_numpy()
-    if isinstance(values, list | tuple) and len({type(value) for value in values}) > 1 and str in map(type, values):
-        return np.array(values, dtype=object)  # else numpy writes numbers and gaps as text
-    return np.asarray(values)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -16,6 +19,7 @@ from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.errors import InputError
 
 IMAGE, TEXT = "image", "text"
+NAMED_AT_MOST = 5
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what Pillow raises on damaged files
 
 
@@ -124,6 +128,33 @@ class Texts(Content):
         return raw.decode("utf-8", "surrogatepass")
 
 
+def require_regular(path: str | Path) -> None:
+    """Refuses what is read without an end, or never: pipes, devices, sockets.
+
+    Raises:
+        OSError: when the path is no regular file.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("it is no regular file")
+
+
+def read_file(path: str | Path) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        OSError: when it cannot be read, or is no regular file.
+    """
+    require_regular(path)
+    return Path(path).read_bytes()
+
+
+def tell_unreadable(bad: Sequence[tuple[str, str]], what: str) -> str:
+    """The message about names that cannot be read, each with its reason; `what` they are."""
+    shown = "; ".join(f"{name} ({reason})" for name, reason in bad[:NAMED_AT_MOST])
+    more = f" and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
+    return f"{len(bad)} of the {what} cannot be read: {shown}{more}. Mend or remove them; --skip-bad leaves them out."
+
+
 def decode_image(raw: bytes) -> Image.Image:
     """An RGB image from the bytes of a file, turned as its EXIF says; grey values of 16 bits are scaled to 8.
 
@@ -131,6 +162,8 @@ def decode_image(raw: bytes) -> Image.Image:
         One of `UNREADABLE`: when it is damaged, or its pixels have no range that is known.
     """
     with Image.open(io.BytesIO(raw)) as image:
+        if 0 in image.size:
+            raise ValueError(f"it has {image.width} × {image.height} pixels")
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
             wide = np.asarray(image).astype(np.float64)
             return ImageOps.exif_transpose(Image.fromarray(np.rint(wide / 257).astype(np.uint8))).convert("RGB")
@@ -143,7 +176,7 @@ def image_arrays(values: Any) -> ImageArrays:
     """Images of an array.
 
     Raises:
-        InputError: for anything but uint8 of shape (N, height, width) or (N, height, width, 3).
+        InputError: for anything but uint8 of shape (N, height, width) or (N, height, width, 3), or images without pixels.
     """
     try:
         pixels = np.asarray(values)
@@ -154,6 +187,8 @@ def image_arrays(values: Any) -> ImageArrays:
             f"The images are an array of shape {pixels.shape} and dtype {pixels.dtype}; expected uint8 of shape "
             "(n_samples, height, width, 3), or without the 3 for grey values."
         )
+    if len(pixels) > 0 and pixels.size == 0:
+        raise InputError(f"The images are an array of shape {pixels.shape}, without a pixel; expected at least 1 × 1.")
     return ImageArrays(pixels)
 
 
@@ -183,6 +218,7 @@ class Samples:
         columns: (N rows) what travels along to the scores, see `lapsi.data.dataset.CARRIED`.
         source: where they come from.
         licence: what the source says of its terms, or "".
+        unread: name and reason of each part of the source that could not be read and is left out, as was asked for.
     """
 
     content: Content
@@ -191,10 +227,11 @@ class Samples:
     columns: pd.DataFrame
     source: str
     licence: str = ""
+    unread: tuple[tuple[str, str], ...] = ()
 
     def with_features(self, features: np.ndarray, kept: np.ndarray, features_hash: str = "") -> Dataset:
         """The data set of the samples at positions `kept` (n,), whose features are (n, d)."""
         ids = np.arange(len(self.labels)) if self.ids is None else self.ids
         columns = self.columns.iloc[kept].reset_index(drop=True)
-        dataset = make_dataset(features, self.labels[kept], ids=ids[kept], columns=columns, rows=kept, source=self.source)
-        return replace(dataset, features_hash=features_hash)
+        dataset = make_dataset(features, self.labels[kept], ids=ids[kept], columns=columns, source=self.source)
+        return replace(dataset, rows=kept, n_source=len(self.labels), features_hash=features_hash)

@@ -14,11 +14,12 @@ from zipfile import BadZipFile
 import numpy as np
 from filelock import FileLock, Timeout
 
-from lapsi.errors import InputError, RunExistsError
-from lapsi.execution.files import PROGRESS, write_file
+from lapsi.errors import InputError, RunExistsError, first_line
+from lapsi.execution.files import write_file
 
+PROGRESS = "progress.json"
 LOCK = ".lock"
-OURS = re.compile(r"seed\d+-(model|part\d+)\.npz|\..*\.tmp")
+OURS = re.compile(r"seed\d+-part\d+\.npz|\..*\.tmp")
 IN_WORDS = {"data": "the data have changed (features, labels or ids)", "rows": "other samples are to be scored"}
 UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, RuntimeError, zlib.error)
 Arrays = dict[str, np.ndarray]
@@ -45,7 +46,7 @@ class Checkpoint:
 
     Attributes:
         path: the directory, or None to keep them in memory only.
-        plan: what must be the same when the work goes on (the size of the parts), as it was when it began.
+        plan: what must be the same when the work goes on, as it was when it began.
         memory: the parts, where there is no directory.
         lock: held while this process works in the directory; the system frees it when the process ends in any way.
     """
@@ -77,7 +78,12 @@ class Checkpoint:
             with np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
         except UNREADABLE as error:
-            raise damaged(file, str(error).splitlines()[0]) from error
+            raise self.damaged(name, first_line(error)) from error
+
+    def damaged(self, name: str, reason: str) -> InputError:
+        """The error for a part that cannot be used."""
+        file = name if self.path is None else self.path / f"{name}.npz"
+        return InputError(f"{file} is damaged ({reason}); delete it, and its part is computed again.")
 
     def save(self, name: str, arrays: Arrays) -> None:
         """Keeps a finished part."""
@@ -85,11 +91,6 @@ class Checkpoint:
             self.memory[name] = arrays
         else:
             write_file(self.path / f"{name}.npz", lambda path: np.savez(path, **arrays), force=True)  # type: ignore[arg-type]
-
-
-def damaged(file: Path, reason: str) -> InputError:
-    """The error for a part that cannot be used."""
-    return InputError(f"{file} is damaged ({reason}); delete it, and its part is computed again.")
 
 
 def open_checkpoint(keep: Keep | None, identity: dict[str, Any], plan: dict[str, Any]) -> Checkpoint:

@@ -1,59 +1,68 @@
-"""The linear softmax probe: logits z = W x with x ending in a constant 1 (the bias), W = V U in contrast coordinates.
+"""The linear model z = W x with x ending in a constant 1 (the bias), W = V U in the directions that the loss sees.
 
-Legend of the indices: i j sample, a b c class, m n contrast, k l feature. `params` is always U (C−1, D), flattened
-contrast-major (index m·D + k) where a vector of P' = (C−1)·D is needed; weights are W (C, D).
+Legend of the indices: i j sample, a c output, m n direction of the basis, k l feature. `params` is always U (F, D), flattened
+direction-major (index m·D + k) where a vector of P' = F·D is needed; weights are W (K, D).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
-from lapsi.models.likelihoods.softmax import contrast_basis
+from lapsi.models.base import Model
 
 COLUMN_TILES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class LinearProbe:
-    """Shapes of a linear softmax probe and its forward pass.
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearModel(Model):
+    """Shapes of a linear model and its forward pass.
 
     Attributes:
         n_features: D, the constant 1 included.
-        n_classes: C.
-        basis: V (C, C−1), the contrast basis, float64.
+        basis: V (K, F) float64, that of the likelihood.
     """
 
     n_features: int
-    n_classes: int
     basis: Tensor
 
     @property
-    def n_params(self) -> int:
-        """P = C·D, the parameters of the probe."""
-        return self.n_classes * self.n_features
+    def n_outputs(self) -> int:
+        """K."""
+        return len(self.basis)
 
     @property
-    def n_free_params(self) -> int:
-        """P' = (C−1)·D, the parameters that the likelihood sees."""
-        return (self.n_classes - 1) * self.n_features
+    def n_directions(self) -> int:
+        """F, the directions of the outputs that the loss sees."""
+        return self.basis.shape[1]
 
-    def logits(self, params: Tensor, inputs: Tensor) -> Tensor:
-        """z = W x for every row of `inputs` (n, D); `params` is (…, C−1, D), the result (n, …, C)."""
-        contrasts = torch.einsum("ik,...mk->i...m", inputs, params)
-        return contrasts @ self.basis.to(contrasts.dtype).T
+    @property
+    def n_params(self) -> int:
+        """P' = F·D, the parameters that the likelihood sees."""
+        return self.n_directions * self.n_features
+
+    @property
+    def n_weights(self) -> int:
+        """P = K·D."""
+        return self.n_outputs * self.n_features
+
+    def initial(self, seed: int) -> Tensor:
+        """0 (F, D), whatever the seed: the problem is convex."""
+        return self.basis.new_zeros(self.n_directions, self.n_features)
+
+    def outputs(self, params: Tensor, inputs: Tensor) -> Tensor:
+        """z = W x (…, n, K) for every row of `inputs` (n, D); `params` is (…, F, D)."""
+        directions = inputs @ params.mT
+        return directions @ self.basis.to(directions.dtype).T
 
     def weights(self, params: Tensor) -> Tensor:
-        """W = V U: (…, C−1, D) to (…, C, D)."""
+        """W = V U: (…, F, D) to (…, K, D)."""
         return torch.einsum("cm,...mk->...ck", self.basis.to(params.dtype), params)
-
-
-def linear_probe(n_features: int, n_classes: int, device: torch.device) -> LinearProbe:
-    """The probe for D features (the constant included) and C classes, its basis on `device`."""
-    return LinearProbe(n_features, n_classes, contrast_basis(n_classes).to(device))
 
 
 def weighted_gram(blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

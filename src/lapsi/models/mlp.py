@@ -1,8 +1,8 @@
-"""The softmax probe with hidden layers (none: the linear probe), all derivatives in closed form, for many models at once.
+"""The probe with hidden layers (none: the linear probe), all derivatives in closed form, for many models at once.
 
 Legend of the indices: b model, j sample, o unit of a layer, k input of a layer. Layer l maps h_l (with a constant 1 at its
-end, the bias) to a_l = W_l h_l; h_{l+1} = (φ(a_l), 1), h_0 = x, and the last a are the logits. `params` is (P,), all W_l
-row by row, layer after layer; for the linear probe that is class-major. δ_l = ∂loss/∂a_l, so the gradient is δ_l ⊗ h_l.
+end, the bias) to a_l = W_l h_l; h_{l+1} = (φ(a_l), 1), h_0 = x, and the last a are the outputs z. `params` is (P,), all W_l
+row by row, layer after layer; for the linear probe that is output-major. δ_l = ∂loss/∂a_l, so the gradient is δ_l ⊗ h_l.
 """
 
 from __future__ import annotations
@@ -10,47 +10,51 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
+from typing import final
 
 import torch
 from torch import Tensor
 
 from lapsi.linalg.matmul import matmul
 from lapsi.models.activation import Activation, positive_part_change
-from lapsi.models.likelihoods.softmax import probability_change, residual
+from lapsi.models.base import Model
+from lapsi.models.likelihoods.base import Likelihood
 
 CACHE_ENTRIES = 2**19
 NORM_OFFSET = 1e-6  # as in opacus, so that clipping agrees with it to the last digits
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class ForwardBackward:
     """Forward and backward pass of one model (or, with leading axes, of several).
 
     Attributes:
         hidden: h_l (…, n, in), one a layer.
         pre, slopes, errors: a_l, φ′(a_l) and W_{l+1}ᵀδ_{l+1} (…, n, out) of the hidden layers.
-        log_probabilities, probabilities: (…, n, C).
+        outputs, mean: z and what the likelihood makes of it (…, n, K).
         losses: (…, n), nats.
         deltas: δ_l (…, n, out), one a layer.
+        likelihood: what made the losses.
     """
 
     hidden: tuple[Tensor, ...]
     pre: tuple[Tensor, ...]
     slopes: tuple[Tensor, ...]
     errors: tuple[Tensor, ...]
-    log_probabilities: Tensor
-    probabilities: Tensor
+    outputs: Tensor
+    mean: Tensor
     losses: Tensor
     deltas: tuple[Tensor, ...]
+    likelihood: Likelihood
 
-    def to(self, dtype: torch.dtype, inputs: Tensor) -> Trace:
+    def to(self, dtype: torch.dtype, inputs: Tensor) -> ForwardBackward:
         """In another dtype, in which `inputs` are given already."""
-        if dtype == self.probabilities.dtype:
+        if dtype == self.mean.dtype:
             return self
         lists = [self.hidden[1:], self.pre, self.slopes, self.errors, self.deltas]
         hidden, pre, slopes, errors, deltas = (tuple(tensor.to(dtype) for tensor in part) for part in lists)
-        logs, probabilities = self.log_probabilities.to(dtype), self.probabilities.to(dtype)
-        return Trace((inputs, *hidden), pre, slopes, errors, logs, probabilities, self.losses, deltas)
+        outputs, mean = self.outputs.to(dtype), self.mean.to(dtype)
+        return ForwardBackward((inputs, *hidden), pre, slopes, errors, outputs, mean, self.losses, deltas, self.likelihood)
 
     def gradient_norm_squares(self) -> Tensor:
         """Squared norm of each sample's gradient (…, n)."""
@@ -87,20 +91,21 @@ class Clip:
         return Clip(self.clip_norm, self.norms.to(dtype), self.margins.to(dtype))
 
 
-def clip_of(trace: Trace, clip_norm: float | None) -> Clip | None:
-    """The clipping of the samples of a trace, where gradients are clipped at all."""
+def clip_of(passes: ForwardBackward, clip_norm: float | None) -> Clip | None:
+    """The clipping of the samples of both passes, where gradients are clipped at all."""
     if clip_norm is None:
         return None
-    norms = trace.gradient_norm_squares().sqrt()
+    norms = passes.gradient_norm_squares().sqrt()
     return Clip(clip_norm, norms, norms + NORM_OFFSET - clip_norm)
 
 
+@final
 @dataclass(frozen=True, slots=True)
-class MlpProbe:
+class Mlp(Model):
     """Shapes of a probe with hidden layers and its passes.
 
     Attributes:
-        sizes: D (the constant 1 included), the units of the hidden layers, C.
+        sizes: D (the constant 1 included), the units of the hidden layers, K.
         activation: φ.
     """
 
@@ -119,8 +124,8 @@ class MlpProbe:
         return sum(map(prod, self.shapes))
 
     @property
-    def n_classes(self) -> int:
-        """C."""
+    def n_outputs(self) -> int:
+        """K."""
         return self.sizes[-1]
 
     def layers(self, params: Tensor) -> list[Tensor]:
@@ -144,80 +149,81 @@ class MlpProbe:
             parts.append(torch.cat([weight, bias[:, None]], 1).flatten())
         return torch.cat(parts).double()
 
-    def logits(self, params: Tensor, inputs: Tensor) -> Tensor:
-        """(…, n, C) of inputs (…, n, D) under params (…, P)."""
+    def outputs(self, params: Tensor, inputs: Tensor) -> Tensor:
+        """(…, n, K) of inputs (…, n, D) under params (…, P)."""
         return self._forward(params, inputs)[2]
 
-    def trace(self, params: Tensor, inputs: Tensor, labels: Tensor) -> Trace:
-        """Both passes over samples (…, n, D) with labels (…, n)."""
-        hidden, pre, logits = self._forward(params, inputs)
-        log_probabilities = torch.log_softmax(logits, -1)
-        probabilities = log_probabilities.exp()
-        losses = -log_probabilities.gather(-1, labels[..., None])[..., 0]
+    def forward_backward(self, params: Tensor, inputs: Tensor, targets: Tensor, likelihood: Likelihood) -> ForwardBackward:
+        """Both passes over samples (…, n, D) with targets (…, n)."""
+        hidden, pre, outputs = self._forward(params, inputs)
+        mean, losses = likelihood.mean(outputs), likelihood.loss(outputs, targets)
         slopes = [self.activation.slope(a) for a in pre]
-        deltas = [residual(probabilities, labels)]
+        deltas = [likelihood.residual(mean, targets)]
         errors: list[Tensor] = []
         for weights, slope in zip(self.layers(params)[:0:-1], slopes[::-1], strict=True):
             errors.insert(0, deltas[0] @ weights[..., :-1])
             deltas.insert(0, slope * errors[0])
-        backward = tuple(errors), log_probabilities, probabilities, losses, tuple(deltas)
-        return Trace(tuple(hidden), tuple(pre), tuple(slopes), *backward)
+        backward = tuple(errors), outputs, mean, losses, tuple(deltas), likelihood
+        return ForwardBackward(tuple(hidden), tuple(pre), tuple(slopes), *backward)
 
-    def gradient(self, trace: Trace, clip: Clip | None = None) -> Tensor:
+    def gradient(self, passes: ForwardBackward, clip: Clip | None = None) -> Tensor:
         """Σ_j of the gradients (…, P), clipped where asked."""
-        deltas = trace.deltas if clip is None else [clip.factors[..., None] * delta for delta in trace.deltas]
-        return self.join(delta.mT @ h for delta, h in zip(deltas, trace.hidden, strict=True))
+        deltas = passes.deltas if clip is None else [clip.factors[..., None] * delta for delta in passes.deltas]
+        return self.join(delta.mT @ h for delta, h in zip(deltas, passes.hidden, strict=True))
 
     def gradient_change(
-        self, params: Tensor, shift: Tensor, trace: Trace, clip: Clip | None = None, buffer: Tensor | None = None
+        self, params: Tensor, shift: Tensor, passes: ForwardBackward, clip: Clip | None = None, buffer: Tensor | None = None
     ) -> Tensor:
         """Σ_j [gradient_j(params + shift_b) − gradient_j(params)] (B, P), in difference form (MATH §5).
 
         Args:
             params: (P,), in the dtype of the shift.
             shift: (B, P).
-            trace: of the samples under `params`.
+            passes: of the samples under `params`.
             clip: clipping of the samples under `params`, where gradients are clipped.
             buffer: (≥ n·B·out of the first layer,) memory to work in; what was used before costs no page faults.
         """
         changes, last = self.layers(shift), len(self.shapes) - 1
         moved = [(weight + change)[..., :-1] for weight, change in zip(self.layers(params)[1:], changes[1:], strict=True)]
-        top_change, hidden_changes, slope_changes = self._forward_change(trace, changes, moved, buffer)
+        top_change, hidden_changes, slope_changes = self._forward_change(passes, changes, moved, buffer)
         if last == 0 and clip is None:
-            return self.join([_with_last(_shared_outer(top_change, trace.hidden[0], True), 1)])
-        delta_changes = [_with_last(top_change, -1)]
+            return self.join([passes.likelihood.complete(_shared_outer(top_change, passes.hidden[0], True), 1)])
+        delta_changes = [passes.likelihood.complete(top_change, -1)]
         for layer in range(last - 1, -1, -1):
             error_change = delta_changes[0] @ moved[layer]
-            error_change += _shared_product(trace.deltas[layer + 1], changes[layer + 1][..., :-1].mT, False)
-            change = slope_changes[layer] * (trace.errors[layer] + error_change)
-            delta_changes.insert(0, change.add_(trace.slopes[layer] * error_change))
-        deltas = list(trace.deltas)
+            error_change += _shared_product(passes.deltas[layer + 1], changes[layer + 1][..., :-1].mT, False)
+            change = slope_changes[layer] * (passes.errors[layer] + error_change)
+            delta_changes.insert(0, change.add_(passes.slopes[layer] * error_change))
+        deltas = list(passes.deltas)
         if clip is not None:
-            deltas, delta_changes = _clip_change(trace, clip, delta_changes, hidden_changes)
+            deltas, delta_changes = _clip_change(passes, clip, delta_changes, hidden_changes)
         parts = [
             _shared_outer(change, h, layer == last)
-            for layer, (change, h) in enumerate(zip(delta_changes, trace.hidden, strict=True))
+            for layer, (change, h) in enumerate(zip(delta_changes, passes.hidden, strict=True))
         ]
         for layer in range(last):
             parts[layer + 1][..., :-1] += (deltas[layer + 1] + delta_changes[layer + 1]).mT @ hidden_changes[layer]
         return self.join(parts)
 
     def _forward_change(
-        self, trace: Trace, changes: list[Tensor], moved: list[Tensor], buffer: Tensor | None
+        self, passes: ForwardBackward, changes: list[Tensor], moved: list[Tensor], buffer: Tensor | None
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Changes of the probabilities but the last (B, n, C−1), and of φ and φ′ (B, n, out) of the hidden layers."""
-        last = len(changes) - 1
+        """Changes of the residual as `relative` has it (B, n, F), and of φ and φ′ (B, n, out) of the hidden layers."""
+        last, relative = len(changes) - 1, passes.likelihood.relative
         hidden_changes: list[Tensor] = []
         slope_changes: list[Tensor] = []
-        pre_change = _shared_product(trace.hidden[0], _contrast(changes[0], last == 0), last == 0, buffer)
+        pre_change = _shared_product(passes.hidden[0], relative(changes[0]) if last == 0 else changes[0], last == 0, buffer)
         for layer in range(last):
-            hidden_change, slope_change = self.activation.change(trace.pre[layer], pre_change)
+            hidden_change, slope_change = self.activation.change(passes.pre[layer], pre_change)
             hidden_changes.append(hidden_change)
             slope_changes.append(slope_change)
             top = layer + 1 == last
-            pre_change = torch.matmul(hidden_change, _contrast(moved[layer], top).mT)
-            pre_change += _shared_product(trace.hidden[layer + 1], _contrast(changes[layer + 1], top), top)
-        return _probability_change(trace, pre_change), hidden_changes, slope_changes
+            upper, upper_change = moved[layer], changes[layer + 1]
+            if top:
+                upper, upper_change = relative(upper), relative(upper_change)
+            pre_change = torch.matmul(hidden_change, upper.mT)
+            pre_change += _shared_product(passes.hidden[layer + 1], upper_change, top)
+        return _residual_change(passes, pre_change), hidden_changes, slope_changes
 
     def _forward(self, params: Tensor, inputs: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
         hidden, pre = [inputs], []
@@ -230,14 +236,14 @@ class MlpProbe:
 
 
 def _clip_change(
-    trace: Trace, clip: Clip, delta_changes: list[Tensor], hidden_changes: list[Tensor]
+    passes: ForwardBackward, clip: Clip, delta_changes: list[Tensor], hidden_changes: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The deltas times C/m, and their change: with c′ = C/(m + Δm) it is c′Δδ − C Δm/(m(m + Δm)) δ."""
     norm_change: Tensor | float = 0.0
-    for layer, (delta, change) in enumerate(zip(trace.deltas, delta_changes, strict=True)):
-        squares, growth = _squares(trace.hidden[layer]), _square_change(delta, change)
+    for layer, (delta, change) in enumerate(zip(passes.deltas, delta_changes, strict=True)):
+        squares, growth = _squares(passes.hidden[layer]), _square_change(delta, change)
         if layer > 0:
-            hidden_growth = _square_change(trace.hidden[layer][..., :-1], hidden_changes[layer - 1])
+            hidden_growth = _square_change(passes.hidden[layer][..., :-1], hidden_changes[layer - 1])
             norm_change = norm_change + _squares(delta) * hidden_growth
             squares = squares + hidden_growth
         norm_change = norm_change + growth * squares
@@ -249,19 +255,9 @@ def _clip_change(
     factor_change = -reach_change * factor / clip.reach
     clipped = [
         factor[..., None] * change + factor_change[..., None] * delta
-        for delta, change in zip(trace.deltas, delta_changes, strict=True)
+        for delta, change in zip(passes.deltas, delta_changes, strict=True)
     ]
-    return [clip.factors[..., None] * delta for delta in trace.deltas], clipped
-
-
-def _contrast(weights: Tensor, top: bool) -> Tensor:
-    """Weights (…, C, in) of the top layer relative to those of the last class, (…, C−1, in); the softmax sees no more."""
-    return weights[..., :-1, :] - weights[..., -1:, :] if top else weights
-
-
-def _with_last(change: Tensor, axis: int) -> Tensor:
-    """The change for the last class, minus the sum of the others', put beside them."""
-    return torch.cat([change, -change.sum(axis, keepdim=True)], axis)
+    return [clip.factors[..., None] * delta for delta in passes.deltas], clipped
 
 
 def _shared_product(inputs: Tensor, weights: Tensor, unit_major: bool, buffer: Tensor | None = None) -> Tensor:
@@ -287,17 +283,17 @@ def _shared_outer(deltas: Tensor, inputs: Tensor, unit_major: bool) -> Tensor:
     return matmul(deltas.transpose(0, 1).flatten(1).T, inputs).view(n_models, out, -1)
 
 
-def _probability_change(trace: Trace, logit_change: Tensor) -> Tensor:
-    """Of the probabilities of a trace under B changes of the logits relative to the last class (B, n, C−1).
+def _residual_change(passes: ForwardBackward, output_change: Tensor) -> Tensor:
+    """Of the residuals of both passes under B changes of the relative outputs (B, n, F).
 
-    In memory (n, C−1, B), so that sums over classes are fast, and in parts that fit the cache.
+    In memory (n, F, B), so that sums over outputs are fast, and in parts that fit the cache.
     """
-    change = logit_change.permute(1, 2, 0).contiguous()
+    change = output_change.permute(1, 2, 0).contiguous()
     on_cpu = change.device.type == "cpu" and change.numel() > 0
     size = max(1, CACHE_ENTRIES // change[:1].numel()) if on_cpu else max(1, len(change))
-    before = (values[:, :, None].split(size) for values in (trace.probabilities, trace.log_probabilities))
-    for part, probabilities, logs in zip(change.split(size), *before, strict=True):
-        probability_change(probabilities, part, class_axis=1, out=part, log_probabilities=logs)
+    before = (values[:, :, None].split(size) for values in (passes.mean, passes.outputs))
+    for part, mean, outputs in zip(change.split(size), *before, strict=True):
+        passes.likelihood.residual_change(mean, part, axis=1, out=part, outputs=outputs)
     return change.permute(2, 0, 1)
 
 

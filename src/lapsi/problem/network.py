@@ -1,59 +1,91 @@
-"""What training step by step receives: the data, a probe with or without hidden layers, and the objective."""
+"""What training step by step receives: the data, a model with or without hidden layers, a likelihood and the objective."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import final
 
 import torch
 from torch import Tensor
 
-from lapsi.models.mlp import MlpProbe, Trace, clip_of
+from lapsi.models.likelihoods.base import Likelihood
+from lapsi.models.mlp import ForwardBackward, Mlp, clip_of
+from lapsi.problem.base import Problem
 from lapsi.problem.objective import Objective
 
 Rows = slice | Tensor
 BLOCK_ENTRIES = 2**21
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkProblem:
-    """A softmax probe, its layers in plain coordinates, on N labelled samples.
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkProblem(Problem):
+    """A model, its layers in plain coordinates, on N samples.
 
     Attributes:
         inputs: X (N, D) float64, its last column 1.
-        labels: y (N,) int64 in 0…C−1.
-        probe: shapes and passes.
+        targets: (N, …), one entry a sample, of the kind that the likelihood reads.
+        model: shapes and passes.
+        likelihood: the loss.
         objective: weight decay, prior and removal convention.
+        removed: (r,) the samples that have left, or None.
     """
 
     inputs: Tensor
-    labels: Tensor
-    probe: MlpProbe
+    targets: Tensor
+    model: Mlp
+    likelihood: Likelihood
     objective: Objective
+    removed: Tensor | None = None
+
+    @property
+    def plain_model(self) -> Mlp:
+        """The model itself."""
+        return self.model
+
+    def plain_params(self, params: Tensor) -> Tensor:
+        """`params`, which are plain already."""
+        return params
 
     @property
     def n_samples(self) -> int:
-        """N."""
-        return len(self.labels)
+        """Samples that are there."""
+        return len(self.inputs) - self.n_removed
 
-    def trace(self, params: Tensor, rows: Rows) -> Trace:
+    @property
+    def n_removed(self) -> int:
+        """Samples that have left."""
+        return 0 if self.removed is None else len(self.removed)
+
+    def remove(self, rows: Tensor) -> NetworkProblem:
+        """The problem of a training without the samples `rows` (g,): a mask, the data are shared."""
+        removed = rows if self.removed is None else torch.cat([self.removed, rows])
+        return replace(self, removed=removed, objective=self.objective.without(self.n_samples, len(rows)))
+
+    def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
+        """z (n, K) of samples `rows` (n,), there or not, under params (P,)."""
+        return self.model.outputs(params, self.inputs[rows])
+
+    def forward_backward(self, params: Tensor, rows: Rows) -> ForwardBackward:
         """Both passes over the samples `rows` (n,) under params (P,)."""
-        return self.probe.trace(params, take(self.inputs, rows), take(self.labels, rows))
+        inputs, targets = take(self.inputs, rows), take(self.targets, rows)
+        return self.model.forward_backward(params, inputs, targets, self.likelihood)
 
-    def own_trace(self, params: Tensor, indices: Tensor) -> Trace:
-        """Both passes of model b (B, P) over the one sample indices[b] (B,); the axis of samples has length 1."""
-        inputs = self.inputs.index_select(0, indices)[:, None].to(params.dtype)
-        return self.probe.trace(params, inputs, self.labels[indices][:, None])
+    def own_forward_backward(self, params: Tensor, rows: Tensor) -> ForwardBackward:
+        """Both passes of model b (B, P) over the one sample rows[b] (B,); the axis of samples has length 1."""
+        inputs = self.inputs.index_select(0, rows)[:, None].to(params.dtype)
+        return self.model.forward_backward(params, inputs, self.targets[rows][:, None], self.likelihood)
 
-    def gradient(self, trace: Trace, clip_norm: float | None) -> Tensor:
-        """Σ of the (clipped) per-sample gradients of a trace (…, P)."""
-        return self.probe.gradient(trace, clip_of(trace, clip_norm))
+    def gradient(self, passes: ForwardBackward, clip_norm: float | None) -> Tensor:
+        """Σ of the (clipped) per-sample gradients (…, P)."""
+        return self.model.gradient(passes, clip_of(passes, clip_norm))
 
     def gradient_sum(self, params: Tensor, rows: Rows, clip_norm: float | None) -> Tensor:
         """Σ of the (clipped) gradients (P,) of the samples `rows` under params (P,), block by block."""
         total = torch.zeros_like(params)
-        for part in row_blocks(rows, max(16, BLOCK_ENTRIES // sum(self.probe.sizes))):
-            total += self.gradient(self.trace(params, part), clip_norm)
+        for part in row_blocks(rows, max(16, BLOCK_ENTRIES // sum(self.model.sizes))):
+            total += self.gradient(self.forward_backward(params, part), clip_norm)
         return total
 
 

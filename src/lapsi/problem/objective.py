@@ -6,7 +6,7 @@ All of lapsi works with the sum form, whose L2 strength is `l2(N)`; a model with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,10 @@ class Objective:
     def l2_without(self, n_samples: int, n_removed: int = 1) -> float:
         """L2 strength of the sum-form objective without some of the samples."""
         return self.l2(n_samples) - self.l2_drop(n_removed)
+
+    def without(self, n_samples: int, n_removed: int) -> Objective:
+        """That of a training without some of the samples: its mean loss has the weight decay that gives `l2_without`."""
+        return replace(self, weight_decay=self.l2_without(n_samples, n_removed) / (n_samples - n_removed))
 
     def prior(self, n_samples: int) -> float:
         """Prior precision of the posterior of all samples."""

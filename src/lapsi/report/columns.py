@@ -10,23 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lapsi.data.dataset import CARRIED
-from lapsi.results.scores import COLUMNS, FROM_SOURCE, Scores
+from lapsi.results.columns import SAMPLE, SOURCE, TRAVELLING, Column
+from lapsi.results.scores import Scores
 
-MEASURES = {
-    "lsi": "LSI",
-    "label_quality": "label quality",
-    "loo_margin": "confidence margin",
-    "loo_probability": "leave-one-out probability",
-    "loo_loss": "leave-one-out loss",
-    "train_probability": "training probability",
-    "lsi_mean": "LSI, shift",
-    "lsi_curvature": "LSI, curvature",
-    "lsi_std": "LSI, deviation over seeds",
-    "leverage": "leverage",
-    "shift_norm": "shift of the weights",
-}
-RANKS = {"rank": "rank", "rank_in_class": "rank in class"}
+APART = {"id", "row", "label", "loo_label", "suggested_label", "text", "corrupted"}  # what the page shows in its own way
 TOP_PREDICTIONS = 3
 DICTIONARY_SHARE = 0.5  # a column of strings with fewer distinct values than this share of its rows is stored as codes
 LONE_SURROGATES = re.compile("[\ud800-\udfff]")
@@ -43,7 +30,8 @@ def embed_columns(scores: Scores, rows: np.ndarray, texts: list[str] | None, tex
     """
     table = scores.table.iloc[rows]
     names = pd.Index(scores.classes.astype(str))
-    extra = [name for name in table.columns if name not in COLUMNS and name not in ("text", "corrupted")]
+    measures = page_measures(scores)
+    shown = {*APART, *(column.name for column in measures)}
     predictions = np.argsort(-scores.loo_proba[rows], axis=1, kind="stable")[:, :TOP_PREDICTIONS]
     probabilities = np.take_along_axis(scores.loo_proba[rows], predictions, 1)
     marked = table["corrupted"].fillna(False).astype(bool) if "corrupted" in table else None
@@ -55,14 +43,18 @@ def embed_columns(scores: Scores, rows: np.ndarray, texts: list[str] | None, tex
         "ids": as_strings(table["id"]),
         "label": pack(codes_of(table["label"], names)),
         "predicted": pack(codes_of(table["loo_label"], names)),
-        "measures": {name: pack(table[name].to_numpy(np.float32)) for name in MEASURES if name in table},
-        "ranks": {name: pack(table[name].to_numpy(np.uint32)) for name in RANKS},
+        "measures": {column.name: _numbers(table[column.name]) for column in measures},
         "top": {"codes": pack(predictions.astype(np.uint32)), "probability": pack(probabilities.astype(np.float32))},
-        "extra": [_extra(name, table[name]) for name in extra],
+        "extra": [_extra(column, table[column.name]) for column in scores.columns if column.name not in shown],
         "texts": None if texts is None else [shorten(text, text_limit) for text in texts],
         "corrupted": None if marked is None else pack(marked.to_numpy(np.uint8)),
         "map": None if scores.map is None else pack(scores.map[rows].astype(np.float32)),
     }
+
+
+def page_measures(scores: Scores) -> list[Column]:
+    """The numbers that lapsi computed, which the page draws, sorts by and lists."""
+    return [column for column in scores.columns if column.is_number and column.measure not in (SAMPLE, SOURCE)]
 
 
 def codes_of(values: pd.Series, names: pd.Index) -> np.ndarray:
@@ -95,10 +87,17 @@ def to_script(value: object) -> str:
     return LONE_SURROGATES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _extra(name: str, values: pd.Series) -> dict[str, Any]:
-    """A column that travelled along: numbers, codes of a few names, or strings."""
-    record = {"key": name, "title": name.replace("_", " "), "help": CARRIED.get(name, FROM_SOURCE)}
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values) and name not in CARRIED:
+def _numbers(values: pd.Series) -> dict[str, str]:
+    """Positions and counts as they are, else float32."""
+    is_count = isinstance(values.dtype, np.dtype) and values.dtype.kind in "iu" and len(values) > 0 and values.min() >= 0
+    return pack(values.to_numpy(np.uint32) if is_count else values.to_numpy(np.float32, na_value=np.nan))
+
+
+def _extra(column: Column, values: pd.Series) -> dict[str, Any]:
+    """Any other column: numbers, codes of a few names, or strings."""
+    record = {"key": column.name, "title": column.title, "help": column.help}
+    is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if is_number and column.name not in TRAVELLING:
         return record | {"kind": "number", "data": pack(values.to_numpy(np.float64, na_value=np.nan))}
     strings = as_strings(values)
     distinct = sorted(set(strings))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lapsi.data.dataset import fit_standardizer
+from lapsi.data.blocks import ArrayBlocks, survey
+from lapsi.data.standardize import standardizer_of
 from lapsi.errors import InputError
 
 
@@ -22,6 +23,6 @@ def umap_map(features: np.ndarray, seed: int = 0) -> np.ndarray:
         ) from error
     if len(features) < 4:
         raise InputError(f"A UMAP of {len(features)} samples means nothing; expected at least 4.")
-    inputs = fit_standardizer(features, True).inputs(features)[:, :-1]
+    inputs = standardizer_of(survey(ArrayBlocks(features)), True).inputs(features)[:, :-1]
     layout = umap.UMAP(n_components=2, n_neighbors=min(15, len(features) - 1), random_state=seed, n_jobs=1)
     return np.asarray(layout.fit_transform(inputs), dtype=np.float32)

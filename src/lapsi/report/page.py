@@ -15,11 +15,12 @@ from markupsafe import Markup
 
 from lapsi.data.samples import IMAGE, Content
 from lapsi.errors import InputError
-from lapsi.report.columns import MEASURES, RANKS, to_script
+from lapsi.report.columns import page_measures, to_script
 from lapsi.report.quadrants import MEANINGS, NAMES, find_quadrants
 from lapsi.report.room import choose_pictures, fit_rows, notes_on, sample_texts
 from lapsi.report.words import Words, describe
-from lapsi.results.scores import COLUMNS, Scores
+from lapsi.results.columns import WHOLE
+from lapsi.results.scores import Scores
 
 TEMPLATE, STYLE = "page.html", "page.css"
 SCRIPTS = (
@@ -136,7 +137,9 @@ class _Page:
             "key": f"{provenance.data_hash}:{provenance.created}",
             "hash": provenance.data_hash,
             "source": provenance.source,
-            "measures": {name: [title, COLUMNS[name]] for name, title in (MEASURES | RANKS).items()},
+            "measures": {
+                column.name: [column.title, column.help, column.format == WHOLE] for column in page_measures(self.scores)
+            },
             "quadrants": {"lsi": lines.lsi, "margin": lines.margin, "names": NAMES, "meanings": MEANINGS},
             "spread": _spread(self.scores),
             "median": float(np.median(self.scores.lsi)),

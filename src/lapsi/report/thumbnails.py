@@ -6,13 +6,12 @@ import base64
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from lapsi.data.samples import UNREADABLE, Content, decode_image
+from lapsi.data.samples import UNREADABLE, Content, decode_image, read_file
 from lapsi.report.columns import pack
 from lapsi.results.scores import Scores
 
@@ -90,10 +89,10 @@ def file_pictures(paths: list[str]) -> Picture:
     """Thumbnails of image files; "" for a sample without one."""
 
     def picture(row: int) -> bytes | None:
-        if not paths[row] or not Path(paths[row]).is_file():
+        if not paths[row]:
             return None
         try:
-            return encode(decode_image(Path(paths[row]).read_bytes()))
+            return encode(decode_image(read_file(paths[row])))
         except UNREADABLE:
             return None
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lapsi.data.dataset import CARRIED
-from lapsi.results.scores import COLUMNS, FROM_SOURCE, Scores
+from lapsi.results.scores import Scores
 
 TOP = 0.1
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -40,13 +39,12 @@ class Words:
 
 def describe(scores: Scores) -> Words:
     """All words of a run."""
-    known = COLUMNS | CARRIED
     return Words(
         figures=_figures(scores),
         sentences=_sentences(scores),
         settings=_flat(scores.provenance.settings),
         provenance=_provenance(scores),
-        columns=[(name, known.get(name, FROM_SOURCE)) for name in scores.table.columns],
+        columns=[(column.name, column.help) for column in scores.columns],
         accuracy=_accuracy(scores.provenance.verification),
     )
 
@@ -124,10 +122,10 @@ def _samples(count: int) -> str:
 def _accuracy(verification: dict[str, Any] | None) -> str:
     if verification is None:
         return "The accuracy of these scores was not measured (verify 0)."
+    reference = REFERENCES.get(verification["reference"], verification["reference"])
     text = (
-        f"{_samples(len(verification['rows']))} were checked against {REFERENCES[verification['reference']]}: the largest "
-        f"relative error of LSI is {number(verification['max_relative_error'])}, the median "
-        f"{number(verification['median_relative_error'])}."
+        f"{_samples(len(verification['rows']))} were checked against {reference}: the largest relative error of LSI is "
+        f"{number(verification['max_relative_error'])}, the median {number(verification['median_relative_error'])}."
     )
     dense = verification.get("max_relative_error_exact")
     return text if dense is None else f"{text} Other samples' curvature included, the largest is {number(dense)}."

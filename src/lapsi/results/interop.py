@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WRITTEN = ("lsi", "rank", "label_quality", "suggested_label", "loo_probability")
 
@@ -40,10 +41,9 @@ def add_columns(
         )
     if ids is not None and ids not in names:
         raise InputError(f"The data have no column {ids!r}; they have {', '.join(map(str, names))}.")
-    rows, n_samples = scores.table["row"].to_numpy(), scores.provenance.n_samples
-    some_left_out = len(rows) == n_samples and rows.max() >= n_samples
-    if ids is None and len(data) != n_samples and not some_left_out:
-        raise InputError(f"The data have {len(data)} rows, the run is of {n_samples} samples; name the column of ids (--ids).")
+    n_source = _n_source(scores)
+    if ids is None and n_source is not None and len(data) != n_source:
+        raise InputError(f"The data have {len(data)} rows, the run is of {n_source} samples; name the column of ids (--ids).")
     keys = pd.Index(range(len(data))) if ids is None else pd.Index(data[ids][:]).astype(str)
     own = scores.table["row"] if ids is None else scores.table["id"].astype(str)
     indexed = scores.table.set_index(pd.Index(own))
@@ -57,6 +57,12 @@ def add_columns(
     for name in columns:
         data = data.add_column(prefix + name, _plain(aligned[name]))
     return data
+
+
+def _n_source(scores: Scores) -> int | None:
+    """Rows of the source; None where a run that did not keep it left some out, so that their number is not known."""
+    known, n_samples = scores.provenance.n_source, scores.provenance.n_samples
+    return n_samples if known is None and (scores.table["row"] < n_samples).all() else known
 
 
 def to_fiftyone(scores: Scores, by: str = "path") -> dict[str, dict[str, Any]]:
@@ -92,6 +98,8 @@ def to_self_influence(scores: Scores) -> Tensor:
     rows = scores.table["row"].to_numpy()
     if not np.array_equal(np.sort(rows), np.arange(scores.provenance.n_samples)):
         raise InputError(f"{len(scores)} of {scores.provenance.n_samples} samples were scored, or some could not be read.")
+    import torch  # no other way to look at scores needs it
+
     return torch.from_numpy(scores.lsi[np.argsort(rows)].astype(np.float32))
 
 

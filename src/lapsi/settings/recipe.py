@@ -5,22 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lapsi.errors import InputError
-from lapsi.settings.validation import require_choice, require_integer, require_number
+from lapsi.settings.option import Choice, Flag, Integer, Number, Numbers, check_options, option
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("constant", "step", "cosine")
+RECIPE = "Training recipe (engine retrain; the preset 'paper' where not given)"
 TOO_LARGE = 1e30  # squares beyond float32
-BATCHINGS = ("full", "sequential", "shuffled", "poisson")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """A training recipe. The defaults are the paper's: full-batch gradient descent with Nesterov momentum.
 
-    Weight decay belongs to the objective and stands in `Settings`. Where sums are divided by a public number (Poisson batches,
-    clipped gradients), leaving a sample out keeps the total N·w: `Settings.removal` makes no difference. The order of
-    operations in every step is that of torch.optim, and of opacus where gradients are clipped: a recipe gives the same
-    parameters as they do.
+    Weight decay belongs to the objective and stands in `ObjectiveSpec`. Where sums are divided by a public number (Poisson
+    batches, clipped gradients), leaving a sample out keeps the total N·w: `ObjectiveSpec.removal` makes no difference. The
+    order of operations in every step is that of torch.optim, and of opacus where gradients are clipped: a recipe gives the
+    same parameters as they do.
 
     Attributes:
         optimizer: `"sgd"`, `"adam"` (weight decay joins the gradient) or `"adamw"` (decoupled weight decay).
@@ -42,43 +40,27 @@ class Recipe:
         seeds: number of trainings that are averaged, from initial weights drawn with seed, seed + 1, …
     """
 
-    optimizer: str = "sgd"
-    learning_rate: float = 0.04
-    momentum: float = 0.9
-    nesterov: bool = True
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    sam_radius: float = 0.0
-    schedule: str = "constant"
-    step_epochs: int = 30
-    step_factor: float = 0.1
-    epochs: int = 1000
-    batching: str = "full"
-    batch_size: int | None = None
-    clip_norm: float | None = None
-    noise_multiplier: float = 0.0
-    seeds: int = 3
+    optimizer: str = option("sgd", Choice(("sgd", "adam", "adamw")), "How a step follows the gradient.", panel=RECIPE)
+    learning_rate: float = option(0.04, Number(0, TOO_LARGE, beyond=True), "At the start.", panel=RECIPE)
+    momentum: float = option(0.9, Number(0, 1), "Of sgd.", panel=RECIPE)
+    nesterov: bool = option(True, Flag(), "Of sgd.", panel=RECIPE)
+    betas: tuple[float, float] = option((0.9, 0.999), Numbers(Number(0, 1), "two numbers", 2), "Of adam.", panel=RECIPE)
+    epsilon: float = option(1e-8, Number(0, TOO_LARGE), "Of adam.", panel=RECIPE)
+    sam_radius: float = option(0.0, Number(0, TOO_LARGE), "> 0: sharpness-aware (SAM).", panel=RECIPE)
+    schedule: str = option("constant", Choice(("constant", "step", "cosine")), "Of the learning rate.", panel=RECIPE)
+    step_epochs: int = option(30, Integer(1), "Of schedule step.", panel=RECIPE)
+    step_factor: float = option(0.1, Number(0, TOO_LARGE, beyond=True), "Of schedule step.", panel=RECIPE)
+    epochs: int = option(1000, Integer(0), "Passes over the data.", panel=RECIPE)
+    batching: str = option("full", Choice(("full", "sequential", "shuffled", "poisson")), "Who joins a step.", panel=RECIPE)
+    batch_size: int | None = option(None, Integer(1, optional=True), "Of all but full batches.", panel=RECIPE)
+    clip_norm: float | None = option(
+        None, Number(0, TOO_LARGE, beyond=True, optional=True), "DP-SGD: per-sample gradient norm.", panel=RECIPE
+    )
+    noise_multiplier: float = option(0.0, Number(0, TOO_LARGE), "DP-SGD: noise in units of the clip norm.", panel=RECIPE)
+    seeds: int = option(3, Integer(1), "Trainings to average.", panel=RECIPE)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
-            raise InputError(f"betas is {self.betas!r}; expected two numbers.")
-        object.__setattr__(self, "betas", tuple(self.betas))
-        for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("batching", BATCHINGS)):
-            require_choice(name, getattr(self, name), choices)
-        for name in ("learning_rate", "step_factor"):
-            require_number(name, getattr(self, name), 0, TOO_LARGE, beyond=True)
-        for name, value in (("momentum", self.momentum), *(("betas", beta) for beta in self.betas)):
-            require_number(name, value, 0, 1)
-        for name in ("epsilon", "sam_radius", "noise_multiplier"):
-            require_number(name, getattr(self, name), 0, TOO_LARGE)
-        if not isinstance(self.nesterov, bool):
-            raise InputError(f"nesterov is {self.nesterov!r}; expected True or False.")
-        for name, least in (("epochs", 0), ("step_epochs", 1), ("seeds", 1)):
-            require_integer(name, getattr(self, name), least)
-        if self.clip_norm is not None:
-            require_number("clip_norm", self.clip_norm, 0, TOO_LARGE, beyond=True, also="None or ")
-        if self.batch_size is not None:
-            require_integer("batch_size", self.batch_size, 1)
+        check_options(self)
         self._require_sense()
 
     @property

@@ -2,138 +2,153 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from lapsi.errors import InputError
+from lapsi.settings.engine import AUTO, ENGINES, EngineSpec, Newton, Retrain
+from lapsi.settings.execution import Execution
+from lapsi.settings.model import ModelSpec
+from lapsi.settings.objective import MAP, ObjectiveSpec
+from lapsi.settings.option import Choice, check_options, option
 from lapsi.settings.recipe import Recipe
-from lapsi.settings.validation import require_choice, require_integer, require_number
 
 CURVATURES = ("diag", "kfac", "full")
-ALIASES = {"kron": "kfac"}
-ENGINES = ("auto", "newton", "retrain")
-ACTIVATIONS = ("relu", "gelu", "tanh")
-REMOVALS = ("mean", "sum")
-DTYPES = ("float32", "float64")
-LARGEST_SEED = 2**62
+PARTS: dict[str, type] = {"model": ModelSpec, "objective": ObjectiveSpec, "execution": Execution}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How samples are scored. Defaults follow the paper (Appendix N) where it names a value.
+    """How samples are scored, one object a noun.
 
     Attributes:
+        model: the probe.
+        objective: what it minimises.
+        engine: how samples leave.
         curvature: structure of the posterior precision: `"diag"`, `"kfac"` (alias `"kron"`) or `"full"`.
-        weight_decay: w of the training objective (1/N) Σ loss + (w/2)·‖params‖²; biases included. 0 only with `"retrain"`
-            and a number as `prior_precision`.
-        prior_precision: `"map"` reads the weight decay as the prior (N·w with the sample, what `removal` leaves
-            without it); a number is used for both posteriors (`1.0` reproduces the authors' code).
-        removal: what stays fixed when a sample leaves. `"mean"`: w in the *mean* loss, as a retraining with the same
-            optimiser settings does. `"sum"`: the total regularisation N·w.
-        standardize: scale every feature to mean 0, standard deviation 1 first (constant features become 0).
-        engine: `"newton"`: closed-form leave-one-out Newton step of the converged linear probe; `"retrain"`: trains the
-            probe anew without each sample, by `recipe`. `"auto"`: `"newton"`, unless `hidden`, `recipe` or `every` is given.
-        hidden: units of the hidden layers of the probe; none: the linear probe. Hidden layers need `"retrain"`.
-        activation: of the hidden layers: `"relu"`, `"gelu"` or `"tanh"`.
-        recipe: how `"retrain"` trains: a `Recipe`; None means the paper's.
-        every: `"retrain"` also keeps LSI after every so many epochs.
-        refine: what follows the closed form. `"auto"`: on small data every sample is converged to its leave-one-out
-            optimum; else the samples whose logits move most get the second-order term of their nearest neighbours, as
-            many as a fifteenth of the run's cost buys. A number: so many chord-Newton steps for every sample, each
-            8·N·D·C flop, and an exact pass for the change of the curvature. 0: the closed form alone. `"newton"` only.
-        verify: number of samples checked; 0 turns the check off. `"newton"`: against converged leave-one-out optima;
-            `"retrain"`: against one model each that is trained alone in float64 (2, or a twentieth of the samples if more).
-        device: torch device; None means the CPU.
-        dtype: of the large matrix products, `"float32"` or `"float64"`. None takes float32, with `"newton"` where the
-            conditioning allows. What is factorised or subtracted is float64 always.
-        seed: of the draw of verified samples; with `"retrain"` also of initial weights, batches and noise.
-        memory_limit: bytes that the run may use at its peak; None means 80 % of what is available.
+        execution: where it runs, within which limits, and how far it is checked.
     """
 
-    curvature: str = "diag"
-    weight_decay: float = 0.01
-    prior_precision: float | str = "map"
-    removal: str = "mean"
-    standardize: bool = True
-    engine: str = "auto"
-    hidden: tuple[int, ...] = ()
-    activation: str = "relu"
-    recipe: Recipe | None = None
-    every: int | None = None
-    refine: int | str = "auto"
-    verify: int = 16
-    device: str | None = None
-    dtype: str | None = None
-    seed: int = 0
-    memory_limit: int | None = None
+    model: ModelSpec = field(default_factory=ModelSpec)
+    objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
+    engine: EngineSpec = field(default_factory=Newton)
+    curvature: str = option(
+        "diag", Choice(CURVATURES, {"kron": "kfac"}), "Structure of the posterior precision (kron is kfac)."
+    )
+    execution: Execution = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "curvature", ALIASES.get(self.curvature, self.curvature))
-        require_choice("curvature", self.curvature, CURVATURES)
-        require_choice("engine", self.engine, ENGINES)
-        require_choice("removal", self.removal, REMOVALS)
-        if self.dtype is not None:
-            require_choice("dtype", self.dtype, DTYPES)
-        if not isinstance(self.hidden, tuple | list):
-            raise InputError(f"hidden is {self.hidden!r}; expected the units of each hidden layer, e.g. (64,) or (64, 32).")
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        require_choice("activation", self.activation, ACTIVATIONS)
-        for units in self.hidden:
-            require_integer("hidden", units, 1)
-        if self.every is not None:
-            require_integer("every", self.every, 1)
-        if self.prior_precision != "map":
-            require_number("prior_precision", self.prior_precision, 0, beyond=True, also="'map' or ")
-        if self.refine != "auto":
-            require_integer("refine", self.refine, also=" or 'auto'")
-        require_integer("verify", self.verify)
-        require_integer("seed", self.seed)
-        if self.seed >= LARGEST_SEED:
-            raise InputError(f"seed is {self.seed}; expected less than 2^62.")
-        if self.device is not None:
-            object.__setattr__(self, "device", str(self.device))
-        if self.memory_limit is not None:
-            require_number("memory_limit", self.memory_limit, 0, beyond=True, also="None or ")
-        self._choose_engine()
-        _require_weight_decay(self.weight_decay, self.prior_precision, self.engine)
-
-    def _choose_engine(self) -> None:
-        """Turns "auto" into the engine, gives "retrain" its recipe, and refuses what cannot be combined."""
-        retrains = {"hidden": self.hidden, "recipe": self.recipe, "every": self.every}
-        asked = [name for name, value in retrains.items() if value not in ((), None)]
-        if self.engine == "newton" and asked:
+        check_options(self)
+        for name, kind in PARTS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise InputError(f"{name} is {getattr(self, name)!r}; expected a lapsi.{kind.__name__}.")
+        if not isinstance(self.engine, EngineSpec):
+            raise InputError(f"engine is {self.engine!r}; expected 'auto', 'newton', 'retrain', lapsi.Newton or lapsi.Retrain.")
+        if isinstance(self.engine, Newton) and self.model.hidden:
             raise InputError(
-                f"engine is 'newton' but {' and '.join(asked)} was given: the closed form is that of the converged linear "
-                "probe. Use engine='retrain'."
+                "engine is 'newton' but hidden was given: the closed form is that of the converged linear probe. Use "
+                "engine='retrain'."
             )
-        if self.engine == "auto":
-            object.__setattr__(self, "engine", "retrain" if asked else "newton")
-        if self.engine == "newton":
-            return
-        if self.refine != "auto":
-            raise InputError(f"refine is {self.refine!r} but belongs to engine 'newton'; leave it at 'auto'.")
-        recipe = Recipe() if self.recipe is None else self.recipe
-        if not isinstance(recipe, Recipe):
-            raise InputError(f"recipe is {recipe!r}; expected a lapsi.Recipe.")
-        if self.every is not None and self.every > max(1, recipe.epochs):
-            raise InputError(f"every is {self.every} but training has {recipe.epochs} epochs; expected at most that.")
-        object.__setattr__(self, "recipe", recipe)
+        retrains = isinstance(self.engine, Retrain)
+        if self.objective.weight_decay == 0 and not (retrains and self.objective.prior_precision != MAP):
+            raise InputError(
+                "weight_decay is 0: without regularisation the loss of separable data has no finite optimum, so there is "
+                "no posterior to compare. Use a small positive value such as 1e-4 (default: 0.01), or engine 'retrain' with a "
+                "number as prior_precision."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain JSON values."""
-        values = {**asdict(self), "hidden": list(self.hidden)}
-        if self.recipe is not None:
-            values["recipe"] = {**asdict(self.recipe), "betas": list(self.recipe.betas)}
+        values = asdict(self)
+        values["model"]["hidden"] = list(self.model.hidden)
+        values["engine"] = {"name": self.engine.name, **values["engine"]}
+        if isinstance(self.engine, Retrain):
+            values["engine"]["recipe"]["betas"] = list(self.engine.recipe.betas)
         return values
 
 
-def _require_weight_decay(value: object, prior_precision: float | str, engine: str) -> None:
-    if value == 0 and not isinstance(value, bool):
-        if engine == "retrain" and prior_precision != "map":
-            return
-        raise InputError(
-            "weight_decay is 0: without regularisation the loss of separable data has no finite optimum, so there is "
-            "no posterior to compare. Use a small positive value such as 1e-4 (default: 0.01), or engine 'retrain' with a "
-            "number as prior_precision."
-        )
-    require_number("weight_decay", value, 0, beyond=True)
+def make_settings(engine: str | EngineSpec = AUTO, curvature: str = "diag", **choices: Any) -> Settings:
+    """Settings from parts (`model`, `objective`, `execution`) and from fields of the parts by their own names.
+
+    `engine` "auto" is `Newton`, unless hidden layers, a recipe or `every` are asked for.
+
+    Raises:
+        InputError: for a name that no part has, a field beside the part that holds it, or what `Settings` refuses.
+    """
+    parts = {name: choices.pop(name) for name in PARTS if choices.get(name) is not None}
+    choices = {name: value for name, value in choices.items() if name not in PARTS}
+    made: dict[str, Any] = {}
+    for name, kind in PARTS.items():
+        own = {each.name: choices.pop(each.name) for each in fields(kind) if each.name in choices}
+        made[name] = _with_fields(parts.get(name), name, kind, own)
+    spec = _engine(engine, made["model"], choices)
+    if choices:
+        raise InputError(f"There is no setting {next(iter(choices))!r}; the settings are {', '.join(setting_names())}.")
+    return Settings(engine=spec, curvature=curvature, **made)
+
+
+def settings_from_dict(values: dict[str, Any]) -> Settings:
+    """The settings of a run from `Settings.to_dict`; fields that are not known (of a later version) are left out.
+
+    Raises:
+        InputError: when a value is none that a setting can have.
+    """
+
+    def known(kind: type, given: dict[str, Any]) -> dict[str, Any]:
+        return {each.name: given[each.name] for each in fields(kind) if each.name in given}
+
+    engine = dict(values["engine"])
+    kind = ENGINES.get(engine.get("name", ""))
+    if kind is None:
+        raise InputError(f"The engine of the run is {engine.get('name')!r}; expected one of {', '.join(ENGINES)}.")
+    if "recipe" in engine:
+        engine["recipe"] = Recipe(**known(Recipe, engine["recipe"]))
+    parts = {name: part(**known(part, values[name])) for name, part in PARTS.items()}
+    return Settings(engine=kind(**known(kind, engine)), curvature=values["curvature"], **parts)
+
+
+def setting_names() -> list[str]:
+    """The short names that `make_settings` takes beside the parts."""
+    kinds = (*PARTS.values(), *ENGINES.values())
+    return [each.name for kind in kinds for each in fields(kind)]
+
+
+def _with_fields(part: Any, name: str, kind: type, own: dict[str, Any]) -> Any:
+    """A part with some of its fields given by their own names."""
+    if part is None:
+        return kind(**own)
+    if own:
+        raise InputError(f"{next(iter(own))} was given beside {name}, which holds it; put it into lapsi.{kind.__name__}(…).")
+    return part
+
+
+def _engine(engine: str | EngineSpec, model: ModelSpec, choices: dict[str, Any]) -> EngineSpec:
+    """The engine that is asked for by name or as an object; takes its options out of `choices`."""
+    every, recipe, refine = (choices.pop(name, None) for name in ("every", "recipe", "refine"))
+    newton = {} if refine is None or refine == AUTO else {"refine": refine}
+    retrain = {name: value for name, value in (("recipe", recipe), ("every", every)) if value is not None}
+    if isinstance(engine, EngineSpec):
+        if newton or retrain:
+            taken = next(iter(newton | retrain))
+            raise InputError(f"{taken} was given beside engine, which holds it; put it into lapsi.{type(engine).__name__}(…).")
+        return engine
+    if engine not in (AUTO, *ENGINES):
+        names = ", ".join(map(repr, (AUTO, *ENGINES)))
+        raise InputError(f"engine is {engine!r}; expected one of {names}, or lapsi.Newton(…) or lapsi.Retrain(…).")
+    if engine == AUTO:
+        engine = Retrain.name if retrain or model.hidden else Newton.name
+    if engine == Newton.name:
+        if retrain:
+            raise InputError(
+                f"engine is 'newton' but {' and '.join(retrain)} was given: the closed form is that of the converged linear "
+                "probe. Use engine='retrain'."
+            )
+        return Newton(**newton)
+    if newton:
+        raise InputError(f"refine is {refine!r} but belongs to engine 'newton'; leave it at 'auto'.")
+    return Retrain(**retrain)
+
+
+def with_engine(settings: Settings, **changes: Any) -> Settings:
+    """The same settings with some options of the engine changed."""
+    return replace(settings, engine=replace(settings.engine, **changes))

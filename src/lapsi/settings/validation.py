@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-import torch
-
-from lapsi.errors import InputError, first_line
+from lapsi.errors import InputError
 
 
 def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -31,17 +29,3 @@ def require_integer(name: str, value: object, least: int = 0, also: str = "") ->
     """An integer of at least `least`; `also` names what else is allowed."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} is {value!r}; expected an integer of at least {least}{also}.")
-
-
-def require_device(name: str | None) -> torch.device:
-    """The device of a name.
-
-    Raises:
-        InputError: when it cannot be used.
-    """
-    try:
-        device = torch.device(name or "cpu")
-        torch.zeros(1, dtype=torch.float64, device=device).item()
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        raise InputError(f"device {name!r} cannot be used ({first_line(error)}); try 'cpu'.") from error
-    return device

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lapsi.errors import ConvergenceError
 from lapsi.linalg.matmul import one_thread_each
-from lapsi.problem.linear import Problem
+from lapsi.problem.linear import LinearProblem
 
 LBFGS_MEMORY = 20
 LBFGS_ITERATIONS = 500
@@ -28,24 +28,26 @@ class MapFit:
     """A converged optimum.
 
     Attributes:
-        params: (C−1, D).
+        problem: whose optimum it is.
+        params: (F, D).
         hessian: (P', P') of the sum-form objective, at `params` or within a relative step of 1e-6 of it.
         grad_norm: norm of the gradient of the mean-form objective.
         n_iterations: evaluations of L-BFGS and Newton steps together.
     """
 
+    problem: LinearProblem
     params: Tensor
     hessian: Tensor
     grad_norm: float
     n_iterations: int
 
 
-def fit_map(problem: Problem, start: Tensor | None = None, advance: Callable[[], None] = lambda: None) -> MapFit:
+def fit_map(problem: LinearProblem, start: Tensor | None = None, advance: Callable[[], None] = lambda: None) -> MapFit:
     """The optimum of `problem`, to a relative Newton step of 1e-10 or the rounding floor of the gradient.
 
     Args:
         problem: strictly convex since its weight decay is positive.
-        start: (C−1, D) a point close to the optimum; without it L-BFGS looks for one.
+        start: (F, D) a point close to the optimum; without it L-BFGS looks for one.
         advance: called once an iteration.
 
     Raises:
@@ -57,12 +59,12 @@ def fit_map(problem: Problem, start: Tensor | None = None, advance: Callable[[],
     return _newton(problem, start, n_evaluations, advance)
 
 
-def _lbfgs(problem: Problem, advance: Callable[[], None]) -> tuple[Tensor, int]:
+def _lbfgs(problem: LinearProblem, advance: Callable[[], None]) -> tuple[Tensor, int]:
     """L-BFGS in coordinates that whiten the Hessian at params = 0, which is I ⊗ (XᵀX/C + l2·I)."""
-    probe = problem.probe
+    model = problem.model
     values, vectors = torch.linalg.eigh(problem.start_hessian())
     scale = values.clamp(min=problem.objective.l2(problem.n_samples)).rsqrt()
-    shape = (probe.n_classes - 1, probe.n_features)
+    shape = (model.n_directions, model.n_features)
 
     def to_params(flat: np.ndarray) -> Tensor:
         whitened = torch.from_numpy(flat).to(scale.device).view(shape)
@@ -76,12 +78,12 @@ def _lbfgs(problem: Problem, advance: Callable[[], None]) -> tuple[Tensor, int]:
     tolerance = LBFGS_TOLERANCE * problem.n_samples**0.5
     options = {"maxcor": LBFGS_MEMORY, "maxiter": LBFGS_ITERATIONS, "gtol": tolerance, "ftol": 0.0}
     with one_thread_each():
-        start = np.zeros(probe.n_free_params)
+        start = np.zeros(model.n_params)
         result = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
     return to_params(result.x), int(result.nfev)
 
 
-def _newton(problem: Problem, params: Tensor, n_iterations: int, advance: Callable[[], None]) -> MapFit:
+def _newton(problem: LinearProblem, params: Tensor, n_iterations: int, advance: Callable[[], None]) -> MapFit:
     n_samples = problem.n_samples
     floor = ROUNDING_FLOOR * float(torch.linalg.vector_norm(problem.inputs, dim=1).sum())
     hessian: Tensor | None = None
@@ -95,7 +97,7 @@ def _newton(problem: Problem, params: Tensor, n_iterations: int, advance: Callab
         step_norm, params_norm = float(step.norm()), float(params.norm())
         grad_norm = float(gradient.norm())
         if step_norm <= STEP_TOLERANCE * params_norm or grad_norm <= floor:
-            return MapFit(params, hessian, grad_norm / n_samples, n_iterations + iteration)
+            return MapFit(problem, params, hessian, grad_norm / n_samples, n_iterations + iteration)
         params, value, gradient = _line_search(problem, params, step, value, gradient)
         if step_norm > STALE_STEP * params_norm:
             hessian = None
@@ -107,7 +109,7 @@ def _newton(problem: Problem, params: Tensor, n_iterations: int, advance: Callab
 
 
 def _line_search(
-    problem: Problem, params: Tensor, step: Tensor, value: Tensor, gradient: Tensor
+    problem: LinearProblem, params: Tensor, step: Tensor, value: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Halves the Newton step until the value falls enough (Armijo), or until its change drowns in rounding."""
     slope = float((gradient * step).sum())
@@ -131,10 +133,10 @@ def _factor(hessian: Tensor) -> Tensor:
     return factor
 
 
-def reduced_hessian(problem: Problem, fit: MapFit) -> Tensor:
+def reduced_hessian(fit: MapFit) -> Tensor:
     """The Hessian (P', P') of all samples at the L2 strength that is left when one leaves: H of the leave-one-out step."""
     reduced = fit.hessian.clone()
-    reduced.diagonal().sub_(problem.objective.l2_drop())
+    reduced.diagonal().sub_(fit.problem.objective.l2_drop())
     return reduced
 
 

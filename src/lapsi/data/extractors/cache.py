@@ -24,6 +24,7 @@ from torch import Tensor
 from lapsi.execution.files import write_file
 
 CACHE_VARIABLE = "LAPSI_CACHE"
+CHECKSUM = "checksum"  # not in the shards of earlier versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,14 @@ class Shard:
     kept: Tensor
     bad: dict[int, str]
 
+    def checksum(self) -> str:
+        """Hash of all that the shard holds."""
+        digest = hashlib.blake2b(json.dumps(self.bad).encode(), digest_size=16)
+        for tensor in (self.features, self.kept):
+            digest.update(repr(tensor.shape).encode())
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
 
 def default_cache() -> Path:
     """$LAPSI_CACHE, or lapsi in the user's folder for caches."""
@@ -55,16 +64,20 @@ class FeatureCache:
     folder: Path
 
     def find(self, samples: list[bytes]) -> Shard | None:
-        """The shard of these samples, or None; a damaged file counts as none."""
+        """The shard of these samples, or None; a file that has changed by as little as a bit counts as none."""
         try:
             with safe_open(self._file(samples), framework="pt") as archive:
-                bad = json.loads(archive.metadata()["bad"])
+                held = archive.metadata()
+                bad = json.loads(held["bad"])
                 features, kept = archive.get_tensor("features"), archive.get_tensor("kept")
+            shard = Shard(features, kept, {int(position): reason for position, reason in bad.items()})
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        shard = Shard(features, kept, {int(position): reason for position, reason in bad.items()})
+        if features.dtype != torch.float32 or kept.dtype != torch.int64 or not torch.isfinite(features).all():
+            return None
         places = sorted([*kept.tolist(), *shard.bad])
-        return shard if len(features) == len(kept) and places == list(range(len(samples))) else None
+        whole = len(features) == len(kept) and places == list(range(len(samples)))
+        return shard if whole and held.get(CHECKSUM) in (None, shard.checksum()) else None
 
     def keep(self, samples: list[bytes], shard: Shard) -> None:
         """Writes the shard of these samples, whole or not at all."""
@@ -72,7 +85,7 @@ class FeatureCache:
 
         def write(path: Path) -> None:
             try:
-                save_file(tensors, path, {"bad": json.dumps(shard.bad)})
+                save_file(tensors, path, {"bad": json.dumps(shard.bad), CHECKSUM: shard.checksum()})
             except SafetensorError as error:  # a full disk, for one
                 raise OSError(f"{path} cannot be written: {error}") from error
 

@@ -22,15 +22,15 @@ from lapsi.data.extractors.base import DEFAULT_MODELS, Extractor, ExtractorSetti
 from lapsi.data.extractors.cache import FeatureCache, Shard, default_cache, digest_of, empty_features, open_cache
 from lapsi.data.extractors.images import image_extractor
 from lapsi.data.extractors.texts import text_extractor
-from lapsi.data.samples import IMAGE, TEXT, Content, EncodedImages, checked_texts, image_arrays
+from lapsi.data.samples import IMAGE, TEXT, Content, EncodedImages, checked_texts, image_arrays, read_file, tell_unreadable
 from lapsi.errors import InputError, first_line
+from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
-from lapsi.settings.validation import require_choice, require_device
+from lapsi.settings.validation import require_choice
 
 SHARD_ROWS = 512  # what a kill may lose
 BATCHES_AHEAD = 2
 MAPPED_SHARE = 0.25  # of the memory that is free: larger features stay on disk
-NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +91,7 @@ def embed(
         content = checked_texts(list(several), "The texts")
     elif len(several) > 0 and isinstance(several[0], str | Path):
         paths = [str(path) for path in several]
-        content = EncodedImages(paths, lambda position: Path(paths[position]).read_bytes())
+        content = EncodedImages(paths, lambda position: read_file(paths[position]))
     else:
         content = image_arrays(several)
     return embed_content(content, settings, None if cache is None else Path(cache), Stages(progress)).features
@@ -265,6 +265,4 @@ def _attempt(work: Callable[[], Any]) -> Any:
 
 
 def _unreadable(content: Content, bad: dict[int, str]) -> str:
-    shown = "; ".join(f"{content.name(position)} ({reason})" for position, reason in list(bad.items())[:NAMED_AT_MOST])
-    more = f" and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
-    return f"{len(bad)} of the samples cannot be read: {shown}{more}. Mend or remove them; --skip-bad leaves them out."
+    return tell_unreadable([(content.name(position), reason) for position, reason in bad.items()], "samples")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,17 +16,28 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from lapsi.data.dataset import Dataset, make_dataset, to_numpy
+from lapsi.data.arrays import EXACT, to_numpy
+from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.readers.columns import CLASS_NAMES, FEATURE_NAMES, LABEL_NAMES, Columns, choose_name, listed, require_name
+from lapsi.data.readers.text_tables import Cells, csv_cells, exact_column, jsonl_cells, magnitude, read_csv, read_jsonl
 from lapsi.errors import InputError
 
-UNREADABLE = (OSError, ValueError, TypeError, EOFError, KeyError, BadZipFile, pa.ArrowException, SafetensorError)
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    BadZipFile,
+    pa.ArrowException,
+    SafetensorError,
+)
 FEATURES, SAMPLES, MADE_BY = "features", "samples", "lapsi"  # in files of write_features
 WRITTEN = (".csv", ".parquet", ".json")
 TABLES = (".parquet", ".csv", ".jsonl")
@@ -102,9 +114,8 @@ def open_arrays(path: Path) -> NamedArrays:
         InputError: for a missing or unreadable file, or an unknown kind.
     """
     if not path.is_file():
-        raise InputError(
-            f"{path} {'is a directory' if path.is_dir() else 'does not exist'}; expected a file: {', '.join(KINDS)}."
-        )
+        state = "is a directory" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {state}; expected a file: {', '.join(KINDS)}.")
     opener = OPENERS.get(path.suffix.lower())
     if opener is None:
         raise InputError(f"{path.name} is a file of kind {path.suffix or '(none)'!r}; expected {', '.join(KINDS)}.")
@@ -148,7 +159,7 @@ def write_features(dataset: Dataset, record: dict[str, Any], path: Path) -> None
     samples = io.BytesIO()
     table.to_parquet(samples, index=False)
     tensors = {
-        FEATURES: np.ascontiguousarray(dataset.features),
+        FEATURES: np.ascontiguousarray(np.asarray(dataset.features)),
         "labels": dataset.labels,
         SAMPLES: np.frombuffer(samples.getvalue(), np.uint8),
     }
@@ -163,8 +174,10 @@ def _open_parquet(path: Path) -> NamedArrays:
     return _table(pa.parquet.read_schema(path).names, lambda names: pa.parquet.read_table(path, columns=names))
 
 
-def _open_text(table: pa.Table) -> NamedArrays:
-    return _table(table.column_names, table.select)
+def _open_text(path: Path, read: Callable[[Path], pa.Table], cells: Callable[[Path, str], list[str | None]]) -> NamedArrays:
+    table = read(path)
+    as_text: Cells = partial(cells, path)
+    return NamedArrays(table.column_names, lambda name: values_of(exact_column(table, name, as_text)), table.select)
 
 
 def _table(names: list[str], read: Callable[[list[str]], pa.Table]) -> NamedArrays:
@@ -184,10 +197,22 @@ def _read_npy(path: Path, columns: Columns) -> Dataset:
             rows = "a .npy file" if what == "features" else f"a .npy file with one value for each row of {path.name}"
             raise InputError(f"{name} does not exist; expected {rows}.")
         with reading(path if name is None else Path(name)):
-            arrays[what] = None if name is None else np.load(name, allow_pickle=False)
+            arrays[what] = None if name is None else load_npy(Path(name), mapped=what == "features")
     features, labels, ids = (arrays.pop(what) for what in ("features", "labels", "ids"))
     carried = {what: values for what, values in arrays.items() if values is not None}
     return make_dataset(features, labels, ids=ids, columns=carried, source=str(path))
+
+
+def load_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
+    """The array of a .npy file, mapped from there or in memory; one that promises more than it holds takes none.
+
+    Raises:
+        OSError, ValueError: when it cannot be read as such.
+    """
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("it holds several arrays")
+    return array if mapped else np.array(array)
 
 
 def _features(arrays: NamedArrays, columns: Columns, others: set[str | None], path: Path) -> Any:
@@ -230,9 +255,11 @@ def _stack_lists(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
 
 
 def values_of(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of a table as an array (N,)."""
+    """A column of a table as an array (N,); integers beside gaps become floating-point numbers where these are exact."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if pa.types.is_integer(column.type) and column.null_count > 0 and magnitude(column) > EXACT:
+        return np.array(column.to_pylist(), dtype=object)
     return column.to_pandas().to_numpy()
 
 
@@ -261,15 +288,12 @@ def _natural(name: str) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-PARSE = pa.csv.ParseOptions(newlines_in_values=True)
-CONVERT = pa.csv.ConvertOptions(null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False)  # "NA" is a word
-
-OPENERS = {
+OPENERS: dict[str, Callable[[Path], NamedArrays]] = {
     ".npz": _open_npz,
     ".safetensors": _open_safetensors,
     ".parquet": _open_parquet,
-    ".csv": lambda path: _open_text(pa.csv.read_csv(path, parse_options=PARSE, convert_options=CONVERT)),
-    ".jsonl": lambda path: _open_text(pa.json.read_json(path)),
+    ".csv": partial(_open_text, read=read_csv, cells=csv_cells),
+    ".jsonl": partial(_open_text, read=read_jsonl, cells=jsonl_cells),
 }
 KINDS = (".npz", ".npy", ".safetensors", *TABLES)
 
@@ -281,10 +305,10 @@ def read_indices(path: Path) -> np.ndarray:
         InputError: when the file is missing or holds something else.
     """
     try:
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
+        if path.suffix.lower() == ".npy":
+            return load_npy(path)
         return np.asarray([int(line) for line in path.read_text(encoding="utf-8").split()], dtype=np.int64)
-    except (OSError, ValueError, OverflowError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as row positions ({error}); expected .npy, or one integer a line.") from error
 
 
@@ -297,11 +321,16 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     require_table_kind(path)
     kind = path.suffix.lower()
     if kind == ".csv":
-        table.to_csv(path, index=False)
+        table.to_csv(path, index=False, lineterminator="\r\n" if _holds_returns(table) else "\n")
     elif kind == ".parquet":
         table.to_parquet(path, index=False)
     else:
         table.to_json(path, orient="records", indent=1, force_ascii=False, double_precision=15)
+
+
+def _holds_returns(table: pd.DataFrame) -> bool:
+    """Whether a cell holds a carriage return, which is quoted only in files whose lines end in one."""
+    return any("\r" in str(cell) for name in table.select_dtypes(exclude="number") for cell in [name, *table[name]])
 
 
 def require_table_kind(path: Path) -> None:

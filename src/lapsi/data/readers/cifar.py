@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lapsi.data.readers.cifar_n import CIFAR10N, CIFAR100N, RECONSTRUCT, HumanLabels, read_human
-from lapsi.data.samples import Samples, image_arrays
+from lapsi.data.samples import Samples, image_arrays, read_file, require_regular
 from lapsi.errors import InputError
 
 SHAPE = (3, 32, 32)
@@ -109,6 +109,7 @@ class _OnlyArrays(pickle.Unpickler):
 
 def _unpickle(path: Path) -> dict[bytes, Any]:
     try:
+        require_regular(path)
         with path.open("rb") as file:
             held = _OnlyArrays(file, encoding="bytes").load()
     except FileNotFoundError:
@@ -170,6 +171,6 @@ def _names(values: Any, kind: LabelKind, path: Path) -> np.ndarray:
 
 def _contents(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); {AGAIN}") from error
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); {AGAIN}") from error

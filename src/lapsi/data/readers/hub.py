@@ -5,13 +5,14 @@ Their rows stay in Arrow files on disk and are read as the extractor asks for th
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lapsi.data.dataset import to_numpy
+from lapsi.data.arrays import to_numpy
 from lapsi.data.readers.columns import (
     IMAGE_NAMES,
     LABEL_NAMES,
@@ -22,7 +23,7 @@ from lapsi.data.readers.columns import (
     listed,
     require_name,
 )
-from lapsi.data.samples import Content, EncodedImages, Samples, checked_texts
+from lapsi.data.samples import Content, EncodedImages, Samples, checked_texts, read_file
 from lapsi.errors import InputError, first_line
 
 SAVED = ("state.json", "dataset_dict.json")
@@ -31,7 +32,7 @@ DEFAULT_SPLIT = "train"
 
 def is_saved_dataset(folder: Path) -> bool:
     """Whether `save_to_disk` wrote this folder."""
-    return any((folder / name).is_file() for name in SAVED)
+    return any(os.path.isfile(folder / name) for name in SAVED)
 
 
 def read_saved_dataset(folder: Path, columns: Columns, split: str | None) -> Samples:
@@ -159,7 +160,7 @@ def _image_content(rows: Any, name: str) -> EncodedImages:
         value = encoded[position][name]
         if value is None:
             raise OSError("the row holds no image")
-        return value["bytes"] if value["bytes"] is not None else Path(value["path"]).read_bytes()
+        return value["bytes"] if value["bytes"] is not None else read_file(value["path"])
 
     return EncodedImages([f"image in row {row}" for row in range(len(rows))], fetch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -10,29 +11,35 @@ import pandas as pd
 from PIL import Image
 
 from lapsi.data.readers.columns import listed
-from lapsi.data.samples import EncodedImages, Samples
+from lapsi.data.samples import EncodedImages, Samples, read_file, tell_unreadable
 from lapsi.errors import InputError
+from lapsi.execution.files import holds_run
 
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+Unread = list[tuple[str, str]]  # names and reasons
 
 
-def read_image_folder(folder: Path, split: str | None = None) -> Samples:
+def read_image_folder(folder: Path, split: str | None = None, *, skip_bad: bool = False) -> Samples:
     """The images below the subfolders of a folder, each subfolder a class; ids are the paths within it.
 
     Args:
         folder: holds one subfolder a class, or, where `split` is named, one subfolder a split that does.
         split: its name.
+        skip_bad: leave out what cannot be read, and say so in `unread`.
 
     Raises:
-        InputError: when there is no such folder, or no two subfolders with images.
+        InputError: when there is no such folder, or no two subfolders with images; or a part of it cannot be read, naming it,
+            and `skip_bad` is off.
     """
     root = folder if split is None else folder / split
-    if not root.is_dir():
-        there = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    unread: Unread = []
+    if not os.path.isdir(root):
+        there = [entry.name for entry in _entries(folder, unread)[0]]
         raise InputError(f"{folder} has no split {split!r}; it holds {listed(there)}.")
-    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and entry.name[0] != "."]
-    files = {entry.name: image_files(entry) for entry in folders}
+    files = {entry.name: image_files(entry, unread) for entry in _entries(root, unread)[0]}
     found = {name: paths for name, paths in files.items() if paths}
+    if unread and (len(found) < 2 or not skip_bad):
+        raise InputError(tell_unreadable(unread, f"folders and files below {root}"))
     if len(found) < 2:
         raise InputError(
             f"{root} holds {len(found)} subfolders with images ({listed(list(found))}); expected one a class, at least 2."
@@ -49,22 +56,77 @@ def read_image_folder(folder: Path, split: str | None = None) -> Samples:
     columns = pd.DataFrame({"path": [str(path.absolute()) for path in paths]})
     if split is not None:
         columns["split"] = split
-    return Samples(image_content(paths), labels, ids, columns, str(folder))
+    return Samples(image_content(paths), labels, ids, columns, str(folder), unread=tuple(unread))
 
 
 def image_content(paths: list[Path]) -> EncodedImages:
     """Images in files."""
-    return EncodedImages([str(path) for path in paths], lambda position: paths[position].read_bytes())
+    return EncodedImages([str(path) for path in paths], lambda position: read_file(paths[position]))
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Files below a folder whose ending is that of an image, in order of their names; hidden ones are left out."""
-    endings = Image.registered_extensions()
-    paths = []
-    for place, subfolders, names in os.walk(folder):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        paths += [Path(place, name) for name in sorted(names) if Path(name).suffix.lower() in endings and name[0] != "."]
+def image_files(folder: Path, unread: Unread) -> list[Path]:
+    """Files below a folder whose ending is that of an image, in order of their names; hidden ones and runs are left out.
+
+    What cannot be read, or has a name that cannot be kept, is added to `unread`.
+    """
+    paths: list[Path] = []
+    seen: set[tuple[int, int]] = set()  # so that links in a circle end
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            status = place.stat()
+        except OSError as error:
+            unread.append((_shown(place), error.strerror or str(error)))
+            continue
+        if (status.st_dev, status.st_ino) not in seen:
+            seen.add((status.st_dev, status.st_ino))
+            subfolders, files = _entries(place, unread)
+            waiting += reversed(subfolders)
+            paths += [path for path in files if _is_image(path) and _has_text_name(path, unread)]
     return paths
+
+
+def _entries(folder: Path, unread: Unread) -> tuple[list[Path], list[Path]]:
+    """Subfolders and files of a folder in order of their names, those that links lead to among them."""
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+    except OSError as error:
+        unread.append((_shown(folder), error.strerror or str(error)))
+        return [], []
+    subfolders, files = [], []
+    for entry in listed:
+        path = Path(entry.path)
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode) if entry.is_symlink() else entry.is_dir()
+        except OSError as error:
+            if not _is_image(path):  # may have led to a folder; an image is missed when it is read
+                unread.append((_shown(path), error.strerror or str(error)))
+                continue
+            is_folder = False
+        if not is_folder:
+            files.append(path)
+        elif not holds_run(path):
+            subfolders.append(path)
+    return subfolders, files
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in Image.registered_extensions()
+
+
+def _has_text_name(path: Path, unread: Unread) -> bool:
+    absolute = path.absolute()
+    if _shown(absolute) == str(absolute):
+        return True
+    unread.append((_shown(path), "its name is no text in UTF-8"))
+    return False
+
+
+def _shown(path: Path) -> str:
+    """A path for a message, with a mark in place of each byte that is no text."""
+    return str(path).encode("utf-8", "replace").decode()
 
 
 def _splits(root: Path, names: list[str]) -> str | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lapsi.data.dataset import to_numpy
-from lapsi.data.readers.arrays import NamedArrays, open_arrays, reading
+from lapsi.data.arrays import to_numpy
+from lapsi.data.readers.arrays import NamedArrays, load_npy, open_arrays, reading
 from lapsi.data.readers.cifar_n import load_labels
 from lapsi.data.readers.columns import LABEL_NAMES, choose_name
 from lapsi.errors import InputError
@@ -32,7 +32,7 @@ def read_labels(place: str) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path} does not exist; expected a file with one label for each sample.")
     with reading(path):
-        return np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.array(path.read_text("utf-8").splitlines())
+        return load_npy(path) if path.suffix.lower() == ".npy" else to_numpy(path.read_text("utf-8").splitlines())
 
 
 def _open_torch(path: Path) -> NamedArrays:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lapsi.data.readers.image_folders import read_image_folder
-from lapsi.data.samples import Samples, Texts
+from lapsi.data.samples import Samples, Texts, require_regular
 from lapsi.errors import InputError
 
 PATIENT_AND_CAUSE = re.compile(r"(?P<patient>person\d+)_(?P<cause>bacteria|virus)_\d+")  # as on Kaggle and in version 2
@@ -97,6 +97,7 @@ def read_imdb(folder: Path, split: str) -> Samples:
 
 def _text(path: Path) -> str:
     try:
+        require_regular(path)
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a text in UTF-8 ({error}); unpack the official archive again.") from error

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsi.data.arrays import one_dimensional, to_numpy
+from lapsi.data.dataset import make_columns
 from lapsi.data.readers.arrays import NamedArrays, open_arrays, reading
 from lapsi.data.readers.columns import (
     FEATURE_NAMES,
@@ -54,22 +56,23 @@ def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) ->
         ids = None if columns.ids is None else arrays.load(require_name(columns.ids, arrays.names, "ids", path.name))
         values = arrays.load(name)
         given = arrays.load(labels)
-    table = pd.DataFrame(carried)
     if as_text:
         content: Content = checked_texts(values.tolist(), path.name)
-        table["text"] = values
+        carried["text"] = values
     else:
         content, paths = _images(values, path)
         if paths is not None:
-            table["path"] = [str(each.absolute()) for each in paths]
+            carried["path"] = [str(each.absolute()) for each in paths]
             ids = _own_ids(paths, path.parent) if ids is None else ids
-    return Samples(content, given, ids, table, str(path))
+    n = len(content)
+    ids = None if ids is None else one_dimensional(ids, "ids", n)
+    return Samples(content, one_dimensional(given, "labels", n), ids, make_columns(carried, n), str(path))
 
 
 def _own_ids(paths: list[Path], folder: Path) -> np.ndarray | None:
     """Paths are good names for samples where none stands twice."""
     names = [path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path) for path in paths]
-    return np.array(names) if len(set(names)) == len(names) else None
+    return to_numpy(names) if len(set(names)) == len(names) else None
 
 
 def _images(values: Any, path: Path) -> tuple[Content, list[Path] | None]:

@@ -18,7 +18,9 @@ from lapsi.errors import InputError
 HUB_PREFIX = "hf:"
 
 
-def open_source(source: str, columns: Columns, split: str | None = None, data_dir: Path | None = None) -> Dataset | Samples:
+def open_source(
+    source: str, columns: Columns, split: str | None = None, data_dir: Path | None = None, *, skip_bad: bool = False
+) -> Dataset | Samples:
     """Reads what `source` names, and nothing of the images yet.
 
     Args:
@@ -27,6 +29,7 @@ def open_source(source: str, columns: Columns, split: str | None = None, data_di
         columns: names inside it.
         split: the part to take, where it has several.
         data_dir: where the files of a named data set lie.
+        skip_bad: leave out what cannot be read of an image folder.
 
     Raises:
         InputError: when it cannot be read, saying what was expected.
@@ -44,7 +47,7 @@ def open_source(source: str, columns: Columns, split: str | None = None, data_di
         if is_saved_dataset(path):
             return read_saved_dataset(path, columns, split)
         columns.refuse([field.name for field in fields(Columns)], "an image folder has paths and classes only; use a table")
-        return read_image_folder(path, split)
+        return read_image_folder(path, split, skip_bad=skip_bad)
     if not path.exists() and path.suffix == "":
         raise InputError(
             f"{source} does not exist; expected a file, an image folder, a saved data set, hf:NAME, or one of "

@@ -1,81 +1,188 @@
-"""The closed-form way: the converged linear probe, and one Newton step for every sample that leaves."""
+"""The closed-form engine: the converged linear probe, and one Newton step for every sample that leaves, refined where asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lapsi.curvature.base import Curvature
-from lapsi.curvature.diag import diag_curvature
-from lapsi.curvature.full import full_curvature
-from lapsi.curvature.kron import kron_curvature
-from lapsi.data.dataset import Dataset, fit_standardizer
-from lapsi.engines.base import LooChunk
-from lapsi.engines.choose import NewtonPlan
-from lapsi.engines.newton.steps import NewtonEngine
-from lapsi.engines.verification import draw_rows, verify_newton
+from lapsi.curvature.linear import first_order_curvature, settled_curvature
+from lapsi.data.dataset import Dataset
+from lapsi.data.standardize import Standardizer
+from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work
+from lapsi.engines.newton.neighbours import neighbours_of
+from lapsi.engines.newton.plan import newton_seconds, plan_newton
+from lapsi.engines.newton.steps import Optimum, Removal, chunk_size, removal_of
 from lapsi.execution.progress import Stages
-from lapsi.models.activation import ACTIVATIONS
-from lapsi.models.fitted import Evidence, FittedProbe, require_scores
-from lapsi.models.mlp import MlpProbe
-from lapsi.problem.linear import Problem, linear_problem
+from lapsi.models.likelihoods.softmax import softmax
+from lapsi.problem.linear import LinearProblem
+from lapsi.problem.objective import Objective
+from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, REFINED, Removed
+from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.settings import Settings
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
-FLOAT32_CONDITION = 1e-2 / np.finfo(np.float32).eps
+FLOAT32_CONDITION = 1e-2 / float(np.finfo(np.float32).eps)
+CHECKED_AT_ONCE = 128
+REFINED_CHUNK = 128
+SHIFT_TOLERANCE = 1e-10
+REFINED_TOLERANCE = 1e-5
 
 
-def closed_form(
-    dataset: Dataset, settings: Settings, plan: NewtonPlan, rows: np.ndarray, device: torch.device, stages: Stages
-) -> Evidence:
-    """Scores samples `rows` (n,) by exact leave-one-out Newton steps (MATH §3).
+@final
+@dataclass(frozen=True, slots=True)
+class NewtonEngine(Engine):
+    """Leaves samples out of the converged linear probe in closed form."""
 
-    Raises:
-        ConvergenceError: the fit did not converge, or a sample has no finite LSI.
+    name: ClassVar[str] = Newton.name
+    goes_on: ClassVar[bool] = False
+
+    settings: Settings
+
+    def plan(self, work: Work) -> Plan:
+        return plan_newton(work, self.settings)
+
+    def kept(self, plan: Plan) -> dict[str, Any]:
+        return {}
+
+    def continued(self, plan: Plan, kept: dict[str, Any]) -> Plan:
+        return plan
+
+    def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
+        return newton_seconds(plan)
+
+    def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> NewtonFit:
+        problem = linear_problem(dataset, standardizer, self.settings)
+        return newton_fit(problem, self.settings, plan, stages)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class NewtonFit(Fit):
+    """The optimum of all samples, and the matrices that carry it to those without one; build it with `newton_fit`.
+
+    Attributes:
+        optimum: where the steps start.
+        curvature: of the posterior there.
+        refine: as in `Newton`.
+        n_refined, converges: as planned: how many samples go beyond the closed form, and whether these are converged.
+        origin: of the optimum: the norm of its gradient, and the iterations that it took.
     """
-    standardizer = fit_standardizer(dataset.features, settings.standardize)
-    problem = linear_problem(dataset, standardizer, settings, device)
+
+    optimum: Optimum
+    curvature: Curvature
+    refine: int | str
+    n_refined: int
+    converges: bool
+    origin: dict[str, Any]
+
+    @property
+    def problem(self) -> LinearProblem:
+        return self.optimum.problem
+
+    @property
+    def reference_name(self) -> str:
+        return self.curvature.form
+
+    def parts(self, n_units: int) -> list[Part]:
+        """One: it is done in one go."""
+        return [Part("newton", 0, n_units, n_units + (0 if self.converges else self.n_refined))]
+
+    def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
+        rows = _single(units)[part.start : part.stop]
+        chunks = self._converged(rows, np.arange(len(rows))) if self.converges else self._steps(rows)
+        for removed in chunks:
+            advance(len(removed.units))
+            yield removed
+
+    def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
+        if self.refine == AUTO and not self.converges:
+            yield from self._converged(_single(units)[part.start : part.stop], positions)
+
+    def reference(self, units: Units) -> Iterator[Removed]:
+        rows = _single(units)
+        size = min(CHECKED_AT_ONCE, chunk_size(self.problem, torch.float64))
+        for start in range(0, len(rows), size):
+            removal = removal_of(self.optimum, rows[start : start + size])
+            shift, remaining = removal.settle(SHIFT_TOLERANCE)
+            yield _removed(removal, np.arange(start, start + len(shift)), shift, CONVERGED, remaining)
+
+    def n_checks(self, verify: int, n_units: int) -> int:
+        return min(verify, n_units)
+
+    def record(self, params: Tensor) -> dict[str, Any]:
+        return {**self.origin, "dtype": str(self.optimum.inverse.dtype).removeprefix("torch.")}
+
+    def _steps(self, rows: Tensor) -> Iterator[Removed]:
+        """The closed form of all samples, then the corrections of those whose outputs move most."""
+        moved = np.empty(len(rows))
+        steps = 0 if self.refine == AUTO else int(self.refine)
+        for removed in self._closed_form(rows, steps):
+            moved[removed.positions] = removed.diagnostics["output_change"].cpu().numpy()
+            yield removed
+        if self.n_refined > 0:
+            picked = np.argsort(-np.nan_to_num(moved, nan=np.inf), kind="stable")[: self.n_refined]
+            yield from self._corrected(rows, picked)
+
+    def _closed_form(self, rows: Tensor, steps: int) -> Iterator[Removed]:
+        """The Newton step and `steps` chord steps after it."""
+        inverse = self.optimum.inverse
+        size = min(len(rows), chunk_size(self.problem, inverse.dtype))
+        workspace = inverse.new_empty(self.problem.model.n_directions, size, len(inverse))
+        for start in range(0, len(rows), size):
+            removal = removal_of(self.optimum, rows[start : start + size], workspace)
+            shift, remaining = removal.chord_steps(steps)
+            positions = np.arange(start, start + len(shift))
+            yield _removed(removal, positions, shift, REFINED if steps > 0 else CLOSED_FORM, remaining)
+
+    def _corrected(self, rows: Tensor, positions: np.ndarray) -> Iterator[Removed]:
+        """The closed form, and the second-order term of the nearest neighbours."""
+        neighbours = neighbours_of(self.optimum)
+        for part in _split(positions, min(REFINED_CHUNK, chunk_size(self.problem, self.optimum.inverse.dtype))):
+            removal = removal_of(self.optimum, rows[torch.as_tensor(part, device=rows.device)])
+            shift = removal.newton_step()
+            step = neighbours.step(removal, shift)
+            yield _removed(removal, part, shift - step, CORRECTED, torch.full((len(part),), torch.nan, dtype=torch.float64))
+
+    def _converged(self, rows: Tensor, positions: np.ndarray) -> Iterator[Removed]:
+        """Chord-Newton steps for each sample until what remains is about 1e-5 of the shift."""
+        for part in _split(positions, min(REFINED_CHUNK, chunk_size(self.problem, torch.float64))):
+            removal = removal_of(self.optimum, rows[torch.as_tensor(part, device=rows.device)])
+            shift, remaining = removal.settle(REFINED_TOLERANCE)
+            yield _removed(removal, part, shift, CONVERGED, remaining)
+
+
+def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: Stages) -> NewtonFit:
+    """The optimum, the inverse Hessian of the leave-one-out step, and the curvature."""
+    assert isinstance(settings.engine, Newton)
     with stages.stage("fit") as advance:
         fit = fit_map(problem, advance=lambda: advance(1))
-        hessian = reduced_hessian(problem, fit)
-        inverse = _inverse(hessian, settings.dtype)
-    weights = problem.probe.weights(fit.params).flatten().cpu().numpy()
+        hessian = reduced_hessian(fit)
+        inverse = _inverse(hessian, settings.execution.dtype)
+    optimum = Optimum(problem, fit.params, inverse)
     with stages.stage("curvature"):
-        curvature = _curvature(problem, fit.params, hessian, inverse, settings.curvature)
-    steps = 0 if settings.refine == "auto" else int(settings.refine)
-    engine = NewtonEngine(problem, fit.params, inverse, steps)
-    record = {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations, "dtype": str(inverse.dtype).removeprefix("torch.")}
-    del fit, hessian
+        if plan.details["settles"]:
+            curvature = settled_curvature(problem, fit.params, settings.curvature)
+        else:
+            curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse)
+    origin = {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
+    n_refined, converges = plan.details["n_refined"], plan.details["converges"]
+    return NewtonFit(optimum, curvature, settings.engine.refine, n_refined, converges, origin)
 
-    indices = torch.as_tensor(rows, device=device)
-    with stages.stage("leave-one-out", len(rows)) as advance:
-        logits, measures = _measure(curvature, engine(indices), problem, engine.map_params, steps > 0, advance)
-    if plan.n_refined > 0:
-        with stages.stage("refine", plan.n_refined) as advance:
-            picked = np.argsort(-_urgency(measures), kind="stable")[: plan.n_refined]
-            source = engine.refined if plan.converges else engine.corrected
-            chunks = source(indices[torch.as_tensor(picked, device=device)])
-            _replace(logits, measures, picked, _measure(curvature, chunks, problem, engine.map_params, plan.converges, advance))
-    broken = np.flatnonzero(~_is_divergence(measures))
-    if settings.refine == "auto" and len(broken) > 0:  # their change of the curvature is too large to be taken to first order
-        with stages.stage("refine", len(broken)) as advance:
-            chunks = engine.refined(indices[torch.as_tensor(broken, device=device)])
-            exact = _measure(curvature, chunks, problem, engine.map_params, True, advance)
-            _replace(logits, measures, broken, exact)
-    lsi = measures["lsi_mean"] + measures["lsi_curvature"]
-    require_scores(lsi, rows)
-    record["verification"] = None
-    if settings.verify > 0:
-        with stages.stage("verify"):
-            picked = draw_rows(lsi, settings.verify, settings.seed)
-            record["verification"] = verify_newton(engine, curvature, rows[picked], lsi[picked]).to_dict()
 
-    probe = MlpProbe((problem.probe.n_features, dataset.n_classes), ACTIVATIONS["relu"])
-    log_proba = logits - np.logaddexp.reduce(logits, 1, keepdims=True)
-    return Evidence(log_proba, measures, None, FittedProbe(standardizer, probe, weights[None]), record)
+def linear_problem(dataset: Dataset, standardizer: Standardizer, settings: Settings) -> LinearProblem:
+    """The problem of the linear probe on a data set."""
+    device = torch.device(settings.execution.device or "cpu")
+    inputs = torch.from_numpy(standardizer.all_inputs(dataset.features)).to(device)
+    targets = torch.from_numpy(dataset.targets.values).to(device)
+    objective = settings.objective
+    chosen = Objective(objective.weight_decay, objective.prior_precision, objective.removal)
+    return LinearProblem(inputs, targets, softmax(dataset.targets.n_outputs, device), chosen)
 
 
 def _inverse(hessian: Tensor, dtype: str | None) -> Tensor:
@@ -90,53 +197,19 @@ def _inverse(hessian: Tensor, dtype: str | None) -> Tensor:
     return inverse.to(getattr(torch, dtype))
 
 
-def _curvature(problem: Problem, params: Tensor, hessian: Tensor, inverse: Tensor, structure: str) -> Curvature:
-    if structure == "diag":
-        return diag_curvature(problem, params, inverse.dtype)
-    if structure == "kfac":
-        return kron_curvature(problem, params)
-    return full_curvature(problem, params, hessian, inverse)
+def _removed(removal: Removal, positions: np.ndarray, shift: Tensor, refinement: str, remaining: Tensor) -> Removed:
+    change = removal.optimum.problem.own_output_change(removal.units, shift)[:, 0]
+    diagnostics = {"leverage": removal.leverage(), "output_change": change.abs().amax(1)}
+    outputs = (removal.outputs + change)[:, None]
+    params = removal.optimum.params
+    return Removed(removal.units, positions, params, shift, outputs, refinement, remaining, diagnostics)
 
 
-def _is_divergence(measures: dict[str, np.ndarray]) -> np.ndarray:
-    """Whether LSI is finite and not negative (n,)."""
-    lsi = measures["lsi_mean"] + measures["lsi_curvature"]
-    return np.isfinite(lsi) & (lsi >= 0)
+def _single(units: Units) -> Tensor:
+    """Rows (n,) of units of one sample each."""
+    assert isinstance(units, Tensor)
+    return units[:, 0]
 
 
-def _urgency(measures: dict[str, np.ndarray]) -> np.ndarray:
-    """Urgency of going beyond the closed form (n,): first where it is no divergence, then by change of the logits."""
-    return np.where(_is_divergence(measures), measures["logit_change"], np.inf)
-
-
-def _replace(
-    logits: np.ndarray, measures: dict[str, np.ndarray], rows: np.ndarray, better: tuple[np.ndarray, dict[str, np.ndarray]]
-) -> None:
-    """Writes better logits and measures of the samples `rows` over what was there."""
-    logits[rows] = better[0]
-    for name, values in better[1].items():
-        measures[name][rows] = values
-
-
-def _measure(
-    curvature: Curvature,
-    chunks: Iterator[LooChunk],
-    problem: Problem,
-    map_params: Tensor,
-    exact: bool,
-    advance: Callable[[int], None],
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Leave-one-out logits (n, C) and the measures of `build_table`, chunk by chunk."""
-    logits, columns = [], []
-    for chunk in chunks:
-        terms = (curvature.kl_terms_exact if exact else curvature.kl_terms)(chunk.indices, chunk.shift)
-        before = problem.probe.logits(map_params, problem.inputs[chunk.indices])
-        own = torch.softmax(before, 1).gather(1, problem.labels[chunk.indices][:, None])[:, 0]
-        logit_change = (chunk.logits - before).abs().amax(1)
-        shift_norm = chunk.shift.flatten(1).norm(dim=1).double()
-        columns.append(torch.stack([terms.mean, terms.curvature, own, chunk.leverage, shift_norm, logit_change]).cpu())
-        logits.append(chunk.logits.cpu())
-        advance(len(chunk.indices))
-    names = ("lsi_mean", "lsi_curvature", "train_probability", "leverage", "shift_norm", "logit_change")
-    values = torch.cat(columns, 1).numpy()
-    return torch.cat(logits).numpy(), dict(zip(names, values, strict=True))
+def _split(positions: np.ndarray, size: int) -> list[np.ndarray]:
+    return [positions[start : start + size] for start in range(0, len(positions), size)]

@@ -1,282 +1,211 @@
-"""The paper's own way: the probe is trained anew without each sample, many models at once, and kept part by part."""
+"""The paper's own way: the model is trained anew without each sample, many models at once."""
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import version
-from typing import Any
+from itertools import pairwise
+from typing import Any, ClassVar, final
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
-from lapsi.curvature.ggn import laplace_posterior
-from lapsi.data.dataset import Dataset, Standardizer, fit_standardizer
-from lapsi.engines.choose import GIB, RetrainPlan, n_checks
-from lapsi.engines.retrain.steps import RetrainEngine, Snapshot
-from lapsi.engines.verification import draw_rows, verify_retraining
-from lapsi.errors import ConvergenceError, MemoryLimitError
-from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, damaged, open_checkpoint
+from lapsi.curvature.base import Curvature
+from lapsi.curvature.ggn import GgnCurvature
+from lapsi.data.dataset import Dataset
+from lapsi.data.standardize import Standardizer, standardizer_of
+from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work
+from lapsi.engines.retrain.plan import model_of, n_checks, plan_retraining
+from lapsi.engines.retrain.steps import Trainer
+from lapsi.errors import MemoryLimitError
+from lapsi.execution.cost import GIB
 from lapsi.execution.progress import Stages
-from lapsi.models.activation import ACTIVATIONS
-from lapsi.models.fitted import Evidence, FittedProbe, mean_log_probabilities, require_scores
-from lapsi.models.mlp import MlpProbe
+from lapsi.models.likelihoods.softmax import softmax
+from lapsi.models.mlp import Mlp
 from lapsi.problem.network import NetworkProblem
 from lapsi.problem.objective import Objective
-from lapsi.settings.recipe import Recipe
+from lapsi.problem.removed import TRAINED, Removed
+from lapsi.settings.engine import Retrain
 from lapsi.settings.settings import Settings
 from lapsi.training.sampling import steps_per_epoch
 
+TRAINED_ALONE = "trained alone"
 CALIBRATION_ROWS = 8192
-ROUTINE = ("memory_limit", "verify")  # settings that change no part, and may change when a run goes on
-REMEDY = "Use a larger weight decay or prior precision, or curvature 'diag'."
+CALIBRATION_EPOCHS = 2
 
 
-def retraining(
-    dataset: Dataset, settings: Settings, plan: RetrainPlan, rows: np.ndarray, stages: Stages, keep: Keep | None
-) -> Evidence:
-    """Scores samples `rows` (n,) by training without each of them (MATH §5).
-
-    Args:
-        dataset, settings, plan, rows, stages: as everywhere.
-        keep: where finished parts are kept and found again; None keeps nothing.
-
-    Raises:
-        ConvergenceError: when training diverges.
-        InputError: when the checkpoint belongs to other data or settings.
-    """
-    checkpoint = open_checkpoint(keep, identity(dataset, settings, rows), {"chunk_size": plan.chunk_size})
-    try:
-        return _retrained(dataset, settings, plan, rows, stages, checkpoint)
-    finally:
-        checkpoint.release()
-
-
-def _retrained(
-    dataset: Dataset, settings: Settings, plan: RetrainPlan, rows: np.ndarray, stages: Stages, checkpoint: Checkpoint
-) -> Evidence:
-    recipe = _recipe(settings)
-    _require_room(checkpoint, plan)
-    with stages.stage("prepare"):
-        standardizer, engine = _engine(dataset, settings)
-    chunks = np.array_split(rows, -(-len(rows) // checkpoint.plan["chunk_size"]))
-    work = [
-        Part(engine, settings, chunk, number, position)
-        for number in range(recipe.seeds)
-        for position, chunk in enumerate(chunks)
-    ]
-    todo = sum(not checkpoint.has(part.name) for part in work)
-    with stages.stage("retrain", todo * recipe.epochs) as advance:
-        results = [_result(part, checkpoint, advance) for part in work]
-    by_seed = [_joined(results[start : start + len(chunks)]) for start in range(0, len(work), len(chunks))]
-    params = np.stack([checkpoint.load(f"seed{number}-model")["params"] for number in range(recipe.seeds)])
-    verification = _verified(engine, settings, rows, by_seed[0], stages)
-    record = {
-        "dtype": str(engine.inputs.dtype).removeprefix("torch."),
-        "grad_norm": _grad_norm(engine.problem, torch.from_numpy(params[0]).to(engine.inputs.device)),
-        "n_iterations": recipe.epochs * steps_per_epoch(recipe, dataset.n_samples),
-        "verification": verification,
-    }
-    model = FittedProbe(standardizer, engine.problem.probe, params)
-    return _evidence(by_seed, model, settings.every is not None, record)
-
-
-def identity(dataset: Dataset, settings: Settings, rows: np.ndarray) -> dict[str, Any]:
-    """What must be equal for the parts of a run to belong together."""
-    kept = {name: value for name, value in settings.to_dict().items() if name not in ROUTINE}
-    digest = hashlib.blake2b(np.ascontiguousarray(rows).data, digest_size=16).hexdigest()
-    return {"version": version("lapsi"), "data": dataset.digest(), "n_scored": len(rows), "rows": digest, "settings": kept}
-
-
-def calibrated_seconds(dataset: Dataset, settings: Settings, plan: RetrainPlan, n_scored: int) -> float:
-    """Wall time of the whole run, from two epochs of one chunk on the first rows of the data."""
-    recipe = _recipe(settings)
-    n_rows = min(dataset.n_samples, CALIBRATION_ROWS)
-    first = replace(dataset, features=dataset.features[:n_rows], labels=dataset.labels[:n_rows], ids=dataset.ids[:n_rows])
-    _, engine = _engine(first, replace(settings, recipe=replace(recipe, epochs=2, schedule="constant"), every=None))
-    indices = torch.arange(min(plan.chunk_size, n_scored, n_rows), device=engine.inputs.device)
-    ticks: list[float] = []
-    (last,) = engine(indices, 0, {2}, lambda _: ticks.append(time.perf_counter()))
-    ticks.append(time.perf_counter())
-    whole = laplace_posterior(engine.problem, last.params, settings.curvature)
-    ticks.append(time.perf_counter())
-    whole.kl_to(torch.zeros_like(last.params), whole)
-    ticks.append(time.perf_counter())
-    epoch, _, posterior, divergence = np.diff(ticks)
-    start = time.perf_counter()
-    engine.alone(0, 0)
-    alone = (time.perf_counter() - start) / 2
-    growth = dataset.n_samples / n_rows
-    passes = recipe.seeds * n_scored * recipe.epochs * epoch / len(indices)
-    snapshots = recipe.seeds * n_scored * len(recipe.snapshots(settings.every))
-    checks = 0 if settings.verify == 0 else (1 + n_checks(settings.verify, n_scored)) * recipe.epochs * alone
-    return float(growth * (passes + snapshots * posterior + checks) + snapshots * divergence)
-
-
-def _recipe(settings: Settings) -> Recipe:
-    assert settings.recipe is not None
-    return settings.recipe
-
-
-def _engine(dataset: Dataset, settings: Settings) -> tuple[Standardizer, RetrainEngine]:
-    device, recipe = torch.device(settings.device or "cpu"), _recipe(settings)
-    standardizer = fit_standardizer(dataset.features, settings.standardize)
-    inputs = torch.from_numpy(standardizer.inputs(dataset.features)).to(device)
-    probe = MlpProbe((inputs.shape[1], *settings.hidden, dataset.n_classes), ACTIVATIONS[settings.activation])
-    removal = "sum" if recipe.public_divisor else settings.removal
-    objective = Objective(settings.weight_decay, settings.prior_precision, removal)
-    problem = NetworkProblem(inputs, torch.from_numpy(dataset.labels).to(device), probe, objective)
-    return standardizer, RetrainEngine(problem, inputs.to(getattr(torch, settings.dtype or "float32")), recipe)
-
-
-def _require_room(checkpoint: Checkpoint, plan: RetrainPlan) -> None:
-    """Refuses to go on with parts that are too large for the memory there is now."""
-    size = checkpoint.plan["chunk_size"]
-    if size > plan.chunk_size:
-        raise MemoryLimitError(
-            f"The run was begun with {size} models at once, but the memory limit of {plan.cost.limit_bytes / GIB:.1f} GiB now "
-            f"allows {plan.chunk_size}. Raise the limit, free memory, or start anew."
-        )
-
-
+@final
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One chunk of samples under one seed: what is computed, and kept, in one go.
+class RetrainEngine(Engine):
+    """Trains the model anew without each sample, by a recipe."""
 
-    Attributes:
-        engine, settings: what computes it.
-        rows: (n,) the samples.
-        number: of the seed, from 0.
-        position: of the chunk, from 0.
-    """
+    name: ClassVar[str] = Retrain.name
+    goes_on: ClassVar[bool] = True
 
-    engine: RetrainEngine
     settings: Settings
-    rows: np.ndarray
-    number: int
-    position: int
 
     @property
-    def name(self) -> str:
-        """Its name in the checkpoint."""
-        return f"seed{self.number}-part{self.position:05d}"
+    def spec(self) -> Retrain:
+        """The options of the engine."""
+        assert isinstance(self.settings.engine, Retrain)
+        return self.settings.engine
 
+    def plan(self, work: Work) -> Plan:
+        return plan_retraining(work, self.settings)
 
-def _result(part: Part, checkpoint: Checkpoint, advance: Callable[[int], None]) -> Arrays:
-    """The arrays of a part, computed or found in the checkpoint."""
-    model = f"seed{part.number}-model"
-    if checkpoint.has(part.name) and checkpoint.has(model):
-        return _require_shape(checkpoint.load(part.name), part, checkpoint)
-    settings, problem = part.settings, part.engine.problem
-    indices = torch.as_tensor(part.rows, device=problem.inputs.device)
-    epochs = _recipe(settings).snapshots(settings.every)
-    terms = []
-    for snapshot in part.engine(indices, settings.seed + part.number, set(epochs), advance):
-        terms.append(_terms(problem, snapshot, part.rows, settings.curvature))
-    mean, curvature = np.stack(terms, 1)
-    arrays = {"epochs": np.array(epochs), "lsi_mean": mean, "lsi_curvature": curvature, **_outcome(problem, snapshot, indices)}
-    if not checkpoint.has(model):
-        checkpoint.save(model, {"params": snapshot.params.cpu().numpy()})
-    checkpoint.save(part.name, arrays)
-    return arrays
+    def kept(self, plan: Plan) -> dict[str, Any]:
+        return {"chunk_size": plan.details["chunk_size"]}
 
-
-def _require_shape(arrays: Arrays, part: Part, checkpoint: Checkpoint) -> Arrays:
-    """Refuses a part that was tampered with."""
-    n_epochs, n = len(_recipe(part.settings).snapshots(part.settings.every)), len(part.rows)
-    per_epoch = dict.fromkeys(("lsi_mean", "lsi_curvature"), (n_epochs, n))
-    per_sample = dict.fromkeys(("train_probability", "shift_norm"), (n,))
-    shapes = {**per_epoch, **per_sample, "epochs": (n_epochs,), "loo_log_proba": (n, part.engine.problem.probe.n_classes)}
-    wrong = [name for name, shape in shapes.items() if name not in arrays or arrays[name].shape != shape]
-    wrong += [name for name in shapes if name in arrays and np.isnan(arrays[name]).any()]
-    if wrong and checkpoint.path is not None:
-        raise damaged(checkpoint.path / f"{part.name}.npz", f"{wrong[0]} is missing or not as it was written")
-    return arrays
-
-
-def _terms(problem: NetworkProblem, snapshot: Snapshot, rows: np.ndarray, structure: str) -> np.ndarray:
-    """lsi_mean and lsi_curvature (2, n)."""
-    columns = []
-    try:
-        whole = laplace_posterior(problem, snapshot.params, structure)
-        for row, shift in zip(rows.tolist(), snapshot.shift.double(), strict=True):
-            terms = whole.kl_to(
-                shift, laplace_posterior(problem, snapshot.params + shift, structure, torch.tensor([row], device=shift.device))
+    def continued(self, plan: Plan, kept: dict[str, Any]) -> Plan:
+        size, allowed = int(kept["chunk_size"]), plan.details["chunk_size"]
+        if size > allowed:
+            raise MemoryLimitError(
+                f"The run was begun with {size} models at once, but the memory limit of {plan.cost.limit_bytes / GIB:.1f} GiB "
+                f"now allows {allowed}. Raise the limit, free memory, or start anew."
             )
-            columns.append(torch.cat([terms.mean, terms.curvature]))
-    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-        raise ConvergenceError(f"The {structure} posterior is not positive definite in float64. {REMEDY}") from error
-    values = torch.stack(columns, 1)
-    require_scores(values.sum(0).cpu().numpy(), rows)
-    return values.cpu().numpy()
+        return replace(plan, details={**plan.details, "chunk_size": size})
+
+    def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
+        """From two epochs of one chunk on the first rows of the data."""
+        return _calibrated_seconds(self, plan, work, dataset)
+
+    def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> RetrainFit:
+        """The data in the coordinates of training; the model with all samples is trained beside those without one."""
+        with stages.stage("prepare"):
+            inputs = torch.from_numpy(standardizer.all_inputs(dataset.features))
+            targets = torch.from_numpy(dataset.targets.values)
+            problem = network_problem(inputs, targets, dataset.targets.n_outputs, self.settings)
+        return self.fit_problem(problem, plan.details["chunk_size"])
+
+    def fit_problem(self, problem: NetworkProblem, chunk_size: int) -> RetrainFit:
+        """The same for a problem; `chunk_size` models are trained at once."""
+        dtype = getattr(torch, self.settings.execution.dtype or "float32")
+        trainer = Trainer(problem, problem.inputs.to(dtype), self.spec.recipe)
+        curvature = GgnCurvature(problem, self.settings.curvature)
+        return RetrainFit(trainer, curvature, self.spec, chunk_size, self.settings.execution.seed)
 
 
-def _outcome(problem: NetworkProblem, snapshot: Snapshot, indices: Tensor) -> Arrays:
-    """What the trained models say of the samples."""
-    moved = problem.probe.logits(snapshot.params + snapshot.shift.double(), problem.inputs[indices][:, None])[:, 0]
-    before = problem.trace(snapshot.params, indices)
-    outcome = {
-        "loo_log_proba": torch.log_softmax(moved, -1),
-        "train_probability": (-before.losses).exp(),
-        "shift_norm": snapshot.shift.double().norm(dim=1),
-    }
-    return {name: values.cpu().numpy() for name, values in outcome.items()}
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class RetrainFit(Fit):
+    """Everything that training without samples takes.
 
+    Attributes:
+        trainer: data and recipe.
+        curvature: of the posteriors.
+        spec: options of the engine.
+        chunk_size: models trained at once.
+        seed: of the first training.
+    """
 
-def _joined(parts: list[Arrays]) -> Arrays:
-    """The parts of one seed, one after another."""
-    joined = {name: np.concatenate([part[name] for part in parts], 1) for name in ("lsi_mean", "lsi_curvature")}
-    for name in ("loo_log_proba", "train_probability", "shift_norm"):
-        joined[name] = np.concatenate([part[name] for part in parts])
-    return {**joined, "epochs": parts[0]["epochs"]}
+    trainer: Trainer
+    curvature: Curvature
+    spec: Retrain
+    chunk_size: int
+    seed: int
 
+    @property
+    def problem(self) -> NetworkProblem:
+        return self.trainer.problem
 
-def _grad_norm(problem: NetworkProblem, params: Tensor) -> float:
-    """Norm of the gradient of the mean objective, unclipped: how far training is from its optimum."""
-    mean = problem.gradient_sum(params, slice(0, problem.n_samples), None) / problem.n_samples
-    return float((mean + problem.objective.weight_decay * params).norm())
+    @property
+    def reference_name(self) -> str:
+        return TRAINED_ALONE
 
+    def parts(self, n_units: int) -> list[Part]:
+        """Chunks of nearly equal size, seed by seed."""
+        n_epochs = len(self.spec.recipe.snapshots(self.spec.every))
+        bounds = np.cumsum([0, *(len(part) for part in np.array_split(np.arange(n_units), -(-n_units // self.chunk_size)))])
+        return [
+            Part(f"seed{seed}-part{position:05d}", int(start), int(stop), self.spec.recipe.epochs, seed, n_epochs)
+            for seed in range(self.spec.recipe.seeds)
+            for position, (start, stop) in enumerate(pairwise(bounds))
+        ]
 
-def _verified(
-    engine: RetrainEngine, settings: Settings, rows: np.ndarray, first_seed: Arrays, stages: Stages
-) -> dict[str, Any] | None:
-    if settings.verify == 0:
-        return None
-    lsi = first_seed["lsi_mean"][-1] + first_seed["lsi_curvature"][-1]
-    picked = draw_rows(lsi, n_checks(settings.verify, len(rows)), settings.seed)
-    with stages.stage("verify", len(picked)) as advance:
-        checked = verify_retraining(engine, settings.curvature, settings.seed, rows[picked], lsi[picked], advance)
-    return checked.to_dict()
+    def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
+        assert isinstance(units, Tensor)
+        rows = units[part.start : part.stop, 0]
+        epochs = set(self.spec.recipe.snapshots(self.spec.every))
+        for snapshot in self.trainer(rows, self.seed + part.seed, epochs, advance):
+            yield self._removed(rows, snapshot.params, snapshot.shift, snapshot.epoch)
 
+    def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
+        yield from ()
 
-def _evidence(by_seed: list[Arrays], model: FittedProbe, along: bool, record: dict[str, Any]) -> Evidence:
-    """The means over the seeds, and the spread of lsi."""
-    lsi = np.stack([part["lsi_mean"] + part["lsi_curvature"] for part in by_seed])
-    log_proba = mean_log_probabilities(torch.from_numpy(np.stack([part["loo_log_proba"] for part in by_seed]))).numpy()
-    measures = {name: np.mean([part[name][-1] for part in by_seed], 0) for name in ("lsi_mean", "lsi_curvature")}
-    measures |= {name: np.mean([part[name] for part in by_seed], 0) for name in ("train_probability", "shift_norm")}
-    if len(by_seed) > 1:
-        measures["lsi_std"] = lsi[:, -1].std(0, ddof=1)
-    trajectory = _trajectory(by_seed[0]["epochs"], by_seed, lsi) if along else None
-    return Evidence(log_proba, measures, trajectory, model, record)
+    def reference(self, units: Units) -> Iterator[Removed]:
+        """One model each, trained alone in float64 and without differences."""
+        assert isinstance(units, Tensor)
+        params = self.trainer.train_one(None, self.seed)
+        for position, row in enumerate(units[:, 0].tolist()):
+            shift = self.trainer.train_one(row, self.seed) - params
+            removed = self._removed(units[position], params, shift[None], self.spec.recipe.epochs)
+            yield replace(removed, positions=np.array([position]))
 
+    def n_checks(self, verify: int, n_units: int) -> int:
+        return n_checks(verify, n_units)
 
-def _trajectory(epochs: np.ndarray, by_seed: list[Arrays], lsi: np.ndarray) -> pd.DataFrame:
-    """One row a sample and epoch, means over the seeds."""
-    n_epochs, n_rows = lsi.shape[1:]
-    columns = {name: np.mean([part[name] for part in by_seed], 0).T.ravel() for name in ("lsi_mean", "lsi_curvature")}
-    table = pd.DataFrame(
-        {
-            "position": np.repeat(np.arange(n_rows), n_epochs),
-            "epoch": np.tile(epochs, n_rows),
-            "lsi": columns["lsi_mean"] + columns["lsi_curvature"],
-            **columns,
+    def record(self, params: Tensor) -> dict[str, Any]:
+        """`grad_norm`: of the mean objective, unclipped: how far training is from its optimum."""
+        problem, recipe = self.problem, self.spec.recipe
+        params = params.to(problem.inputs.device)
+        mean = problem.gradient_sum(params, slice(0, problem.n_samples), None) / problem.n_samples
+        return {
+            "dtype": str(self.trainer.inputs.dtype).removeprefix("torch."),
+            "grad_norm": float((mean + problem.objective.weight_decay * params).norm()),
+            "n_iterations": recipe.epochs * steps_per_epoch(recipe, problem.n_samples),
         }
-    )
-    if len(lsi) > 1:
-        table["lsi_std"] = lsi.std(0, ddof=1).T.ravel()
-    return table
+
+    def _removed(self, rows: Tensor, params: Tensor, shift: Tensor, epoch: int) -> Removed:
+        problem, wide = self.problem, shift.double()
+        outputs = problem.model.outputs(params + wide, problem.inputs[rows][:, None])
+        unknown = torch.full((len(rows),), torch.nan, dtype=torch.float64)
+        return Removed(rows[:, None], np.arange(len(rows)), params, wide, outputs, TRAINED, unknown, epoch=epoch)
+
+
+def network_problem(inputs: Tensor, targets: Tensor, n_classes: int, settings: Settings) -> NetworkProblem:
+    """The problem of a network on inputs (N, D) with labels (N,); a public divisor keeps the total regularisation."""
+    assert isinstance(settings.engine, Retrain)
+    device, objective = torch.device(settings.execution.device or "cpu"), settings.objective
+    work = Work(len(inputs), inputs.shape[1], n_classes, n_classes - 1, 0)
+    removal = "sum" if settings.engine.recipe.public_divisor else objective.removal
+    chosen = Objective(objective.weight_decay, objective.prior_precision, removal)
+    model: Mlp = model_of(work, settings)
+    return NetworkProblem(inputs.to(device), targets.to(device), model, softmax(n_classes, device), chosen)
+
+
+def _calibrated_seconds(engine: RetrainEngine, plan: Plan, work: Work, dataset: Dataset) -> float:
+    settings, recipe = engine.settings, engine.spec.recipe
+    n_rows = min(dataset.n_samples, CALIBRATION_ROWS)
+    standardizer = standardizer_of(dataset.survey, settings.model.standardize)
+    inputs = torch.from_numpy(standardizer.inputs(dataset.features.read(slice(0, n_rows))))
+    targets = torch.from_numpy(dataset.targets.values[:n_rows])
+    problem = network_problem(inputs, targets, dataset.targets.n_outputs, settings)
+    short = Retrain(replace(recipe, epochs=CALIBRATION_EPOCHS, schedule="constant"))
+    chunk = min(plan.details["chunk_size"], work.n_units, n_rows)
+    fit = RetrainEngine(replace(settings, engine=short)).fit_problem(problem, chunk)
+    units = torch.arange(chunk, device=problem.inputs.device)[:, None]
+    ticks = [_now(problem)]
+    (removed,) = fit.remove(units, fit.parts(chunk)[0], lambda _: ticks.append(_now(problem)))
+    epoch = float(ticks[2] - ticks[1])
+    posterior = _timed(problem, lambda: fit.curvature.divergence(replace(removed, units=units[:1], shift=removed.shift[:1])))
+    alone = _timed(problem, lambda: fit.trainer.train_one(0, 0)) / CALIBRATION_EPOCHS
+    passes = recipe.seeds * work.n_units * recipe.epochs * epoch / chunk
+    snapshots = recipe.seeds * work.n_units * len(recipe.snapshots(engine.spec.every))
+    verify = settings.execution.verify
+    checks = 0 if verify == 0 else (1 + n_checks(verify, work.n_units)) * recipe.epochs * alone
+    return float(dataset.n_samples / n_rows * (passes + snapshots * posterior / 2 + checks))
+
+
+def _timed(problem: NetworkProblem, work: Any) -> float:
+    start = _now(problem)
+    work()
+    return _now(problem) - start
+
+
+def _now(problem: NetworkProblem) -> float:
+    """Wall seconds, when all that was asked of the device is done."""
+    if problem.inputs.device.type == "cuda":
+        torch.cuda.synchronize(problem.inputs.device)
+    return time.perf_counter()

@@ -1,4 +1,4 @@
-"""The retraining engine: many leave-one-out models trained at once, as changes of the model with all samples (MATH §5)."""
+"""Many leave-one-out models trained at once, as changes of the model with all samples (docs/math.md, Retraining)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lapsi.errors import ConvergenceError
-from lapsi.models.mlp import MlpProbe, clip_of
+from lapsi.models.mlp import Mlp, clip_of
 from lapsi.problem.network import NetworkProblem, row_blocks, take
 from lapsi.settings.recipe import Recipe
 from lapsi.training.descent import descend
@@ -39,11 +39,11 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class RetrainEngine:
+class Trainer:
     """Trains the models without one sample each.
 
     Attributes:
-        problem: data, probe, objective.
+        problem: data, model, likelihood, objective.
         inputs: of the problem, in the dtype of the changes.
         recipe: how to train.
     """
@@ -61,7 +61,7 @@ class RetrainEngine:
             ConvergenceError: when training diverges, with the epoch, the sample and the remedy.
         """
         problem = self.problem
-        params = problem.probe.initial(seed).to(problem.inputs.device)
+        params = problem.model.initial(seed).to(problem.inputs.device)
         pair = Pair(params, torch.zeros(len(indices), len(params), dtype=self.inputs.dtype, device=params.device))
         loss = LeaveOneOutLoss(self, indices)
         if 0 in epochs:
@@ -72,11 +72,11 @@ class RetrainEngine:
             if epoch in epochs:
                 yield Snapshot(epoch, pair.value, pair.change)
 
-    def alone(self, index: int | None, seed: int) -> Tensor:
+    def train_one(self, index: int | None, seed: int) -> Tensor:
         """Params (P,) of one model, trained without sample `index` (or with all) in float64, no differences: the plain way."""
         problem, decay = self.problem, self.decay()
         weight = decay.weight if index is None else decay.weight + decay.extra
-        params = problem.probe.initial(seed).to(problem.inputs.device)
+        params = problem.model.initial(seed).to(problem.inputs.device)
         pair = Pair(params, params.new_zeros(0, len(params)))
         loss = LossWithout(self, index)
         for _ in descend(pair, loss, self.recipe, Decay(weight), problem.n_samples, seed):
@@ -96,11 +96,11 @@ class RetrainEngine:
 class LeaveOneOutLoss:
     """Gradient of the mean loss over a batch, and its change in every model that lacks a sample."""
 
-    def __init__(self, engine: RetrainEngine, indices: Tensor) -> None:
+    def __init__(self, trainer: Trainer, indices: Tensor) -> None:
         """For the models without sample indices[b] (B,)."""
-        sizes = engine.problem.probe.sizes
-        row_bytes = model_row_bytes(engine.problem.probe, engine.inputs.dtype) * max(1, len(indices))
-        self._problem, self._inputs, self._clip_norm = engine.problem, engine.inputs, engine.recipe.clip_norm
+        sizes = trainer.problem.model.sizes
+        row_bytes = model_row_bytes(trainer.problem.model, trainer.inputs.dtype) * max(1, len(indices))
+        self._problem, self._inputs, self._clip_norm = trainer.problem, trainer.inputs, trainer.recipe.clip_norm
         self._indices = indices
         self._block = max(16, min(len(self._inputs), BLOCK_BYTES // row_bytes))
         self._buffer = self._inputs.new_empty(self._block * sizes[1] * len(indices))
@@ -108,30 +108,34 @@ class LeaveOneOutLoss:
         self._loss_sum, self._n_losses = 0.0, 0
 
     def __call__(self, params: Pair, batch: Batch) -> Pair:
-        """(1/b) Σ g_j, and [(Σ Δg_j − g_i(params_i)) + ḡ]/(b − 1) for a model whose sample i is a member (MATH §5).
+        """(1/b) Σ g_j, and [(Σ Δg_j − g_i(params_i)) + ḡ]/(b − 1) for a model whose sample i is a member.
 
-        The model with all samples is traced in float64 where it has hidden layers: training them amplifies rounding.
+        The passes of the model with all samples are in float64 where it has hidden layers: training them amplifies rounding.
         """
-        linear = len(self._problem.probe.shapes) == 1
-        problem, probe, base = self._problem, self._problem.probe, params.base
+        linear = len(self._problem.model.shapes) == 1
+        problem, model, base = self._problem, self._problem.model, params.base
         total = torch.zeros_like(params.value)
         change = torch.zeros_like(params.change)
         for rows in row_blocks(batch.rows, self._block):
-            narrow, labels = take(self._inputs, rows), take(problem.labels, rows)
-            trace = probe.trace(base, narrow, labels) if linear else problem.trace(params.value, rows)
-            clipping = clip_of(trace, self._clip_norm)
-            total += probe.gradient(trace, clipping)
-            trace = trace.to(change.dtype, narrow)
+            narrow, targets = take(self._inputs, rows), take(problem.targets, rows)
+            passes = (
+                model.forward_backward(base, narrow, targets, problem.likelihood)
+                if linear
+                else problem.forward_backward(params.value, rows)
+            )
+            clipping = clip_of(passes, self._clip_norm)
+            total += model.gradient(passes, clipping)
+            passes = passes.to(change.dtype, narrow)
             clipping = None if clipping is None else clipping.to(change.dtype)
-            change += probe.gradient_change(base, params.change, trace, clipping, self._buffer)
-            self._loss_sum += float(trace.losses.sum())
-            self._n_losses += len(trace.losses)
+            change += model.gradient_change(base, params.change, passes, clipping, self._buffer)
+            self._loss_sum += float(passes.losses.sum())
+            self._n_losses += len(passes.losses)
         mean = total / batch.normalizer
         members = batch.holds(self._indices).nonzero().flatten()
         left = batch.normalizer - 1 if batch.shrinks else batch.normalizer
         divisor = change.new_full((len(change), 1), batch.normalizer)
         if len(members) > 0:
-            own = problem.own_trace(base + params.change[members], self._indices[members])
+            own = problem.own_forward_backward(base + params.change[members], self._indices[members])
             change[members] -= problem.gradient(own, self._clip_norm)
             if batch.shrinks:
                 change[members] += mean.to(change.dtype)
@@ -166,20 +170,20 @@ class LeaveOneOutLoss:
             )
 
 
-def model_row_bytes(probe: MlpProbe, dtype: torch.dtype) -> int:
+def model_row_bytes(model: Mlp, dtype: torch.dtype) -> int:
     """Memory of what is alive at once for one sample in one model: per layer its changes, and gelu's in float64."""
-    *hidden, n_classes = probe.sizes[1:]
-    wide = 6 * 8 * max(hidden, default=0) if probe.activation.name == "gelu" else 0
-    return dtype.itemsize * (3 * n_classes + 6 * sum(hidden)) + wide
+    *hidden, n_outputs = model.sizes[1:]
+    wide = 6 * 8 * max(hidden, default=0) if model.activation.name == "gelu" else 0
+    return dtype.itemsize * (3 * n_outputs + 6 * sum(hidden)) + wide
 
 
 class LossWithout:
     """Gradient of the mean loss over a batch, without one sample where asked, taken directly."""
 
-    def __init__(self, engine: RetrainEngine, index: int | None) -> None:
+    def __init__(self, trainer: Trainer, index: int | None) -> None:
         """For the model without sample `index`, or with all."""
-        self._problem, self._clip_norm = engine.problem, engine.recipe.clip_norm
-        self._index = torch.tensor([] if index is None else [index], dtype=torch.int64, device=engine.problem.labels.device)
+        self._problem, self._clip_norm = trainer.problem, trainer.recipe.clip_norm
+        self._index = torch.tensor([] if index is None else [index], dtype=torch.int64, device=trainer.problem.targets.device)
 
     def __call__(self, params: Pair, batch: Batch) -> Pair:
         """The pair has no changes."""
@@ -187,7 +191,7 @@ class LossWithout:
         total = problem.gradient_sum(params.value, batch.rows, self._clip_norm)
         count = batch.normalizer
         if bool(batch.holds(self._index).any()):
-            own = problem.gradient(problem.trace(params.value, self._index), self._clip_norm)
+            own = problem.gradient(problem.forward_backward(params.value, self._index), self._clip_norm)
             total = total - own
             count -= batch.shrinks
         return Pair(total / count if count > 0 else torch.zeros_like(total), params.change)

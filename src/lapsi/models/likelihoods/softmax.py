@@ -9,11 +9,99 @@ direction of the parameters is exactly 0, so working in contrasts loses nothing 
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import final
+
 import torch
 from torch import Tensor
 
+from lapsi.models.likelihoods.base import Likelihood
+
 TURNS_BELOW = -0.69  # m > −½ while every Δz is above ln ½
 OVERFLOWS_ABOVE = 60.0
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Softmax(Likelihood):
+    """C classes; targets are labels int64 in 0…C−1; build it with `softmax`.
+
+    Attributes:
+        basis: V (C, C−1), the contrasts.
+    """
+
+    basis: Tensor
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.basis)
+
+    def relative(self, weights: Tensor) -> Tensor:
+        """Those of all classes but the last, relative to it."""
+        return weights[..., :-1, :] - weights[..., -1:, :]
+
+    def complete(self, change: Tensor, axis: int) -> Tensor:
+        """The changes sum to 0 over the classes."""
+        return torch.cat([change, -change.sum(axis, keepdim=True)], axis)
+
+    def mean(self, outputs: Tensor, axis: int = -1) -> Tensor:
+        """Probabilities."""
+        return torch.softmax(outputs, axis)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """−ln p_y."""
+        return -torch.log_softmax(outputs, -1).gather(-1, targets[..., None])[..., 0]
+
+    def residual(self, mean: Tensor, targets: Tensor) -> Tensor:
+        return residual(mean, targets)
+
+    def variance(self, mean: Tensor) -> Tensor:
+        """v = p(1 − p)."""
+        return mean * (1 - mean)
+
+    def hessian(self, mean: Tensor) -> Tensor:
+        return logit_hessian(mean)
+
+    def hessian_sum(self, mean: Tensor) -> Tensor:
+        return torch.diag(mean.sum(0)) - mean.T @ mean
+
+    def hessian_root(self, mean: Tensor) -> Tensor:
+        return logit_hessian_root(mean)
+
+    def residual_change(
+        self, mean: Tensor, output_change: Tensor, axis: int = -1, out: Tensor | None = None, outputs: Tensor | None = None
+    ) -> Tensor:
+        return probability_change(mean, output_change, axis, out, outputs)
+
+    def variance_change(self, mean: Tensor, change: Tensor) -> Tensor:
+        return variance_change(mean, change)
+
+    def hessian_change(self, mean: Tensor, change: Tensor) -> Tensor:
+        return logit_hessian_change(mean, change)
+
+    def hessian_change_sum(self, mean: Tensor, change: Tensor) -> Tensor:
+        cross = torch.einsum("jan,jb->nab", change, mean[:, :, 0])
+        square = torch.einsum("jan,jbn->nab", change, change)
+        return torch.diag_embed(change.sum(0).T) - cross - cross.mT - square
+
+    def residual_derivative(self, mean: Tensor, direction: Tensor) -> Tensor:
+        return probability_derivative(mean, direction)
+
+    def variance_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
+        return (1 - 2 * mean) * derivative
+
+    def hessian_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
+        return logit_hessian_derivative(mean, derivative)
+
+    def combine(self, outputs: Tensor) -> Tensor:
+        """Logarithms of the mean probabilities."""
+        return torch.logsumexp(torch.log_softmax(outputs, -1), 0) - math.log(len(outputs))
+
+
+def softmax(n_classes: int, device: torch.device) -> Softmax:
+    """The softmax over C classes, its basis on `device`."""
+    return Softmax(contrast_basis(n_classes).to(device))
 
 
 def contrast_basis(n_classes: int) -> Tensor:
@@ -32,14 +120,14 @@ def residual(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def logit_hessian(probabilities: Tensor) -> Tensor:
-    """S = diag(p) − ppᵀ (n, C, C), the Hessian of the loss in the logits."""
-    return torch.diag_embed(probabilities) - torch.einsum("ia,ib->iab", probabilities, probabilities)
+    """S = diag(p) − ppᵀ (…, C, C), the Hessian of the loss in the logits."""
+    return torch.diag_embed(probabilities) - torch.einsum("...a,...b->...ab", probabilities, probabilities)
 
 
 def logit_hessian_root(probabilities: Tensor) -> Tensor:
-    """F (n, C, C) with F Fᵀ = S: F = diag(√p) − p√pᵀ."""
+    """F (…, C, C) with F Fᵀ = S: F = diag(√p) − p√pᵀ."""
     root = probabilities.sqrt()
-    return torch.diag_embed(root) - torch.einsum("ia,ib->iab", probabilities, root)
+    return torch.diag_embed(root) - torch.einsum("...a,...b->...ab", probabilities, root)
 
 
 def probability_change(
@@ -47,18 +135,18 @@ def probability_change(
     logit_change: Tensor,
     class_axis: int = -1,
     out: Tensor | None = None,
-    log_probabilities: Tensor | None = None,
+    logits: Tensor | None = None,
 ) -> Tensor:
     """softmax(z + Δz) − softmax(z) in difference form (MATH §5), so that its error is relative to Δz.
 
     p ∘ (expm1(Δz) − m)/(1 + m), m = Σ_c p_c expm1(Δz_c). The shapes broadcast; `out`, of the shape of the result, may be Δz.
     Where Δz has one class less than p, the logits of the last class do not change, and its own change, minus the sum of the
-    others', is left out. `log_probabilities` carries what p cannot hold, where Δz turns such a prediction over.
+    others', is left out. `logits` carry what p cannot hold, where Δz turns such a prediction over.
     """
     low, high = logit_change.aminmax() if logit_change.numel() > 0 else (logit_change.new_zeros(()),) * 2
     if float(low) <= TURNS_BELOW or float(high) >= OVERFLOWS_ABOVE:
-        logs = probabilities.log() if log_probabilities is None else log_probabilities
-        change = _large_probability_change(probabilities, logs, logit_change, class_axis)
+        before = probabilities.log() if logits is None else logits
+        change = _large_probability_change(probabilities, before, logit_change, class_axis)
         return change if out is None else out.copy_(change)
     probabilities = probabilities.narrow(class_axis, 0, logit_change.shape[class_axis])
     growth = torch.expm1(logit_change, out=out)
@@ -67,7 +155,7 @@ def probability_change(
     return change.mul_(mean_growth.add_(1).reciprocal_()).mul_(probabilities)
 
 
-def _large_probability_change(probabilities: Tensor, logs: Tensor, logit_change: Tensor, class_axis: int) -> Tensor:
+def _large_probability_change(probabilities: Tensor, logits: Tensor, logit_change: Tensor, class_axis: int) -> Tensor:
     """The same, with Δz first shifted by its largest entry so that nothing overflows.
 
     Where the prediction turns over (m < −½) nothing is nearly equal and the plain difference is taken.
@@ -82,7 +170,7 @@ def _large_probability_change(probabilities: Tensor, logs: Tensor, logit_change:
     change = growth.sub_(mean_growth).mul_(probabilities / (1 + mean_growth))
     turned = mean_growth < -0.5
     if bool(turned.any()):
-        change = torch.where(turned, torch.softmax(logs + relative, class_axis) - probabilities, change)
+        change = torch.where(turned, torch.softmax(logits + relative, class_axis) - probabilities, change)
     return change.narrow(class_axis, 0, n_classes)
 
 

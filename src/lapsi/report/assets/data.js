@@ -23,10 +23,9 @@ const data = readColumns(takeJson('column-data'));
 const { n, classes } = data;
 
 function readColumns(raw) {
-  const unpackAll = (group) => Object.fromEntries(Object.entries(group).map(([name, packed]) => [name, unpack(packed)]));
   const label = unpack(raw.label);
   const predicted = unpack(raw.predicted);
-  const measures = { ...unpackAll(raw.measures), ...unpackAll(raw.ranks) };
+  const measures = Object.fromEntries(Object.entries(raw.measures).map(([name, packed]) => [name, unpack(packed)]));
   const smallest = measures.lsi.reduce((least, value) => (value > 0 && value < least ? value : least), Infinity);
   const floor = Number.isFinite(smallest) ? smallest : 1e-12;  // a logarithmic axis has no place for 0
   return {

@@ -27,6 +27,12 @@ function stepDetail(by) {
   fillDetail();
 }
 
+/** A number that lapsi computed; whole ones with all their digits. */
+function measured(name, row) {
+  const value = data.measures[name][row];
+  return about.measures[name][2] && Number.isFinite(value) ? count(value) : number(value);
+}
+
 function fillDetail() {
   const { row } = detail;
   const dialog = $('detail');
@@ -51,7 +57,7 @@ function fillDetail() {
           pair('kind', about.quadrants.names[quadrant[row]])),
         el('h3', {}, 'What the model that never saw it says'), predictionsOf(row),
         el('h3', {}, 'All measures'),
-        el('dl', { class: 'pairs' }, ...measures.map((name) => pair(about.measures[name][0], name.startsWith('rank') ? count(data.measures[name][row]) : number(data.measures[name][row]), about.measures[name][1])),
+        el('dl', { class: 'pairs' }, ...measures.map((name) => pair(about.measures[name][0], measured(name, row), about.measures[name][1])),
           pair('row', count(rowNumber(row))),
           ...(data.corrupted ? [pair('corrupted', data.corrupted[row] ? 'yes' : 'no')] : []),
           ...data.extra.map((column) => pair(column.title, extraText(column, row) || '–', column.help))))));

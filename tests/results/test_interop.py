@@ -1,5 +1,7 @@
 """Scores in pandas, Hugging Face data sets, FiftyOne and quanda."""
 
+from dataclasses import replace
+
 import datasets
 import numpy as np
 import pandas as pd
@@ -87,6 +89,27 @@ def test_row_numbers_are_ids():
         add_columns(pd.DataFrame({"value": range(40)}), run)
     named = lapsi.score(X, Y, ids=np.arange(30)[::-1], verify=0, progress=False)  # ids that look like rows and are none
     np.testing.assert_array_equal(add_columns(pd.DataFrame({"value": range(30)}), named)["lapsi_lsi"], named.lsi)
+
+
+def test_rows_of_a_source_that_was_read_in_part():
+    def left_out(indices, **changes):  # rows 1 and 4 of 32 could not be read
+        run = lapsi.score(X, Y, indices=indices, verify=0, progress=False)
+        table = run.table.assign(row=np.delete(np.arange(32), [1, 4])[run.table["row"]])
+        return replace(run, table=table, provenance=replace(run.provenance, **changes))
+
+    frame = pd.DataFrame({"value": range(32)})
+    part = left_out([0, 1, 2], n_source=32)
+    assert np.flatnonzero(add_columns(frame, part, ["lsi"])["lapsi_lsi"].notna()).tolist() == [0, 2, 3]
+    whole = left_out(None, n_source=32)
+    for data, run in ((frame.head(30), part), (frame.head(31), whole)):
+        with pytest.raises(lapsi.InputError, match="name the column of ids"):
+            add_columns(data, run)
+    earlier = left_out(None, n_source=None)  # as runs were that did not keep the number
+    assert_array_equal(add_columns(frame, earlier)["lapsi_lsi"].dropna(), earlier.lsi)
+    plain = replace(part, table=part.table.assign(row=[0, 1, 2]), provenance=earlier.provenance)
+    assert_array_equal(add_columns(frame.head(30), plain)["lapsi_lsi"].dropna(), plain.lsi)
+    with pytest.raises(lapsi.InputError, match="name the column of ids"):
+        add_columns(frame, plain)
 
 
 def test_fiftyone(scores):

@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 from sklearn.datasets import load_iris
 
 import lapsi
-from lapsi.results.scores import COLUMNS
+from lapsi.results.columns import COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,8 @@ def scores():
 
 def test_columns_and_ranks(scores):
     table = scores.to_pandas()
-    assert list(table) == [name for name in COLUMNS if name != "lsi_std"]
+    assert list(table) == [name for name in COLUMNS if name in table]
+    assert {name for name, column in COLUMNS.items() if not column.optional} | {"leverage"} <= set(table)
     assert_array_equal(np.sort(table["rank"]), np.arange(1, 151))
     assert table.loc[table["rank"] == 1, "lsi"].item() == table["lsi"].max()
     assert (table["lsi"] == table["lsi_mean"] + table["lsi_curvature"]).all()
@@ -51,7 +52,7 @@ def test_save_and_load_round_trip(scores, tmp_path):
     assert again.provenance == scores.provenance
     record = json.loads((path / "run.json").read_text())
     assert record["version"] == lapsi.__version__
-    assert record["settings"]["weight_decay"] == 0.01
+    assert record["settings"]["objective"]["weight_decay"] == 0.01
     assert record["verification"]["max_relative_error"] >= 0
     assert not list(tmp_path.rglob("*.tmp"))
 

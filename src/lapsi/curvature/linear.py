@@ -1,0 +1,38 @@
+"""The structures of the linear model by name."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lapsi.curvature.base import Curvature
+from lapsi.curvature.diag import diag_curvature
+from lapsi.curvature.full import full_curvature, full_removal_curvature
+from lapsi.curvature.kron import kron_curvature
+from lapsi.problem.linear import LinearProblem
+
+
+def settled_curvature(problem: LinearProblem, map_params: Tensor, structure: str) -> Curvature:
+    """The posterior at `map_params`, for shifts that are settled alone."""
+    if structure == "diag":
+        return diag_curvature(problem, map_params, None)
+    if structure == "kfac":
+        return kron_curvature(problem, map_params, first_order=False)
+    return full_curvature(problem, map_params)
+
+
+def first_order_curvature(
+    problem: LinearProblem, map_params: Tensor, structure: str, hessian: Tensor, inverse: Tensor
+) -> Curvature:
+    """The posterior at `map_params`, for any shifts; `full` in its removal form.
+
+    Args:
+        problem, map_params: where the posterior sits.
+        structure: its name.
+        hessian: (P', P') float64, GGN + l2_without·I; may be changed in place.
+        inverse: its inverse, in the dtype of the large products.
+    """
+    if structure == "diag":
+        return diag_curvature(problem, map_params, inverse.dtype)
+    if structure == "kfac":
+        return kron_curvature(problem, map_params, first_order=True)
+    return full_removal_curvature(problem, map_params, hessian, inverse)

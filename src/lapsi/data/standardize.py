@@ -1,0 +1,64 @@
+"""From features to the inputs of a model: (x − mean)·scale, then a constant 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lapsi.data.blocks import Blocks, Survey
+from lapsi.errors import InputError
+
+CONSTANT_BELOW = 1e-12
+TOO_LARGE = "The features are too large for float64 (their squares overflow); divide them by a constant first."
+
+
+@dataclass(frozen=True, slots=True)
+class Standardizer:
+    """Maps features to the inputs of the model: (x − mean)·scale, then a constant 1.
+
+    Attributes:
+        mean, scale: (d,) float64; scale is 0 for a constant feature.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def inputs(self, features: np.ndarray) -> np.ndarray:
+        """(n, d + 1) float64 of features (n, d).
+
+        Raises:
+            InputError: when they are not finite in float64.
+        """
+        inputs = np.ones((features.shape[0], features.shape[1] + 1))
+        self._write(features, inputs)
+        if not np.isfinite(inputs.sum()):
+            raise InputError(TOO_LARGE)
+        return inputs
+
+    def all_inputs(self, features: Blocks) -> np.ndarray:
+        """(N, d + 1) float64, in one pass over the features."""
+        n_rows, n_columns = features.shape
+        inputs = np.ones((n_rows, n_columns + 1))
+        for rows, block in features.blocks():
+            self._write(block, inputs[rows])
+        return inputs
+
+    def _write(self, features: np.ndarray, inputs: np.ndarray) -> None:
+        np.subtract(features, self.mean, out=inputs[:, :-1])
+        inputs[:, :-1] *= self.scale
+
+
+def standardizer_of(features: Survey, standardize: bool) -> Standardizer:
+    """Mean and 1/standard deviation (population) of every feature; the identity where `standardize` is False.
+
+    Raises:
+        InputError: when a feature is too large for float64.
+    """
+    std = np.sqrt(features.variance)
+    if not np.isfinite(std).all():
+        raise InputError(TOO_LARGE)
+    if not standardize:
+        return Standardizer(np.zeros(len(std)), np.ones(len(std)))
+    constant = std <= CONSTANT_BELOW * np.abs(features.mean)
+    return Standardizer(features.mean, np.where(constant, 0.0, 1 / np.where(constant, 1.0, std)))

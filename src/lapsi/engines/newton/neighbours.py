@@ -1,0 +1,56 @@
+"""The second-order term that the closed form leaves out, summed over the samples nearest to the one that leaves.
+
+The gradient without the sample at the closed form is Σ_j (Δr_j − S_jΔz_j) ⊗ x_j over the others, and few of them make most of
+it: those most similar to x_i under the Hessian at params = 0 (docs/math.md, Leave-one-out).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lapsi.engines.newton.steps import Optimum, Removal
+from lapsi.linalg.matmul import matmul
+
+NEIGHBOURS = 2000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """What finding neighbours takes; build it with `neighbours_of`.
+
+    Attributes:
+        optimum: where the steps start.
+        inputs, mean: (N, D), (N, K), in the dtype of the large products.
+        metric: (D, D) inverse of the Hessian at params = 0.
+    """
+
+    optimum: Optimum
+    inputs: Tensor
+    mean: Tensor
+    metric: Tensor
+
+    def step(self, removal: Removal, shift: Tensor) -> Tensor:
+        """One more step (n, F, D) from the closed form `shift` of samples that leave."""
+        problem, likelihood = self.optimum.problem, self.optimum.problem.likelihood
+        similarity = matmul(self.inputs[removal.rows] @ self.metric, self.inputs.T).abs_()
+        similarity[torch.arange(len(shift), device=shift.device), removal.rows] = -1.0
+        nearest = similarity.topk(min(NEIGHBOURS, problem.n_samples - 1), sorted=False).indices
+        weights = problem.model.weights(shift)
+        gradient = torch.zeros_like(weights)
+        for position, near in enumerate(nearest):
+            inputs, mean = self.inputs.index_select(0, near), self.mean.index_select(0, near)
+            output_change = (weights[position] @ inputs.T).T
+            remainder = likelihood.residual_change(mean, output_change)
+            remainder -= likelihood.residual_derivative(mean, output_change)
+            gradient[position] = remainder.T @ inputs
+        return removal.solve(torch.einsum("nck,cm->nmk", gradient, likelihood.basis.to(gradient.dtype)))
+
+
+def neighbours_of(optimum: Optimum) -> Neighbours:
+    """For the samples of a problem."""
+    problem, dtype = optimum.problem, optimum.inverse.dtype
+    mean = problem.mean_of(optimum.params, problem.inputs).to(dtype)
+    return Neighbours(optimum, problem.inputs.to(dtype), mean, torch.linalg.inv(problem.start_hessian()).to(dtype))

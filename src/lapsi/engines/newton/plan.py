@@ -1,0 +1,93 @@
+"""What the closed form will cost, and how far it goes beyond itself. Coefficients were measured on two cores of an AMD EPYC."""
+
+from __future__ import annotations
+
+import torch
+
+from lapsi.curvature.full import EXACT_FLOP, exact_flop
+from lapsi.engines.base import Plan, Work
+from lapsi.engines.newton.neighbours import NEIGHBOURS
+from lapsi.engines.newton.steps import CHUNK_BYTES
+from lapsi.execution.cost import LIBRARIES_BYTES, Cost, flop_rate, memory_limit
+from lapsi.settings.engine import AUTO, Newton
+from lapsi.settings.settings import Settings
+
+FIT_PASSES = 90  # evaluations of the objective that L-BFGS and Newton take
+REFINE_SHARE = 0.065  # of the cost of the rest, for corrections
+REFINE_FLOOR = 5e11  # below it every sample is converged
+CORRECTION_OVERHEAD = 1e8
+REFINE_STEPS = 4  # chord-Newton steps that converging takes
+RATES = {"fit": 1 / 6, "hessian": 0.8, "curvature": 0.7, "leave-one-out": 0.6, "refine": 1.0, "verify": 0.5}
+IN_FLOAT32 = ("curvature", "leave-one-out")
+
+
+def plan_newton(work: Work, settings: Settings) -> Plan:
+    """The plan of the closed form.
+
+    Raises:
+        MemoryLimitError: when it does not fit.
+    """
+    assert isinstance(settings.engine, Newton)
+    flop = _flop(work, settings)
+    n_refined, converges = 0, False
+    if settings.engine.refine == AUTO:
+        step = _chord_step(work)
+        converges = work.n_units * REFINE_STEPS * step <= REFINE_FLOOR
+        correction = 2.0 * work.n_samples * work.n_features + CORRECTION_OVERHEAD
+        correction += 4.0 * NEIGHBOURS * work.n_features * work.n_outputs
+        n_refined = work.n_units if converges else min(work.n_units, int(REFINE_SHARE * sum(flop.values()) / correction))
+        flop["refine"] = n_refined * (REFINE_STEPS * step if converges else correction)
+    settles = converges or settings.engine.refine not in (AUTO, 0)
+    if settings.curvature == "full":
+        dense = exact_flop(work.n_samples, work.n_directions * work.n_features, work.n_units)
+        settles = settles and dense <= EXACT_FLOP
+        flop["curvature"] = dense if settles else flop["curvature"]
+    details = {"n_refined": n_refined, "converges": converges, "settles": settles}
+    cost = Cost(_peak_bytes(work, settings), memory_limit(settings.execution), flop)
+    n_params = work.n_outputs * work.n_features
+    cost.require_memory(
+        f"Its {n_params:,} parameters ({work.n_features - 1} features and bias × {work.n_outputs} classes) need matrices with "
+        f"{n_params:,}² entries. Raise the memory limit if the machine has more, or reduce the features first, e.g. "
+        "sklearn.decomposition.PCA (memory falls with the square of the number of features)."
+    )
+    notes = (("converged" if converges else "corrected by neighbours", f"{n_refined:,} samples"),)
+    return Plan(cost, details, notes)
+
+
+def newton_seconds(plan: Plan) -> float:
+    """Estimated wall time on this machine, from a short calibration."""
+    slow, fast = flop_rate(torch.float64), flop_rate(torch.float32)
+    rates = {stage: share * (fast if stage in IN_FLOAT32 else slow) for stage, share in RATES.items()}
+    return sum(flop / rates[stage] for stage, flop in plan.cost.flop.items())
+
+
+def _chord_step(work: Work) -> float:
+    return 8.0 * work.n_samples * work.n_features * work.n_outputs
+
+
+def _flop(work: Work, settings: Settings) -> dict[str, float]:
+    """By stage, without what refine="auto" adds."""
+    assert isinstance(settings.engine, Newton)
+    n, d, k, f = work.n_samples, work.n_features, work.n_outputs, work.n_directions
+    free = f * d
+    per_unit = {"diag": 2.0 * k * d * free, "kfac": 2.0 * d * k * d, "full": 2.0 * free**2 + 4.0 * free * d * f}
+    build = {"diag": 2.0 * n * d * k * free, "kfac": 2.0 * n * d * k**3, "full": 4.0 * free**3}
+    steps = 0 if settings.engine.refine == AUTO else int(settings.engine.refine)
+    return {
+        "fit": 4.0 * FIT_PASSES * n * d * k,
+        "hessian": 0.625 * n * free * (free + d) + 2.0 * free**3,
+        "curvature": build[settings.curvature],
+        "leave-one-out": work.n_units * (2.0 * free**2 + per_unit[settings.curvature] + steps * _chord_step(work)),
+        "verify": 5 * min(settings.execution.verify, work.n_units) * _chord_step(work),
+    }
+
+
+def _peak_bytes(work: Work, settings: Settings) -> int:
+    assert isinstance(settings.engine, Newton)
+    n, d, k, f = work.n_samples, work.n_features, work.n_outputs, work.n_directions
+    free, itemsize = f * d, 4 if settings.execution.dtype == "float32" else 8
+    inputs = 8 * n * d + (itemsize * n * d if settings.engine.refine == AUTO else 0)
+    fit = 4 * 8 * free**2
+    held = {"diag": itemsize * free * k * d, "kfac": 8 * k * k * free, "full": (8 + 4 * itemsize) * free**2}
+    scoring = itemsize * free**2 + held[settings.curvature] + 2 * CHUNK_BYTES
+    return LIBRARIES_BYTES + inputs + max(fit, scoring + (2 * 8 * free**2 if settings.curvature == "full" else 0))

@@ -1,0 +1,80 @@
+"""What retraining will cost. Coefficients were measured on two cores of an AMD EPYC."""
+
+from __future__ import annotations
+
+from lapsi.engines.base import Plan, Work
+from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, memory_limit
+from lapsi.models.activation import ACTIVATIONS
+from lapsi.models.mlp import Mlp
+from lapsi.settings.engine import Retrain
+from lapsi.settings.settings import Settings
+
+WORKING_BYTES = 256 * 2**20
+LEAST_MODELS, MOST_MODELS = 64, 256  # trained at once: enough for large products, few enough to lose at a kill
+CHUNK_FLOP = 1e9
+CHECKED_SHARE = 0.05
+
+
+def n_checks(verify: int, n_units: int) -> int:
+    """How many of the retrained units are checked: `verify`, but at most 2 or a twentieth of them."""
+    return min(verify, n_units, max(2, round(CHECKED_SHARE * n_units)))
+
+
+def model_of(work: Work, settings: Settings) -> Mlp:
+    """The model that is trained."""
+    return Mlp((work.n_features, *settings.model.hidden, work.n_outputs), ACTIVATIONS[settings.model.activation])
+
+
+def plan_retraining(work: Work, settings: Settings) -> Plan:
+    """The plan of retraining.
+
+    Raises:
+        MemoryLimitError: when it does not fit.
+    """
+    assert isinstance(settings.engine, Retrain)
+    recipe, model, itemsize = (
+        settings.engine.recipe,
+        model_of(work, settings),
+        8 if settings.execution.dtype == "float64" else 4,
+    )
+    data = (8 + itemsize) * work.n_samples * work.n_features
+    posterior = _posterior_bytes(model, settings.curvature)
+    fixed = LIBRARIES_BYTES + data + posterior + WORKING_BYTES
+    widest = max(width for shape in model.shapes for width in shape)
+    states = {"sgd": 1, "adam": 3, "adamw": 3}[recipe.optimizer] + 6 + 3 * (recipe.sam_radius > 0)
+    per_model = itemsize * states * model.n_params + 8 * 2 * model.n_params + 16 * itemsize * widest
+    limit, epoch = memory_limit(settings.execution), _epoch_flop(work, model, recipe.sam_radius > 0)
+    wanted = min(work.n_units, MOST_MODELS, max(LEAST_MODELS, int(CHUNK_FLOP / epoch)))
+    chunk_size = max(1, min(wanted, int((limit - fixed) / per_model)))
+    snapshots = recipe.seeds * work.n_units * len(recipe.snapshots(settings.engine.every))
+    flop = {
+        "retrain": recipe.seeds * work.n_units * recipe.epochs * epoch,
+        "posterior": snapshots * work.n_samples * _posterior_flop(work, model, settings.curvature),
+        "verify": (1 + n_checks(settings.execution.verify, work.n_units)) * recipe.epochs * epoch,
+    }
+    cost = Cost(fixed + chunk_size * per_model, limit, flop)
+    cost.require_memory(
+        f"The data take {data / GIB:.1f} GiB, the {settings.curvature} posterior of {model.n_params:,} parameters "
+        f"{posterior / GIB:.1f} GiB. Raise the memory limit if the machine has more, use curvature 'diag', smaller hidden "
+        "layers, or fewer features, e.g. by sklearn.decomposition.PCA."
+    )
+    n_parts = recipe.seeds * -(-work.n_units // chunk_size)
+    notes = (("models at once", f"{chunk_size:,}, in {n_parts:,} parts that survive a kill"),)
+    return Plan(cost, {"chunk_size": chunk_size, "n_parts": n_parts}, notes)
+
+
+def _epoch_flop(work: Work, model: Mlp, two_gradients: bool) -> float:
+    return 2.0 * sum(2 * out * width for out, width in model.shapes) * work.n_samples * (2 if two_gradients else 1)
+
+
+def _posterior_bytes(model: Mlp, structure: str) -> int:
+    factors = sum(out * out + width * width for out, width in model.shapes)
+    return {"diag": 16 * model.n_params, "kfac": 96 * factors, "full": 88 * model.n_params**2}[structure]
+
+
+def _posterior_flop(work: Work, model: Mlp, structure: str) -> float:
+    """Flop a sample of the data."""
+    n_params, k = model.n_params, work.n_outputs
+    factors = sum(out * out * k + width * width for out, width in model.shapes)
+    dense = 2.0 * k * n_params**2 + 10.0 * n_params**3 / work.n_samples
+    return {"diag": 2.0 * n_params * (1 + k), "kfac": 4.0 * factors, "full": dense}[structure]

@@ -1,0 +1,63 @@
+"""What work will cost, told before it starts; refuses what does not fit into memory."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from lapsi.errors import MemoryLimitError
+from lapsi.linalg.matmul import matmul
+from lapsi.settings.execution import Execution
+
+GIB = 2**30
+LIBRARIES_BYTES = 400 * 2**20
+AVAILABLE_SHARE = 0.8
+CALIBRATION_SIZE = 1024  # large enough for the products that runs use
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Cost of a run, estimated from its shape.
+
+    Attributes:
+        peak_bytes: memory at the peak.
+        limit_bytes: what it may be.
+        flop: floating point operations by stage.
+    """
+
+    peak_bytes: int
+    limit_bytes: int
+    flop: dict[str, float]
+
+    def require_memory(self, reason: str) -> None:
+        """Refuses a run that does not fit.
+
+        Raises:
+            MemoryLimitError: with the numbers and `reason`, which says what takes the memory and what to do.
+        """
+        if self.peak_bytes > self.limit_bytes:
+            raise MemoryLimitError(
+                f"This run needs about {self.peak_bytes / GIB:.1f} GiB at its peak, the limit is "
+                f"{self.limit_bytes / GIB:.1f} GiB. {reason}"
+            )
+
+
+def memory_limit(execution: Execution) -> int:
+    """Bytes that a run may use at its peak: as asked, or a share of what is free."""
+    device = torch.device(execution.device or "cpu")
+    on_gpu = device.type == "cuda" and torch.cuda.is_available()
+    available = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
+    return int(execution.memory_limit or AVAILABLE_SHARE * available)
+
+
+def flop_rate(dtype: torch.dtype) -> float:
+    """Flop a second of large matrix products, measured."""
+    matrix = torch.ones(CALIBRATION_SIZE, CALIBRATION_SIZE, dtype=dtype)
+    matmul(matrix, matrix)
+    start = time.perf_counter()
+    for _ in range(3):
+        matmul(matrix, matrix)
+    return 3 * 2 * CALIBRATION_SIZE**3 / (time.perf_counter() - start)

@@ -1,0 +1,1 @@
+"""Numbers that tell what a unit is worth: a measure a file."""

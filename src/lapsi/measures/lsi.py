@@ -1,0 +1,99 @@
+"""Laplace Sample Information of single samples: what is kept of every removal, and the columns that it becomes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lapsi.curvature.base import REMOVAL_FORM
+from lapsi.engines.base import Fit
+from lapsi.engines.evaluate import EPOCHS, LSI_CURVATURE, LSI_MEAN, PARAMS, Observation
+from lapsi.execution.checkpoint import Arrays
+from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, REFINED, TRAINED, Removed
+
+REFINEMENTS = (CLOSED_FORM, CORRECTED, REFINED, CONVERGED, TRAINED)
+PER_SAMPLE = ("train_probability", "shift_norm")
+
+
+def observation(fit: Fit) -> Observation:
+    """What is kept of a chunk of single samples: their outputs without and with them, the shift, and how it was made."""
+    problem = fit.problem
+
+    def compute(removed: Removed) -> dict[str, Tensor]:
+        rows = removed.units[:, 0]
+        before = problem.outputs(removed.params, rows)
+        loss = problem.likelihood.loss(before, problem.targets[rows])
+        return {
+            "outputs": removed.outputs[:, 0],
+            "train_probability": (-loss).exp(),
+            "shift_norm": removed.shift.flatten(1).norm(dim=1).double(),
+            "refinement": torch.full((len(rows),), REFINEMENTS.index(removed.refinement), dtype=torch.uint8),
+            "lsi_error": 2 * removed.remaining,
+            **removed.diagnostics,
+        }
+
+    shapes: dict[str, tuple[int, ...]] = {"outputs": (problem.likelihood.n_outputs,)}
+    shapes |= dict.fromkeys((*PER_SAMPLE, "refinement", "lsi_error"), ())
+    return Observation(compute, shapes, frozenset({"lsi_error"}))
+
+
+def join_by_seed(fit: Fit, results: list[Arrays], n_units: int) -> list[Arrays]:
+    """The arrays of all parts of each seed, one part after another."""
+    seeds: dict[int, list[Arrays]] = {}
+    for part, arrays in zip(fit.parts(n_units), results, strict=True):
+        seeds.setdefault(part.seed, []).append(arrays)
+    return [_joined(parts) for parts in seeds.values()]
+
+
+def lsi_columns(by_seed: list[Arrays], form: str) -> dict[str, np.ndarray]:
+    """Columns (n,) of the scores: means over the seeds, `lsi_std` over several of them, and how each row was made.
+
+    `form`: of the curvature of settled removals; the removal form is told in every row.
+    """
+    columns = {name: np.mean([arrays[name][-1] for arrays in by_seed], 0) for name in (LSI_MEAN, LSI_CURVATURE)}
+    columns |= {name: np.mean([arrays[name] for arrays in by_seed], 0) for name in PER_SAMPLE}
+    if len(by_seed) > 1:
+        columns["lsi_std"] = _lsi(by_seed)[:, -1].std(0, ddof=1)
+    first = by_seed[0]
+    if "leverage" in first:
+        columns["leverage"] = first["leverage"]
+    ending = f", {REMOVAL_FORM}" if form == REMOVAL_FORM else ""
+    columns["refinement"] = np.array([name + ending for name in REFINEMENTS], dtype=object)[first["refinement"]]
+    if not np.isnan(first["lsi_error"]).all():
+        columns["lsi_error"] = first["lsi_error"]
+    return columns
+
+
+def lsi_trajectory(by_seed: list[Arrays]) -> pd.DataFrame:
+    """One row a sample and epoch, means over the seeds; `position` counts the samples."""
+    lsi, epochs = _lsi(by_seed), by_seed[0][EPOCHS]
+    n_epochs, n_rows = lsi.shape[1:]
+    columns = {name: np.mean([arrays[name] for arrays in by_seed], 0).T.ravel() for name in (LSI_MEAN, LSI_CURVATURE)}
+    table = pd.DataFrame(
+        {
+            "position": np.repeat(np.arange(n_rows), n_epochs),
+            "epoch": np.tile(epochs, n_rows),
+            "lsi": columns[LSI_MEAN] + columns[LSI_CURVATURE],
+            **columns,
+        }
+    )
+    if len(lsi) > 1:
+        table["lsi_std"] = lsi.std(0, ddof=1).T.ravel()
+    return table
+
+
+def _lsi(by_seed: list[Arrays]) -> np.ndarray:
+    """(S, E, n)."""
+    return np.stack([arrays[LSI_MEAN] + arrays[LSI_CURVATURE] for arrays in by_seed])
+
+
+def _joined(parts: list[Arrays]) -> Arrays:
+    along = {name: np.concatenate([part[name] for part in parts], 1) for name in (LSI_MEAN, LSI_CURVATURE)}
+    names = [name for name in parts[0] if name not in (LSI_MEAN, LSI_CURVATURE, EPOCHS, PARAMS)]
+    return {
+        **along,
+        **{name: np.concatenate([part[name] for part in parts]) for name in names},
+        **{name: parts[0][name] for name in (EPOCHS, PARAMS)},
+    }

@@ -1,0 +1,106 @@
+"""How the outputs of a model become a loss: what every likelihood offers, each change in difference form.
+
+Legend of the indices: a b output, m n direction of the basis. Outputs z (…, K); `mean` is the mean of the sufficient statistic
+at z, what the derivatives of the loss need to know of z.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+
+class Likelihood(ABC):
+    """The loss ℓ(z, y) in nats of one sample, K outputs z in natural parameters; convex in z, its Hessian S free of y.
+
+    Batch axes come first and broadcast; `targets` has one entry a sample, of the kind that the likelihood reads.
+    """
+
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int:
+        """K."""
+
+    @property
+    @abstractmethod
+    def basis(self) -> Tensor:
+        """V (K, F) float64, orthonormal columns: the directions of z that the loss sees. The identity where it sees all."""
+
+    @abstractmethod
+    def relative(self, weights: Tensor) -> Tensor:
+        """Weights (…, K, in) to as few rows (…, F, in) as the loss sees of them, without a product of matrices."""
+
+    @abstractmethod
+    def complete(self, change: Tensor, axis: int) -> Tensor:
+        """A change of the residual in all K entries along `axis`, from the F that `residual_change` gives for F outputs."""
+
+    @abstractmethod
+    def mean(self, outputs: Tensor, axis: int = -1) -> Tensor:
+        """Mean of the sufficient statistic at z, in the shape of z, whose K outputs lie along `axis`."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """ℓ (…), nats."""
+
+    @abstractmethod
+    def residual(self, mean: Tensor, targets: Tensor) -> Tensor:
+        """∂ℓ/∂z (…, K)."""
+
+    @abstractmethod
+    def variance(self, mean: Tensor) -> Tensor:
+        """Diagonal of S, in the shape of z."""
+
+    @abstractmethod
+    def hessian(self, mean: Tensor) -> Tensor:
+        """S = ∂²ℓ/∂z² (…, K, K)."""
+
+    @abstractmethod
+    def hessian_sum(self, mean: Tensor) -> Tensor:
+        """Σ_j S_j (K, K) from mean (j, K), in little memory."""
+
+    @abstractmethod
+    def hessian_root(self, mean: Tensor) -> Tensor:
+        """F (…, K, r) with F Fᵀ = S."""
+
+    @abstractmethod
+    def residual_change(
+        self, mean: Tensor, output_change: Tensor, axis: int = -1, out: Tensor | None = None, outputs: Tensor | None = None
+    ) -> Tensor:
+        """∂ℓ/∂z at z + Δz less that at z, its error relative to Δz.
+
+        Args:
+            mean: at z, K entries along `axis`.
+            output_change: Δz; or, with F entries along `axis`, its image under `relative`, and so is the result.
+            axis: of the outputs.
+            out: memory of the shape of the result; may be `output_change`.
+            outputs: z in the layout of `mean`, where the mean cannot hold all that z says.
+        """
+
+    @abstractmethod
+    def variance_change(self, mean: Tensor, change: Tensor) -> Tensor:
+        """Change of the diagonal of S when the residual changes by `change`; any layout."""
+
+    @abstractmethod
+    def hessian_change(self, mean: Tensor, change: Tensor) -> Tensor:
+        """Change of S (…, K, K) when the residual changes by `change` (…, K)."""
+
+    @abstractmethod
+    def hessian_change_sum(self, mean: Tensor, change: Tensor) -> Tensor:
+        """Σ_j of `hessian_change` (n, K, K) from mean (j, K, 1) and n changes (j, K, n), in little memory."""
+
+    @abstractmethod
+    def residual_derivative(self, mean: Tensor, direction: Tensor) -> Tensor:
+        """S dz (…, K)."""
+
+    @abstractmethod
+    def variance_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
+        """Derivative of the diagonal of S along a derivative of the residual (…, K)."""
+
+    @abstractmethod
+    def hessian_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
+        """Derivative of S (…, K, K) along a derivative of the residual (…, K)."""
+
+    @abstractmethod
+    def combine(self, outputs: Tensor) -> Tensor:
+        """Outputs (n, K) whose mean is the average of the means of several models' (S, n, K)."""

@@ -1,0 +1,43 @@
+"""What an engine found when units left: the stream that curvature, divergence and columns are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+CLOSED_FORM, CORRECTED, REFINED, CONVERGED, TRAINED = "closed form", "corrected", "refined", "converged", "trained"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Removed:
+    """n units that left, one by one, each of g samples.
+
+    Attributes:
+        units: (n, g) the samples of each.
+        positions: (n,) which of the units that were asked for they are.
+        params: of the model with all samples, in the coordinates of the problem.
+        shift: (n, …) params without the unit minus `params`.
+        outputs: (n, g, K) float64, of what left under the model without it.
+        refinement: how the shift was made: one of the words above.
+        remaining: (n,) float64, what is estimated to be missing of the shift, relative to it; NaN where nothing is known.
+        diagnostics: more columns, (n,) each.
+        epoch: of training, where the shift is from along the way.
+    """
+
+    units: Tensor
+    positions: np.ndarray
+    params: Tensor
+    shift: Tensor
+    outputs: Tensor
+    refinement: str
+    remaining: Tensor
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+    epoch: int | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the shift is near enough to its optimum for the curvature of the others to be evaluated there."""
+        return self.refinement in (REFINED, CONVERGED, TRAINED)

@@ -1,0 +1,65 @@
+"""Where scores come from: data, settings, machine, and how exact the scores are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import Field
+
+Text = Annotated[str, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Real = Annotated[float, Field(strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where scores come from and how exact they are. The types are those that are checked when a run is loaded.
+
+    Attributes:
+        version: of lapsi.
+        created: UTC time, ISO 8601.
+        settings: of the run, the engine and curvature chosen.
+        engine, dtype, device: what was used in the end.
+        source, data_hash: the data.
+        n_samples, n_features, n_classes: of the data set (n_features without the constant).
+        train_accuracy: share of samples that the probe trained on all of them classifies as labelled.
+        grad_norm, n_iterations: of the fit with all samples (gradient of the mean-form objective at its end).
+        seconds: wall time by stage.
+        verification: measured accuracy (fields of `Verification`), or None when it was turned off.
+        extractor: what made the features (model, revision, settings), where lapsi did.
+        corruption: what was changed on purpose first, and how many samples that touched; empty for nothing.
+        licence: what the source says of its terms.
+        plan: what the engine planned to do, e.g. how many samples are refined.
+        n_source: samples of the source, those that could not be read among them; None where that was not kept.
+        data: what opened the data, to open them again; empty from Python. source; columns (fields of
+            `lapsi.data.readers.columns.Columns`); split; data_dir; extractor (fields of `ExtractorSettings`); corruption
+            (fields of `Corruption`, human labels by their file); cache; skip_bad.
+        measures: of each measure that was added to the run, where it comes from.
+    """
+
+    version: Text
+    created: Text
+    settings: dict[str, Any]
+    engine: Text
+    dtype: Text
+    device: Text
+    source: Text
+    data_hash: Text
+    n_samples: Count
+    n_features: Count
+    n_classes: Count
+    train_accuracy: Share
+    grad_norm: Real
+    n_iterations: Count
+    seconds: dict[str, Seconds]
+    verification: dict[str, Any] | None
+    extractor: dict[str, Any] | None = None
+    corruption: dict[str, Any] = field(default_factory=dict)
+    licence: Text = ""
+    plan: dict[str, Any] = field(default_factory=dict)
+    n_source: Count | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)

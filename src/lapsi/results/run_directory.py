@@ -1,0 +1,112 @@
+"""Run directories, written whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from lapsi.errors import InputError, RunExistsError
+from lapsi.execution.checkpoint import PROGRESS
+from lapsi.execution.files import MARKER, require_name, require_writable, sync
+from lapsi.results.record import read_json
+from lapsi.results.run_files import MAP, PROBABILITIES, ROWS, TRAJECTORY
+
+LEFT_OUT, PICTURE = "left_out.csv", "overview.png"
+FILES = {MARKER, ROWS, PROBABILITIES, TRAJECTORY, MAP, LEFT_OUT, PICTURE}
+
+
+def require_free(path: Path, force: bool) -> None:
+    """Refuses a taken path before any work starts.
+
+    Raises:
+        RunExistsError: when something is there and `force` is not set, or when it holds anything but a run of lapsi.
+        InputError: when the name, or the folder above, cannot be written.
+    """
+    require_name(path)
+    if (not path.exists() and not path.is_symlink()) or _is_empty(path):
+        require_writable(path.absolute().parent)
+        return
+    if not _is_run(path):
+        raise RunExistsError(
+            f"{path} exists and holds other things than a lapsi run, so it is never overwritten; choose another path."
+        )
+    if not force:
+        raise RunExistsError(
+            f"{path} holds a run already; choose another path, or overwrite it with --force (in Python force=True)."
+        )
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a directory holds a run of lapsi and nothing else: files that every run may have, or that its run.json lists."""
+    try:
+        record = read_json(path / MARKER)
+        listed = record.get("files", {})
+        ours = FILES | set(listed) if isinstance(listed, dict) else FILES
+        return "data_hash" in record and all(file.name in ours and file.is_file() for file in path.iterdir())
+    except (OSError, ValueError):
+        return False
+
+
+def unfinished_path(run: Path) -> Path:
+    """Where the finished parts of a run are kept until it is whole."""
+    run = run.absolute()
+    if not run.name or run.name == "..":
+        raise InputError(f"{run} cannot be a run directory; expected a path that ends in a name.")
+    return run.with_name(f"{run.name}.partial")
+
+
+def require_run(path: Path) -> None:
+    """Refuses a path that holds no run.
+
+    Raises:
+        InputError: saying what is there instead.
+    """
+    if not (path / MARKER).is_file():
+        if path.name and (unfinished_path(path) / PROGRESS).is_file():
+            raise InputError(f"{path} is not finished; go on with 'lapsi score --resume {path}'.")
+        state = "holds no run (no run.json)" if path.is_dir() else "is no directory" if path.exists() else "does not exist"
+        raise InputError(f"{path} {state}; expected a directory written by 'lapsi score' or Scores.save().")
+
+
+def write_directory(path: Path, write: Callable[[Path], object], force: bool) -> None:
+    """Fills a hidden directory beside `path` by `write`, then renames it to `path` in one step.
+
+    A kill at any moment leaves the old run, or none, at `path`: never half of one.
+
+    Raises:
+        RunExistsError: as `require_free`.
+    """
+    require_free(path, force)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        content = staging / "run"
+        content.mkdir()
+        write(content)
+        for file in content.iterdir():
+            sync(file)
+        sync(content)
+        require_free(path, force)
+        _swap(content, path, staging / "old")
+        sync(path.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _swap(content: Path, path: Path, aside: Path) -> None:
+    """Moves `content` to `path`; what stood there comes back if that fails."""
+    replaces = path.exists()
+    if replaces:
+        path.rename(aside)
+    try:
+        content.rename(path)
+    except OSError:
+        if replaces:
+            aside.rename(path)
+        raise

@@ -1,0 +1,167 @@
+"""The files of a run: kept with their sizes and hashes, and checked by their headers before anything of them is read."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from tokenize import TokenError
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lapsi.results.columns import COLUMNS, LSI, SOURCE, WHOLE, Column
+from lapsi.results.record import RunRecord, StoredFile
+
+ROWS = "scores.parquet"
+TRAJECTORY = "trajectory.parquet"
+PROBABILITIES = "loo_proba.npy"
+MAP = "map.npy"
+ALONG = {name: COLUMNS[name] for name in ("id", "lsi", "lsi_mean", "lsi_curvature")}
+ALONG["epoch"] = Column("epoch", "epoch", "epochs that were trained", LSI, WHOLE)
+ROUNDING = 1e-3
+# what the libraries raise on files that are no such files
+UNREADABLE = (
+    *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError),
+    *(MemoryError, RecursionError, NotImplementedError, SyntaxError, TokenError, pa.ArrowException),
+)
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def fingerprint(path: Path) -> StoredFile:
+    """Size and hash of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+    return StoredFile(path.stat().st_size, digest.hexdigest())
+
+
+def find_file(directory: Path, name: str, record: RunRecord) -> Path | None:
+    """A file of a run, as it was written; None where the run has none of that name.
+
+    Raises:
+        ValueError: when it is missing or another one.
+    """
+    path = directory / name
+    stored = None if record.files is None else record.files.get(name)
+    if stored is None and (record.files is not None or not path.exists()):
+        return None
+    if not path.is_file():
+        raise ValueError(f"{name} is missing")
+    if stored is not None and (path.stat().st_size != stored.size or fingerprint(path) != stored):
+        raise ValueError(f"{name} is not the file that was written with this run.json: changed, or copied in part")
+    return path
+
+
+def require_file(directory: Path, name: str, record: RunRecord) -> Path:
+    """A file that every run has.
+
+    Raises:
+        ValueError: as `find_file`, or when the run has none.
+    """
+    path = find_file(directory, name, record)
+    if path is None:
+        raise ValueError(f"{name} is missing" if record.files is None else f"run.json lists no {name}")
+    return path
+
+
+def read_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Finite floating-point numbers of this shape.
+
+    Raises:
+        ValueError: when the file holds anything else, by its header before any memory is taken.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version not in HEADERS:
+            raise ValueError(f"{path.name} has the version {version} of its format; expected (1, 0)")
+        found, _, dtype = HEADERS[version](file)
+        content = size - file.tell()
+    if found != shape or dtype.kind != "f":
+        raise ValueError(f"{path.name} holds {dtype} of shape {found}; expected floating-point numbers of shape {shape}")
+    if content != dtype.itemsize * shape[0] * shape[1]:
+        raise ValueError(f"{path.name} holds {content:,} bytes of numbers; expected {dtype.itemsize * shape[0] * shape[1]:,}")
+    array: np.ndarray = np.load(path, allow_pickle=False)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{path.name} holds numbers that are not finite")
+    return array
+
+
+def read_probabilities(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Probabilities whose rows sum to 1.
+
+    Raises:
+        ValueError: as `read_array`, or when they are none.
+    """
+    probabilities = read_array(path, shape)
+    if probabilities.min() < 0 or np.abs(probabilities.sum(1, dtype=np.float64) - 1).max() > ROUNDING:
+        raise ValueError(f"{path.name} holds rows that are no probabilities")
+    return probabilities
+
+
+def read_table(path: Path, names: list[str], most_rows: int | None = None) -> pd.DataFrame:
+    """The columns of these names.
+
+    Raises:
+        ValueError: when one is missing or stands there twice, or there are no rows or too many, by the footer of the file.
+    """
+    with pq.ParquetFile(path) as file:
+        held, n_rows = file.schema_arrow.names, file.metadata.num_rows
+    missing = [name for name in names if held.count(name) != 1]
+    if missing:
+        raise ValueError(f"{path.name} has the column {missing[0]!r} {held.count(missing[0])} times; expected it once")
+    if n_rows == 0:
+        raise ValueError(f"{path.name} has no rows")
+    if most_rows is not None and n_rows > most_rows:
+        raise ValueError(f"{path.name} has {n_rows:,} rows; the data set has {most_rows:,}")
+    return pd.read_parquet(path, columns=names)
+
+
+def read_scores(path: Path, record: RunRecord) -> pd.DataFrame:
+    """The rows of a run.
+
+    Raises:
+        ValueError: when they are not what run.json says.
+    """
+    absent = [name for name, column in COLUMNS.items() if not column.optional and name not in record.columns]
+    if absent:
+        raise ValueError(f"run.json has no column {absent[0]!r}")
+    table = read_table(path, list(record.columns), record.provenance.n_samples)
+    for column in record.columns.values():
+        if column.measure != SOURCE:
+            column.require(table[column.name])
+    _require_samples(table, record)
+    return table
+
+
+def read_trajectory(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Scores along the training, of samples in the table of a run.
+
+    Raises:
+        ValueError: when they are of others.
+    """
+    with pq.ParquetFile(path) as file:
+        names = list(dict.fromkeys([*file.schema_arrow.names, *ALONG]))
+    along = read_table(path, names)
+    for name, column in ALONG.items():
+        column.require(along[name])
+    if set(along["id"]) != set(table["id"]):
+        raise ValueError(f"{path.name} is of other samples than {ROWS}")
+    return along
+
+
+def _require_samples(table: pd.DataFrame, record: RunRecord) -> None:
+    """Each sample once, with a label and a prediction among the classes, and finite scores."""
+    for name in ("id", "row"):
+        if table[name].isna().any() or table[name].duplicated().any():
+            raise ValueError(f"the column {name!r} of {ROWS} has gaps, or a value twice; expected one a sample")
+    if table["row"].min() < 0:
+        raise ValueError(f"the column 'row' of {ROWS} holds {table['row'].min()}; expected positions from 0")
+    classes = pd.Index(record.classes)
+    for name in ("label", "loo_label", "suggested_label"):
+        known = table[name].dropna() if name == "suggested_label" else table[name]
+        if (classes.get_indexer(pd.Index(known)) < 0).any():
+            raise ValueError(f"the column {name!r} of {ROWS} holds a value that is no class of the run")
+    if not (np.isfinite(table["lsi"]) & (table["lsi"] >= 0)).all():
+        raise ValueError(f"the column 'lsi' of {ROWS} holds values that are negative or not finite")

@@ -1,0 +1,60 @@
+"""How samples leave: the engines that a user can ask for, each with its own options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from lapsi.errors import InputError
+from lapsi.settings.model import PROBE
+from lapsi.settings.option import Integer, check_options, option
+from lapsi.settings.recipe import RECIPE, Recipe
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Newton:
+    """The closed form: one exact leave-one-out Newton step of the converged linear probe.
+
+    Attributes:
+        refine: what follows the closed form. `"auto"`: on small data every sample is converged to its leave-one-out optimum;
+            else the samples whose outputs move most get the second-order term of their nearest neighbours, as many as a
+            fifteenth of the run's cost buys. A number: so many chord-Newton steps for every sample, each 8·N·D·C flop, and an
+            exact pass for the change of the curvature. 0: the closed form alone.
+    """
+
+    name: ClassVar[str] = "newton"
+
+    refine: int | str = option(
+        AUTO, Integer(0, word=AUTO), "newton: 'auto', or chord-Newton steps for each sample.", panel=PROBE
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Retrain:
+    """The paper's own definition: the probe is trained anew without each sample.
+
+    Attributes:
+        recipe: how it is trained; the paper's by default.
+        every: LSI is also kept after every so many epochs.
+    """
+
+    name: ClassVar[str] = "retrain"
+
+    recipe: Recipe = field(default_factory=Recipe)
+    every: int | None = option(None, Integer(1, optional=True), "Also keep LSI after every EVERY epochs.", panel=RECIPE)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if not isinstance(self.recipe, Recipe):
+            raise InputError(f"recipe is {self.recipe!r}; expected a lapsi.Recipe.")
+        if self.every is not None and self.every > max(1, self.recipe.epochs):
+            raise InputError(f"every is {self.every} but training has {self.recipe.epochs} epochs; expected at most that.")
+
+
+EngineSpec = Newton | Retrain
+ENGINES: dict[str, type[Newton] | type[Retrain]] = {engine.name: engine for engine in (Newton, Retrain)}

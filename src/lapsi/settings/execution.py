@@ -1,0 +1,38 @@
+"""Where the work runs, within which limits, and how far it is checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lapsi.settings.option import Choice, Integer, Name, Number, check_options, option
+
+DTYPES = ("float32", "float64")
+LARGEST_SEED = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Device, precision, limits, checks and seed.
+
+    Attributes:
+        verify: number of samples checked the slow way; 0 turns the check off. `Newton`: against converged leave-one-out optima;
+            `Retrain`: against one model each that is trained alone in float64 (2, or a twentieth of the samples if more).
+        device: torch device; None means the CPU.
+        dtype: of the large matrix products, `"float32"` or `"float64"`. None takes float32, with `Newton` where the
+            conditioning allows. What is factorised or subtracted is float64 always.
+        seed: of the draw of verified samples; with `Retrain` also of initial weights, batches and noise.
+        memory_limit: bytes that the run may use at its peak; None means 80 % of what is available.
+    """
+
+    verify: int = option(16, Integer(0), "Samples whose score is checked the slow way; 0: none.")
+    device: str | None = option(None, Name(), "torch device, e.g. cpu or cuda.")
+    dtype: str | None = option(
+        None, Choice(DTYPES, optional=True), "Of the large products; auto: float32 (newton: if well conditioned)."
+    )
+    seed: int = option(0, Integer(0, below=LARGEST_SEED), "Of verified samples, initial weights, batches and noise.")
+    memory_limit: int | None = option(
+        None, Number(0, beyond=True, optional=True), "Peak memory, e.g. 8G or 500M; default: 80 % of what is free."
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)

@@ -1,0 +1,33 @@
+"""What is minimised, and what a leaving sample changes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lapsi.settings.option import Choice, Number, check_options, option
+
+MAP = "map"
+REMOVALS = ("mean", "sum")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveSpec:
+    """Weight decay, prior and removal convention. Defaults follow the paper (Appendix N) where it names a value.
+
+    Attributes:
+        weight_decay: w of the training objective (1/N) Σ loss + (w/2)·‖params‖²; biases included. 0 only with the engine
+            `Retrain` and a number as `prior_precision`.
+        prior_precision: `"map"` reads the weight decay as the prior (N·w with the sample, what `removal` leaves without it); a
+            number is used for both posteriors (`1.0` reproduces the authors' code).
+        removal: what stays fixed when a sample leaves. `"mean"`: w in the *mean* loss, as a retraining with the same optimiser
+            settings does. `"sum"`: the total regularisation N·w.
+    """
+
+    weight_decay: float = option(0.01, Number(0), "L2 weight w of the mean loss; biases included.")
+    prior_precision: float | str = option(
+        MAP, Number(0, beyond=True, word=MAP), "'map' (N·w, the weight decay read as prior) or a number > 0."
+    )
+    removal: str = option("mean", Choice(REMOVALS), "mean: w stays fixed in the mean loss; sum: the total N·w does.")
+
+    def __post_init__(self) -> None:
+        check_options(self)

@@ -1,0 +1,177 @@
+"""Fields of the settings: a default, what is allowed, and a help text, each said once.
+
+A frozen dataclass whose fields are made by `option` calls `check_options(self)` when it is made; the command line reads the
+same fields. numpy scalars count as numbers and are kept as plain Python values.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, final
+
+from lapsi.errors import InputError
+
+PANEL, HELP, RULE, FLAG = "panel", "help", "rule", "flag"
+
+
+class Rule(ABC):
+    """What a field accepts."""
+
+    @abstractmethod
+    def check(self, name: str, value: Any) -> Any:
+        """The value as it is kept.
+
+        Raises:
+            InputError: with what was got and what was expected.
+        """
+
+    @property
+    @abstractmethod
+    def metavar(self) -> str:
+        """How the value is shown in the help of the command line; "" where its type says enough."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Choice(Rule):
+    """One of some words, or another name for one, or None."""
+
+    words: tuple[str, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    optional: bool = False
+
+    def check(self, name: str, value: Any) -> str | None:
+        if self.optional and value is None:
+            return None
+        word = self.aliases.get(value, value) if isinstance(value, str) else value
+        if word not in self.words:
+            raise InputError(f"{name} is {value!r}; expected one of {', '.join(map(repr, self.words))}.")
+        return str(word)
+
+    @property
+    def metavar(self) -> str:
+        return "|".join(self.words)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Number(Rule):
+    """A finite number of at least `least` (greater where `beyond`) and below `below`, or the word `word`, or None."""
+
+    least: float = 0.0
+    below: float = math.inf
+    beyond: bool = False
+    word: str | None = None
+    optional: bool = False
+
+    def check(self, name: str, value: Any) -> float | str | None:
+        if (self.optional and value is None) or (self.word is not None and isinstance(value, str) and value == self.word):
+            return value
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or value < self.least or value >= self.below or (self.beyond and value == self.least):
+            also = f"{self.word!r} or " if self.word is not None else "None or " if self.optional else ""
+            bound = f"{'greater than' if self.beyond else 'of at least'} {self.least:g}"
+            bound += "" if math.isinf(self.below) else f" and below {self.below:g}"
+            raise InputError(f"{name} is {value!r}; expected {also}a finite number {bound}.")
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+    @property
+    def metavar(self) -> str:
+        return "" if self.word is None else f"{self.word}|NUMBER"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Integer(Rule):
+    """An integer from `least` to below `below`, or the word `word`, or None."""
+
+    least: int = 0
+    below: int | None = None
+    word: str | None = None
+    optional: bool = False
+
+    def check(self, name: str, value: Any) -> int | str | None:
+        if (self.optional and value is None) or (self.word is not None and isinstance(value, str) and value == self.word):
+            return value
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not whole or value < self.least or (self.below is not None and value >= self.below):
+            also = f" or {self.word!r}" if self.word is not None else " or None" if self.optional else ""
+            bound = f"of at least {self.least}" + ("" if self.below is None else f" and below {self.below:g}")
+            raise InputError(f"{name} is {value!r}; expected an integer {bound}{also}.")
+        return int(value)
+
+    @property
+    def metavar(self) -> str:
+        return "" if self.word is None else f"{self.word}|INTEGER"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Numbers(Rule):
+    """Several numbers, each as `each` says, `count` of them where given."""
+
+    each: Number | Integer
+    example: str
+    count: int | None = None
+
+    def check(self, name: str, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, tuple | list) or (self.count is not None and len(value) != self.count):
+            raise InputError(f"{name} is {value!r}; expected {self.example}.")
+        return tuple(self.each.check(name, part) for part in value)
+
+    @property
+    def metavar(self) -> str:
+        return "NUMBERS"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Flag(Rule):
+    """True or False."""
+
+    def check(self, name: str, value: Any) -> bool:
+        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+            raise InputError(f"{name} is {value!r}; expected True or False.")
+        return bool(value)
+
+    @property
+    def metavar(self) -> str:
+        return ""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Name(Rule):
+    """A name or path, or None."""
+
+    def check(self, name: str, value: Any) -> str | None:
+        return None if value is None else str(value)
+
+    @property
+    def metavar(self) -> str:
+        return ""
+
+
+def option(default: Any, rule: Rule, help: str, *, panel: str = "", flag: str = "") -> Any:
+    """A field of the settings.
+
+    Args:
+        default: its value where nothing is said.
+        rule: what it accepts.
+        help: one line for a reader of the command line's help.
+        panel: heading it stands under there.
+        flag: its name there, where that is not the name of the field; "-" keeps it off the command line.
+    """
+    return field(default=default, metadata={RULE: rule, HELP: help, PANEL: panel, FLAG: flag})
+
+
+def check_options(spec: Any) -> None:
+    """Checks every field of a settings object that is being made, and keeps what its rule gives back."""
+    for each in fields(spec):
+        rule = each.metadata.get(RULE)
+        if rule is not None:
+            object.__setattr__(spec, each.name, rule.check(each.name, getattr(spec, each.name)))

@@ -192,6 +192,7 @@ def earlier_digest(dataset):
     return digest.hexdigest()
 
 
+@pytest.mark.slow
 def test_runs_of_earlier_versions_find_their_data(reviews, models):
     succeed("score", "reviews.csv", "--model", models["text"], "-o", "texts", "--verify", 0)
     X = np.random.default_rng(0).normal(size=(20, 16))

@@ -152,6 +152,7 @@ def test_a_folder_of_which_nothing_can_be_read(photos, locked):
             open_source("photos", Columns(), skip_bad=skip_bad)
 
 
+@pytest.mark.slow
 def test_scores_of_a_part_go_beside_a_source_with_faults(photos, models):
     (photos / "cat" / "1.png").write_bytes(b"no image")
     samples = read_image_folder(photos)

@@ -326,6 +326,7 @@ FILES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind", "change", "word"), FILES, ids=[f"{name}: {kind}" for name, kind, *_ in FILES])
 def test_files(whole, tmp_path, name, kind, change, word):
     zero, one = (shutil.copytree(whole[number], tmp_path / str(number)) for number in (0, 1))

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from lapsi.data.extractors.base import ExtractorSettings
 from lapsi.data.extractors.embedding import embed_content
 from lapsi.data.extractors.images import image_extractor
 from lapsi.data.readers.image_folders import read_image_folder
 from lapsi.execution.progress import Stages
+from lapsi.settings.extractor import ExtractorSettings
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from lapsi.analysis.label_issues import label_issues
-from lapsi.data.corruption import Corruption, corrupt_dataset
+from lapsi.data.corruption import corrupt_dataset
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.readers.arrays import read_dataset
 from lapsi.data.readers.columns import Columns
@@ -31,6 +31,7 @@ from lapsi.data.standardize import standardizer_of
 from lapsi.engines.newton.engine import linear_problem
 from lapsi.execution.progress import Stages
 from lapsi.scoring import score_dataset
+from lapsi.settings.corruption import Corruption
 from lapsi.settings.settings import Settings, make_settings
 from lapsi.training.newton import fit_map
 

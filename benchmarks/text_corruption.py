@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from lapsi.data.corruption import Corruption, corrupt_dataset, corrupt_samples
-from lapsi.data.extractors.base import ExtractorSettings
+from lapsi.data.corruption import corrupt_dataset, corrupt_samples
 from lapsi.data.extractors.embedding import embed_content
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.raw_tables import read_raw
 from lapsi.execution.progress import Stages
 from lapsi.results.scores import Scores
 from lapsi.scoring import score_dataset
+from lapsi.settings.corruption import Corruption
+from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.settings import make_settings
 
 

@@ -152,3 +152,11 @@ def test_report(figures):
     assert (record["samples"], record["pictures"]) == (300, 300)
     assert min(record[f"{name}_ms"] for name in ("ready", "ready_cold", "filter", "sort", "search", "brush", "scroll")) > 0
     assert record["megabytes"] > 0.1
+
+
+@pytest.mark.slow
+def test_startup(figures):
+    record = figures("startup", "--rows", 90, "--rounds", 1)
+    assert record["rows"] == 90
+    assert all(0 < seconds < 60 for seconds in record["user_seconds"].values())
+    assert {"version", "help", "wrong_option", "show"} <= set(record["user_seconds"])

@@ -51,7 +51,7 @@ def test_blocks_of_the_data_page(files):
 
 
 def test_the_table_of_options_tells_their_defaults():
-    options = {parameter.opts[0]: parameter for parameter in typer.main.get_command(app).commands["score"].params}
+    options = {parameter.opts[0]: parameter for parameter in typer.main.get_command(app).get_command(None, "score").params}
     rows = re.findall(r"^\| `(--[\w-]+)`(?:, `--[\w-]+`)* \|.*\| (.+) \|$", README, flags=re.MULTILINE)
     n_compared = 0
     for option, told in rows:

@@ -13,35 +13,51 @@ if TYPE_CHECKING:
     from lapsi.measures.group_lsi import leave_group_out
     from lapsi.results.scores import Scores
     from lapsi.scoring import score
+    from lapsi.settings.engine import Newton, Retrain
+    from lapsi.settings.execution import Execution
+    from lapsi.settings.model import ModelSpec
+    from lapsi.settings.objective import ObjectiveSpec
     from lapsi.settings.recipe import Recipe
-    from lapsi.settings.settings import Settings
+    from lapsi.settings.settings import Settings, make_settings
 
 __version__ = _version("lapsi")
 
 __all__ = [
     "ConvergenceError",
+    "Execution",
     "InputError",
     "LaplaceSampleInformation",
     "LapsiError",
     "MemoryLimitError",
+    "ModelSpec",
+    "Newton",
+    "ObjectiveSpec",
     "Recipe",
+    "Retrain",
     "RunExistsError",
     "Scores",
     "Settings",
     "embed",
     "leave_group_out",
     "load_run",
+    "make_settings",
     "score",
 ]
 
 # imported on first use: who reads a run waits for no torch
 _PLACES = {
+    "Execution": "lapsi.settings.execution",
     "LaplaceSampleInformation": "lapsi.estimator",
+    "ModelSpec": "lapsi.settings.model",
+    "Newton": "lapsi.settings.engine",
+    "ObjectiveSpec": "lapsi.settings.objective",
     "Recipe": "lapsi.settings.recipe",
+    "Retrain": "lapsi.settings.engine",
     "Scores": "lapsi.results.scores",
     "Settings": "lapsi.settings.settings",
     "embed": "lapsi.data.extractors.embedding",
     "leave_group_out": "lapsi.measures.group_lsi",
+    "make_settings": "lapsi.settings.settings",
     "score": "lapsi.scoring",
 }
 

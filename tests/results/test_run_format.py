@@ -13,11 +13,12 @@ from stored_runs import CALL, stored_scores, write_format_0
 import lapsi
 from commands import run
 from lapsi.cli.options import to_changed_spec
-from lapsi.data.corruption import Corruption
-from lapsi.data.extractors.base import ExtractorSettings
 from lapsi.data.readers.columns import Columns
+from lapsi.data.readers.labels import changes_of
 from lapsi.data.spec import DataSpec, read_spec
 from lapsi.results.format_0 import data_of_call
+from lapsi.settings.corruption import Corruption
+from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.settings import Settings
 from runs_for_reports import make_scores
 
@@ -156,7 +157,7 @@ def test_data_are_kept_as_what_they_are():
     again = read_spec(record)
     assert again.to_record() == record
     assert (again.columns, again.extractor) == (SPEC.columns, SPEC.extractor)
-    assert again.changes().record() == SPEC.changes().record()
+    assert changes_of(again).record() == changes_of(SPEC).record()
 
 
 def test_options_of_old_runs_become_the_same_data():

@@ -8,6 +8,7 @@ from numpy.testing import assert_array_equal
 from sklearn.datasets import load_iris
 
 import lapsi
+from lapsi.analysis.groups import roll_up
 from lapsi.results.columns import COLUMNS
 
 
@@ -41,6 +42,20 @@ def test_summary_has_each_class_and_all(scores):
     assert summary["lsi_median"].iloc[:-1].is_monotonic_increasing
     assert summary.loc["all", "samples"] == 150 == summary["samples"].iloc[:-1].sum()
     assert summary.loc["all", "contradicted"] == scores.table["suggested_label"].notna().sum()
+
+
+def test_ranks_are_those_among_the_samples_that_are_left(scores):
+    table = scores.to_pandas()
+    left = scores.from_pandas(table.nsmallest(60, "lsi").assign(note="x"))
+    assert_array_equal(np.sort(left.table["rank"]), np.arange(1, 61))
+    assert left.ranking()["lsi"].is_monotonic_decreasing
+    assert left.ranking()["rank"].iloc[0] == 1
+    for _, part in left.table.groupby("label"):
+        assert_array_equal(part.sort_values("lsi", ascending=False)["rank_in_class"], np.arange(1, len(part) + 1))
+    assert list(left.table) == [*table.columns, "note"]
+    assert left.table.dtypes["rank"] == table.dtypes["rank"] == np.int64
+    assert (roll_up(left)["top_decile"] * roll_up(left)["samples"]).sum() == pytest.approx(6)
+    pd.testing.assert_frame_equal(scores.from_pandas(table).table, table)
 
 
 def test_save_and_load_round_trip(scores, tmp_path):

@@ -40,7 +40,7 @@ def roll_up(scores: Scores, by: str | None = None) -> pd.DataFrame:
     column = group_column(scores, by)
     table = scores.table
     n_top = max(1, round(TOP_SHARE * len(table)))
-    groups = table[column].astype(object).where(table[column].notna(), NO_GROUP).rename(column)
+    groups = table[column].astype(object).where(table[column].notna(), NO_GROUP).rename(None)
     rows = table.assign(top=table["rank"] <= n_top, doubted=table["suggested_label"].notna()).groupby(groups, sort=False)
     summed = pd.DataFrame(
         {
@@ -54,4 +54,4 @@ def roll_up(scores: Scores, by: str | None = None) -> pd.DataFrame:
     )
     total = float(table["lsi"].sum())
     summed.insert(4, "share_of_lsi", summed["lsi_sum"] / total if total > 0 else 0.0)
-    return summed.sort_values("lsi_sum", ascending=False, kind="stable")
+    return summed.sort_values("lsi_sum", ascending=False, kind="stable").rename_axis(column)  # it may be called as a sum is

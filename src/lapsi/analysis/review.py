@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ KEEP, RELABEL, REMOVE, UNSURE = "keep", "relabel", "remove", "unsure"
 ACTIONS = (KEEP, RELABEL, REMOVE, UNSURE)
 REQUIRED = ("id", "row", "label", "action", "new_label")
 OPTIONAL = ("note", "run")
+INTEGER = re.compile(r"0|-?[1-9][0-9]{0,19}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,12 +161,17 @@ def _new_class(scores: Scores, record: dict[str, str], allowed: bool) -> Any:
         raise InputError(f"{name}, which is no class of this run ({shown}); allow it with --new-classes (new_classes=True).")
     if scores.classes.dtype.kind == "b":
         raise InputError(f"{name}, but the labels are True and False; a third class needs labels of another type.")
-    if scores.classes.dtype.kind not in "iu":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"{name}, but the labels are integers; expected an integer.") from None
+    return _integer(text, scores.classes.dtype, name) if scores.classes.dtype.kind in "iu" else text
+
+
+def _integer(text: str, dtype: np.dtype[Any], name: str) -> int:
+    """A new integer class, written as the known ones are: `1_000`, ` 7`, `007` and digits of other scripts are none."""
+    bounds = np.iinfo(np.uint64 if dtype == np.uint64 else np.int64)
+    if not INTEGER.fullmatch(text) or not bounds.min <= int(text) <= bounds.max:
+        raise InputError(
+            f"{name}, but the labels are integers; expected an integer in plain digits from {bounds.min} to {bounds.max}."
+        )
+    return int(text)
 
 
 def _records(review: pd.DataFrame) -> list[dict[str, str]]:

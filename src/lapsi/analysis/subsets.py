@@ -8,6 +8,7 @@ import numpy as np
 
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
+from lapsi.settings.subset import STRATEGIES
 from lapsi.settings.validation import require_choice, require_number
 
 ROUNDING = 1e-9
@@ -23,14 +24,15 @@ def _spread(n: int, k: int) -> np.ndarray:
 
 
 # places in the ranking of a class of n samples, the least informative first, of which k are chosen (dropped)
-PLACES: dict[str, Callable[[int, int], np.ndarray]] = {
-    "low": lambda n, k: np.arange(k),
-    "mid": _middle,
-    "high": lambda n, k: np.arange(n - k, n),
-    "drop-lowest": lambda n, k: np.arange(k, n),
-    "drop-highest": lambda n, k: np.arange(n - k),
-    "balanced": _spread,
-}
+RULES: tuple[Callable[[int, int], np.ndarray], ...] = (
+    lambda n, k: np.arange(k),
+    _middle,
+    lambda n, k: np.arange(n - k, n),
+    lambda n, k: np.arange(k, n),
+    lambda n, k: np.arange(n - k),
+    _spread,
+)
+PLACES = dict(zip(STRATEGIES, RULES, strict=True))
 
 
 def select_subset(scores: Scores, strategy: str, fraction: float) -> np.ndarray:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-import typer
-from rich.console import Console
 
-from lapsi.cli.options import Force, Run
-from lapsi.data.readers.arrays import write_table
+from lapsi.cli.terminal import say, told
 from lapsi.data.readers.hub import is_saved_dataset, saved_rows
 from lapsi.data.readers.text_tables import require_closed_quotes
+from lapsi.data.writing import write_table
 from lapsi.errors import InputError
 from lapsi.execution.files import write_file
 from lapsi.results.interop import add_columns
@@ -20,20 +17,8 @@ from lapsi.results.run_directory import write_directory
 from lapsi.results.scores import Scores
 
 
-def export(
-    run: Run,
-    to: Annotated[
-        Path, typer.Option("--to", help="File to write: .csv, .parquet or .json; or a folder, with a saved data set.")
-    ],
-    into: Annotated[
-        Path | None, typer.Option(help="Add the columns to this data: .csv, .parquet, or a saved Hugging Face data set.")
-    ] = None,
-    ids: Annotated[
-        str | None, typer.Option(help="With --into: its column with the ids. Default: the rows of the source.")
-    ] = None,
-    force: Force = False,
-) -> None:
-    """Write the rows of a run to a table, or a copy of the data with the scores beside them."""
+def export(run: Path, to: Path, into: Path | None, ids: str | None, force: bool) -> None:
+    """Writes the rows of a run, or a copy of the data `into` with the scores beside them, to `to`."""
     scores = Scores.load(run)
     n_rows = len(scores)
     if into is None:
@@ -46,7 +31,8 @@ def export(
         scored = add_columns(_read(into, as_text=to.suffix.lower() == ".csv"), scores, ids=ids)
         n_rows = len(scored)
         write_file(to, lambda path: write_table(scored, path), force)
-    Console().print(f"{n_rows:,} rows to {to}", soft_wrap=True, markup=False)
+    with told(to):
+        say(f"{n_rows:,} rows to {to}")
 
 
 def _read(path: Path, as_text: bool) -> pd.DataFrame:

@@ -5,47 +5,34 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from lapsi.analysis.label_issues import SHOWN, Found, LabelIssues, label_issues
-from lapsi.cli.options import AsJson, Force, Run
 from lapsi.cli.show import samples_table, to_json, to_records
-from lapsi.data.readers.arrays import write_table
+from lapsi.cli.terminal import say, told
+from lapsi.data.writing import write_table
 from lapsi.execution.files import write_file
 from lapsi.results.columns import COLUMNS, ISSUES
 from lapsi.results.scores import Scores
 
 
-def issues(
-    run: Run,
-    top: Annotated[int, typer.Option("--top", min=0, help="Labels shown.")] = 20,
-    threshold: Annotated[
-        float | None, typer.Option(help="Flag labels of lower quality. Default: 1 / number of classes, the chance of guessing.")
-    ] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="Also write all ranked samples: .csv, .parquet or .json.")] = None,
-    force: Force = False,
-    as_json: AsJson = False,
-) -> None:
-    """Rank likely label errors by what models that never saw the sample say, with the label they suggest.
-
-    Where the run knows the truth (labels changed on purpose, or second labels), how well the errors are found.
-    """
+def issues(run: Path, top: int, threshold: float | None, to: Path | None, force: bool, as_json: bool) -> None:
+    """Shows the likely label errors of a run, and writes all ranked samples to `to`."""
     scores = Scores.load(run)
     found = label_issues(scores, threshold)
     if to is not None:
         write_file(to, lambda path: write_table(found.table, path), force)
-    if as_json:
-        print(json.dumps(_as_dict(found, top), indent=2, default=to_json))
-        return
-    console = Console()
-    _print(found, len(scores.classes), top, console)
-    if to is not None:
-        console.print(f"{len(found.table):,} rows to {to}", soft_wrap=True, markup=False)
+    with told(to):
+        if as_json:
+            print(json.dumps(_as_dict(found, top), indent=2, default=to_json))
+            return
+        _print(found, len(scores.classes), top, Console())
+        if to is not None:
+            say(f"{len(found.table):,} rows to {to}")
 
 
 def _as_dict(found: LabelIssues, top: int) -> dict[str, Any]:

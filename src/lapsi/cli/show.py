@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console, Group
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from lapsi.analysis.agreement import Agreement
-from lapsi.engines.base import Plan
-from lapsi.execution.cost import GIB
+from lapsi.cli.terminal import cell, say
 from lapsi.results.columns import CLASSES, COLUMNS, Column
 from lapsi.results.scores import Scores
 from lapsi.settings.settings import Settings, settings_from_dict
@@ -60,12 +57,12 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     """Summary by class, both ends of the ranking, accuracy and time."""
     provenance = scores.provenance
     settings = settings_from_dict(provenance.settings)
-    console.print(
-        f"[bold]{len(scores):,} of {provenance.n_samples:,} samples[/] from [cyan]{escape(provenance.source)}[/]: "
-        f"{provenance.n_features} features, {provenance.n_classes} classes; {_probe(settings)}, engine {provenance.engine}, "
-        f"{settings.curvature} curvature, weight decay {settings.objective.weight_decay:g}; "
-        f"train accuracy {provenance.train_accuracy:.1%}"
-    )
+    number = (f"{len(scores):,} of {provenance.n_samples:,} samples", "bold")
+    line = Text.assemble(number, " from ", cell(provenance.source, "cyan"), ": ")
+    line.append(f"{provenance.n_features} features, {provenance.n_classes} classes; {_probe(settings)}, ")
+    line.append(cell(f"engine {provenance.engine}, {settings.curvature} curvature, "))
+    line.append(f"weight decay {settings.objective.weight_decay:g}; train accuracy {provenance.train_accuracy:.1%}")
+    console.print(line)
     console.print(_summary_table(scores.summary()))
     ranking = scores.ranking()
     columns = [COLUMNS[name] for name in EXTREMES]
@@ -83,83 +80,20 @@ def tell_run(scores: Scores, n_extremes: int, quiet: bool, as_json: bool, left_o
         print_run(scores, n_extremes, Console())
 
 
-def tell_left_out(left_out: pd.DataFrame, console: Console) -> None:
+def tell_left_out(left_out: pd.DataFrame) -> None:
     """Samples (n rows: sample, reason) that could not be read."""
     if len(left_out) == 0:
         return
-    console.print(f"{len(left_out):,} samples could not be read and were left out:", style="yellow")
+    say(f"{len(left_out):,} samples could not be read and were left out:", "yellow")
     for row in left_out.head(LISTED_AT_MOST).itertuples():
-        console.print(f"  {row.sample} ({row.reason})", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say(f"  {row.sample} ({row.reason})", "yellow")
     if len(left_out) > LISTED_AT_MOST:
-        console.print(f"  and {len(left_out) - LISTED_AT_MOST:,} more", style="yellow")
+        say(f"  and {len(left_out) - LISTED_AT_MOST:,} more", "yellow")
 
 
 def to_json(value: object) -> object:
     """What json cannot write by itself."""
     return value.item() if isinstance(value, np.generic) else str(value)
-
-
-def print_plan(engine: str, plan: Plan, seconds: float, embedding: dict[str, Any] | None, console: Console) -> None:
-    """What a run will cost, and first, where features must be made, what they will."""
-    table = Table(title="Plan (nothing was run or written)", title_justify="left", show_header=False)
-    if embedding is not None:
-        rate = f"about {duration(embedding['seconds'])} at {embedding['samples_per_second']:.0f} samples a second"
-        table.add_row("features", f"{embedding['model']}: {rate}, less what the cache has")
-    table.add_row("engine", engine)
-    table.add_row("peak memory", f"{plan.cost.peak_bytes / GIB:.2f} GiB (limit {plan.cost.limit_bytes / GIB:.2f} GiB)")
-    table.add_row("time", f"about {duration(seconds)} on this machine")
-    table.add_row("work", f"{sum(plan.cost.flop.values()):.2e} flop")
-    for name, value in plan.notes:
-        table.add_row(name, value)
-    console.print(table)
-
-
-def plan_as_dict(engine: str, plan: Plan, seconds: float) -> dict[str, Any]:
-    """What `print_plan` shows, as plain JSON values."""
-    return {"engine": engine, **asdict(plan.cost), "seconds": seconds, **plan.details}
-
-
-def print_agreement(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, console: Console) -> None:
-    """How far two runs agree."""
-    console.print(f"[bold]{agreement.n_common:,} samples[/] in both {escape(name_a)} (a) and {escape(name_b)} (b)")
-    if agreement.same_data is False:
-        console.print("The data sets differ (features, labels or ids).", style="yellow")
-    table = Table(title="Agreement of LSI", title_justify="left", show_header=False)
-    table.add_row("Spearman", f"{agreement.spearman:.5f}")
-    table.add_row("Pearson", f"{agreement.pearson:.5f}")
-    table.add_row("Pearson of ln(LSI)", f"{agreement.pearson_log:.5f}")
-    for fraction, share in agreement.top_shared.items():
-        table.add_row(f"top {fraction:.0%} in common", f"{share:.1%}")
-    console.print(table)
-    differing = Table(title="Samples whose rank differs most", title_justify="left")
-    for name in ("id", "label"):
-        differing.add_column(name)
-    for name in ("LSI a", "LSI b", "rank a", "rank b"):
-        differing.add_column(name, justify="right")
-    for row in to_records(agreement.table.head(n_extremes)):
-        numbers = (f"{row['lsi_a']:.2e}", f"{row['lsi_b']:.2e}", f"{row['rank_a']:,}", f"{row['rank_b']:,}")
-        differing.add_row(Text(str(row["id"])), Text(str(row["label"])), *numbers)
-    console.print(differing)
-
-
-def agreement_as_dict(agreement: Agreement, n_extremes: int) -> dict[str, Any]:
-    """What `print_agreement` shows, as plain JSON values."""
-    numbers = {name: getattr(agreement, name) for name in ("spearman", "pearson", "pearson_log")}
-    return {
-        "n_common": agreement.n_common,
-        "same_data": agreement.same_data,
-        **{name: None if np.isnan(value) else value for name, value in numbers.items()},
-        "top_shared": {f"{fraction:.0%}": share for fraction, share in agreement.top_shared.items()},
-        "differ_most": to_records(agreement.table.head(n_extremes)),
-    }
-
-
-def duration(seconds: float) -> str:
-    """In words."""
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
 
 
 def _summary_table(summary: pd.DataFrame) -> Table:
@@ -180,7 +114,7 @@ def _summary_table(summary: pd.DataFrame) -> Table:
             continue
         last = position == len(summary) - 1
         cells = [CLASSES[name].show(row[name]) for name in BY_CLASS]
-        table.add_row(Text(str(label)), *cells, style="bold" if last else None)
+        table.add_row(cell(label), *cells, style="bold" if last else None)
     if len(classes) > CLASSES_SHOWN:
         table.caption += f"; {len(classes) - CLASSES_SHOWN} classes in the middle are left out; 'lapsi export' has all"
     return table
@@ -190,9 +124,9 @@ def samples_table(title: str, columns: list[Column], rows: pd.DataFrame) -> Tabl
     """A row a sample; numbers to the right."""
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column.heading, justify="right" if column.is_number else "left", overflow="fold")
+        table.add_column(cell(column.heading), justify="right" if column.is_number else "left", overflow="fold")
     for row in to_records(rows[[column.name for column in columns]]):
-        table.add_row(*(Text(column.show(row[column.name])) for column in columns))
+        table.add_row(*(cell(column.show(row[column.name])) for column in columns))
     return table
 
 
@@ -206,6 +140,8 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
     if verification is None:
         return Text("Accuracy: not verified (--verify 0)", style="yellow")
     reference = verification["reference"]
+    if verification.get("failure"):
+        return Text(f"Accuracy: NOT measured, the check failed: {verification['failure']}", style="bold red")
     text = (
         f"Accuracy: checked {len(verification['rows'])} samples against {REFERENCES.get(reference, 'a reference')} "
         f"({reference}): largest relative error {verification['max_relative_error']:.1e}, "
@@ -222,3 +158,8 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
 def _seconds_line(seconds: dict[str, float]) -> Text:
     parts = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     return Text(f"Seconds: {sum(seconds.values()):.1f} ({parts})")
+
+
+def show(run: Path, extremes: int, as_json: bool) -> None:
+    """Shows a run that was saved."""
+    tell_run(Scores.load(run), extremes, quiet=False, as_json=as_json)

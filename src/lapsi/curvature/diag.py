@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lapsi.curvature.base import EXACT, Curvature
 from lapsi.linalg.matmul import matmul
-from lapsi.precision.base import KLTerms
+from lapsi.precision.base import KLTerms, joined
 from lapsi.precision.diag import DiagPrecision
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import Removed
@@ -70,8 +70,7 @@ class DiagCurvature(Curvature):
         Goes through a few units at a time, so that the float64 temporaries stay in the cache.
         """
         parts = [part.split(CACHE_ROWS) for part in (shift, others, own_variance, inputs)]
-        terms = [self._kl_part(*part) for part in zip(*parts, strict=True)]
-        return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]))
+        return joined([self._kl_part(*part) for part in zip(*parts, strict=True)])
 
     def _kl_part(self, shift: Tensor, others: Tensor, own_variance: Tensor, inputs: Tensor) -> KLTerms:
         change = others.double()

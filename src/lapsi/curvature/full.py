@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.base import EXACT, REMOVAL_FORM, Curvature
+from lapsi.curvature.prior import prior_share
 from lapsi.linalg.woodbury import influence_columns, leverage
 from lapsi.models.linear import weighted_gram
-from lapsi.precision.base import KLTerms, excess
+from lapsi.precision.base import KLTerms
 from lapsi.precision.full import FullChange, FullPrecision, dense_kl, full_precision
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import Removed
@@ -53,7 +54,7 @@ class FullCurvature(Curvature):
         """Dense and slow, one unit at a time: a pass of N·P'² flop and a matrix function (P', P') for each."""
         terms = [self._one(unit, shift) for unit, shift in zip(removed.units, removed.shift.double(), strict=True)]
         mean, curvature = (torch.cat(part) for part in zip(*((term.mean, term.curvature) for term in terms), strict=True))
-        return KLTerms(mean, curvature + _unseen(self.problem, removed.units.shape[1]))
+        return KLTerms(mean, curvature + prior_share(self.problem, removed.units.shape[1]))
 
     def _one(self, unit: Tensor, shift: Tensor) -> KLTerms:
         problem = self.problem
@@ -109,7 +110,7 @@ class FullRemovalCurvature(Curvature):
             ridge_trace = torch.einsum("ncc->n", cross)
         projection = torch.einsum("nmc,nmk,nk->nc", root, shift.double(), inputs)
         terms = self.precision.kl_terms(shift.flatten(1), FullChange(gram, ridge_trace, projection))
-        return KLTerms(terms.mean, terms.curvature + _unseen(self.problem, 1))
+        return KLTerms(terms.mean, terms.curvature + prior_share(self.problem, 1))
 
     def _root(self, inputs: Tensor) -> Tensor:
         """Vᵀ F (n, m, c), so that VᵀSV = (VᵀF)(VᵀF)ᵀ."""
@@ -154,10 +155,3 @@ def full_removal_curvature(
     precision = full_precision(hessian.to(inverse.dtype), drop, inverse if whole_inverse is None else whole_inverse)
     cross = None if whole_inverse is None else whole_inverse @ inverse
     return FullRemovalCurvature(problem, map_params, precision, inverse, cross)
-
-
-def _unseen(problem: LinearProblem, n_removed: int) -> float:
-    """Share of the parameters that see only the prior, which drops, nats: the same for all units of one size."""
-    objective, model = problem.objective, problem.model
-    ratio = torch.tensor(-objective.prior_drop(n_removed) / objective.prior(problem.n_samples), dtype=torch.float64)
-    return 0.5 * (model.n_weights - model.n_params) * float(excess(ratio))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lapsi.curvature.base import EXACT, Curvature
 from lapsi.errors import ConvergenceError
-from lapsi.models.mlp import ForwardBackward
+from lapsi.models.passes import ForwardBackward
 from lapsi.precision.base import KLTerms, Precision
 from lapsi.precision.block_diag import LaplacePosterior
 from lapsi.precision.diag import DiagPrecision

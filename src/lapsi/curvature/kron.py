@@ -1,4 +1,6 @@
-"""Kronecker-factored GGN of the linear model's one layer: Λ = B ⊗ G + δI, B = mean of S (K, K), G = XᵀX (D, D).
+"""Kronecker-factored GGN of the linear model's one layer: Λ = B ⊗ G + δI, B = mean of VᵀSV (F, F), G = XᵀX (D, D).
+
+In the directions that the loss does not see Λ is δI: they stand aside, so that no rounding of a 0 in B meets a large G.
 
 Legend of the indices: n unit that leaves, g its samples, j other samples, a b output, m direction, l feature.
 """
@@ -12,10 +14,14 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.base import EXACT, Curvature
-from lapsi.precision.base import KLTerms
+from lapsi.curvature.prior import prior_share
+from lapsi.linalg.matmul import matmul
+from lapsi.precision.base import KLTerms, joined
 from lapsi.precision.kron import KronChange, KronPrecision, kron_precision
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import Removed
+
+PART_ENTRIES = 2**18
 
 
 @final
@@ -26,7 +32,7 @@ class KronCurvature(Curvature):
     Attributes:
         problem, map_params: where the posterior sits.
         precision: B ⊗ G + δI.
-        derivative: T (K, K, P') = ∂(Σ_j S_j)/∂params; None where all shifts are settled.
+        derivative: T (K(K+1)/2, P') = ∂(Σ_j S_j)/∂params, the entries a ≤ b of S; None: a pass over the data takes its place.
     """
 
     problem: LinearProblem
@@ -42,17 +48,21 @@ class KronCurvature(Curvature):
         return self
 
     def divergence(self, removed: Removed) -> KLTerms:
-        likelihood, shift = self.problem.likelihood, removed.shift
-        inputs, mean, output_change = self.problem.own_change(removed.units, self.map_params, shift)
-        if removed.is_settled:
+        """A few units at a time, so that arrays (n, K, K) stay small, and blocks of rows under n shifts long."""
+        size = max(1, PART_ENTRIES // self.problem.likelihood.n_outputs**2)
+        parts = zip(removed.units.split(size), removed.shift.split(size), strict=True)
+        return joined([self._divergence(units, shift, removed.is_settled) for units, shift in parts])
+
+    def _divergence(self, units: Tensor, shift: Tensor, is_settled: bool) -> KLTerms:
+        likelihood = self.problem.likelihood
+        inputs, mean, output_change = self.problem.own_change(units, self.map_params, shift)
+        if is_settled:
             moved = likelihood.hessian_change(mean, likelihood.residual_change(mean, output_change))
             others = self._hessian_change_sum(shift)
         else:
-            assert self.derivative is not None
             moved = likelihood.hessian_derivative(mean, likelihood.residual_derivative(mean, output_change))
-            others = torch.einsum("abp,np->nab", self.derivative, shift.flatten(1).double())
-        change = others - (likelihood.hessian(mean) + moved).sum(1)
-        return self._kl(shift, change, inputs)
+            others = self._hessian_derivative_sum(shift.double())
+        return self._kl(shift, others - (likelihood.hessian(mean) + moved).sum(1), inputs)
 
     def _hessian_change_sum(self, shift: Tensor) -> Tensor:
         """Change (n, K, K) float64 of Σ_j S_j over all samples at the shifted parameters, by a pass over them."""
@@ -62,16 +72,28 @@ class KronCurvature(Curvature):
             others += likelihood.hessian_change_sum(mean, change)
         return others.double()
 
+    def _hessian_derivative_sum(self, shift: Tensor) -> Tensor:
+        """The same to first order in the shift, float64: T·shift, or a pass."""
+        likelihood = self.problem.likelihood
+        others = shift.new_zeros(len(shift), likelihood.n_outputs, likelihood.n_outputs)
+        if self.derivative is not None:
+            first, second = _pairs(likelihood.n_outputs, shift.device)
+            others[:, first, second] = others[:, second, first] = matmul(shift.flatten(1), self.derivative.T)
+            return others
+        for _, mean, output_change in self.problem.output_changes(self.map_params, shift):
+            others += likelihood.hessian_derivative_sum(mean, likelihood.residual_derivative(mean, output_change, axis=1))
+        return others
+
     def _kl(self, shift: Tensor, change: Tensor, inputs: Tensor) -> KLTerms:
         """(N−g)·ΔB = g·B + `change`, what Σ_j S_j over all samples changes by less what leaves."""
         n_left, n_removed = self.problem.n_samples - inputs.shape[1], inputs.shape[1]
-        drop = self.problem.objective.prior_drop(n_removed)
-        output_change = (n_removed * self.precision.output_factor + change) / n_left
-        weights = self.problem.model.weights(shift).flatten(1).double()
+        drop, shift = self.problem.objective.prior_drop(n_removed), shift.flatten(1).double()
+        output_change = (n_removed * self.precision.output_factor + self.problem.in_basis(change)) / n_left
         if n_removed == 1:
-            return self.precision.kl_terms(weights, KronChange(inputs[:, 0], output_change, drop))
-        terms = [self._kl_to(*parts, drop) for parts in zip(weights, output_change, inputs, strict=True)]
-        return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]))
+            terms = self.precision.kl_terms(shift, KronChange(inputs[:, 0], output_change, drop))
+        else:
+            terms = joined([self._kl_to(*parts, drop) for parts in zip(shift, output_change, inputs, strict=True)])
+        return KLTerms(terms.mean, terms.curvature + prior_share(self.problem, n_removed))
 
     def _kl_to(self, shift: Tensor, output_change: Tensor, inputs: Tensor, drop: float) -> KLTerms:
         """For a unit of many samples, whose input factor falls by more than one rank."""
@@ -80,20 +102,34 @@ class KronCurvature(Curvature):
         return whole.kl_to(shift, kron_precision(output, inner, whole.prior - drop))
 
 
-def kron_curvature(problem: LinearProblem, map_params: Tensor, *, first_order: bool) -> KronCurvature:
-    """Kronecker-factored GGN posterior at `map_params`, float64; T is built where shifts are taken to first order."""
-    model, likelihood, n_samples = problem.model, problem.likelihood, problem.n_samples
-    k, f, d = model.n_outputs, model.n_directions, model.n_features
-    output_sum = map_params.new_zeros(k, k)
-    derivative = map_params.new_zeros(k * k * f, d) if first_order else None
-    for rows in problem.row_blocks(8 * 2 * k**3):
+def kron_curvature(problem: LinearProblem, map_params: Tensor, *, holds_derivative: bool) -> KronCurvature:
+    """Kronecker-factored GGN posterior at `map_params`, float64."""
+    likelihood, n_samples = problem.likelihood, problem.n_samples
+    output_sum = map_params.new_zeros(likelihood.n_outputs, likelihood.n_outputs)
+    for rows in problem.row_blocks(8 * 4 * likelihood.n_outputs):
+        output_sum += likelihood.hessian_sum(problem.mean_of(map_params, problem.inputs[rows]))
+    prior = problem.objective.prior(n_samples)
+    output_factor = problem.in_basis(output_sum[None])[0] / n_samples
+    precision = kron_precision(output_factor, problem.inputs.T @ problem.inputs, prior)
+    return KronCurvature(problem, map_params, precision, _derivative(problem, map_params) if holds_derivative else None)
+
+
+def _derivative(problem: LinearProblem, map_params: Tensor) -> Tensor:
+    """T (K(K+1)/2, P'), direction by direction."""
+    likelihood = problem.likelihood
+    first, second = _pairs(likelihood.n_outputs, map_params.device)
+    entries = first * likelihood.n_outputs + second
+    total = map_params.new_zeros(len(first), *map_params.shape)
+    for rows in problem.row_blocks(8 * 16 * likelihood.n_outputs**2):
         inputs = problem.inputs[rows]
         mean = problem.mean_of(map_params, inputs)
-        output_sum += likelihood.hessian(mean).sum(0)
-        if derivative is not None:
-            slopes = likelihood.residual_derivative(mean[:, None, :], likelihood.basis.T)  # (j, m, a): ∂r_a/∂u_m
-            by_direction = likelihood.hessian_derivative(mean[:, None, :], slopes)  # (j, m, a, b)
-            derivative += by_direction.permute(2, 3, 1, 0).flatten(0, 2) @ inputs
-    prior = problem.objective.prior(n_samples)
-    precision = kron_precision(output_sum / n_samples, problem.inputs.T @ problem.inputs, prior)
-    return KronCurvature(problem, map_params, precision, None if derivative is None else derivative.view(k, k, f * d))
+        for m, direction in enumerate(likelihood.basis.T):
+            slopes = likelihood.hessian_derivative(mean, likelihood.residual_derivative(mean, direction))
+            total[:, m] += matmul(slopes.flatten(1).index_select(1, entries).T, inputs)
+    return total.flatten(1)
+
+
+def _pairs(n_outputs: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The outputs a ≤ b of each entry of T."""
+    first, second = torch.triu_indices(n_outputs, n_outputs, device=device)
+    return first, second

@@ -16,12 +16,12 @@ def settled_curvature(problem: LinearProblem, map_params: Tensor, structure: str
     if structure == "diag":
         return diag_curvature(problem, map_params, None)
     if structure == "kfac":
-        return kron_curvature(problem, map_params, first_order=False)
+        return kron_curvature(problem, map_params, holds_derivative=False)
     return full_curvature(problem, map_params)
 
 
 def first_order_curvature(
-    problem: LinearProblem, map_params: Tensor, structure: str, hessian: Tensor, inverse: Tensor
+    problem: LinearProblem, map_params: Tensor, structure: str, hessian: Tensor, inverse: Tensor, *, streams: bool = False
 ) -> Curvature:
     """The posterior at `map_params`, for any shifts; `full` in its removal form.
 
@@ -30,9 +30,10 @@ def first_order_curvature(
         structure: its name.
         hessian: (P', P') float64, GGN + l2_without·I; may be changed in place.
         inverse: its inverse, in the dtype of the large products.
+        streams: take the first-order change of `kfac` by a pass over the data and keep no matrix for it.
     """
     if structure == "diag":
         return diag_curvature(problem, map_params, inverse.dtype)
     if structure == "kfac":
-        return kron_curvature(problem, map_params, first_order=True)
+        return kron_curvature(problem, map_params, holds_derivative=not streams)
     return full_removal_curvature(problem, map_params, hessian, inverse)

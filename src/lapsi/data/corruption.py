@@ -5,8 +5,7 @@ Each kind draws from a generator of its own, so that adding one corruption leave
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,57 +14,10 @@ from lapsi.data.arrays import decoded
 from lapsi.data.dataset import Dataset
 from lapsi.data.samples import TEXT, Samples, Texts
 from lapsi.errors import InputError
-from lapsi.settings.validation import require_integer, require_number
+from lapsi.settings.corruption import Corruption
 
 FLIP, LOREM, NOISE, HUMAN = "flipped label", "lorem ipsum", "noise", "human label"
 SHORTEST_TEXT = 40
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Corruption:
-    """What to change before scoring.
-
-    Attributes:
-        flip_labels: share of the samples that get another label, all others equally likely (paper, section 4.2).
-        human_labels: (N,) labels that people gave, to be used instead; None leaves the given ones.
-        lorem_ipsum: share of the texts that are replaced by lorem ipsum of the same length with a random label.
-        noise: standard deviation of Gaussian noise on features, in units of each feature's standard deviation.
-        noise_classes: classes whose samples get it; none: all.
-        seed: of all draws.
-    """
-
-    flip_labels: float = 0.0
-    human_labels: np.ndarray | None = None
-    lorem_ipsum: float = 0.0
-    noise: float = 0.0
-    noise_classes: tuple[str, ...] = ()
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("flip_labels", "lorem_ipsum"):
-            value = getattr(self, name)
-            require_number(name, value, 0)
-            if value > 1:
-                raise InputError(f"{name} is {value}; expected a share from 0 to 1.")
-        require_number("noise", self.noise, 0)
-        require_integer("seed", self.seed)
-        if self.noise_classes and self.noise == 0:
-            raise InputError("noise_classes was given without noise; say how much, e.g. 1.0 standard deviations.")
-
-    def record(self) -> dict[str, Any]:
-        """What was asked for, plain JSON values; empty for nothing."""
-        asked: dict[str, Any] = {
-            name: getattr(self, name) for name in ("flip_labels", "lorem_ipsum", "noise") if getattr(self, name)
-        }
-        if self.noise_classes:
-            asked["noise_classes"] = list(self.noise_classes)
-        if self.human_labels is not None:
-            asked["human_labels"] = True
-        return asked | {"seed": self.seed} if asked else {}
-
-    def generator(self, kind: str) -> np.random.Generator:
-        """The draws of one kind."""
-        return np.random.default_rng([self.seed, *kind.encode()])
 
 
 def corrupt_samples(samples: Samples, corruption: Corruption) -> Samples:
@@ -81,7 +33,7 @@ def corrupt_samples(samples: Samples, corruption: Corruption) -> Samples:
     n = len(samples.labels)
     if pd.isna(samples.labels).any():
         raise InputError("Labels are missing; remove these samples or label them before texts are replaced.")
-    generator = corruption.generator(LOREM)
+    generator = _generator(corruption, LOREM)
     touched = _draw(generator, n, corruption.lorem_ipsum)
     texts = samples.columns["text"].to_numpy(dtype=object).copy()
     texts[touched] = lorem_ipsum([len(text) for text in texts[touched]], int(generator.integers(2**31)))
@@ -103,11 +55,11 @@ def corrupt_dataset(dataset: Dataset, corruption: Corruption) -> Dataset:
     if corruption.human_labels is not None:
         dataset = _relabel(dataset, human_codes(corruption.human_labels, dataset), HUMAN)
     if corruption.flip_labels > 0:
-        flipped = flip_labels(dataset.labels, dataset.n_classes, corruption.flip_labels, corruption.generator(FLIP))
+        flipped = flip_labels(dataset.labels, dataset.n_classes, corruption.flip_labels, _generator(corruption, FLIP))
         dataset = _relabel(dataset, flipped, FLIP)
     if corruption.noise > 0:
         touched = _of_classes(dataset, corruption.noise_classes)
-        features = add_noise(np.asarray(dataset.features), touched, corruption.noise, corruption.generator(NOISE))
+        features = add_noise(np.asarray(dataset.features), touched, corruption.noise, _generator(corruption, NOISE))
         columns = _mark(dataset.columns, dataset.classes[dataset.labels], touched, NOISE)
         made_from = dataset.features_hash and f"{dataset.features_hash} {corruption.record()}"
         dataset = replace(dataset.with_features(features, made_from), columns=columns)
@@ -181,6 +133,11 @@ def _of_classes(dataset: Dataset, classes: tuple[str, ...]) -> np.ndarray:
     if unknown:
         raise InputError(f"noise_classes names {unknown[0]!r}, which is no class; the classes are {', '.join(names[:12])}.")
     return np.flatnonzero(np.isin(dataset.labels, [names.index(name) for name in classes]))
+
+
+def _generator(corruption: Corruption, kind: str) -> np.random.Generator:
+    """The draws of one kind."""
+    return np.random.default_rng([corruption.seed, *kind.encode()])
 
 
 def _draw(generator: np.random.Generator, n_samples: int, share: float) -> np.ndarray:

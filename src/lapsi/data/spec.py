@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from lapsi.data.corruption import Corruption
-from lapsi.data.extractors.base import ExtractorSettings
 from lapsi.data.readers.columns import Columns
-from lapsi.data.readers.labels import read_labels
 from lapsi.errors import InputError, first_line
+from lapsi.settings.corruption import CORRUPTION, Corruption
+from lapsi.settings.extractor import RAW, ExtractorSettings
+from lapsi.settings.option import Flag, Name, check_options, option
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,23 +30,20 @@ class DataSpec:
 
     source: str
     columns: Columns = field(default_factory=Columns)
-    split: str | None = None
-    data_dir: str | None = None
+    split: str | None = option(None, Name(), "Part to take of a source that has several. Default: train.")
+    data_dir: str | None = option(None, Name("PATH"), "Where the files of a named data set lie.")
     extractor: ExtractorSettings = field(default_factory=ExtractorSettings)
     corruption: Corruption = field(default_factory=Corruption)
-    human_labels: str | None = None
-    cache: str | None = None
-    skip_bad: bool = False
+    human_labels: str | None = option(
+        None, Name(), "Use the labels of this file instead: FILE, or FILE:NAME.", panel=CORRUPTION
+    )
+    cache: str | None = option(
+        None, Name("PATH"), "Folder of the feature cache. Default: $LAPSI_CACHE, ~/.cache/lapsi.", panel=RAW
+    )
+    skip_bad: bool = option(False, Flag(), "Leave samples out that cannot be read, and list them.", panel=RAW)
 
-    def changes(self) -> Corruption:
-        """All that is changed on purpose, human labels read from their file.
-
-        Raises:
-            InputError: when they cannot be read.
-        """
-        if self.human_labels is None:
-            return self.corruption
-        return replace(self.corruption, human_labels=read_labels(self.human_labels))
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def to_record(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -71,17 +66,18 @@ def read_spec(record: dict[str, Any]) -> DataSpec:
     Raises:
         InputError: when it cannot be used.
     """
+
+    def known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+        return {each.name: values[each.name] for each in fields(kind) if each.name in values}
+
     try:
-        asked = record.get("corruption", {})
-        changes = {each.name: asked[each.name] for each in fields(Corruption) if each.name in asked}
-        human_labels = changes.pop("human_labels", None)
-        changes["noise_classes"] = tuple(changes.get("noise_classes", ()))
+        changes = known(Corruption, record.get("corruption", {}))
         return DataSpec(
             source=record["source"],
-            columns=TypeAdapter(Columns).validate_python(record.get("columns", {})),
-            extractor=TypeAdapter(ExtractorSettings).validate_python(record.get("extractor", {})),
+            columns=Columns(**known(Columns, record.get("columns", {}))),
+            extractor=ExtractorSettings(**known(ExtractorSettings, record.get("extractor", {}))),
+            human_labels=changes.pop("human_labels", None),
             corruption=Corruption(**changes),
-            human_labels=human_labels,
             **{name: record[name] for name in ("split", "data_dir", "cache", "skip_bad") if name in record},
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from lapsi.curvature.base import EXACT, Curvature
 from lapsi.engines.base import Advance, Fit, Part, Units
-from lapsi.errors import ConvergenceError
+from lapsi.errors import ConvergenceError, first_line
 from lapsi.execution.checkpoint import Arrays, Checkpoint
 from lapsi.precision.base import KLTerms
 from lapsi.problem.removed import Removed
-from lapsi.results.verification import Verification, relative_errors, summarise_errors
+from lapsi.results.verification import Verification, failed_check, relative_errors, summarise_errors
 
 LSI_MEAN, LSI_CURVATURE, EPOCHS, PARAMS = "lsi_mean", "lsi_curvature", "epochs", "params"
 
@@ -72,7 +72,17 @@ def n_steps(fit: Fit, n_units: int, checkpoint: Checkpoint) -> int:
 
 
 def verify(fit: Fit, units: Units, lsi: np.ndarray, picked: np.ndarray, advance: Advance) -> Verification:
-    """Checks the values `lsi` (n,) of units, under the first seed, at some positions (k,) against the slow way."""
+    """Checks the values `lsi` (n,) of units, under the first seed, at some positions (k,) against the slow way.
+
+    A check that cannot be made loses no scores: it is told as failed.
+    """
+    try:
+        return _checked(fit, units, lsi, picked, advance)
+    except (ConvergenceError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+        return failed_check(picked, fit.reference_name, first_line(error))
+
+
+def _checked(fit: Fit, units: Units, lsi: np.ndarray, picked: np.ndarray, advance: Advance) -> Verification:
     some = units[torch.from_numpy(picked)] if isinstance(units, Tensor) else [units[position] for position in picked]
     found: list[Removed] = []
     for removed in fit.reference(some):

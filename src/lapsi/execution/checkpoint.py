@@ -6,7 +6,8 @@ import json
 import re
 import shutil
 import zlib
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,14 +16,34 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from lapsi.errors import InputError, RunExistsError, first_line
-from lapsi.execution.files import write_file
+from lapsi.execution.files import PROGRESS, write_file
 
-PROGRESS = "progress.json"
 LOCK = ".lock"
 OURS = re.compile(r"seed\d+-part\d+\.npz|\..*\.tmp")
 IN_WORDS = {"data": "the data have changed (features, labels or ids)", "rows": "other samples are to be scored"}
 UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, RuntimeError, zlib.error)
 Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A directory of finished parts in which no other process works, until it is released.
+
+    Attributes:
+        path: the directory.
+        lock: the system frees it when the process ends in any way.
+    """
+
+    path: Path
+    lock: FileLock
+
+    def release(self) -> None:
+        """Lets other processes work in the directory; where no work is kept, it is gone."""
+        if not (self.path / PROGRESS).exists():
+            with suppress(OSError):  # other people's files stay, and the directory with them
+                (self.path / LOCK).unlink()
+                self.path.rmdir()
+        self.lock.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +54,13 @@ class Keep:
         path: the directory.
         call: what the caller wants to find again there, plain JSON values.
         restart: throw finished parts away that are there already.
+        hold: of the directory, where the caller has it; it stays the caller's.
     """
 
     path: Path
     call: dict[str, Any]
     restart: bool = False
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +71,18 @@ class Checkpoint:
         path: the directory, or None to keep them in memory only.
         plan: what must be the same when the work goes on, as it was when it began.
         memory: the parts, where there is no directory.
-        lock: held while this process works in the directory; the system frees it when the process ends in any way.
+        hold: of the directory, where it ends with this.
     """
 
     path: Path | None
     plan: dict[str, Any]
     memory: dict[str, Arrays] = field(default_factory=dict)
-    lock: FileLock | None = None
+    hold: Hold | None = None
 
     def release(self) -> None:
         """Lets other processes work in the directory."""
-        if self.lock is not None:
-            self.lock.release()
+        if self.hold is not None:
+            self.hold.release()
 
     def has(self, name: str) -> bool:
         """Whether a part is finished."""
@@ -107,29 +130,48 @@ def open_checkpoint(keep: Keep | None, identity: dict[str, Any], plan: dict[str,
     """
     if keep is None:
         return Checkpoint(None, plan)
-    path = keep.path
-    record = read_progress(path)
-    if record is None and path.exists() and (not path.is_dir() or any(not _is_ours(file) for file in path.iterdir())):
+    own = hold(keep.path) if keep.hold is None else None
+    checkpoint = Checkpoint(keep.path, plan, hold=own)
+    with ExitStack() as failing:
+        failing.callback(checkpoint.release)
+        checkpoint = replace(checkpoint, plan=_begun(keep, identity, plan))
+        failing.pop_all()
+    return checkpoint
+
+
+def hold(path: Path) -> Hold:
+    """Keeps other processes out of a directory of finished parts; it is made where there is none.
+
+    Raises:
+        InputError: when it holds something else.
+        RunExistsError: when another process works in it.
+    """
+    ours = read_progress(path) is not None or not path.exists() or (path.is_dir() and all(map(_is_ours, path.iterdir())))
+    if not ours:
         raise InputError(f"{path} holds other things than an unfinished run; choose another directory.")
     path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path / LOCK, timeout=0)
     try:
         lock.acquire()
-    except Timeout:
+    except (Timeout, FileNotFoundError):  # the other one removes the directory just now
         raise RunExistsError(f"Another process works on {path} just now; wait for it, or choose another path.") from None
-    if keep.restart:
-        _clear(path)
-        record = None
+    return Hold(path, lock)
+
+
+def _begun(keep: Keep, identity: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan of the work that was begun in the directory, or of new work."""
+    record = None if keep.restart else read_progress(keep.path)
     if record is None:
-        _write_json(path / PROGRESS, {"identity": identity, "plan": plan, "call": keep.call})
-        return Checkpoint(path, plan, lock=lock)
+        _clear(keep.path)
+        _write_json(keep.path / PROGRESS, {"identity": identity, "plan": plan, "call": keep.call})
+        return plan
     lines = differences(record["identity"], json.loads(json.dumps(identity)))
     if lines:
-        lock.release()
         raise InputError(
-            f"{path} was begun with other data or settings: {'; '.join(lines)}. Use the same, or another directory."
+            f"{keep.path} was begun with other data or settings: {'; '.join(lines)}. Use the same, or another directory."
         )
-    return Checkpoint(path, record["plan"], lock=lock)
+    began: dict[str, Any] = record["plan"]
+    return began
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
@@ -157,12 +199,9 @@ def read_progress(path: Path) -> dict[str, Any] | None:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Deletes a checkpoint; files that are not ours stay, and their directory with them."""
+    """Deletes the parts of a checkpoint that is held; files that are not ours stay."""
     if read_progress(path) is not None:
         _clear(path)
-        (path / LOCK).unlink(missing_ok=True)
-        if not path.is_symlink() and not any(path.iterdir()):
-            path.rmdir()
 
 
 def has_parts(path: Path) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import psutil
 import torch
 
 from lapsi.errors import MemoryLimitError
-from lapsi.linalg.matmul import matmul
+from lapsi.execution.memory import available_bytes
+from lapsi.linalg.matmul import matmul, synchronize
 from lapsi.settings.execution import Execution
 
 GIB = 2**30
@@ -49,15 +49,17 @@ def memory_limit(execution: Execution) -> int:
     """Bytes that a run may use at its peak: as asked, or a share of what is free."""
     device = torch.device(execution.device or "cpu")
     on_gpu = device.type == "cuda" and torch.cuda.is_available()
-    available = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
+    available = torch.cuda.mem_get_info(device)[0] if on_gpu else available_bytes()
     return int(execution.memory_limit or AVAILABLE_SHARE * available)
 
 
-def flop_rate(dtype: torch.dtype) -> float:
-    """Flop a second of large matrix products, measured."""
-    matrix = torch.ones(CALIBRATION_SIZE, CALIBRATION_SIZE, dtype=dtype)
+def flop_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Flop a second of large matrix products on a device, measured."""
+    matrix = torch.ones(CALIBRATION_SIZE, CALIBRATION_SIZE, dtype=dtype, device=device)
     matmul(matrix, matrix)
+    synchronize(device)
     start = time.perf_counter()
     for _ in range(3):
         matmul(matrix, matrix)
+    synchronize(device)
     return 3 * 2 * CALIBRATION_SIZE**3 / (time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""Files, written whole or not at all."""
+"""Files, written whole or not at all, and never over what another process wrote."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from lapsi.errors import InputError, RunExistsError
 
 MARKER = "run.json"  # what makes a directory a run
+PROGRESS = "progress.json"  # what makes it one of unfinished parts
 LONGEST_NAME = 241  # bytes: 255 on the usual file systems, less what is added to a name until the file is whole
 
 
@@ -37,18 +39,77 @@ def require_name(path: Path) -> None:
 
 
 def write_file(path: Path, write: Callable[[Path], object], force: bool) -> None:
-    """Writes a file beside `path` by `write`, then renames it to `path` in one step.
+    """Writes a file beside `path` by `write`, then gives it its name in one step.
 
     Raises:
         RunExistsError, InputError: as `require_file_free`.
     """
-    require_file_free(path, force)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as staging:
-        content = Path(staging) / path.name
-        write(content)
-        sync(content)
+    write_files((path,), write, force)
+
+
+def write_files(paths: tuple[Path, ...], write: Callable[..., object], force: bool) -> None:
+    """Writes files of one folder that belong together: all of them are whole before the first gets its name.
+
+    They get their names in the order given, so that a kill in between leaves the later ones as they were.
+
+    Args:
+        paths: the files.
+        write: fills the files that it is given, one for each path and of the same name.
+        force: overwrite files; without it a file that another process made in the meantime stays, and none of these appears.
+
+    Raises:
+        RunExistsError, InputError: as `require_file_free`.
+    """
+    for path in paths:
+        require_file_free(path, force)
+    folder = paths[0].parent
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = f".{paths[-1].name}."
+    with tempfile.TemporaryDirectory(prefix=prefix, suffix=".tmp", dir=folder, ignore_cleanup_errors=True) as staging:
+        contents = [Path(staging) / path.name for path in paths]
+        write(*contents)
+        for content in contents:
+            sync(content)
+        if force:
+            for content, path in zip(contents, paths, strict=True):
+                content.replace(path)
+        else:
+            _place(contents, paths)
+
+
+def _place(contents: list[Path], paths: tuple[Path, ...]) -> None:
+    """Gives new files their names, all of them or none."""
+    with ExitStack() as undo:
+        for content, path in zip(contents, paths, strict=True):
+            _create(content, path)
+            undo.callback(path.unlink)
+        undo.pop_all()
+
+
+def _create(content: Path, path: Path) -> None:
+    """Gives a file its name where no other has it, in one step."""
+    try:
+        os.link(content, path)
+    except FileExistsError:
+        raise _file_exists(path) from None
+    except OSError:  # a file system without hard links
+        _claim(content, path)
+
+
+def _claim(content: Path, path: Path) -> None:
+    """The same in two steps: an empty file holds the name until the whole one replaces it."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        raise _file_exists(path) from None
+    with ExitStack() as undo:
+        undo.callback(path.unlink)
         content.replace(path)
+        undo.pop_all()
+
+
+def _file_exists(path: Path) -> RunExistsError:
+    return RunExistsError(f"{path} exists already; choose another path, or overwrite it with --force.")
 
 
 def require_file_free(path: Path, force: bool) -> None:
@@ -62,8 +123,8 @@ def require_file_free(path: Path, force: bool) -> None:
     if path.is_dir():
         raise RunExistsError(f"{path} is a directory; expected the name of a file to write.")
     require_writable(path.absolute().parent)
-    if path.exists() and not force:
-        raise RunExistsError(f"{path} exists already; choose another path, or overwrite it with --force.")
+    if not force and (path.exists() or path.is_symlink()):
+        raise _file_exists(path)
 
 
 def require_writable(folder: Path) -> None:

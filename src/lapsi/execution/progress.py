@@ -43,13 +43,14 @@ class Stages:
 
 
 def _bar(show: bool) -> Progress:
+    console = Console(stderr=True)
     return Progress(
-        SpinnerColumn(),
+        SpinnerColumn("dots" if console.encoding.startswith("utf") else "line"),
         TextColumn("{task.description:<16}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         disable=not show,
     )

@@ -26,6 +26,8 @@ from lapsi.settings.objective import ObjectiveSpec
 from lapsi.settings.settings import Settings, make_settings
 from lapsi.training.newton import fit_map
 
+TAKEN = ("weight_decay", "prior_precision", "removal", "standardize", "device", "memory_limit")
+
 
 def leave_group_out(
     X: Any,
@@ -60,6 +62,9 @@ def leave_group_out(
         MemoryLimitError: it would not fit; raised before any work.
         ConvergenceError: a fit did not converge.
     """
+    unused = [name for name in choices if name not in TAKEN]
+    if unused:
+        raise InputError(f"{unused[0]} was given, but groups are left out without it; expected some of {', '.join(TAKEN)}.")
     settings = make_settings("newton", curvature, objective=objective, execution=execution, **choices)
     dataset = make_dataset(X, y, columns={"group": groups})
     return score_groups(dataset, dataset.columns["group"], settings, Stages(progress))

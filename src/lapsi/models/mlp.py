@@ -16,87 +16,12 @@ import torch
 from torch import Tensor
 
 from lapsi.linalg.matmul import matmul
-from lapsi.models.activation import Activation, positive_part_change
+from lapsi.models.activation import Activation
 from lapsi.models.base import Model
 from lapsi.models.likelihoods.base import Likelihood
+from lapsi.models.passes import Clip, ForwardBackward, clip_change
 
 CACHE_ENTRIES = 2**19
-NORM_OFFSET = 1e-6  # as in opacus, so that clipping agrees with it to the last digits
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardBackward:
-    """Forward and backward pass of one model (or, with leading axes, of several).
-
-    Attributes:
-        hidden: h_l (…, n, in), one a layer.
-        pre, slopes, errors: a_l, φ′(a_l) and W_{l+1}ᵀδ_{l+1} (…, n, out) of the hidden layers.
-        outputs, mean: z and what the likelihood makes of it (…, n, K).
-        losses: (…, n), nats.
-        deltas: δ_l (…, n, out), one a layer.
-        likelihood: what made the losses.
-    """
-
-    hidden: tuple[Tensor, ...]
-    pre: tuple[Tensor, ...]
-    slopes: tuple[Tensor, ...]
-    errors: tuple[Tensor, ...]
-    outputs: Tensor
-    mean: Tensor
-    losses: Tensor
-    deltas: tuple[Tensor, ...]
-    likelihood: Likelihood
-
-    def to(self, dtype: torch.dtype, inputs: Tensor) -> ForwardBackward:
-        """In another dtype, in which `inputs` are given already."""
-        if dtype == self.mean.dtype:
-            return self
-        lists = [self.hidden[1:], self.pre, self.slopes, self.errors, self.deltas]
-        hidden, pre, slopes, errors, deltas = (tuple(tensor.to(dtype) for tensor in part) for part in lists)
-        outputs, mean = self.outputs.to(dtype), self.mean.to(dtype)
-        return ForwardBackward((inputs, *hidden), pre, slopes, errors, outputs, mean, self.losses, deltas, self.likelihood)
-
-    def gradient_norm_squares(self) -> Tensor:
-        """Squared norm of each sample's gradient (…, n)."""
-        norms = [_squares(delta) * _squares(h) for delta, h in zip(self.deltas, self.hidden, strict=True)]
-        return torch.stack(norms).sum(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """Clipping of per-sample gradients to the norm C: they are multiplied by C/m with m = max(‖g‖ + 1e-6, C).
-
-    Attributes:
-        clip_norm: C.
-        norms: ‖g_j‖ (n,) of the model with all samples.
-        margins: ‖g_j‖ + 1e-6 − C (n,); positive where the gradient is clipped.
-    """
-
-    clip_norm: float
-    norms: Tensor
-    margins: Tensor
-
-    @property
-    def reach(self) -> Tensor:
-        """m (n,)."""
-        return self.margins.clamp(min=0) + self.clip_norm
-
-    @property
-    def factors(self) -> Tensor:
-        """C/m (n,)."""
-        return self.clip_norm / self.reach
-
-    def to(self, dtype: torch.dtype) -> Clip:
-        """In another dtype."""
-        return Clip(self.clip_norm, self.norms.to(dtype), self.margins.to(dtype))
-
-
-def clip_of(passes: ForwardBackward, clip_norm: float | None) -> Clip | None:
-    """The clipping of the samples of both passes, where gradients are clipped at all."""
-    if clip_norm is None:
-        return None
-    norms = passes.gradient_norm_squares().sqrt()
-    return Clip(clip_norm, norms, norms + NORM_OFFSET - clip_norm)
 
 
 @final
@@ -174,7 +99,7 @@ class Mlp(Model):
     def gradient_change(
         self, params: Tensor, shift: Tensor, passes: ForwardBackward, clip: Clip | None = None, buffer: Tensor | None = None
     ) -> Tensor:
-        """Σ_j [gradient_j(params + shift_b) − gradient_j(params)] (B, P), in difference form (MATH §5).
+        """Σ_j [gradient_j(params + shift_b) − gradient_j(params)] (B, P), in difference form (docs/math.md, Retraining).
 
         Args:
             params: (P,), in the dtype of the shift.
@@ -196,7 +121,7 @@ class Mlp(Model):
             delta_changes.insert(0, change.add_(passes.slopes[layer] * error_change))
         deltas = list(passes.deltas)
         if clip is not None:
-            deltas, delta_changes = _clip_change(passes, clip, delta_changes, hidden_changes)
+            deltas, delta_changes = clip_change(passes, clip, delta_changes, hidden_changes)
         parts = [
             _shared_outer(change, h, layer == last)
             for layer, (change, h) in enumerate(zip(delta_changes, passes.hidden, strict=True))
@@ -235,31 +160,6 @@ class Mlp(Model):
         return hidden, pre, hidden[-1] @ top.mT
 
 
-def _clip_change(
-    passes: ForwardBackward, clip: Clip, delta_changes: list[Tensor], hidden_changes: list[Tensor]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """The deltas times C/m, and their change: with c′ = C/(m + Δm) it is c′Δδ − C Δm/(m(m + Δm)) δ."""
-    norm_change: Tensor | float = 0.0
-    for layer, (delta, change) in enumerate(zip(passes.deltas, delta_changes, strict=True)):
-        squares, growth = _squares(passes.hidden[layer]), _square_change(delta, change)
-        if layer > 0:
-            hidden_growth = _square_change(passes.hidden[layer][..., :-1], hidden_changes[layer - 1])
-            norm_change = norm_change + _squares(delta) * hidden_growth
-            squares = squares + hidden_growth
-        norm_change = norm_change + growth * squares
-    assert isinstance(norm_change, Tensor)
-    tiny = torch.finfo(clip.norms.dtype).tiny
-    moved = (clip.norms.square() + norm_change).clamp(min=0).sqrt()
-    reach_change = positive_part_change(clip.margins, norm_change / (moved + clip.norms + tiny))
-    factor = clip.clip_norm / (clip.reach + reach_change)
-    factor_change = -reach_change * factor / clip.reach
-    clipped = [
-        factor[..., None] * change + factor_change[..., None] * delta
-        for delta, change in zip(passes.deltas, delta_changes, strict=True)
-    ]
-    return [clip.factors[..., None] * delta for delta in passes.deltas], clipped
-
-
 def _shared_product(inputs: Tensor, weights: Tensor, unit_major: bool, buffer: Tensor | None = None) -> Tensor:
     """weights_b inputs_j for all models at once, (B, n, out), from inputs (n, in) and weights (B, out, in).
 
@@ -295,12 +195,3 @@ def _residual_change(passes: ForwardBackward, output_change: Tensor) -> Tensor:
     for part, mean, outputs in zip(change.split(size), *before, strict=True):
         passes.likelihood.residual_change(mean, part, axis=1, out=part, outputs=outputs)
     return change.permute(2, 0, 1)
-
-
-def _squares(rows: Tensor) -> Tensor:
-    return rows.square().sum(-1)
-
-
-def _square_change(rows: Tensor, change: Tensor) -> Tensor:
-    """‖v + Δv‖² − ‖v‖² along the last axis."""
-    return (change * (2 * rows + change)).sum(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,5 +79,7 @@ def save(axes: Axes | np.ndarray, path: str | Path, dpi: int = 300) -> Path:
     figure = first.figure
     whole = figure.figure if isinstance(figure, SubFigure) else figure
     assert isinstance(whole, Figure)
-    whole.savefig(target, dpi=dpi)
+    drawn = io.BytesIO()  # drawn in memory: what a full disk breaks off, matplotlib cannot always end
+    whole.savefig(drawn, format=target.suffix[1:].lower(), dpi=dpi)
+    target.write_bytes(drawn.getvalue())
     return target

@@ -30,6 +30,11 @@ class KLTerms:
         return self.mean + self.curvature
 
 
+def joined(terms: list[KLTerms]) -> KLTerms:
+    """The terms of one sample after another."""
+    return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]))
+
+
 class Precision(ABC):
     """A symmetric positive definite precision matrix Λ (P, P) of one structure."""
 
@@ -64,7 +69,7 @@ class Precision(ABC):
 
 
 def excess(ratio: Tensor) -> Tensor:
-    """ε − ln(1 + ε) elementwise, to full relative precision (MATH §2); ε > −1.
+    """ε − ln(1 + ε) elementwise, to full relative precision (docs/math.md, What is computed); ε > −1.
 
     Below 1e-3 the series ε²/2 − ε³/3 + ε⁴/4 − ε⁵/5 + ε⁶/6 replaces the difference of nearly equal numbers.
     """

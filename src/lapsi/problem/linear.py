@@ -148,14 +148,18 @@ class LinearProblem(Problem):
 
     def perturbed(self, map_params: Tensor, shift: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """For every block of rows: inputs (b, D), mean (b, K, 1) and change of the residual (b, K, n) under n shifts."""
+        for inputs, mean, output_change in self.output_changes(map_params, shift):
+            yield inputs, mean, self.likelihood.residual_change(mean, output_change, axis=1)
+
+    def output_changes(self, map_params: Tensor, shift: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """For every block of rows: inputs (b, D), mean (b, K, 1) and how the outputs move (b, K, n) under n shifts."""
         n_shifts, n_outputs = len(shift), self.likelihood.n_outputs
         weights = self.model.weights(shift).transpose(0, 1).flatten(0, 1)
         for rows in self.row_blocks(shift.element_size() * (4 * n_shifts * n_outputs + self.inputs.shape[1])):
             inputs = self.inputs[rows]
             mean = self.mean_of(map_params, inputs).to(shift.dtype)[:, :, None]
             inputs = inputs.to(shift.dtype)
-            output_change = matmul(inputs, weights.T).view(len(inputs), n_outputs, n_shifts)
-            yield inputs, mean, self.likelihood.residual_change(mean, output_change, axis=1)
+            yield inputs, mean, matmul(inputs, weights.T).view(len(inputs), n_outputs, n_shifts)
 
     def own_change(self, units: Tensor, map_params: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs (n, g, D) and mean (n, g, K) of the samples that leave, and how their own outputs move (n, g, K)."""
@@ -171,7 +175,7 @@ class LinearProblem(Problem):
         return (output_gradient @ self.likelihood.basis).T @ inputs
 
     def _hessian_blocks(self, params: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows, sign in self.present_blocks(16 * self.model.n_params):
+        for rows, sign in self.present_blocks(max(16 * self.model.n_params, 8 * self.likelihood.n_outputs**2)):
             inputs = self.inputs[rows]
             yield inputs, sign * self.in_basis(self.likelihood.hessian(self.mean_of(params, inputs)))
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lapsi.models.likelihoods.base import Likelihood
-from lapsi.models.mlp import ForwardBackward, Mlp, clip_of
+from lapsi.models.mlp import Mlp
+from lapsi.models.passes import ForwardBackward, clip_of
 from lapsi.problem.base import Problem
 from lapsi.problem.objective import Objective
 

@@ -22,7 +22,8 @@ class Removed:
         shift: (n, …) params without the unit minus `params`.
         outputs: (n, g, K) float64, of what left under the model without it.
         refinement: how the shift was made: one of the words above.
-        remaining: (n,) float64, what is estimated to be missing of the shift, relative to it; NaN where nothing is known.
+        remaining: (n,) float64, what is estimated to be missing of the shift, relative to it in the metric of the posterior;
+            NaN where nothing is known.
         diagnostics: more columns, (n,) each.
         epoch: of training, where the shift is from along the way.
     """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from lapsi.data.blocks import ArrayBlocks, survey
-from lapsi.data.standardize import standardizer_of
+from lapsi.data.standardize import Standardizer
 from lapsi.errors import InputError
 
 
-def umap_map(features: np.ndarray, seed: int = 0) -> np.ndarray:
-    """(n, 2) float32: standardized features (n, d) laid out by UMAP, which keeps neighbours together; distances mean little.
+def umap_map(features: np.ndarray, standardizer: Standardizer, seed: int = 0) -> np.ndarray:
+    """(n, 2) float32: features (n, d), scaled as for the probe, laid out by UMAP, which keeps neighbours together.
+
+    Distances mean little.
 
     Raises:
         InputError: when umap-learn is not installed, or there are too few samples.
@@ -23,6 +24,6 @@ def umap_map(features: np.ndarray, seed: int = 0) -> np.ndarray:
         ) from error
     if len(features) < 4:
         raise InputError(f"A UMAP of {len(features)} samples means nothing; expected at least 4.")
-    inputs = standardizer_of(survey(ArrayBlocks(features)), True).inputs(features)[:, :-1]
+    inputs = standardizer.inputs(features)[:, :-1]
     layout = umap.UMAP(n_components=2, n_neighbors=min(15, len(features) - 1), random_state=seed, n_jobs=1)
     return np.asarray(layout.fit_transform(inputs), dtype=np.float32)

@@ -122,6 +122,8 @@ def _samples(count: int) -> str:
 def _accuracy(verification: dict[str, Any] | None) -> str:
     if verification is None:
         return "The accuracy of these scores was not measured (verify 0)."
+    if verification.get("failure"):
+        return f"The accuracy of these scores was NOT measured: the check failed ({verification['failure']})."
     reference = REFERENCES.get(verification["reference"], verification["reference"])
     text = (
         f"{_samples(len(verification['rows']))} were checked against {reference}: the largest relative error of LSI is "

@@ -1,14 +1,14 @@
-"""Run directories, written whole or not at all."""
+"""Run directories, written whole or not at all, and never over what another process wrote."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from lapsi.errors import InputError, RunExistsError
-from lapsi.execution.checkpoint import PROGRESS
+from lapsi.errors import RunExistsError
 from lapsi.execution.files import MARKER, require_name, require_writable, sync
 from lapsi.results.record import read_json
 from lapsi.results.run_files import MAP, PROBABILITIES, ROWS, TRAJECTORY
@@ -53,31 +53,11 @@ def _is_run(path: Path) -> bool:
         return False
 
 
-def unfinished_path(run: Path) -> Path:
-    """Where the finished parts of a run are kept until it is whole."""
-    run = run.absolute()
-    if not run.name or run.name == "..":
-        raise InputError(f"{run} cannot be a run directory; expected a path that ends in a name.")
-    return run.with_name(f"{run.name}.partial")
-
-
-def require_run(path: Path) -> None:
-    """Refuses a path that holds no run.
-
-    Raises:
-        InputError: saying what is there instead.
-    """
-    if not (path / MARKER).is_file():
-        if path.name and (unfinished_path(path) / PROGRESS).is_file():
-            raise InputError(f"{path} is not finished; go on with 'lapsi score --resume {path}'.")
-        state = "holds no run (no run.json)" if path.is_dir() else "is no directory" if path.exists() else "does not exist"
-        raise InputError(f"{path} {state}; expected a directory written by 'lapsi score' or Scores.save().")
-
-
 def write_directory(path: Path, write: Callable[[Path], object], force: bool) -> None:
     """Fills a hidden directory beside `path` by `write`, then renames it to `path` in one step.
 
-    A kill at any moment leaves the old run, or none, at `path`: never half of one.
+    A kill at any moment leaves the old run, or none, at `path`: never half of one. Of several processes that write to one path
+    without `force` one wins, and the others are told so.
 
     Raises:
         RunExistsError: as `require_free`.
@@ -93,20 +73,24 @@ def write_directory(path: Path, write: Callable[[Path], object], force: bool) ->
             sync(file)
         sync(content)
         require_free(path, force)
-        _swap(content, path, staging / "old")
-        sync(path.parent)
+        _swap(content, path, staging / "old", force)
+        with suppress(OSError):  # the run is in place; a power cut might still undo that
+            sync(path.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _swap(content: Path, path: Path, aside: Path) -> None:
-    """Moves `content` to `path`; what stood there comes back if that fails."""
-    replaces = path.exists()
-    if replaces:
+def _swap(content: Path, path: Path, aside: Path, force: bool) -> None:
+    """Moves `content` to `path`, without `force` only over an empty directory; what stood there comes back where that fails."""
+    if force and path.exists():
         path.rename(aside)
     try:
         content.rename(path)
-    except OSError:
-        if replaces:
+    except OSError as error:
+        if not path.exists() and aside.exists():
             aside.rename(path)
+        elif path.exists() and not _is_empty(path):
+            raise RunExistsError(
+                f"{path} was written by another process in the meantime; choose another path, or overwrite it with --force."
+            ) from error
         raise

@@ -15,9 +15,10 @@ from lapsi.execution.files import MARKER
 from lapsi.results.added import aligned, measure_of_scores, measure_of_table
 from lapsi.results.columns import SOURCE, Column, find_column
 from lapsi.results.notebook import notebook_view
+from lapsi.results.paths import require_run
 from lapsi.results.provenance import Provenance
 from lapsi.results.record import RunRecord, read_record
-from lapsi.results.run_directory import require_run, write_directory
+from lapsi.results.run_directory import write_directory
 from lapsi.results.run_files import (
     MAP,
     PROBABILITIES,
@@ -32,7 +33,7 @@ from lapsi.results.run_files import (
     read_trajectory,
     require_file,
 )
-from lapsi.results.tables import summarise
+from lapsi.results.tables import summarise, with_ranks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +96,8 @@ class Scores:
     def from_pandas(self, table: pd.DataFrame) -> Scores:
         """The scores of the samples in a frame that came from `to_pandas`, filtered, reordered or with columns added.
 
+        Their ranks are those among the samples of the frame.
+
         Raises:
             InputError: when it lacks a column of the scores, or names a sample that has none or stands in it twice.
         """
@@ -108,7 +111,7 @@ class Scores:
         along = self.trajectory
         if along is not None:
             along = along[along["id"].isin(table["id"])].reset_index(drop=True)
-        rows = table.reset_index(drop=True)
+        rows = with_ranks(table.reset_index(drop=True))
         return Scores(rows, self.loo_proba[positions], self.classes, self.provenance, along, chosen, self.described)
 
     def with_measure(self, other: Scores | pd.DataFrame, columns: Iterable[Column] = ()) -> Scores:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lapsi.settings.option import Choice, Integer, Name, Number, check_options, option
+from lapsi.settings.option import Choice, Integer, Name, Size, check_options, option
 
 DTYPES = ("float32", "float64")
 LARGEST_SEED = 2**62
+DEVICE_HELP = "torch device, e.g. cpu or cuda; default: cpu."
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +26,12 @@ class Execution:
     """
 
     verify: int = option(16, Integer(0), "Samples whose score is checked the slow way; 0: none.")
-    device: str | None = option(None, Name(), "torch device, e.g. cpu or cuda.")
+    device: str | None = option(None, Name(), DEVICE_HELP)
     dtype: str | None = option(
         None, Choice(DTYPES, optional=True), "Of the large products; auto: float32 (newton: if well conditioned)."
     )
     seed: int = option(0, Integer(0, below=LARGEST_SEED), "Of verified samples, initial weights, batches and noise.")
-    memory_limit: int | None = option(
-        None, Number(0, beyond=True, optional=True), "Peak memory, e.g. 8G or 500M; default: 80 % of what is free."
-    )
+    memory_limit: int | None = option(None, Size(), "Peak memory, e.g. 8G or 500M; default: 80 % of what is free.")
 
     def __post_init__(self) -> None:
         check_options(self)

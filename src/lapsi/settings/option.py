@@ -10,7 +10,7 @@ import math
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, final
 
 from lapsi.errors import InputError
@@ -130,12 +130,60 @@ class Numbers(Rule):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Flag(Rule):
-    """True or False."""
+class Share(Rule):
+    """A number from 0 to 1."""
 
-    def check(self, name: str, value: Any) -> bool:
+    def check(self, name: str, value: Any) -> float:
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not number or not 0 <= value <= 1:
+            raise InputError(f"{name} is {value!r}; expected a share from 0 to 1.")
+        return float(value)
+
+    @property
+    def metavar(self) -> str:
+        return "0…1"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Size(Rule):
+    """A number of bytes, or None."""
+
+    def check(self, name: str, value: Any) -> int | float | None:
+        return Number(0, beyond=True, optional=True).check(name, value)  # type: ignore[return-value]
+
+    @property
+    def metavar(self) -> str:
+        return "SIZE"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Words(Rule):
+    """Several names."""
+
+    def check(self, name: str, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, tuple | list) or not all(isinstance(word, str) for word in value):
+            raise InputError(f"{name} is {value!r}; expected several names.")
+        return tuple(value)
+
+    @property
+    def metavar(self) -> str:
+        return "NAMES"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Flag(Rule):
+    """True or False, or None."""
+
+    optional: bool = False
+
+    def check(self, name: str, value: Any) -> bool | None:
+        if self.optional and value is None:
+            return None
         if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
-            raise InputError(f"{name} is {value!r}; expected True or False.")
+            raise InputError(f"{name} is {value!r}; expected {'None, ' if self.optional else ''}True or False.")
         return bool(value)
 
     @property
@@ -146,14 +194,18 @@ class Flag(Rule):
 @final
 @dataclass(frozen=True, slots=True)
 class Name(Rule):
-    """A name or path, or None."""
+    """A name or path, or None; `kind` is what the help of the command line calls it, where that is not a text."""
+
+    kind: str = ""
 
     def check(self, name: str, value: Any) -> str | None:
+        if isinstance(value, numbers.Number | list | tuple | dict):
+            raise InputError(f"{name} is {value!r}; expected a name or None.")
         return None if value is None else str(value)
 
     @property
     def metavar(self) -> str:
-        return ""
+        return self.kind
 
 
 def option(default: Any, rule: Rule, help: str, *, panel: str = "", flag: str = "") -> Any:
@@ -164,9 +216,15 @@ def option(default: Any, rule: Rule, help: str, *, panel: str = "", flag: str = 
         rule: what it accepts.
         help: one line for a reader of the command line's help.
         panel: heading it stands under there.
-        flag: its name there, where that is not the name of the field; "-" keeps it off the command line.
+        flag: its name there, where that is not the name of the field. Fields of one name are one option, which all of them
+            get.
     """
     return field(default=default, metadata={RULE: rule, HELP: help, PANEL: panel, FLAG: flag})
+
+
+def flag_of(each: Field[Any]) -> str:
+    """The name of a field on the command line."""
+    return each.metadata[FLAG] or each.name.replace("_", "-")
 
 
 def check_options(spec: Any) -> None:

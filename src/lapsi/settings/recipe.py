@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from typing import Any
 
 from lapsi.errors import InputError
 from lapsi.settings.option import Choice, Flag, Integer, Number, Numbers, check_options, option
 
 RECIPE = "Training recipe (engine retrain; the preset 'paper' where not given)"
 TOO_LARGE = 1e30  # squares beyond float32
+TOO_SMALL = 1e-30  # nothing in float32, beside what it is added to
+USED_BY = {  # what is used by some choices alone: which choice that is, and its values
+    "momentum": ("optimizer", ("sgd",)),
+    "nesterov": ("optimizer", ("sgd",)),
+    "betas": ("optimizer", ("adam", "adamw")),
+    "epsilon": ("optimizer", ("adam", "adamw")),
+    "step_epochs": ("schedule", ("step",)),
+    "step_factor": ("schedule", ("step",)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +35,7 @@ class Recipe:
         optimizer: `"sgd"`, `"adam"` (weight decay joins the gradient) or `"adamw"` (decoupled weight decay).
         learning_rate: at the start; `schedule` changes it.
         momentum, nesterov: of sgd.
-        betas, epsilon: of adam and adamw.
+        betas, epsilon: of adam and adamw; an epsilon of 0 would divide by 0 where a gradient vanishes.
         sam_radius: > 0 takes every gradient at the worst point of that distance (sharpness-aware minimisation, SAM).
         schedule: `"constant"`; `"step"`: times `step_factor` after every `step_epochs`; `"cosine"`: to 0 over `epochs`.
         step_epochs, step_factor: of the schedule `"step"`.
@@ -45,7 +56,7 @@ class Recipe:
     momentum: float = option(0.9, Number(0, 1), "Of sgd.", panel=RECIPE)
     nesterov: bool = option(True, Flag(), "Of sgd.", panel=RECIPE)
     betas: tuple[float, float] = option((0.9, 0.999), Numbers(Number(0, 1), "two numbers", 2), "Of adam.", panel=RECIPE)
-    epsilon: float = option(1e-8, Number(0, TOO_LARGE), "Of adam.", panel=RECIPE)
+    epsilon: float = option(1e-8, Number(TOO_SMALL, TOO_LARGE), "Of adam.", panel=RECIPE)
     sam_radius: float = option(0.0, Number(0, TOO_LARGE), "> 0: sharpness-aware (SAM).", panel=RECIPE)
     schedule: str = option("constant", Choice(("constant", "step", "cosine")), "Of the learning rate.", panel=RECIPE)
     step_epochs: int = option(30, Integer(1), "Of schedule step.", panel=RECIPE)
@@ -88,6 +99,28 @@ class Recipe:
             raise InputError("sam_radius and clip_norm were both given; SAM with per-sample clipping is not defined here.")
         if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             raise InputError("nesterov needs a momentum greater than 0; turn nesterov off.")
+        require_use(self, [field.name for field in fields(self) if getattr(self, field.name) != field.default])
+
+
+def require_use(recipe: Recipe, names: Collection[str]) -> None:
+    """Refuses values that were given but that the recipe has no use for.
+
+    Raises:
+        InputError: naming the first of the fields `names` that is so.
+    """
+    for name, (choice, users) in USED_BY.items():
+        made = getattr(recipe, choice)
+        if name in names and made not in users:
+            raise InputError(
+                f"{name} is {getattr(recipe, name)!r} but {choice} {made!r} has no use for it; leave it out, or choose "
+                f"{' or '.join(map(repr, users))}."
+            )
+
+
+def used(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a whole recipe but those that it has no use for, which recipes of earlier versions may hold."""
+    idle = {name for name, (choice, users) in USED_BY.items() if values.get(choice) not in users}
+    return {name: value for name, value in values.items() if name not in idle}
 
 
 PRESETS = {"paper": Recipe()}

@@ -11,7 +11,7 @@ from lapsi.settings.execution import Execution
 from lapsi.settings.model import ModelSpec
 from lapsi.settings.objective import MAP, ObjectiveSpec
 from lapsi.settings.option import Choice, check_options, option
-from lapsi.settings.recipe import Recipe
+from lapsi.settings.recipe import Recipe, used
 
 CURVATURES = ("diag", "kfac", "full")
 PARTS: dict[str, type] = {"model": ModelSpec, "objective": ObjectiveSpec, "execution": Execution}
@@ -102,7 +102,7 @@ def settings_from_dict(values: dict[str, Any]) -> Settings:
     if kind is None:
         raise InputError(f"The engine of the run is {engine.get('name')!r}; expected one of {', '.join(ENGINES)}.")
     if "recipe" in engine:
-        engine["recipe"] = Recipe(**known(Recipe, engine["recipe"]))
+        engine["recipe"] = Recipe(**used(known(Recipe, engine["recipe"])))
     parts = {name: part(**known(part, values[name])) for name, part in PARTS.items()}
     return Settings(engine=kind(**known(kind, engine)), curvature=values["curvature"], **parts)
 

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from lapsi.errors import ConvergenceError
+from lapsi.errors import ConvergenceError, InputError
 from lapsi.linalg.matmul import one_thread_each
 from lapsi.problem.linear import LinearProblem
 
@@ -20,7 +20,9 @@ LBFGS_TOLERANCE = 1e-8
 NEWTON_ITERATIONS = 100
 STEP_TOLERANCE = 1e-10
 STALE_STEP = 1e-6
-ROUNDING_FLOOR = 1e-15
+ARMIJO = 1e-4
+HALVINGS = 40
+EPSILON = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ def fit_map(problem: LinearProblem, start: Tensor | None = None, advance: Callab
 
     Raises:
         ConvergenceError: when 100 Newton steps do not get there or the Hessian is not positive definite in float64.
+        InputError: when the squares of the inputs overflow.
     """
     n_evaluations = 0
     if start is None:
@@ -62,7 +65,10 @@ def fit_map(problem: LinearProblem, start: Tensor | None = None, advance: Callab
 def _lbfgs(problem: LinearProblem, advance: Callable[[], None]) -> tuple[Tensor, int]:
     """L-BFGS in coordinates that whiten the Hessian at params = 0, which is I ⊗ (XᵀX/C + l2·I)."""
     model = problem.model
-    values, vectors = torch.linalg.eigh(problem.start_hessian())
+    hessian = problem.start_hessian()
+    if not bool(hessian.isfinite().all()):
+        raise InputError("The features are too large to be squared in float64; divide them by a constant first.")
+    values, vectors = torch.linalg.eigh(hessian)
     scale = values.clamp(min=problem.objective.l2(problem.n_samples)).rsqrt()
     shape = (model.n_directions, model.n_features)
 
@@ -85,42 +91,77 @@ def _lbfgs(problem: LinearProblem, advance: Callable[[], None]) -> tuple[Tensor,
 
 def _newton(problem: LinearProblem, params: Tensor, n_iterations: int, advance: Callable[[], None]) -> MapFit:
     n_samples = problem.n_samples
-    floor = ROUNDING_FLOOR * float(torch.linalg.vector_norm(problem.inputs, dim=1).sum())
     hessian: Tensor | None = None
-    value, gradient = problem.value_and_gradient(params)
+    point = _Point(params, *problem.value_and_gradient(params))
     for iteration in range(NEWTON_ITERATIONS):
         advance()
         if hessian is None:
-            hessian = problem.hessian(params, problem.objective.l2(n_samples))
+            hessian = problem.hessian(point.params, problem.objective.l2(n_samples))
             factor = _factor(hessian)
-        step = -torch.cholesky_solve(gradient.view(-1, 1), factor).view_as(params)
-        step_norm, params_norm = float(step.norm()), float(params.norm())
-        grad_norm = float(gradient.norm())
-        if step_norm <= STEP_TOLERANCE * params_norm or grad_norm <= floor:
-            return MapFit(problem, params, hessian, grad_norm / n_samples, n_iterations + iteration)
-        params, value, gradient = _line_search(problem, params, step, value, gradient)
+        step = -torch.cholesky_solve(point.gradient.view(-1, 1), factor).view_as(params)
+        step_norm, params_norm, grad_norm = float(step.norm()), float(point.params.norm()), float(point.gradient.norm())
+        fit = MapFit(problem, point.params, hessian, grad_norm / n_samples, n_iterations + iteration)
+        if step_norm <= STEP_TOLERANCE * params_norm:
+            return fit
+        moved = _line_search(problem, point, step)
+        stalls = moved is None or float(moved.gradient.norm()) > grad_norm / 2
+        if stalls and grad_norm <= _rounding(problem, point.params):
+            return fit
+        if moved is None:
+            break
+        point = moved
         if step_norm > STALE_STEP * params_norm:
             hessian = None
     raise ConvergenceError(
-        f"The fit did not converge: after {NEWTON_ITERATIONS} Newton steps the last step was {step_norm:.1e} of "
+        f"The fit did not converge: after {iteration + 1} Newton steps the last step was {step_norm:.1e} of "
         f"parameters of norm {params_norm:.1e} (gradient {grad_norm / n_samples:.1e}). Use a larger weight decay "
         f"(now {problem.objective.weight_decay:g}), or standardize the features."
     )
 
 
-def _line_search(
-    problem: LinearProblem, params: Tensor, step: Tensor, value: Tensor, gradient: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Halves the Newton step until the value falls enough (Armijo), or until its change drowns in rounding."""
-    slope = float((gradient * step).sum())
-    noise = 1e-13 * abs(float(value))
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """Params (F, D), and value and gradient of the sum-form objective there."""
+
+    params: Tensor
+    value: Tensor
+    gradient: Tensor
+
+
+def _line_search(problem: LinearProblem, start: _Point, step: Tensor) -> _Point | None:
+    """Halves the Newton step until the value falls enough (Armijo); None where no length does.
+
+    Where the change of the value drowns in its rounding, the slope tells: it must fall by half.
+    """
+    slope = float((start.gradient * step).sum())
+    noise = EPSILON * (abs(float(start.value)) + float(start.params.norm()) * _input_norms(problem))
     length = 1.0
-    while True:
-        candidate = params + length * step
-        new_value, new_gradient = problem.value_and_gradient(candidate)
-        if float(new_value - value) <= 1e-4 * length * slope + noise:
-            return candidate, new_value, new_gradient
+    for _ in range(HALVINGS):
+        candidate = start.params + length * step
+        point = _Point(candidate, *problem.value_and_gradient(candidate))
+        change = float(point.value - start.value)
+        if change <= ARMIJO * length * slope:
+            return point
+        if change <= noise and abs(float((point.gradient * step).sum())) <= -slope / 2:
+            return point
         length /= 2
+    return None
+
+
+def _input_norms(problem: LinearProblem) -> float:
+    """Σ_j ‖x_j‖."""
+    return float(torch.linalg.vector_norm(problem.inputs, dim=1).sum())
+
+
+def _rounding(problem: LinearProblem, params: Tensor) -> float:
+    """How far rounding may move the gradient at `params`: that of its sum, and that of the outputs through S."""
+    likelihood, total = problem.likelihood, problem.objective.l2(problem.n_samples) * params.norm()
+    for rows in problem.row_blocks(8 * 2 * likelihood.n_outputs):
+        inputs = problem.inputs[rows]
+        mean, length = problem.mean_of(params, inputs), torch.linalg.vector_norm(inputs, dim=1)
+        residual = torch.linalg.vector_norm(likelihood.residual(mean, problem.targets[rows]), dim=1)
+        total += (length * (residual + likelihood.variance(mean).sum(1) * params.norm() * length)).sum()
+    return EPSILON * float(total)
 
 
 def _factor(hessian: Tensor) -> Tensor:
@@ -146,4 +187,5 @@ def invert(matrix: Tensor) -> Tensor:
     Raises:
         ConvergenceError: when it is not positive definite in float64.
     """
-    return torch.cholesky_inverse(_factor(matrix))
+    factor = _factor(matrix)
+    return torch.cholesky_inverse(factor, out=factor)

@@ -1,4 +1,4 @@
-"""A quantity of the model with all samples, and how it differs in each of B models without one (MATH §5)."""
+"""A quantity of the model with all samples, and how it differs in each of B models without one (docs/math.md, Retraining)."""
 
 from __future__ import annotations
 

@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
-from lapsi.data.extractors.base import DEFAULT_MODELS, Extractor, ExtractorSettings
+from lapsi.data.extractors.base import DEFAULT_MODELS, Extractor
 from lapsi.data.extractors.cache import FeatureCache, Shard, default_cache, digest_of, empty_features, open_cache
 from lapsi.data.extractors.images import image_extractor
 from lapsi.data.extractors.texts import text_extractor
 from lapsi.data.samples import IMAGE, TEXT, Content, EncodedImages, checked_texts, image_arrays, read_file, tell_unreadable
 from lapsi.errors import InputError, first_line
 from lapsi.execution.device import require_device
+from lapsi.execution.memory import available_bytes
 from lapsi.execution.progress import Stages
+from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.validation import require_choice
 
 SHARD_ROWS = 512  # what a kill may lose
@@ -142,7 +143,7 @@ def embed_content(
                 raise InputError(_unreadable(content, bad))
             left_out |= bad
             if features is None and len(shard.kept) > 0:
-                limit = MAPPED_SHARE * psutil.virtual_memory().available
+                limit = MAPPED_SHARE * available_bytes()
                 features = empty_features(len(content), shard.features.shape[1], limit, shards.folder)
             if features is not None and len(shard.kept) > 0:
                 features[n_done : n_done + len(shard.kept)] = shard.features

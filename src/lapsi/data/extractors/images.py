@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lapsi.data.extractors.base import Extractor, ExtractorSettings
+from lapsi.data.extractors.base import Extractor
 from lapsi.data.extractors.loading import load_frozen, load_pretrained, require_transformers, revision_of
 from lapsi.errors import InputError
+from lapsi.settings.extractor import ExtractorSettings
 
 
 @final

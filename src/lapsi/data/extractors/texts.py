@@ -8,9 +8,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from lapsi.data.extractors.base import Extractor, ExtractorSettings
+from lapsi.data.extractors.base import Extractor
 from lapsi.data.extractors.loading import load_frozen, load_pretrained, read_json, require_transformers, revision_of
 from lapsi.errors import InputError, first_line
+from lapsi.settings.extractor import ExtractorSettings
 
 UNBOUNDED = 10**6  # tokenizers without a length of their own give a huge number
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -14,11 +13,9 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from lapsi.data.arrays import EXACT, to_numpy
 from lapsi.data.dataset import Dataset, make_dataset
@@ -39,7 +36,6 @@ UNREADABLE = (
     SafetensorError,
 )
 FEATURES, SAMPLES, MADE_BY = "features", "samples", "lapsi"  # in files of write_features
-WRITTEN = (".csv", ".parquet", ".json")
 TABLES = (".parquet", ".csv", ".jsonl")
 
 
@@ -147,27 +143,6 @@ def _open_safetensors(path: Path) -> NamedArrays:
             name: value for name, value in json.loads(archive.metadata()[MADE_BY]).items() if name in ("extractor", "licence")
         },
     )
-
-
-def write_features(dataset: Dataset, record: dict[str, Any], path: Path) -> None:
-    """Features, labels, ids and all that travels along as one .safetensors file; how they were made as JSON in its header.
-
-    Tensors: `features` (N, d), `labels` (N,) positions in the classes, `samples`: the columns id, label and those carried, the
-    bytes of a Parquet file. Header: `lapsi`, the JSON.
-    """
-    table = pd.DataFrame({"id": dataset.ids, "label": dataset.classes[dataset.labels]}).join(dataset.columns)
-    samples = io.BytesIO()
-    table.to_parquet(samples, index=False)
-    tensors = {
-        FEATURES: np.ascontiguousarray(np.asarray(dataset.features)),
-        "labels": dataset.labels,
-        SAMPLES: np.frombuffer(samples.getvalue(), np.uint8),
-    }
-    details = {"source": dataset.source, "classes": dataset.classes.tolist(), **record}
-    try:
-        save_file(tensors, path, {MADE_BY: json.dumps(details)})
-    except SafetensorError as error:  # a full disk, for one
-        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def _open_parquet(path: Path) -> NamedArrays:
@@ -310,34 +285,3 @@ def read_indices(path: Path) -> np.ndarray:
         return np.asarray([int(line) for line in path.read_text(encoding="utf-8").split()], dtype=np.int64)
     except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as row positions ({error}); expected .npy, or one integer a line.") from error
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """A table as .csv, .parquet or .json (one record a row).
-
-    Raises:
-        InputError: for another kind of file.
-    """
-    require_table_kind(path)
-    kind = path.suffix.lower()
-    if kind == ".csv":
-        table.to_csv(path, index=False, lineterminator="\r\n" if _holds_returns(table) else "\n")
-    elif kind == ".parquet":
-        table.to_parquet(path, index=False)
-    else:
-        table.to_json(path, orient="records", indent=1, force_ascii=False, double_precision=15)
-
-
-def _holds_returns(table: pd.DataFrame) -> bool:
-    """Whether a cell holds a carriage return, which is quoted only in files whose lines end in one."""
-    return any("\r" in str(cell) for name in table.select_dtypes(exclude="number") for cell in [name, *table[name]])
-
-
-def require_table_kind(path: Path) -> None:
-    """Refuses the name of a table of another kind than `write_table` writes.
-
-    Raises:
-        InputError: naming those kinds.
-    """
-    if path.suffix.lower() not in WRITTEN:
-        raise InputError(f"{path.name} is a file of kind {path.suffix or '(none)'!r}; expected {', '.join(WRITTEN)}.")

@@ -18,10 +18,10 @@ from lapsi.data.readers.cifar_n import HumanLabels
 from lapsi.data.readers.columns import LABEL_NAMES, Columns, choose_name, listed, require_name
 from lapsi.data.readers.hub import DEFAULT_SPLIT, read_hub_dataset
 from lapsi.data.readers.named_folders import IMAGENETTE, IMAGEWOOF, read_imagenet_folder, read_imdb, read_pneumonia
+from lapsi.data.readers.names import DIGITS
 from lapsi.data.samples import Samples
 from lapsi.errors import InputError
 
-DIGITS = "digits"
 HUB_SPLITS = {"val": "validation"}
 
 

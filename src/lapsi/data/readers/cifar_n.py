@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from lapsi.errors import InputError
 
@@ -89,6 +88,8 @@ def load_labels(path: Path) -> dict[str, Any]:
     Raises:
         InputError: when it is damaged, or holds anything else; nothing in it is ever run.
     """
+    import torch  # no other reader needs it, and who opens the data of a run again does not wait for it
+
     try:
         with torch.serialization.safe_globals(ARRAYS):
             held = torch.load(path, map_location="cpu", weights_only=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from lapsi.errors import InputError
+from lapsi.settings.extractor import RAW
+from lapsi.settings.option import Name, Words, check_options, flag_of, option
 
 FEATURE_NAMES = ("features", "X", "x", "embeddings", "features_train", "X_train")
 LABEL_NAMES = ("labels", "label", "y", "target", "labels_train", "y_train")
@@ -14,7 +16,6 @@ TEXT_NAMES = ("text", "texts", "sentence", "review", "content")
 CLASS_NAMES = "class_names"
 LISTED_AT_MOST = 12
 RESERVED = {"id", "row", "label", "path", "text", "original_label", "corrupted", "corruption"}
-OPTIONS = {"prefix": "feature-prefix", "split": "split-column"}  # where they are not called as the fields are
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +36,20 @@ class Columns:
         keep: more columns to carry along.
     """
 
-    features: str | None = None
-    prefix: str | None = None
-    labels: str | None = None
-    ids: str | None = None
-    images: str | None = None
-    texts: str | None = None
-    group: str | None = None
-    split: str | None = None
-    reference_labels: str | None = None
-    class_names: str | None = None
-    keep: tuple[str, ...] = ()
+    features: str | None = option(None, Name(), "Array or list column with the features.")
+    prefix: str | None = option(None, Name(), "Tables: all columns whose names start so are features.", flag="feature-prefix")
+    labels: str | None = option(None, Name(), "Array or column with the labels; for .npy the second file.")
+    ids: str | None = option(None, Name(), "Array or column with unique identifiers.")
+    images: str | None = option(None, Name(), "Column with image paths or images.", panel=RAW)
+    texts: str | None = option(None, Name(), "Column with texts.", panel=RAW)
+    group: str | None = option(None, Name(), "Column with contributor, patient or source of each sample; kept.")
+    split: str | None = option(None, Name(), "Column with the part of the data set; kept.", flag="split-column")
+    reference_labels: str | None = option(None, Name(), "Column with second labels (truth, re-annotation); kept.")
+    class_names: str | None = option(None, Name(), "Array with a name for each integer label.")
+    keep: tuple[str, ...] = option((), Words(), "More columns to keep beside the scores, with commas.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def carried(self, names: list[str], place: str) -> dict[str, str]:
         """Columns of the source to carry along, by the name they get.
@@ -69,9 +73,10 @@ class Columns:
         Raises:
             InputError: naming the first of the fields `names` that was given.
         """
+        flags = {each.name: flag_of(each) for each in fields(self)}
         given = [name for name in names if getattr(self, name) not in (None, ())]
         if given:
-            raise InputError(f"--{OPTIONS.get(given[0], given[0].replace('_', '-'))} does not apply: {why}; leave it out.")
+            raise InputError(f"--{flags[given[0]]} does not apply: {why}; leave it out.")
 
     def files(self) -> dict[str, str | None]:
         """Names of the files beside a `.npy` file, by what they hold."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,20 @@ from lapsi.data.arrays import to_numpy
 from lapsi.data.readers.arrays import NamedArrays, load_npy, open_arrays, reading
 from lapsi.data.readers.cifar_n import load_labels
 from lapsi.data.readers.columns import LABEL_NAMES, choose_name
+from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
+from lapsi.settings.corruption import Corruption
+
+
+def changes_of(spec: DataSpec) -> Corruption:
+    """All that is changed on purpose, human labels read from their file.
+
+    Raises:
+        InputError: when they cannot be read.
+    """
+    if spec.human_labels is None:
+        return spec.corruption
+    return replace(spec.corruption, human_labels=read_labels(spec.human_labels))
 
 
 def read_labels(place: str) -> np.ndarray:

@@ -7,15 +7,14 @@ from pathlib import Path
 
 from lapsi.data.dataset import Dataset
 from lapsi.data.readers.arrays import TABLES, open_arrays, read_dataset
-from lapsi.data.readers.catalog import NAMED, read_named
+from lapsi.data.readers.catalog import read_named
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.hub import is_saved_dataset, read_hub_dataset, read_saved_dataset
 from lapsi.data.readers.image_folders import read_image_folder
+from lapsi.data.readers.names import HUB_PREFIX, NAMES, require_source
 from lapsi.data.readers.raw_tables import holds_raw, read_raw
 from lapsi.data.samples import Samples
 from lapsi.errors import InputError
-
-HUB_PREFIX = "hf:"
 
 
 def open_source(
@@ -25,7 +24,7 @@ def open_source(
 
     Args:
         source: a file with features, or with texts or images; an image folder with one subfolder a class; a folder that
-            `datasets` saved; "hf:NAME" or "hf:NAME:CONFIGURATION" on the Hugging Face hub; or one of `catalog.NAMED`.
+            `datasets` saved; "hf:NAME" or "hf:NAME:CONFIGURATION" on the Hugging Face hub; or one of `names.NAMES`.
         columns: names inside it.
         split: the part to take, where it has several.
         data_dir: where the files of a named data set lie.
@@ -37,22 +36,18 @@ def open_source(
     path = Path(source)
     if source.startswith(HUB_PREFIX):
         return read_hub_dataset(source.removeprefix(HUB_PREFIX), columns, split)
-    if source in NAMED and path.exists():
+    if source in NAMES and path.exists():
         raise InputError(f"{source} names a data set, and a file or folder here: write ./{source} for that, or work elsewhere.")
-    if source in NAMED:
+    if source in NAMES:
         return read_named(source, columns, split, data_dir)
     if data_dir is not None:
-        raise InputError(f"--data-dir is for named data sets ({', '.join(NAMED)}), but the source is {source}.")
+        raise InputError(f"--data-dir is for named data sets ({', '.join(NAMES)}), but the source is {source}.")
     if path.is_dir():
         if is_saved_dataset(path):
             return read_saved_dataset(path, columns, split)
         columns.refuse([field.name for field in fields(Columns)], "an image folder has paths and classes only; use a table")
         return read_image_folder(path, split, skip_bad=skip_bad)
-    if not path.exists() and path.suffix == "":
-        raise InputError(
-            f"{source} does not exist; expected a file, an image folder, a saved data set, hf:NAME, or one of "
-            f"{', '.join(NAMED)}."
-        )
+    require_source(source)
     if split is not None:
         raise InputError(
             f"{path.name} has no splits, so --split does not apply; to carry a column along, name it with --split-column."

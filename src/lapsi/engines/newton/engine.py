@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -15,9 +15,9 @@ from lapsi.curvature.linear import first_order_curvature, settled_curvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work
-from lapsi.engines.newton.neighbours import neighbours_of
+from lapsi.engines.newton.neighbours import Neighbours, neighbours_of
 from lapsi.engines.newton.plan import newton_seconds, plan_newton
-from lapsi.engines.newton.steps import Optimum, Removal, chunk_size, removal_of
+from lapsi.engines.newton.steps import Optimum, Removal, chunk_size, relative_norm, removal_of
 from lapsi.execution.progress import Stages
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.problem.linear import LinearProblem
@@ -32,6 +32,10 @@ CHECKED_AT_ONCE = 128
 REFINED_CHUNK = 128
 SHIFT_TOLERANCE = 1e-10
 REFINED_TOLERANCE = 1e-5
+PROBES = 64  # samples whose correction tells how far off the closed form is
+PROBE_QUANTILE = 0.98
+LEFT_BY_CORRECTION = 0.5  # at most, of what the correction changes (measured on CIFAR-10 features)
+FLOOR = 2.5e-5  # what rounding in float32 and the share of the weight decay leave at least
 
 
 @final
@@ -54,7 +58,7 @@ class NewtonEngine(Engine):
         return plan
 
     def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
-        return newton_seconds(plan)
+        return newton_seconds(plan, torch.device(self.settings.execution.device or "cpu"))
 
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> NewtonFit:
         problem = linear_problem(dataset, standardizer, self.settings)
@@ -120,34 +124,66 @@ class NewtonFit(Fit):
 
     def _steps(self, rows: Tensor) -> Iterator[Removed]:
         """The closed form of all samples, then the corrections of those whose outputs move most."""
-        moved = np.empty(len(rows))
-        steps = 0 if self.refine == AUTO else int(self.refine)
-        for removed in self._closed_form(rows, steps):
+        if self.refine not in (AUTO, 0):
+            yield from self._refined(rows, int(self.refine))
+            return
+        moved, neighbours = np.empty(len(rows)), neighbours_of(self.optimum)
+        by_move, by_step = self._missing_shares(neighbours)
+        for removed in self._closed_form(rows, by_move):
             moved[removed.positions] = removed.diagnostics["output_change"].cpu().numpy()
             yield removed
         if self.n_refined > 0:
             picked = np.argsort(-np.nan_to_num(moved, nan=np.inf), kind="stable")[: self.n_refined]
-            yield from self._corrected(rows, picked)
+            yield from self._corrected(rows, picked, neighbours, LEFT_BY_CORRECTION * by_step)
 
-    def _closed_form(self, rows: Tensor, steps: int) -> Iterator[Removed]:
-        """The Newton step and `steps` chord steps after it."""
+    def _missing_shares(self, neighbours: Neighbours) -> tuple[float, float]:
+        """What the closed form misses, for each unit by which outputs move, and for each unit of the correction's step.
+
+        From what the correction changes of the divergence, which goes with the square of the shift, of samples spread over the
+        data: the same whichever samples leave.
+        """
+        n_samples = self.problem.n_samples
+        rows = torch.arange(0, n_samples, max(1, n_samples // PROBES), device=self.problem.inputs.device)
+        shares = []
+        for part in rows.split(min(REFINED_CHUNK, chunk_size(self.problem, self.optimum.inverse.dtype))):
+            removal, positions = removal_of(self.optimum, part), np.arange(len(part))
+            shift = removal.newton_step()
+            step = neighbours.step(removal, shift)
+            closed, better = (_removed(removal, positions, each, CLOSED_FORM) for each in (shift, shift - step))
+            missing = (self.curvature.divergence(better).total / self.curvature.divergence(closed).total - 1).abs() / 2
+            shares.append(torch.stack([missing / closed.diagnostics["output_change"], missing / relative_norm(step, shift)]))
+        by_move, by_step = torch.cat(shares, 1).nan_to_num(posinf=0.0).quantile(PROBE_QUANTILE, dim=1).tolist()
+        return by_move, by_step
+
+    def _chunks(self, rows: Tensor) -> Iterator[tuple[np.ndarray, Removal]]:
+        """Positions and removals, in chunks that share one workspace."""
         inverse = self.optimum.inverse
         size = min(len(rows), chunk_size(self.problem, inverse.dtype))
         workspace = inverse.new_empty(self.problem.model.n_directions, size, len(inverse))
         for start in range(0, len(rows), size):
             removal = removal_of(self.optimum, rows[start : start + size], workspace)
-            shift, remaining = removal.chord_steps(steps)
-            positions = np.arange(start, start + len(shift))
-            yield _removed(removal, positions, shift, REFINED if steps > 0 else CLOSED_FORM, remaining)
+            yield np.arange(start, start + len(removal.rows)), removal
 
-    def _corrected(self, rows: Tensor, positions: np.ndarray) -> Iterator[Removed]:
+    def _closed_form(self, rows: Tensor, missing: float) -> Iterator[Removed]:
+        """The Newton step alone."""
+        for positions, removal in self._chunks(rows):
+            removed = _removed(removal, positions, removal.newton_step(), CLOSED_FORM)
+            yield replace(removed, remaining=missing * removed.diagnostics["output_change"] + FLOOR)
+
+    def _refined(self, rows: Tensor, steps: int) -> Iterator[Removed]:
+        """The Newton step and `steps` chord steps after it."""
+        for positions, removal in self._chunks(rows):
+            shift, remaining = removal.chord_steps(steps)
+            yield _removed(removal, positions, shift, REFINED, remaining)
+
+    def _corrected(self, rows: Tensor, positions: np.ndarray, neighbours: Neighbours, missing: float) -> Iterator[Removed]:
         """The closed form, and the second-order term of the nearest neighbours."""
-        neighbours = neighbours_of(self.optimum)
         for part in _split(positions, min(REFINED_CHUNK, chunk_size(self.problem, self.optimum.inverse.dtype))):
             removal = removal_of(self.optimum, rows[torch.as_tensor(part, device=rows.device)])
             shift = removal.newton_step()
             step = neighbours.step(removal, shift)
-            yield _removed(removal, part, shift - step, CORRECTED, torch.full((len(part),), torch.nan, dtype=torch.float64))
+            remaining = missing * relative_norm(step, shift) + FLOOR
+            yield _removed(removal, part, shift - step, CORRECTED, remaining)
 
     def _converged(self, rows: Tensor, positions: np.ndarray) -> Iterator[Removed]:
         """Chord-Newton steps for each sample until what remains is about 1e-5 of the shift."""
@@ -169,7 +205,8 @@ def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: S
         if plan.details["settles"]:
             curvature = settled_curvature(problem, fit.params, settings.curvature)
         else:
-            curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse)
+            streams = plan.details["streams"]
+            curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse, streams=streams)
     origin = {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
     n_refined, converges = plan.details["n_refined"], plan.details["converges"]
     return NewtonFit(optimum, curvature, settings.engine.refine, n_refined, converges, origin)
@@ -197,8 +234,16 @@ def _inverse(hessian: Tensor, dtype: str | None) -> Tensor:
     return inverse.to(getattr(torch, dtype))
 
 
-def _removed(removal: Removal, positions: np.ndarray, shift: Tensor, refinement: str, remaining: Tensor) -> Removed:
-    change = removal.optimum.problem.own_output_change(removal.units, shift)[:, 0]
+def _output_change(removal: Removal, shift: Tensor) -> Tensor:
+    """(n, K) how the outputs of each sample that leaves move."""
+    return removal.optimum.problem.own_output_change(removal.units, shift)[:, 0]
+
+
+def _removed(
+    removal: Removal, positions: np.ndarray, shift: Tensor, refinement: str, remaining: Tensor | None = None
+) -> Removed:
+    change = _output_change(removal, shift)
+    remaining = torch.full((len(shift),), torch.nan, dtype=torch.float64) if remaining is None else remaining
     diagnostics = {"leverage": removal.leverage(), "output_change": change.abs().amax(1)}
     outputs = (removal.outputs + change)[:, None]
     params = removal.optimum.params

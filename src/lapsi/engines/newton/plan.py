@@ -9,6 +9,7 @@ from lapsi.engines.base import Plan, Work
 from lapsi.engines.newton.neighbours import NEIGHBOURS
 from lapsi.engines.newton.steps import CHUNK_BYTES
 from lapsi.execution.cost import LIBRARIES_BYTES, Cost, flop_rate, memory_limit
+from lapsi.problem.linear import BLOCK_BYTES
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.settings import Settings
 
@@ -16,6 +17,7 @@ FIT_PASSES = 90  # evaluations of the objective that L-BFGS and Newton take
 REFINE_SHARE = 0.065  # of the cost of the rest, for corrections
 REFINE_FLOOR = 5e11  # below it every sample is converged
 CORRECTION_OVERHEAD = 1e8
+ENTRY_PRODUCTS = 150  # multiplications that take as long as one entry of a derivative, made before it is multiplied
 REFINE_STEPS = 4  # chord-Newton steps that converging takes
 RATES = {"fit": 1 / 6, "hessian": 0.8, "curvature": 0.7, "leave-one-out": 0.6, "refine": 1.0, "verify": 0.5}
 IN_FLOAT32 = ("curvature", "leave-one-out")
@@ -28,7 +30,8 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
         MemoryLimitError: when it does not fit.
     """
     assert isinstance(settings.engine, Newton)
-    flop = _flop(work, settings)
+    streams = _streams(work, settings)
+    flop = _flop(work, settings, streams)
     n_refined, converges = 0, False
     if settings.engine.refine == AUTO:
         step = _chord_step(work)
@@ -42,8 +45,10 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
         dense = exact_flop(work.n_samples, work.n_directions * work.n_features, work.n_units)
         settles = settles and dense <= EXACT_FLOP
         flop["curvature"] = dense if settles else flop["curvature"]
-    details = {"n_refined": n_refined, "converges": converges, "settles": settles}
-    cost = Cost(_peak_bytes(work, settings), memory_limit(settings.execution), flop)
+    if settings.curvature == "kfac" and settles:
+        streams, flop["curvature"] = False, 0.0
+    details = {"n_refined": n_refined, "converges": converges, "settles": settles, "streams": streams}
+    cost = Cost(_peak_bytes(work, settings, not (settles or streams)), memory_limit(settings.execution), flop)
     n_params = work.n_outputs * work.n_features
     cost.require_memory(
         f"Its {n_params:,} parameters ({work.n_features - 1} features and bias × {work.n_outputs} classes) need matrices with "
@@ -54,9 +59,9 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
     return Plan(cost, details, notes)
 
 
-def newton_seconds(plan: Plan) -> float:
-    """Estimated wall time on this machine, from a short calibration."""
-    slow, fast = flop_rate(torch.float64), flop_rate(torch.float32)
+def newton_seconds(plan: Plan, device: torch.device) -> float:
+    """Estimated wall time on a device of this machine, from a short calibration."""
+    slow, fast = flop_rate(torch.float64, device), flop_rate(torch.float32, device)
     rates = {stage: share * (fast if stage in IN_FLOAT32 else slow) for stage, share in RATES.items()}
     return sum(flop / rates[stage] for stage, flop in plan.cost.flop.items())
 
@@ -65,13 +70,42 @@ def _chord_step(work: Work) -> float:
     return 8.0 * work.n_samples * work.n_features * work.n_outputs
 
 
-def _flop(work: Work, settings: Settings) -> dict[str, float]:
+def _streams(work: Work, settings: Settings) -> bool:
+    """Whether the first-order change of `kfac` is a pass over the data for every chunk, and no matrix is held for it.
+
+    So where that matrix would take more memory than there is, or more time than the passes.
+    """
+    if settings.curvature != "kfac":
+        return False
+    too_large = _peak_bytes(work, settings, True) > memory_limit(settings.execution)
+    held = _building_flop(work) + work.n_units * 2.0 * _derivative_entries(work)
+    return too_large or work.n_units * _pass_flop(work) < held
+
+
+def _pass_flop(work: Work) -> float:
+    """Of the first-order change of `kfac` for a unit, by a pass."""
+    return 2.0 * work.n_samples * work.n_outputs * (work.n_features + work.n_outputs + ENTRY_PRODUCTS)
+
+
+def _building_flop(work: Work) -> float:
+    """Of the matrix that gives it for all units."""
+    return 2.0 * work.n_samples * _derivative_entries(work) * (1 + ENTRY_PRODUCTS / work.n_features)
+
+
+def _derivative_entries(work: Work) -> int:
+    """Of the matrix that gives it for all units, two flop each for a unit."""
+    return work.n_outputs * (work.n_outputs + 1) // 2 * work.n_directions * work.n_features
+
+
+def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
     """By stage, without what refine="auto" adds."""
     assert isinstance(settings.engine, Newton)
     n, d, k, f = work.n_samples, work.n_features, work.n_outputs, work.n_directions
     free = f * d
-    per_unit = {"diag": 2.0 * k * d * free, "kfac": 2.0 * d * k * d, "full": 2.0 * free**2 + 4.0 * free * d * f}
-    build = {"diag": 2.0 * n * d * k * free, "kfac": 2.0 * n * d * k**3, "full": 4.0 * free**3}
+    kfac = (_pass_flop(work) if streams else 2.0 * _derivative_entries(work)) + 2.0 * k * d * (d + 9 * k)
+    per_unit = {"diag": 2.0 * k * d * free, "kfac": kfac, "full": 2.0 * free**2 + 4.0 * free * d * f}
+    build_kfac = 0.0 if streams else _building_flop(work)
+    build = {"diag": 2.0 * n * d * k * free, "kfac": build_kfac, "full": 4.0 * free**3}
     steps = 0 if settings.engine.refine == AUTO else int(settings.engine.refine)
     return {
         "fit": 4.0 * FIT_PASSES * n * d * k,
@@ -82,12 +116,13 @@ def _flop(work: Work, settings: Settings) -> dict[str, float]:
     }
 
 
-def _peak_bytes(work: Work, settings: Settings) -> int:
+def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
     assert isinstance(settings.engine, Newton)
     n, d, k, f = work.n_samples, work.n_features, work.n_outputs, work.n_directions
     free, itemsize = f * d, 4 if settings.execution.dtype == "float32" else 8
-    inputs = 8 * n * d + (itemsize * n * d if settings.engine.refine == AUTO else 0)
-    fit = 4 * 8 * free**2
-    held = {"diag": itemsize * free * k * d, "kfac": 8 * k * k * free, "full": (8 + 4 * itemsize) * free**2}
+    inputs = 8 * n * d + (itemsize * n * d if settings.engine.refine in (AUTO, 0) else 0)
+    fit = 4 * 8 * free**2 + 4 * BLOCK_BYTES
+    kfac = 8 * 12 * k**2 + (8 * _derivative_entries(work) if holds_derivative else 0)
+    held = {"diag": itemsize * free * k * d, "kfac": kfac, "full": (8 + 4 * itemsize) * free**2}
     scoring = itemsize * free**2 + held[settings.curvature] + 2 * CHUNK_BYTES
     return LIBRARIES_BYTES + inputs + max(fit, scoring + (2 * 8 * free**2 if settings.curvature == "full" else 0))

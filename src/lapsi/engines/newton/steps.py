@@ -149,7 +149,7 @@ def _left_to_go(size: Tensor, last: Tensor) -> Tensor:
 
 
 def chunk_size(problem: LinearProblem, dtype: torch.dtype) -> int:
-    """Samples a chunk, so that Y and what is computed from it stay within a fixed size."""
+    """Samples a chunk, so that Y, what is computed from it and matrices of the outputs stay within a fixed size."""
     model = problem.model
-    per_sample = model.n_weights * (dtype.itemsize * model.n_outputs + 8 * 8)
+    per_sample = model.n_weights * (dtype.itemsize * model.n_outputs + 8 * 8) + 8 * 8 * model.n_outputs**2
     return max(16, CHUNK_BYTES // per_sample)

@@ -22,6 +22,7 @@ from lapsi.engines.retrain.steps import Trainer
 from lapsi.errors import MemoryLimitError
 from lapsi.execution.cost import GIB
 from lapsi.execution.progress import Stages
+from lapsi.linalg.matmul import synchronize
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.mlp import Mlp
 from lapsi.problem.network import NetworkProblem
@@ -206,6 +207,5 @@ def _timed(problem: NetworkProblem, work: Any) -> float:
 
 def _now(problem: NetworkProblem) -> float:
     """Wall seconds, when all that was asked of the device is done."""
-    if problem.inputs.device.type == "cuda":
-        torch.cuda.synchronize(problem.inputs.device)
+    synchronize(problem.inputs.device)
     return time.perf_counter()

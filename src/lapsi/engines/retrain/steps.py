@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lapsi.errors import ConvergenceError
-from lapsi.models.mlp import Mlp, clip_of
+from lapsi.models.mlp import Mlp
+from lapsi.models.passes import clip_of
 from lapsi.problem.network import NetworkProblem, row_blocks, take
 from lapsi.settings.recipe import Recipe
 from lapsi.training.descent import descend

@@ -90,8 +90,8 @@ class Likelihood(ABC):
         """Σ_j of `hessian_change` (n, K, K) from mean (j, K, 1) and n changes (j, K, n), in little memory."""
 
     @abstractmethod
-    def residual_derivative(self, mean: Tensor, direction: Tensor) -> Tensor:
-        """S dz (…, K)."""
+    def residual_derivative(self, mean: Tensor, direction: Tensor, axis: int = -1) -> Tensor:
+        """S dz, in the shape of the direction dz, whose K outputs lie along `axis`."""
 
     @abstractmethod
     def variance_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
@@ -100,6 +100,10 @@ class Likelihood(ABC):
     @abstractmethod
     def hessian_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
         """Derivative of S (…, K, K) along a derivative of the residual (…, K)."""
+
+    @abstractmethod
+    def hessian_derivative_sum(self, mean: Tensor, derivative: Tensor) -> Tensor:
+        """Σ_j of `hessian_derivative` (n, K, K) from mean (j, K, 1) and n derivatives (j, K, n), in little memory."""
 
     @abstractmethod
     def combine(self, outputs: Tensor) -> Tensor:

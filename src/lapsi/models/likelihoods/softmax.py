@@ -81,18 +81,21 @@ class Softmax(Likelihood):
         return logit_hessian_change(mean, change)
 
     def hessian_change_sum(self, mean: Tensor, change: Tensor) -> Tensor:
-        cross = torch.einsum("jan,jb->nab", change, mean[:, :, 0])
-        square = torch.einsum("jan,jbn->nab", change, change)
-        return torch.diag_embed(change.sum(0).T) - cross - cross.mT - square
+        half = torch.einsum("jan,jbn->nab", change, mean + 0.5 * change)
+        return torch.diag_embed(change.sum(0).T) - half - half.mT
 
-    def residual_derivative(self, mean: Tensor, direction: Tensor) -> Tensor:
-        return probability_derivative(mean, direction)
+    def residual_derivative(self, mean: Tensor, direction: Tensor, axis: int = -1) -> Tensor:
+        return probability_derivative(mean, direction, axis)
 
     def variance_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
         return (1 - 2 * mean) * derivative
 
     def hessian_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
         return logit_hessian_derivative(mean, derivative)
+
+    def hessian_derivative_sum(self, mean: Tensor, derivative: Tensor) -> Tensor:
+        half = torch.einsum("jan,jb->nab", derivative, mean[:, :, 0])
+        return torch.diag_embed(derivative.sum(0).T) - half - half.mT
 
     def combine(self, outputs: Tensor) -> Tensor:
         """Logarithms of the mean probabilities."""
@@ -137,7 +140,7 @@ def probability_change(
     out: Tensor | None = None,
     logits: Tensor | None = None,
 ) -> Tensor:
-    """softmax(z + Δz) − softmax(z) in difference form (MATH §5), so that its error is relative to Δz.
+    """softmax(z + Δz) − softmax(z) in difference form (docs/math.md, Leave-one-out): its error is relative to Δz.
 
     p ∘ (expm1(Δz) − m)/(1 + m), m = Σ_c p_c expm1(Δz_c). The shapes broadcast; `out`, of the shape of the result, may be Δz.
     Where Δz has one class less than p, the logits of the last class do not change, and its own change, minus the sum of the
@@ -184,9 +187,9 @@ def logit_hessian_change(probabilities: Tensor, change: Tensor) -> Tensor:
     return torch.diag_embed(change) - _symmetric(change, probabilities) - change[..., :, None] * change[..., None, :]
 
 
-def probability_derivative(probabilities: Tensor, direction: Tensor) -> Tensor:
+def probability_derivative(probabilities: Tensor, direction: Tensor, class_axis: int = -1) -> Tensor:
     """Derivative of p along a change of the logits: S dz = p ∘ (dz − pᵀdz)."""
-    return probabilities * (direction - (probabilities * direction).sum(-1, keepdim=True))
+    return probabilities * (direction - (probabilities * direction).sum(class_axis, keepdim=True))
 
 
 def logit_hessian_derivative(probabilities: Tensor, derivative: Tensor) -> Tensor:

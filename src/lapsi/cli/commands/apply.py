@@ -1,0 +1,29 @@
+"""`lapsi apply`: a review turned into a cleaned data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lapsi.cli.options import Force, Quiet, Run
+from lapsi.results.paths import require_run
+
+
+def apply(
+    run: Run,
+    review: Annotated[Path, typer.Option("--review", help="CSV file that the report page wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Cleaned data set to write: .parquet, .csv or .json.")],
+    new_classes: Annotated[bool, typer.Option("--new-classes", help="Allow new labels that are no class of the run.")] = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the samples of a run as a review decided, and a log of what was changed; the source stays as it is.
+
+    The log names the data set that it belongs to by the SHA-256 of its file.
+    """
+    require_run(run)
+    from lapsi.cli import apply as work
+
+    work.apply(run, review, output, new_classes, force, quiet)

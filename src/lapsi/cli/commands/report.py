@@ -1,0 +1,39 @@
+"""`lapsi report`: a run as one HTML file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lapsi.cli.options import Force, Quiet, Run
+from lapsi.errors import InputError
+from lapsi.execution.files import require_file_free
+from lapsi.results.paths import require_run
+
+LAYOUTS = ("pca", "umap")
+
+
+def report(
+    run: Run,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file to write; default: RUN.html.")] = None,
+    layout: Annotated[
+        str, typer.Option("--map", metavar="|".join(LAYOUTS), help="How the features are laid out in the plane.")
+    ] = "pca",
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a run as one HTML file to look at, filter and review; it needs no server and no network."""
+    require_run(run)
+    place = Path(os.path.abspath(run))
+    target = place.with_name(f"{place.name}.html") if output is None else output
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{target.name} is a file of kind {target.suffix or '(none)'!r}; expected .html.")
+    require_file_free(target, force)
+    if layout not in LAYOUTS:
+        raise InputError(f"--map is {layout!r}; expected one of {', '.join(LAYOUTS)}.")
+    from lapsi.cli import report as work
+
+    work.report(run, target, layout, force, quiet)

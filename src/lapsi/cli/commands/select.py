@@ -1,0 +1,36 @@
+"""`lapsi select`: index files of subsets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lapsi.cli.options import Force, Quiet, Run
+from lapsi.results.paths import require_run
+from lapsi.settings.subset import STRATEGIES
+from lapsi.settings.validation import require_choice
+
+
+def select(
+    run: Run,
+    strategy: Annotated[str, typer.Option(metavar="|".join(STRATEGIES), help="Which part of each class's ranking by LSI.")],
+    fraction: Annotated[float, typer.Option(help="Share of each class to take, or with drop-… to leave out.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write: rows of the source (.npy, .txt), or ids, rows and scores (.csv, .parquet, .json).",
+        ),
+    ],
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose a subset to train on, stratified by class, and write its index."""
+    require_choice("strategy", strategy, STRATEGIES)
+    require_run(run)
+    from lapsi.cli import select as work
+
+    work.select(run, strategy, fraction, output, force, quiet)

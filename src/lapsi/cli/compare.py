@@ -1,0 +1,63 @@
+"""`lapsi compare`: how the agreement of two runs looks in a terminal, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lapsi.analysis.agreement import Agreement
+from lapsi.analysis.agreement import compare as agreement_of
+from lapsi.cli.show import to_json, to_records
+from lapsi.cli.terminal import cell, say
+from lapsi.results.scores import Scores
+
+
+def compare(run_a: Path, run_b: Path, extremes: int, as_json: bool) -> None:
+    """Shows how far two runs agree."""
+    agreement = agreement_of(Scores.load(run_a), Scores.load(run_b))
+    if as_json:
+        print(json.dumps(_as_dict(agreement, extremes), indent=2, default=to_json))
+    else:
+        _print(agreement, str(run_a), str(run_b), extremes, Console())
+
+
+def _print(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, console: Console) -> None:
+    """How far two runs agree."""
+    number = (f"{agreement.n_common:,} samples", "bold")
+    console.print(Text.assemble(number, " in both ", cell(name_a), " (a) and ", cell(name_b), " (b)"))
+    if agreement.same_data is False:
+        say("The data sets differ (features, labels or ids).", "yellow")
+    table = Table(title="Agreement of LSI", title_justify="left", show_header=False)
+    table.add_row("Spearman", f"{agreement.spearman:.5f}")
+    table.add_row("Pearson", f"{agreement.pearson:.5f}")
+    table.add_row("Pearson of ln(LSI)", f"{agreement.pearson_log:.5f}")
+    for fraction, share in agreement.top_shared.items():
+        table.add_row(f"top {fraction:.0%} in common", f"{share:.1%}")
+    console.print(table)
+    differing = Table(title="Samples whose rank differs most", title_justify="left")
+    for name in ("id", "label"):
+        differing.add_column(name)
+    for name in ("LSI a", "LSI b", "rank a", "rank b"):
+        differing.add_column(name, justify="right")
+    for row in to_records(agreement.table.head(n_extremes)):
+        numbers = (f"{row['lsi_a']:.2e}", f"{row['lsi_b']:.2e}", f"{row['rank_a']:,}", f"{row['rank_b']:,}")
+        differing.add_row(cell(row["id"]), cell(row["label"]), *numbers)
+    console.print(differing)
+
+
+def _as_dict(agreement: Agreement, n_extremes: int) -> dict[str, Any]:
+    """What `_print` shows, as plain JSON values."""
+    numbers = {name: getattr(agreement, name) for name in ("spearman", "pearson", "pearson_log")}
+    return {
+        "n_common": agreement.n_common,
+        "same_data": agreement.same_data,
+        **{name: None if np.isnan(value) else value for name, value in numbers.items()},
+        "top_shared": {f"{fraction:.0%}": share for fraction, share in agreement.top_shared.items()},
+        "differ_most": to_records(agreement.table.head(n_extremes)),
+    }

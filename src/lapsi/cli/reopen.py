@@ -1,0 +1,84 @@
+"""The data of a run, opened again as they were, without features made anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lapsi.data.dataset import Dataset
+from lapsi.data.opening import open_spec
+from lapsi.data.samples import Content, Samples
+from lapsi.data.spec import DataSpec, read_spec
+from lapsi.data.targets import to_classes
+from lapsi.errors import InputError
+from lapsi.results.scores import Scores
+
+
+def reopen(scores: Scores) -> Dataset | Samples:
+    """The source of a run, opened again, without features made anew.
+
+    Raises:
+        InputError: when the run was not made by the command line, or its source is gone.
+    """
+    return open_spec(spec_of(scores))
+
+
+def spec_of(scores: Scores) -> DataSpec:
+    """What opened the data of a run.
+
+    Raises:
+        InputError: when the run was not made by the command line.
+    """
+    if not scores.provenance.data:
+        raise InputError("The run was saved from Python, so the command line does not know its data; do this from Python too.")
+    return read_spec(scores.provenance.data)
+
+
+def rows_of(scores: Scores, ids: np.ndarray) -> np.ndarray:
+    """Where each scored sample (n,) stands among the ids (N,) of its source.
+
+    Raises:
+        InputError: when one is not there.
+    """
+    positions = pd.Index(ids).get_indexer(pd.Index(scores.table["id"]))
+    if (positions < 0).any():
+        raise InputError(f"{int((positions < 0).sum())} samples of the run are no longer in {scores.provenance.source}.")
+    return positions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Raw:
+    """What the scored samples were, row by row of the scores; None where the source holds no such thing.
+
+    Attributes:
+        content, positions: the images or texts, and the position (n,) of each row in them.
+        features: (n, d).
+    """
+
+    content: Content | None = None
+    positions: np.ndarray | None = None
+    features: np.ndarray | None = None
+
+
+def reopen_raw(scores: Scores) -> Raw:
+    """The raw samples of a run, found by their ids.
+
+    Raises:
+        InputError: as `reopen`, or when the data have changed since.
+    """
+    source = reopen(scores)
+    ids = np.arange(len(source.labels)) if source.ids is None else source.ids
+    positions = rows_of(scores, ids)
+    classes, codes = (source.classes, source.labels) if isinstance(source, Dataset) else to_classes(source.labels)
+    before = scores.table["original_label" if "original_label" in scores.table else "label"]
+    same = classes[codes[positions]].astype(str) == before.astype(str).to_numpy()
+    unchanged = (
+        not isinstance(source, Dataset) or scores.provenance.corruption or source.has_digest(scores.provenance.data_hash)
+    )
+    if not same.all() or not unchanged:
+        raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
+    if isinstance(source, Dataset):
+        return Raw(features=source.features.read(positions))
+    return Raw(content=source.content, positions=positions)

@@ -1,0 +1,110 @@
+"""From what names the data to labelled features: opened, embedded and changed on purpose as it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lapsi.data.corruption import corrupt_dataset, corrupt_samples
+from lapsi.data.dataset import Dataset
+from lapsi.data.extractors.embedding import embed_content, trial
+from lapsi.data.readers.labels import changes_of
+from lapsi.data.readers.source import open_source
+from lapsi.data.samples import Content, Samples
+from lapsi.data.spec import DataSpec
+from lapsi.errors import InputError
+from lapsi.execution.progress import Stages
+from lapsi.settings.extractor import ExtractorSettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """Labelled features, and what they were made of.
+
+    Attributes:
+        dataset: the features.
+        content: the images or texts, where the source holds such; sample i of the data set is that at `dataset.rows[i]`.
+        left_out: sample and reason of each that could not be read; folders of which no more is known come first.
+        record: what the provenance says of it.
+    """
+
+    dataset: Dataset
+    content: Content | None
+    left_out: pd.DataFrame
+    record: dict[str, Any]
+
+
+def open_spec(spec: DataSpec) -> Dataset | Samples:
+    """The source, opened; no features are made."""
+    data_dir = None if spec.data_dir is None else Path(spec.data_dir)
+    return open_source(spec.source, spec.columns, spec.split, data_dir, skip_bad=spec.skip_bad)
+
+
+def open_data(spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], None]) -> Opened:
+    """What was asked for; the source is called `name`, as it was given.
+
+    `tell` is told the terms of the source, where it has some, before the work.
+
+    Raises:
+        InputError: as the readers and the extractor say.
+    """
+    source = open_spec(spec)
+    corruption = changes_of(spec)
+    record: dict[str, Any] = {"data": spec.to_record()}
+    if isinstance(source, Dataset):
+        _refuse_extractor(spec.extractor)
+        left_out, content, dataset = [], None, source
+        tell(source.made_by.get("licence", ""))
+        record |= source.made_by
+    else:
+        tell(source.licence)
+        samples = corrupt_samples(source, corruption)
+        everything = np.arange(len(samples.labels))
+        # refuses before the work
+        corrupt_dataset(samples.with_features(np.zeros((len(everything), 1)), everything), corruption)
+        cache = None if spec.cache is None else Path(spec.cache)
+        embedded = embed_content(samples.content, spec.extractor, cache, stages, skip_bad=spec.skip_bad)
+        content = samples.content
+        left_out = [*samples.unread, *((content.name(position), reason) for position, reason in embedded.left_out.items())]
+        dataset = samples.with_features(embedded.features, embedded.kept, embedded.digest)
+        if corruption.human_labels is not None and len(corruption.human_labels) == len(samples.labels):
+            corruption = replace(corruption, human_labels=corruption.human_labels[embedded.kept])
+        record |= {"extractor": embedded.record, "licence": samples.licence}
+    dataset = replace(corrupt_dataset(dataset, corruption), source=name)
+    changed = corruption.record()
+    if changed:
+        changed["n_corrupted"] = int(dataset.columns["corrupted"].sum())
+    bad = pd.DataFrame(left_out, columns=["sample", "reason"])
+    return Opened(dataset, content, bad, record | {"corruption": changed})
+
+
+def _refuse_extractor(settings: ExtractorSettings) -> None:
+    for name in ("model", "pooling", "normalize", "max_tokens"):
+        if getattr(settings, name) != getattr(ExtractorSettings(), name):
+            raise InputError(
+                f"--{name.replace('_', '-')} does not apply: the source holds features, which go to the probe as they are; "
+                "leave it out."
+            )
+
+
+def sketch_data(spec: DataSpec, name: str, stages: Stages) -> tuple[Dataset, dict[str, Any] | None]:
+    """A data set of the shape that the run will have, and what making its features will take (None where they are given).
+
+    The features of images and texts are those of a few samples, repeated.
+    """
+    source = open_spec(spec)
+    changes_of(spec)  # refuses what the run would refuse
+    if isinstance(source, Dataset):
+        _refuse_extractor(spec.extractor)
+        return replace(source, source=name), None
+    with stages.stage("try extractor"):
+        features, seconds, model = trial(source.content, spec.extractor)
+    n = len(source.labels)
+    repeated = np.resize(features, (n, features.shape[1]))
+    embedding = {"model": model, "samples_per_second": 1 / seconds, "seconds": seconds * n}
+    return replace(source.with_features(repeated, np.arange(n)), source=name), embedding

@@ -1,0 +1,71 @@
+"""Tables and features as files for others to read."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from lapsi.data.dataset import Dataset
+from lapsi.data.readers.arrays import FEATURES, MADE_BY, SAMPLES
+from lapsi.errors import InputError
+
+WRITTEN = (".csv", ".parquet", ".json")
+
+
+def write_features(dataset: Dataset, record: dict[str, Any], path: Path) -> None:
+    """Features, labels, ids and all that travels along as one .safetensors file; how they were made as JSON in its header.
+
+    Tensors: `features` (N, d), `labels` (N,) positions in the classes, `samples`: the columns id, label and those carried, the
+    bytes of a Parquet file. Header: `lapsi`, the JSON.
+    """
+    table = pd.DataFrame({"id": dataset.ids, "label": dataset.classes[dataset.labels]}).join(dataset.columns)
+    samples = io.BytesIO()
+    table.to_parquet(samples, index=False)
+    tensors = {
+        FEATURES: np.ascontiguousarray(np.asarray(dataset.features)),
+        "labels": dataset.labels,
+        SAMPLES: np.frombuffer(samples.getvalue(), np.uint8),
+    }
+    details = {"source": dataset.source, "classes": dataset.classes.tolist(), **record}
+    try:
+        save_file(tensors, path, {MADE_BY: json.dumps(details)})
+    except SafetensorError as error:  # a full disk, for one
+        raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """A table as .csv, .parquet or .json (one record a row).
+
+    Raises:
+        InputError: for another kind of file.
+    """
+    require_table_kind(path)
+    kind = path.suffix.lower()
+    if kind == ".csv":
+        table.to_csv(path, index=False, lineterminator="\r\n" if _holds_returns(table) else "\n")
+    elif kind == ".parquet":
+        table.to_parquet(path, index=False)
+    else:
+        table.to_json(path, orient="records", indent=1, force_ascii=False, double_precision=15)
+
+
+def _holds_returns(table: pd.DataFrame) -> bool:
+    """Whether a cell holds a carriage return, which is quoted only in files whose lines end in one."""
+    return any("\r" in str(cell) for name in table.select_dtypes(exclude="number") for cell in [name, *table[name]])
+
+
+def require_table_kind(path: Path) -> None:
+    """Refuses the name of a table of another kind than `write_table` writes.
+
+    Raises:
+        InputError: naming those kinds.
+    """
+    if path.suffix.lower() not in WRITTEN:
+        raise InputError(f"{path.name} is a file of kind {path.suffix or '(none)'!r}; expected {', '.join(WRITTEN)}.")

@@ -1,0 +1,117 @@
+"""What a run of the closed form is said to cost: every term of the plan, and what follows from it."""
+
+import pytest
+import torch
+
+import lapsi
+from lapsi.engines.base import Work
+from lapsi.engines.newton import plan as newton_plan
+from lapsi.engines.newton.plan import newton_seconds, plan_newton
+from lapsi.execution import cost
+from lapsi.linalg.matmul import WORTH_SHARING
+from lapsi.settings.settings import make_settings
+
+MIB = 2**20
+SHAPES = {"n_samples": 50_000, "n_features": 512, "n_classes": 10, "n_units": 50_000}
+
+
+def plan(curvature="diag", n_samples=50_000, n_features=512, n_classes=10, n_units=50_000, memory_limit=2**45, **choices):
+    work = Work(n_samples, n_features + 1, n_classes, n_classes - 1, n_units)
+    return plan_newton(work, make_settings(curvature=curvature, memory_limit=memory_limit, **choices))
+
+
+@pytest.mark.parametrize("curvature", ["diag", "kfac", "full"])
+@pytest.mark.parametrize("changed", SHAPES)
+def test_more_of_anything_costs_more(curvature, changed):
+    small, large = plan(curvature, refine=0), plan(curvature, refine=0, **{changed: 2 * SHAPES[changed]})
+    assert sum(large.cost.flop.values()) > sum(small.cost.flop.values())
+    assert large.cost.peak_bytes >= small.cost.peak_bytes
+    assert all(large.cost.flop[stage] >= flop for stage, flop in small.cost.flop.items())
+
+
+def test_work_by_stage_is_that_of_the_matrix_products():
+    """N samples, D inputs, C classes, P' = (C − 1)·D: what every stage multiplies, two flop a product and sum."""
+    n, d, c = 50_000, 513, 10
+    free = (c - 1) * d
+    flop = plan(refine=0, verify=16).cost.flop
+    assert flop["fit"] == 90 * 2 * (2 * n * d * c)  # 90 evaluations, each forwards and backwards
+    assert flop["hessian"] == 0.625 * n * free * (free + d) + 2 * free**3  # symmetric, in tiles; factor and inverse
+    assert flop["curvature"] == 2 * n * (c * d) * free  # M (C·D, P')
+    assert flop["leave-one-out"] == n * (2 * free**2 + 2 * (c * d) * free)  # the columns of the inverse; M on the shift
+    assert flop["verify"] == 5 * 16 * (4 * 2 * n * d * c)  # 5 chord steps of two passes, each forwards and backwards
+    assert plan(refine=2).cost.flop["leave-one-out"] == flop["leave-one-out"] + n * 2 * (4 * 2 * n * d * c)
+    pairs = c * (c + 1) // 2
+    kfac = plan("kfac", refine=0).cost.flop
+    assert kfac["curvature"] == pytest.approx(n * 2 * pairs * free * (1 + 150 / d))  # and making what is multiplied
+    assert kfac["leave-one-out"] == n * (2 * free**2 + 2 * pairs * free + 2 * c * d * (d + 9 * c))
+
+
+def test_memory_holds_what_is_alive_at_once():
+    free, inputs = 9 * 513, 8 * 50_000 * 513
+    fixed = 400 * MIB + 2 * 384 * MIB
+    twice = 2 * inputs  # in the dtype of the products too, for the neighbours
+    assert plan(refine=0).cost.peak_bytes == fixed + twice + 8 * free**2 + 8 * free * 10 * 513
+    assert plan(refine=0, dtype="float32").cost.peak_bytes == fixed + inputs * 3 // 2 + 4 * free**2 + 4 * free * 10 * 513
+    assert plan(dtype="float32").cost.peak_bytes == plan(refine=0, dtype="float32").cost.peak_bytes
+    assert plan(refine=2).cost.peak_bytes == plan(refine=0).cost.peak_bytes - inputs
+    assert plan("kfac", refine=0).cost.peak_bytes == fixed + twice + 8 * free**2 + 8 * 55 * free + 8 * 12 * 100
+    wide = 99 * 513
+    assert plan(n_classes=100, refine=0, curvature="kfac").cost.peak_bytes > 400 * MIB + inputs + 4 * 8 * wide**2
+
+
+def test_small_data_are_converged_large_ones_corrected_for_a_share_of_the_cost():
+    small = plan(n_samples=500, n_features=20, n_units=500)
+    assert (small.details["converges"], small.details["n_refined"]) == (True, 500)
+    large = plan()
+    assert not large.details["converges"]
+    assert 0 < large.details["n_refined"] < 50_000
+    rest = sum(flop for stage, flop in large.cost.flop.items() if stage != "refine")
+    assert 0.95 * 0.065 < large.cost.flop["refine"] / rest <= 0.065
+
+
+def test_the_first_order_change_of_kfac_is_streamed_where_it_takes_too_much_memory_or_time():
+    ample = plan("kfac", n_samples=20_000, n_features=16, n_classes=100, n_units=20_000, refine=0)
+    assert not ample.details["streams"]
+    scarce = plan("kfac", 20_000, 16, 100, 20_000, memory_limit=ample.cost.peak_bytes - MIB, refine=0)
+    assert scarce.details["streams"]
+    assert scarce.cost.peak_bytes == ample.cost.peak_bytes - 8 * 5050 * 99 * 17
+    assert scarce.cost.flop["leave-one-out"] > ample.cost.flop["leave-one-out"]
+    assert plan("kfac", n_samples=600, n_features=16, n_classes=300, n_units=600, refine=0).details["streams"]
+    assert not plan("diag", 20_000, 16, 100, 20_000, memory_limit=2**40, refine=0).details["streams"]
+    assert not plan("kfac", 600, 16, 300, 600, refine=2).details["streams"]  # converged: nothing is to first order
+
+
+def test_a_streamed_run_gives_the_same_scores(monkeypatch):
+    rows = lapsi.score(*_data(), curvature="kfac", refine=0, verify=0, progress=False)
+    monkeypatch.setattr(newton_plan, "_streams", lambda *_: True)
+    streamed = lapsi.score(*_data(), curvature="kfac", refine=0, verify=0, progress=False)
+    assert streamed.provenance.plan["streams"]
+    assert abs(streamed.lsi / rows.lsi - 1).max() < 1e-10
+
+
+def _data():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(80) % 4
+    return (torch.randn(80, 3, generator=generator, dtype=torch.float64) + labels[:, None]).numpy(), labels.numpy()
+
+
+def test_time_is_that_of_the_products_that_runs_use(monkeypatch):
+    """Large enough to be shared out as in a run, on the device of the run."""
+    seen = []
+
+    def multiply(left, right):
+        seen.append((2 * left.shape[0] * left.shape[1] * right.shape[1], left.device.type))
+        return left
+
+    monkeypatch.setattr(cost, "matmul", multiply)
+    monkeypatch.setattr(cost, "synchronize", lambda device: seen.append(device.type))
+    assert newton_seconds(plan(), torch.device("meta")) > 0
+    flop, devices = zip(*(entry for entry in seen if isinstance(entry, tuple)), strict=True)
+    assert min(flop) >= WORTH_SHARING
+    assert set(devices) == {"meta"}
+    assert [entry == "meta" for entry in seen] == 2 * [False, True, False, False, False, True]
+
+
+def test_a_plan_that_does_not_fit_says_what_takes_the_memory():
+    with pytest.raises(lapsi.MemoryLimitError, match=r"needs about 1\.9 GiB.*limit is 1\.0 GiB.*5,130 parameters.*PCA"):
+        plan(memory_limit=2**30)

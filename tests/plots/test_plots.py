@@ -1,0 +1,146 @@
+"""Figures: that they show the numbers they should, on the axes they are given, in every format."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+from sklearn.datasets import load_digits
+
+import lapsi
+from lapsi import plots
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X[:200], Y[:200]
+
+
+@pytest.fixture(scope="module")
+def scores():
+    flipped = Y.copy()
+    flipped[:20] = (Y[:20] + 1) % 10
+    columns = {"original_label": Y, "corrupted": flipped != Y, "corruption": np.where(flipped != Y, "flipped label", None)}
+    return lapsi.score(X, flipped, columns=columns, verify=0, progress=False)
+
+
+@pytest.fixture(scope="module")
+def other():
+    return lapsi.score(X, Y, curvature="kfac", verify=0, progress=False)
+
+
+def assert_counts_percent(outline, lsi):
+    """An outline has the height of the share of `lsi` in every bin, percent."""
+    edges, heights = outline.get_xy()[:, 0], outline.get_xy()[:, 1]
+    counts, _ = np.histogram(lsi, np.unique(edges))
+    assert counts.sum() == len(lsi)
+    np.testing.assert_allclose(heights[1:-1:2], 100 * counts / len(lsi))
+
+
+def test_distributions(scores, other):
+    axes = plots.distribution(scores)
+    assert axes.get_xscale() == "log"
+    (outline,) = axes.patches
+    steps = np.unique(outline.get_xy()[:, 0])
+    low, high = steps.min(), steps.max()
+    assert low <= scores.lsi.min()
+    assert high >= scores.lsi.max()
+    assert_counts_percent(outline, scores.lsi)
+    (median,) = axes.lines
+    assert median.get_xdata() == pytest.approx([np.median(scores.lsi)] * 2)
+    both = plots.distribution({"one": scores, "two": other})
+    assert [text.get_text() for text in both.get_legend().get_texts()] == ["one", "two"]
+    for outline, run in zip(both.patches, (scores, other), strict=True):
+        assert_counts_percent(outline, run.lsi)
+
+
+def test_classes_in_order_of_their_median(scores):
+    axes = plots.by_class(scores)
+    medians = scores.table.groupby("label")["lsi"].median().sort_values()
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == medians.index.astype(str).tolist()
+    drawn = [line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1]
+    for median in medians:
+        assert min(abs(np.log(np.array(drawn) / median))) < 1e-9
+
+
+def test_many_classes_are_cut_in_the_middle():
+    y = np.arange(120) % 60
+    run = lapsi.score(np.random.default_rng(0).normal(size=(120, 3)), y, refine=0, verify=0, progress=False)
+    axes = plots.by_class(run)
+    assert len(axes.get_yticklabels()) == 40
+    assert axes.get_title(loc="left") == "40 of 60 classes"
+
+
+def test_corrupted_apart(scores, other):
+    axes = plots.corrupted(scores)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["as found (180)", "flipped label (20)"]
+    touched = scores.table["corrupted"].to_numpy()
+    for outline, kind in zip(axes.patches, (~touched, touched), strict=True):
+        assert_counts_percent(outline, scores.lsi[kind])
+    with pytest.raises(lapsi.InputError, match="nothing to compare"):
+        plots.corrupted(other)
+    seconds = lapsi.score(X, Y, columns={"reference_label": np.where(np.arange(200) < 7, -1, Y)}, verify=0, progress=False)
+    texts = [text.get_text() for text in plots.corrupted(seconds).get_legend().get_texts()]
+    assert texts == ["labels agree (193)", "labels differ (7)"]
+
+
+def test_correlation(scores, other):
+    axes = plots.correlation(scores, other, ("diag", "kfac"))
+    expected = spearmanr(scores.lsi, other.lsi).statistic
+    assert axes.get_title(loc="left") == f"Spearman {expected:.4f}, 200 samples"
+    points = axes.collections[0].get_offsets()
+    assert sorted(points[:, 0].tolist()) == sorted(scores.lsi.tolist())
+    assert axes.get_xlabel() == "LSI, diag (nats)"
+
+
+def test_training():
+    run = lapsi.score(X, Y, recipe=lapsi.Recipe(epochs=20, seeds=1), every=5, indices=np.arange(30), verify=0, progress=False)
+    (line,) = plots.training(run).lines
+    assert line.get_xdata().tolist() == [5, 10, 15, 20]
+    along = run.trajectory.pivot(index="id", columns="epoch", values="lsi")
+    expected = [spearmanr(along[epoch], run.lsi).statistic for epoch in along.columns]
+    np.testing.assert_allclose(line.get_ydata(), expected)
+    assert expected[-1] == pytest.approx(1)
+    with pytest.raises(lapsi.InputError, match="kept no LSI along the training"):
+        plots.training(lapsi.score(X, Y, verify=0, progress=False))
+
+
+def test_galleries(scores):
+    images = X.reshape(-1, 8, 8)
+    cells = plots.gallery(scores, images, "highest", rows=2)
+    assert cells.shape == (2, 5)
+    order = np.argsort(-scores.lsi, kind="stable")
+    for cell, row in zip(cells.ravel(), order, strict=False):
+        np.testing.assert_array_equal(cell.images[0].get_array(), images[row])
+        assert cell.get_title().startswith(str(scores.table["label"][row]))
+    one = plots.gallery(scores, lambda row: images[row], "doubtful", label=3, rows=1)
+    worst = scores.table[scores.table["label"] == 3]["label_quality"].idxmin()
+    np.testing.assert_array_equal(one[0, 0].images[0].get_array(), images[worst])
+    for arguments, message in ((("best",), "which is 'best'"), (("lowest", "elk"), "No sample has the label 'elk'")):
+        with pytest.raises(lapsi.InputError, match=message):
+            plots.gallery(scores, images, *arguments)
+
+
+@pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_formats_and_axes_of_the_caller(scores, tmp_path, kind, magic):
+    axes = Figure(figsize=(3.35, 2.3)).subplots()
+    assert plots.distribution(scores, axes) is axes
+    assert plots.save(axes, tmp_path / f"figure.{kind}").read_bytes().startswith(magic)
+    cells = plots.gallery(scores, X.reshape(-1, 8, 8))
+    assert plots.save(cells, tmp_path / f"gallery.{kind}").stat().st_size > 1000
+    with pytest.raises(lapsi.InputError, match="kind '.gif'; expected .png"):
+        plots.save(axes, tmp_path / "figure.gif")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to write to")
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_a_full_disk_is_no_fault_of_the_figure(scores, tmp_path, kind):
+    path = tmp_path / f"figure.{kind}"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        plots.save(plots.distribution(scores), path)
+
+
+def test_no_logarithm_of_nothing(scores):
+    table = scores.to_pandas().assign(lsi=0.0)
+    with pytest.raises(lapsi.InputError, match="No sample has an LSI above 0"):
+        plots.distribution(scores.from_pandas(table))

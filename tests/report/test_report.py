@@ -1,0 +1,356 @@
+import base64
+import io
+import json
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+import lapsi
+from commands import run
+from lapsi.data.blocks import ArrayBlocks, survey
+from lapsi.data.samples import EncodedImages, ImageArrays, Texts
+from lapsi.data.standardize import standardizer_of
+from lapsi.report.columns import pack, to_script
+from lapsi.report.maps import umap_map
+from lapsi.report.page import asset, page_script, write_report
+from lapsi.report.quadrants import NAMES, find_quadrants
+from lapsi.report.thumbnails import encode, gallery_order
+from lapsi.report.words import describe, number
+from runs_for_reports import HOSTILE, hostile_scores, make_scores
+
+
+class Document(HTMLParser):
+    """The scripts of a page and every other text, as a browser would part them."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.scripts, self.text, self.links, self.handlers, self.within = [], [], [], [], None
+        self.feed(Path(path).read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self.within = tag
+        if tag == "script":
+            self.scripts.append([dict(attributes), ""])
+        self.links += [value for name, value in attributes if name in ("src", "href")]
+        self.handlers += [name for name, _ in attributes if name.startswith("on")]
+
+    def handle_endtag(self, tag):
+        self.within = None
+
+    def handle_data(self, data):
+        if self.within == "script":
+            self.scripts[-1][1] += data
+        else:
+            self.text.append(data)
+
+    def json(self, name):
+        return next(json.loads(text) for attributes, text in self.scripts if attributes.get("id") == name)
+
+
+def unpack(packed):
+    return np.frombuffer(base64.b64decode(packed["data"]), packed["type"])
+
+
+@pytest.fixture
+def report(tmp_path):
+    def write(scores, **options):
+        path = tmp_path / "report.html"
+        return write_report(scores, path, **options), Document(path), path
+
+    return write
+
+
+def test_the_page_holds_every_column(report):
+    scores = make_scores(50, columns={"group": [f"g{row % 4}" for row in range(50)], "age": np.linspace(1, 2, 50)})
+    summary, page, path = report(scores)
+    data = page.json("column-data")
+    assert (summary.n_samples, summary.n_shown, summary.n_bytes) == (50, 50, path.stat().st_size)
+    np.testing.assert_allclose(unpack(data["measures"]["lsi"]), scores.lsi, rtol=1e-6)
+    assert_array_equal(unpack(data["label"]), scores.label_codes)
+    assert_array_equal(unpack(data["measures"]["rank"]), scores.table["rank"])
+    assert data["ids"] == [str(row) for row in range(50)]
+    group, age = data["extra"]
+    assert [group["names"][code] for code in unpack(group["data"])] == scores.table["group"].tolist()
+    np.testing.assert_allclose(unpack(age["data"]), scores.table["age"])
+    top = unpack(data["top"]["codes"]).reshape(50, 3)
+    assert_array_equal(top[:, 0], scores.loo_proba.argmax(1))
+    assert page.json("about-data")["key"] == f"{scores.provenance.data_hash}:{scores.provenance.created}"
+
+
+def test_nothing_is_fetched(report):
+    _, page, path = report(make_scores())
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert "default-src 'none'" in path.read_text(encoding="utf-8")
+    assert "url(" not in asset("page.css")
+    assert "@import" not in asset("page.css")
+    for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "fetch(", "XMLHttp", "</script"):
+        assert word not in page_script(), word
+
+
+def test_markup_in_the_data_stays_text(report):
+    scores = hostile_scores()
+    _, page, path = report(scores)
+    executable = [text for attributes, text in page.scripts if "type" not in attributes]
+    assert executable == [page_script()]
+    assert len(page.scripts) == 4
+    assert page.handlers == []
+    raw = path.read_text(encoding="utf-8")
+    assert HOSTILE not in raw
+    data = page.json("column-data")
+    assert data["classes"] == scores.classes.tolist()
+    assert data["ids"] == scores.table["id"].tolist()
+    assert data["texts"] == scores.table["text"].tolist()
+    assert any(HOSTILE in text for text in page.text)
+
+
+def test_json_cannot_leave_its_element():
+    value = {"a": "</script><!--<script>&\u2028\u2029", "b": "half \ud83d pair", "c": 'quotes " and \\'}
+    text = to_script(value)
+    assert not re.search("[<>&\u2028\u2029\ud800-\udfff]", text)
+    assert json.loads(text) == value
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_script(float("nan"))
+
+
+def test_arrays_are_little_endian():
+    assert_array_equal(unpack(pack(np.array([1, 2], ">u4"))), [1, 2])
+
+
+def photos(n, side=64):
+    return ImageArrays(np.random.default_rng(0).integers(0, 255, (n, side, side, 3), dtype=np.uint8))
+
+
+def test_thumbnails_of_images_at_hand(report):
+    scores = make_scores(30)
+    positions = np.arange(30)[::-1]
+    shades = ImageArrays(np.repeat(np.arange(0, 240, 8, dtype=np.uint8), 64).reshape(30, 8, 8))
+    summary, page, _ = report(scores, content=shades, positions=positions)
+    assert (summary.pictures, summary.n_pictures, summary.n_unreadable) == ("image", 30, 0)
+    pictures = page.json("picture-data")
+    for row, image in zip(pictures["rows"], pictures["images"], strict=True):
+        shade = np.asarray(Image.open(io.BytesIO(base64.b64decode(image))).convert("L"))
+        assert (shade.shape, shade[0, 0]) == ((8, 8), 8 * positions[row])
+    assert any("30 of 30 samples have a thumbnail" in text for text in page.text)
+
+
+def test_the_page_keeps_its_limit_by_leaving_out_thumbnails(report):
+    scores = make_scores(400)
+    limit = 1_000_000
+    summary, page, path = report(scores, content=photos(400), max_bytes=limit)
+    assert path.stat().st_size <= limit
+    assert path.stat().st_size > 0.95 * limit
+    assert 60 < summary.n_pictures < 400
+    rows = set(page.json("picture-data")["rows"])
+    order = np.argsort(scores.lsi)
+    assert {*order[:20], *order[-20:]} <= rows
+    assert any(f"{summary.n_pictures} of 400 samples have a thumbnail, to keep" in text for text in page.text)
+
+
+def test_the_page_keeps_its_limit_by_cutting_texts_then_samples(report):
+    scores = make_scores(2000, columns={"text": ["word " * 200] * 2000})
+    summary, page, path = report(scores, max_bytes=1_000_000)
+    assert path.stat().st_size <= 1_000_000
+    assert summary.n_shown == 2000
+    assert any("Texts are cut after 300" in text for text in page.text)
+    fewer, page, path = report(scores, max_bytes=400_000)
+    assert path.stat().st_size <= 400_000
+    assert 100 < fewer.n_shown < 2000
+    rows = unpack(page.json("column-data")["rows"])
+    assert len(rows) == fewer.n_shown
+    assert {scores.lsi.argmax(), scores.lsi.argmin()} <= set(rows)
+    assert any(f"holds {fewer.n_shown:,} of 2,000 samples" in text for text in page.text)
+    with pytest.raises(lapsi.InputError, match="max_bytes is 20,000, too little"):
+        report(scores, max_bytes=20_000)
+
+
+def test_missing_and_damaged_images_are_counted(report, tmp_path):
+    paths = [str(tmp_path / f"{row}.png") for row in range(20)]
+    for path in paths[:12]:
+        Image.new("RGB", (200, 100), "red").save(path)
+    Path(paths[11]).write_bytes(b"no image")
+    summary, page, _ = report(make_scores(20, columns={"path": [*paths[:19], None]}))
+    assert (summary.n_pictures, summary.n_unreadable) == (11, 9)
+    assert any("9 images were not found or could not be read" in text for text in page.text)
+    image = Image.open(io.BytesIO(base64.b64decode(page.json("picture-data")["images"][0])))
+    assert image.size == (96, 48)
+    broken = EncodedImages([f"{row}" for row in range(20)], lambda row: b"")
+    assert report(make_scores(20), content=broken)[0].n_unreadable == 20
+
+
+def test_without_images_texts_then_features_are_shown(report, tmp_path):
+    texts = report(make_scores(20), content=Texts([f"text {row}" for row in range(25)]), positions=np.arange(5, 25))[1]
+    assert texts.json("column-data")["texts"][0] == "text 5"
+    gone = {"path": [str(tmp_path / "gone.png")] * 20}
+    features = np.arange(20 * 16.0).reshape(20, 16)
+    summary, page, _ = report(make_scores(20, columns=gone), features=features)
+    assert summary.pictures == "pixels"
+    pictures = page.json("picture-data")
+    assert pictures["shape"] == [4, 4]
+    values = unpack(pictures["values"]).reshape(20, 16)
+    first = pictures["rows"].index(0)
+    assert_array_equal(values[first], np.round(np.arange(16) / 319 * 255))
+    bars = report(make_scores(20), features=np.random.default_rng(0).normal(size=(20, 101)))[1].json("picture-data")
+    assert (bars["kind"], bars["shape"][0], len(unpack(bars["values"]))) == ("bars", 64, 20 * 64)
+    summary, page, _ = report(make_scores(20))
+    assert summary.pictures == "none"
+    assert any("raw samples were not at hand" in text for text in page.text)
+    for constant in (0.0, 3.0):
+        assert report(make_scores(20), features=np.full((20, 3), constant))[0].n_pictures == 20
+
+
+def test_galleries_come_first_and_every_sample_once():
+    scores = make_scores(500, n_classes=4)
+    order = list(gallery_order(scores, np.arange(500)))
+    assert sorted(order) == list(range(500))
+    ranked = np.argsort(scores.lsi, kind="stable")
+    assert order[:48] == ranked[:48].tolist()
+    assert set(ranked[-48:]) | set(np.argsort(scores.table["label_quality"], kind="stable")[:48]) <= set(order[:144])
+    assert list(gallery_order(scores, np.array([3, 8]))) in ([3, 8], [8, 3])
+
+
+def test_small_images_keep_every_pixel():
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    again = Image.open(io.BytesIO(encode(Image.fromarray(pixels))))
+    assert_array_equal(np.asarray(again.convert("RGB")), pixels)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"content": Texts(["a"] * 3)}, "20 samples were scored, but 20 positions"),
+        ({"content": Texts(["a"] * 30), "positions": np.arange(5)}, "but 5 positions were given"),
+        ({"features": np.zeros((3, 4))}, r"shape \(3, 4\); expected \(20, d\)"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(report, options, message):
+    with pytest.raises(lapsi.InputError, match=message):
+        report(make_scores(20), **options)
+
+
+def test_lsi_that_is_not_finite_is_refused(report):
+    scores = make_scores(20)
+    scores.table.loc[3, "lsi"] = np.inf
+    with pytest.raises(lapsi.InputError, match="not finite"):
+        report(scores)
+
+
+def test_quadrants_part_the_samples():
+    scores = make_scores(400)
+    lines = find_quadrants(scores)
+    margin = scores.table["loo_margin"].to_numpy()
+    kind = np.array(NAMES)[lines.codes(scores.lsi, margin)]
+    high = scores.lsi >= np.quantile(scores.lsi, 0.75)
+    assert_array_equal(kind == "likely mislabelled", high & (margin < 0))
+    assert_array_equal(kind == "hard but right", high & (margin >= 0))
+    assert_array_equal(np.isin(kind, ["typical", "redundant"]), ~high)
+    assert margin[kind == "redundant"].min() >= 0
+
+
+def test_words_say_what_was_scored():
+    words = describe(make_scores(30, n_samples=90, columns={"corrupted": np.arange(30) < 3}))
+    assert "90 samples in 3 classes" in words.sentences[0]
+    assert "30 of them were scored" in words.sentences[0]
+    assert "Known to be corrupted: 3 samples" in words.sentences[-1]
+    assert ("recipe.epochs", "3") in words.settings
+    assert "2 samples were checked" in words.accuracy
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (0.0123, "0.0123"), (4.56e-7, "4.56 × 10⁻⁷"), (12345.6, "12,346"), (2.5e9, "2.50 × 10⁹")]
+)
+def test_numbers_have_three_digits(value, text):
+    assert number(value) == text
+
+
+def test_odd_runs_are_written(report):
+    scores = make_scores(20, with_map=False)
+    scores.table["lsi"] = 0.0
+    page = report(scores)[1]
+    assert any("saved without a map" in text for text in page.text)
+    few = make_scores(12, n_classes=5, classes=["all", "b", "c", "d", "None"], seed=3)
+    few.table["label"] = "all"
+    assert report(few)[1].json("about-data")["spread"][1:] == [None] * 4
+    mixed = {"note": [None, float("nan")] * 10, "when": pd.date_range("2026-01-01", periods=20), "flag": [True, False] * 10}
+    extra = report(make_scores(20, columns=mixed | {"size": pd.array([1, None] * 10, "Int64")}))[1].json("column-data")["extra"]
+    assert [column["kind"] for column in extra] == ["number", "strings", "names", "number"]
+    report(make_scores(20, source="odd \udcff name"))
+
+
+def test_the_command_writes_beside_the_run_and_never_over_it(tmp_path):
+    make_scores(30).save(tmp_path / "run")
+    result = run("report", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert "30 samples" in result.stdout
+    page = tmp_path / "run.html"
+    before = page.read_bytes()
+    refused = run("report", tmp_path / "run")
+    assert (refused.returncode, "--force" in refused.stderr) == (3, True)
+    assert run("report", tmp_path / "run", "--force", "--quiet").stdout == ""
+    assert page.read_bytes() == before
+    assert run("report", tmp_path / "run", "-o", tmp_path / "other.html").returncode == 0
+    assert run("report", tmp_path / "nowhere").returncode == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.html", "run", "run.html"]
+
+
+def test_scores_show_in_a_notebook():
+    view = hostile_scores()._repr_html_()
+    assert "<script" not in view
+    assert "&lt;script&gt;" in view
+    assert "<img" not in view
+    many = make_scores(400, n_classes=20)._repr_html_()
+    assert "8 classes in the middle are left out" in many
+    assert "400 of 400 samples" in many
+
+
+def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
+    features = np.random.default_rng(0).normal(size=(20, 3))
+    standardizer = standardizer_of(survey(ArrayBlocks(features)), True)
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(lapsi.InputError, match=r"lapsi\[umap\]"):
+        umap_map(features, standardizer)
+
+    class Fake:
+        def __init__(self, **settings):
+            assert settings["random_state"] == 7
+
+        def fit_transform(self, inputs):
+            np.testing.assert_allclose(inputs.std(0), 1)
+            return inputs[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
+    layout = umap_map(features, standardizer, seed=7)
+    assert (layout.shape, layout.dtype) == ((20, 2), np.float32)
+    page = report(replace(make_scores(20), map=layout), map_name="UMAP")[1]
+    assert any("(UMAP, two dimensions)" in text for text in page.text)
+    assert_array_equal(unpack(page.json("column-data")["map"]).reshape(20, 2), layout)
+
+
+@pytest.mark.parametrize("options", [(), ("--no-standardize",)])
+def test_a_umap_is_of_what_the_probe_saw(tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    features = np.random.default_rng(0).normal(3, 5, size=(20, 3))
+    np.savez("x.npz", features=features, labels=np.arange(20) % 2)
+    assert run("score", "x.npz", "-o", "run", "--limit", 12, "--verify", 0, "--quiet", *options).returncode == 0
+    seen = []
+
+    class Fake:
+        def __init__(self, **_):
+            pass
+
+        def fit_transform(self, inputs):
+            seen.append(inputs)
+            return inputs[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
+    assert run("report", "run", "--map", "umap", "--quiet").returncode == 0
+    scaled = features if options else (features - features.mean(0)) / features.std(0)
+    np.testing.assert_allclose(seen[0], scaled[:12], rtol=1e-12)

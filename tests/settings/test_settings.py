@@ -1,0 +1,162 @@
+from dataclasses import fields
+from inspect import signature
+
+import numpy as np
+import pytest
+import typer
+
+import lapsi
+from lapsi.cli.main import app
+from lapsi.cli.options import to_changed_spec, to_embed_spec, to_settings
+from lapsi.data.spec import DataSpec
+from lapsi.errors import InputError
+from lapsi.settings.engine import Newton, Retrain
+from lapsi.settings.execution import Execution
+from lapsi.settings.extractor import ExtractorSettings
+from lapsi.settings.model import ModelSpec
+from lapsi.settings.objective import ObjectiveSpec
+from lapsi.settings.recipe import Recipe
+from lapsi.settings.settings import Settings, make_settings, setting_names, settings_from_dict
+
+PARTS = {"model": ModelSpec, "objective": ObjectiveSpec, "execution": Execution}
+CHOSEN = {  # of every setting another value than its default, by the field that keeps it
+    "model": {"hidden": (5,), "activation": "tanh", "standardize": False},
+    "objective": {"weight_decay": 0.2, "prior_precision": 3.0, "removal": "sum"},
+    "execution": {"verify": 1, "device": "cpu", "dtype": "float64", "seed": 3, "memory_limit": 2**33},
+    "newton": {"refine": 2},
+    "retrain": {"recipe": Recipe(epochs=4, seeds=1), "every": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"curvature": "dense"}, "curvature is 'dense'; expected one of 'diag', 'kfac', 'full'"),
+        ({"engine": "bayes"}, "engine is 'bayes'"),
+        ({"removal": "median"}, "removal is 'median'"),
+        ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"weight_decay": 0}, "no finite optimum"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan"),
+        ({"weight_decay": True}, "weight_decay is True"),
+        ({"prior_precision": 0}, "prior_precision is 0; expected 'map' or a finite number greater than 0"),
+        ({"prior_precision": "mle"}, "prior_precision is 'mle'"),
+        ({"refine": -1}, "refine is -1"),
+        ({"refine": "always"}, "refine is 'always'.*'auto'"),
+        ({"verify": -2}, "verify is -2"),
+        ({"verify": 1.5}, "verify is 1.5"),
+        ({"seed": -1}, "seed is -1"),
+        ({"memory_limit": 0}, "memory_limit is 0"),
+    ],
+)
+def test_wrong_settings_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        make_settings(**change)
+
+
+def test_kron_is_an_alias_of_kfac():
+    assert make_settings(curvature="kron") == make_settings(curvature="kfac")
+
+
+def defaults_of(kind):
+    """By name, of the fields of a part and of the engines that hold an object: what is asked for where nothing is said."""
+    return {field.name: field.default for field in fields(kind) if field.name != "recipe"}
+
+
+def defaults_of_door(door):
+    return {name: parameter.default for name, parameter in signature(door).parameters.items()}
+
+
+def parameters(command):
+    return {parameter.name: parameter for parameter in typer.main.get_command(app).get_command(None, command).params}
+
+
+def test_the_settings_have_the_defaults_of_their_parts():
+    assert make_settings() == Settings() == Settings(ModelSpec(), ObjectiveSpec(), Newton(), "diag", Execution())
+    assert make_settings("retrain") == Settings(engine=Retrain()) == Settings(engine=Retrain(Recipe()))
+
+
+@pytest.mark.parametrize("door", [lapsi.score, lapsi.leave_group_out])
+def test_the_functions_of_python_leave_the_defaults_to_the_settings(door):
+    asked = defaults_of_door(door)
+    parts = {name: asked.get(name) for name in PARTS}
+    assert parts == dict.fromkeys(PARTS)
+    assert make_settings(asked.get("engine", "newton"), asked["curvature"], **parts) == Settings()
+    assert set(asked).isdisjoint(setting_names())
+
+
+def test_the_estimator_has_the_defaults_of_the_settings():
+    asked = defaults_of_door(lapsi.LaplaceSampleInformation)
+    expected = {name: value for kind in (*PARTS.values(), Newton, Retrain) for name, value in defaults_of(kind).items()}
+    assert asked == expected | {"recipe": None, "engine": "auto", "curvature": Settings().curvature, "progress": False}
+    assert set(expected) | {"recipe"} == set(setting_names())
+
+
+def test_embedding_has_the_defaults_of_the_extractor():
+    asked, expected = defaults_of_door(lapsi.embed), defaults_of(ExtractorSettings)
+    assert {name: asked.get(name, "missing") for name in expected} == expected
+
+
+def test_every_short_name_lands_in_its_field():
+    assert [name for part in CHOSEN.values() for name in part] == setting_names()
+    default = {**{name: kind() for name, kind in PARTS.items()}, "newton": Newton(), "retrain": Retrain()}
+    for part, chosen in CHOSEN.items():
+        for name, value in chosen.items():
+            settings = make_settings(**{name: value})
+            holder = settings.engine if part in ("newton", "retrain") else getattr(settings, part)
+            assert type(holder) is type(default[part])
+            assert getattr(holder, name) == value != getattr(default[part], name)
+            others = [kept for kept in PARTS if kept != part]
+            assert [getattr(settings, kept) for kept in others] == [default[kept] for kept in others]
+
+
+@pytest.mark.parametrize("engine", ["newton", "retrain"])
+def test_every_short_name_reaches_the_run(engine):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 2)), np.arange(12) % 2
+    chosen = CHOSEN["model"] | CHOSEN["objective"] | CHOSEN[engine] | CHOSEN["execution"] | {"curvature": "kfac"}
+    if engine == "newton":
+        del chosen["hidden"]
+    expected = make_settings(engine, **chosen).to_dict()
+    assert lapsi.score(X, y, engine=engine, **chosen, progress=False).provenance.settings == expected
+    estimator = lapsi.LaplaceSampleInformation(engine=engine, **chosen).fit(X, y)
+    assert estimator.scores_.provenance.settings == expected
+
+
+@pytest.mark.parametrize(("door", "more"), [(make_settings, ()), (lapsi.score, (None, None))])
+def test_names_that_are_none_are_refused_with_the_list(door, more):
+    with pytest.raises(InputError) as caught:
+        door(*more, learning_rates=0.1)
+    assert str(caught.value) == f"There is no setting 'learning_rates'; the settings are {', '.join(setting_names())}."
+
+
+TAKEN_BY_GROUPS = {"weight_decay", "prior_precision", "removal", "standardize", "device", "memory_limit"}
+
+
+@pytest.mark.parametrize("name", ["engine", *sorted(set(setting_names()) - TAKEN_BY_GROUPS), "learning_rates"])
+def test_groups_refuse_what_they_do_not_use(name):
+    value = {name: each for part in CHOSEN.values() for name, each in part.items()}.get(name, "newton")
+    with pytest.raises(InputError, match=name) as caught:
+        lapsi.leave_group_out(np.eye(4), [0, 1, 0, 1], [0, 1, 2, 3], progress=False, **{name: value})
+    assert all(taken in str(caught.value) for taken in TAKEN_BY_GROUPS)
+
+
+def test_the_command_line_has_the_defaults_of_the_settings():
+    assert to_settings({}) == make_settings()
+    assert to_settings({"preset": "paper"}) == make_settings(recipe=Recipe())
+    expected = DataSpec("digits").to_record()
+    assert to_changed_spec({"source": "digits"}).to_record() == to_embed_spec({"source": "digits"}).to_record() == expected
+
+
+def test_the_command_line_offers_every_setting_with_its_default():
+    options, named = parameters("score"), {"recipe"}
+    assert (set(setting_names()) - named) | set(defaults_of(Recipe)) <= set(options)
+    for name, default in defaults_of(Recipe).items():
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        assert (options[name].default, options[name].show_default) == (shown, True)
+
+
+def test_recipes_of_earlier_runs_may_hold_what_they_had_no_use_for():
+    settings = make_settings(recipe=Recipe(optimizer="adam", epochs=7)).to_dict()
+    settings["engine"]["recipe"] |= {"momentum": 0.5, "nesterov": False, "step_epochs": 3}
+    assert settings_from_dict(settings).engine.recipe == Recipe(optimizer="adam", epochs=7)

@@ -152,6 +152,7 @@ OF_FORMAT_1 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize("kind", RECORDS)
 def test_records(whole, tmp_path, kind, number):

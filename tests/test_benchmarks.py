@@ -94,7 +94,7 @@ def test_retrain_agreement(figures, features):
 
 @pytest.mark.slow
 def test_retrain_resume(figures, few_digits):
-    record = figures("retrain", "resume", "--models", 5, "--epochs", 400)
+    record = figures("retrain", "resume", "--models", 5, "--epochs", 150)
     assert record["bit_identical"] is True
     assert record["exit_status_of_the_killed"] == -9
     assert 4 <= record["parts_kept"] < 16

@@ -19,6 +19,7 @@ def test_scikit_learn_conformance(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 def test_attributes_agree_with_score():
     X, y = load_iris(return_X_y=True, as_frame=True)
     X.index = [f"flower {row}" for row in range(150)]

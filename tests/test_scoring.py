@@ -90,6 +90,7 @@ def test_by_products_are_those_of_the_model_without_the_sample(data):
         assert pd.isna(row["suggested_label"]) if p.argmax() == y[index] else row["suggested_label"] == p.argmax()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("options", [{}, {"prior_precision": 1.0}, {"removal": "sum"}, {"standardize": False}])
 def test_order_of_samples_does_not_matter(data, structure, options):
@@ -186,6 +187,7 @@ def test_two_samples_of_many_features_work():
         assert np.isfinite(lapsi.score(X, [0, 1], curvature=structure, standardize=False, progress=False).lsi).all()
 
 
+@pytest.mark.slow
 def test_a_small_fixed_prior_keeps_full_curvature_exact():
     """The posterior is then conditioned far worse than the fit, and must not be inverted in float32."""
     rng = np.random.default_rng(0)

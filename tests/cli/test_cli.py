@@ -216,6 +216,7 @@ def retrained(source, tmp_path_factory):
     return path, result
 
 
+@pytest.mark.slow
 def test_retraining_from_the_command_line(retrained, source):
     path, result = retrained
     data = np.load(source)
@@ -229,6 +230,7 @@ def test_retraining_from_the_command_line(retrained, source):
     assert not path.with_name("retrained.partial").exists()
 
 
+@pytest.mark.slow
 def test_every_recipe_option_arrives(source, tmp_path):
     options = ["--preset", "paper", "--optimizer", "adamw", "--learning-rate", 0.02, "--betas", "0.8,0.99", "--epsilon", 1e-7]
     options += ["--schedule", "step", "--step-epochs", 2, "--step-factor", 0.5, "--epochs", 3, "--batching", "poisson"]
@@ -412,12 +414,14 @@ def test_a_refused_restart_keeps_the_parts(source, tmp_path):
     assert sorted(path.with_name("run.partial").iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_does_not_stand_in_the_way(source, tmp_path):
     assert run("score", source, "-o", tmp_path / "run", *RETRAIN, "--learning-rate", 1e6).returncode == 4
     assert run("score", source, "-o", tmp_path / "run", *RETRAIN, "--quiet").returncode == 0
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_a_kill_after_the_run_was_written_is_cleared_away(source, tmp_path, monkeypatch):
     monkeypatch.setattr("lapsi.cli.score.remove_checkpoint", lambda _: None)
     assert run("score", source, "-o", tmp_path / "run", *RETRAIN, "--quiet").returncode == 0
@@ -469,6 +473,7 @@ def test_of_two_that_begin_the_later_one_works_for_nothing_never(source, tmp_pat
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [("--resume", "run"), ("x.npz", "-o", "run", *RETRAIN), ("x.npz", "-o", "run", "--restart")]
 )
@@ -496,6 +501,7 @@ def test_parts_that_cannot_be_removed_do_not_undo_the_run(source, tmp_path, monk
     assert len(lapsi.load_run(tmp_path / "run")) == 90
 
 
+@pytest.mark.slow
 def test_other_peoples_files_stay(source, tmp_path, monkeypatch):
     monkeypatch.setattr("lapsi.curvature.ggn.GgnCurvature.divergence", mock.Mock(side_effect=KeyboardInterrupt))
     assert run("score", source, "-o", tmp_path / "run", *RETRAIN).returncode == 130
@@ -532,6 +538,7 @@ def test_odd_places_are_one_line(source, path):
         assert result.stderr.startswith("lapsi:")
 
 
+@pytest.mark.slow
 def test_an_interrupt_tells_how_to_go_on(source, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt

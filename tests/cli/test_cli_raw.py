@@ -70,6 +70,7 @@ def fail(code, *arguments):
     return lines[0]
 
 
+@pytest.mark.slow
 def test_texts_end_to_end(reviews, models):
     options = ("--model", models["text"], "--reference-labels", "second", "--group", "who", "--ids", "name", "--verify", 2)
     result = succeed("score", "reviews.csv", *options, "-o", "run")
@@ -107,6 +108,7 @@ def test_texts_end_to_end(reviews, models):
     assert len(pd.read_csv("groups.csv")) == 2
 
 
+@pytest.mark.slow
 def test_an_image_folder_end_to_end(pictures, models):
     shown = succeed("embed", "pictures", "--model", models["image"], "-o", "features.safetensors").stdout
     assert "40 samples, 8 features, 2 classes" in shown
@@ -126,6 +128,7 @@ def test_an_image_folder_end_to_end(pictures, models):
     assert (record["n_samples"], record["n_features"], record["extractor"]["pooling"]) == (N, 8, "pooler")
 
 
+@pytest.mark.slow
 def test_bad_images(pictures, models, tmp_path):
     (pictures / "dark" / "05.png").write_bytes(b"no image")
     message = fail(2, "score", "pictures", "--model", models["image"], "-o", "run", "--quiet")
@@ -192,6 +195,7 @@ def earlier_digest(dataset):
     return digest.hexdigest()
 
 
+@pytest.mark.slow
 def test_runs_of_earlier_versions_find_their_data(reviews, models):
     succeed("score", "reviews.csv", "--model", models["text"], "-o", "texts", "--verify", 0)
     X = np.random.default_rng(0).normal(size=(20, 16))
@@ -213,6 +217,7 @@ def test_runs_of_earlier_versions_find_their_data(reviews, models):
     assert "have changed since the run" in fail(2, "groups", "features", "--leave-group-out", "--quiet")
 
 
+@pytest.mark.slow
 def test_a_plan_first(reviews, models, tmp_path):
     record = json.loads(succeed("score", "reviews.csv", "--model", models["text"], "--dry-run", "--json").stdout)
     assert record["engine"] == "newton"

@@ -71,6 +71,7 @@ def test_subsets(tmp_path):
     np.testing.assert_array_equal(np.load("odd.npy"), np.sort(best))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "runs", "ending"),
     [("distribution", "ab", "pdf"), ("distribution", "a", "svg"), ("by-class", "a", "png"), ("correlation", "ab", "png")],

@@ -166,6 +166,7 @@ def test_what_cannot_be_shown_is_an_error_in_one_line(finished, arguments, strea
     assert line.startswith("lapsi: nothing was shown: standard output cannot be written to (")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["write", "flush"])
 @pytest.mark.parametrize("arguments", WRITTEN)
 def test_what_is_written_is_written(finished, tmp_path, monkeypatch, arguments, at):
@@ -183,6 +184,7 @@ def test_what_is_written_is_written(finished, tmp_path, monkeypatch, arguments, 
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [BrokenPipeError(errno.EPIPE, "Broken pipe"), OSError(errno.ENOSPC, "No space left")])
 def test_a_failing_standard_error_stops_no_work(tmp_path, monkeypatch, error):
     monkeypatch.chdir(tmp_path)

@@ -131,6 +131,7 @@ def test_damaged_shards_are_made_again(texts, models, tmp_path, small_shards, da
     np.testing.assert_array_equal(result.features, expected)
 
 
+@pytest.mark.slow
 def test_a_changed_byte_of_a_shard_is_never_met(texts, models, tmp_path):
     result = run(texts, models, tmp_path)
     (file,) = tmp_path.rglob("*.safetensors")

@@ -304,6 +304,7 @@ def test_what_cannot_be_stored_is_refused_before_any_work(tmp_path):
         lapsi.score(X, Y, ids=[f"\udcff{row}" for row in range(12)], progress=False)
 
 
+@pytest.mark.slow
 def test_the_cache_may_be_deleted_between_score_and_groups(tmp_path, models):
     texts = [" ".join(RNG.choice(["good", "bad", "dull", "film"], RNG.integers(1, 9))) for _ in range(12)]
     pd.DataFrame({"text": texts, "label": Y, "who": np.arange(12) % 3}).to_csv("a.csv", index=False)

@@ -131,6 +131,7 @@ def locked(monkeypatch):
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "n_left"), [("emu", 9), ("cat/2020", 9)])
 def test_folders_that_cannot_be_read_are_named(photos, models, locked, place, n_left):
     locked.add(place)
@@ -153,6 +154,7 @@ def test_a_folder_of_which_nothing_can_be_read(photos, locked):
             open_source("photos", Columns(), skip_bad=skip_bad)
 
 
+@pytest.mark.slow
 def test_scores_of_a_part_go_beside_a_source_with_faults(photos, models):
     (photos / "cat" / "1.png").write_bytes(b"no image")
     samples = read_image_folder(photos)
@@ -184,6 +186,7 @@ def test_linked_folders_are_read_once(photos, tmp_path):
     assert [name for name, _ in read_image_folder(photos, skip_bad=True).unread] == [f"{photos}/fox", f"{photos}/dog/lost"]
 
 
+@pytest.mark.slow
 def test_a_run_among_the_images_is_no_class(photos, models):
     for place in ("photos/run", "photos/cat/run"):
         options = ("--model", models["image"], "--verify", 0, "--limit", 2, "--quiet")
@@ -320,6 +323,7 @@ def test_labels_and_names_that_cannot_be_stored():
             lapsi.score(X, Y, columns=columns, progress=False)
 
 
+@pytest.mark.slow
 def test_pipes_and_devices_among_images(photos, models):
     os.mkfifo(photos / "cat" / "pipe.png")
     (photos / "dog" / "zero.png").symlink_to("/dev/zero")
@@ -359,6 +363,7 @@ def test_names_that_are_no_text(photos, models, tmp_path):
         assert "is no text in UTF-8; choose another path" in fail(*arguments)
 
 
+@pytest.mark.slow
 def test_names_that_are_too_long(tmp_path):
     np.savez("a.npz", features=X, labels=Y)
     scored()

@@ -3,8 +3,6 @@ from unittest import mock
 
 import pytest
 import torch
-from opacus.grad_sample import GradSampleModule
-from opacus.optimizers import DPOptimizer
 from torch.testing import assert_close
 
 import oracles
@@ -69,7 +67,8 @@ RECIPES = {
     "shuffled adam": Recipe(batching="shuffled", batch_size=8, optimizer="adam", learning_rate=0.01, epochs=6),
     "poisson": Recipe(batching="poisson", batch_size=8, epochs=6),
 }
-NETS = [pytest.param((), id="linear"), pytest.param((6,), id="mlp"), pytest.param((6, 5), id="deep", marks=pytest.mark.slow)]
+SLOW = pytest.mark.slow
+NETS = [pytest.param((), id="linear"), pytest.param((6,), id="mlp", marks=SLOW), pytest.param((6, 5), id="deep", marks=SLOW)]
 
 
 @pytest.mark.parametrize("hidden", NETS)
@@ -114,7 +113,7 @@ def layer_inputs(problem, params, inputs):
     [
         pytest.param((), "relu", id="linear"),
         pytest.param((4,), "gelu", id="mlp"),
-        pytest.param((4, 3), "tanh", id="deep", marks=pytest.mark.slow),
+        pytest.param((4, 3), "tanh", id="deep", marks=SLOW),
     ],
 )
 def test_lsi_equals_the_definition_with_autograd_and_dense_matrices(hidden, activation, structure, prior_precision):
@@ -144,6 +143,9 @@ def test_lsi_equals_the_definition_with_autograd_and_dense_matrices(hidden, acti
 
 def opacus_train(problem, recipe, seed, without, noises):
     """Params (P,) of one model trained by opacus in float64, its noise replaced by ours."""
+    from opacus.grad_sample import GradSampleModule  # takes seconds, and one test needs it
+    from opacus.optimizers import DPOptimizer
+
     model = torch_training.make_model(D, problem.model.sizes[1:-1], C, problem.model.activation.name, seed)
     optimizer = torch_training.make_optimizer(model, recipe, 0.01)
     wrapped = GradSampleModule(model)
@@ -177,6 +179,7 @@ PRIVATE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [(), (6,)], ids=["linear", "mlp"])
 @pytest.mark.parametrize("name", PRIVATE)
 def test_private_training_equals_opacus_each_model_alone(name, hidden):
@@ -299,6 +302,7 @@ def test_saturated_tanh_keeps_its_change(dtype):
     assert_close(slope.double(), before.square() - after.square(), rtol=rtol, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_sam_survives_batches_that_lose_their_only_member():
     problem = make_problem((6,))
     recipe = Recipe(batching="poisson", batch_size=2, sam_radius=0.05, learning_rate=0.01, epochs=4)

@@ -217,6 +217,7 @@ def test_verification_measures_the_error_against_models_trained_alone(data, monk
     assert_allclose(lapsi.score(*data, verify=16, **options).provenance.verification["median_relative_error"], 0.01, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_predictions_average_the_seeds(data):
     X, y = data
     model = lapsi.LaplaceSampleInformation(recipe=Recipe(epochs=60, seeds=2), hidden=(6,), verify=0).fit(X, y)

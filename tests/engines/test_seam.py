@@ -178,6 +178,7 @@ def test_groups(data, structure):
         assert_allclose([found.mean.item(), found.curvature.item()], lsi(structure, data, rows), rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["diag", "kfac", "full"])
 def test_retraining(data, structure):
     inputs, counts = map(torch.from_numpy, data)

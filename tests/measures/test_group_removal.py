@@ -53,6 +53,7 @@ def test_against_brute_force(data, structure, prior_precision, removal):
         assert row["held_out_accuracy"] == pytest.approx((predicted == labels[gone]).mean())
 
 
+@pytest.mark.slow
 def test_groups_of_one_are_samples(data):
     inputs, labels, _ = data
     scores = lapsi.score(inputs[:, :-1], labels, weight_decay=DECAY, progress=False)

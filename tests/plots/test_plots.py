@@ -92,6 +92,7 @@ def test_correlation(scores, other):
     assert axes.get_xlabel() == "LSI, diag (nats)"
 
 
+@pytest.mark.slow
 def test_training():
     run = lapsi.score(X, Y, recipe=lapsi.Recipe(epochs=20, seeds=1), every=5, indices=np.arange(30), verify=0, progress=False)
     (line,) = plots.training(run).lines
@@ -120,6 +121,7 @@ def test_galleries(scores):
             plots.gallery(scores, images, *arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_formats_and_axes_of_the_caller(scores, tmp_path, kind, magic):
     axes = Figure(figsize=(3.35, 2.3)).subplots()

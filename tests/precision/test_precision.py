@@ -154,6 +154,7 @@ def test_tiny_removals_from_a_dense_precision_keep_their_digits(scale, ridge):
     assert_close(precision.kl_terms(shift, nothing).curvature.item(), float(ridge_alone), rtol=1e-12, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_samples", [1, 1e8])
 @pytest.mark.parametrize("scale", [0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-5, 1e-6, 1e-7, 1e-9])
 def test_changes_of_any_size_keep_their_digits_in_kron(scale, n_samples):

@@ -192,6 +192,7 @@ def test_data_that_cannot_be_opened_are_refused_in_one_line(change):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_data_of_a_run_are_opened_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)

@@ -152,6 +152,7 @@ OF_FORMAT_1 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize("kind", RECORDS)
 def test_records(whole, tmp_path, kind, number):
@@ -326,6 +327,7 @@ FILES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind", "change", "word"), FILES, ids=[f"{name}: {kind}" for name, kind, *_ in FILES])
 def test_files(whole, tmp_path, name, kind, change, word):
     zero, one = (shutil.copytree(whole[number], tmp_path / str(number)) for number in (0, 1))

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from stored_runs import stored_scores
 
 READS = """
@@ -43,6 +44,7 @@ assert not any(name.split(".")[0] == "torch" for name in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_results_and_analysis_need_no_torch(tmp_path):
     path = stored_scores().save(tmp_path / "run")
     done = subprocess.run([sys.executable, "-c", READS, path, tmp_path / "again"], capture_output=True, text=True, check=False)

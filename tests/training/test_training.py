@@ -49,6 +49,7 @@ def test_hard_separable_data_still_converges(make_problem, blobs):
     assert fit.params.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "weight_decay", "seed"), [(0.3, 1e-7, 5), (0.3, 1e-8, 1), (0.3, 1e-8, 4), (0.6, 1e-7, 5)])
 def test_refits_of_nearly_separable_data_end_where_rounding_begins(make_problem, noise, weight_decay, seed):
     """Their loss is so small that neither its value nor its gradient shows the last steps."""

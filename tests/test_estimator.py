@@ -63,3 +63,18 @@ def test_string_labels_come_back():
 def test_settings_are_checked_at_fit():
     with pytest.raises(lapsi.InputError, match="curvature is 'dense'"):
         LaplaceSampleInformation(curvature="dense").fit(*load_iris(return_X_y=True))
+
+
+@pytest.mark.parametrize(
+    "choices", [{}, {"recipe": lapsi.Recipe(epochs=5, seeds=1)}, {"recipe": lapsi.Recipe(epochs=5, seeds=3)}]
+)
+def test_coefficients_are_those_of_the_predictions_or_are_not_there(choices):
+    X, y = load_iris(return_X_y=True)
+    model = LaplaceSampleInformation(verify=0, standardize=False, **choices).fit(X[::5], y[::5])
+    if choices and choices["recipe"].seeds > 1:
+        assert not hasattr(model, "coef_")
+        assert not hasattr(model, "intercept_")
+        return
+    logits = X @ model.coef_.T + model.intercept_
+    expected = np.exp(logits - logits.max(1, keepdims=True))
+    assert_allclose(model.predict_proba(X), expected / expected.sum(1, keepdims=True), rtol=1e-10)

@@ -26,8 +26,8 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         lsi_: (n_samples,) LSI in nats.
         loo_proba_: (n_samples, n_classes) probabilities under the model that never saw the sample.
         classes_: (n_classes,) label values.
-        coef_, intercept_: (n_classes, n_features) and (n_classes,), on standardized features where that is on (linear probe);
-            not set with several seeds, whose probabilities are averaged: no weights give their mean.
+        coef_, intercept_: (n_classes, n_features) and (n_classes,), on standardized features where that is on; of a linear
+            probe that was trained once: with several seeds predictions are a mean that no weights give.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
     """
 

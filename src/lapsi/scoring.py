@@ -17,9 +17,9 @@ import torch
 from lapsi.analysis.maps import centre_of, principal_axes
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.standardize import Standardizer, standardizer_of
-from lapsi.engines.base import Engine, Fit, Plan, Work
+from lapsi.engines.base import Engine, Fit, Plan, work_of
 from lapsi.engines.choose import make_engine
-from lapsi.engines.evaluate import PARAMS, evaluate, n_steps, verify
+from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, PARAMS, evaluate, n_steps, verify
 from lapsi.errors import InputError
 from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
 from lapsi.execution.device import require_device
@@ -132,11 +132,6 @@ def score_dataset(
     return _scores(dataset, rows, fit, by_seed, model, provenance), model
 
 
-def work_of(dataset: Dataset, n_units: int) -> Work:
-    """The shape of scoring `n_units` samples of a data set."""
-    return Work(dataset.n_samples, dataset.n_features + 1, dataset.n_classes, dataset.n_classes - 1, n_units)
-
-
 def identity(dataset: Dataset, settings: Settings, rows: np.ndarray) -> dict[str, Any]:
     """What must be equal for the parts of a run to belong together."""
     kept = settings.to_dict()
@@ -163,7 +158,7 @@ def _verified(fit: Fit, settings: Settings, rows: np.ndarray, first: Arrays, sta
     n_checks = fit.n_checks(settings.execution.verify, len(rows))
     if n_checks == 0:
         return None
-    lsi = first["lsi_mean"][-1] + first["lsi_curvature"][-1]
+    lsi = first[LSI_MEAN][-1] + first[LSI_CURVATURE][-1]
     picked = draw_rows(lsi, n_checks, settings.execution.seed)
     units = torch.as_tensor(rows, device=fit.problem.inputs.device)[:, None]
     with stages.stage("verify", n_checks) as advance:

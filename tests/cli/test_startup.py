@@ -1,11 +1,13 @@
 """What a command imports, in a process of its own: who asks for little waits for no large library."""
 
+import inspect
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from typer.core import TyperGroup
 
 import lapsi
 from commands import run
@@ -118,8 +120,11 @@ def test_help_lists_every_command_with_what_it_does(monkeypatch):
         assert len(line.strip("│ ").split()) > 5
 
 
-def test_a_name_that_is_near_is_proposed():
-    assert "Did you mean 'score'?" in run("scor").stderr
+def test_a_wrong_command_is_told_with_one_that_is_near():
+    told = run("scor").stderr
+    assert "No such command 'scor'" in told
+    if "suggest_commands" in inspect.signature(TyperGroup.__init__).parameters:  # newer versions of typer
+        assert "Did you mean 'score'?" in told
 
 
 def test_all_named_data_are_known_before_they_are_read():

@@ -81,8 +81,6 @@ def test_algebra_matches_the_dense_form(structure):
     dense = precision.to_dense()
     assert_close(dense, dense.T, **ALGEBRA)
     assert_close(precision.quad(vectors), torch.einsum("np,pq,nq->n", vectors, dense, vectors), **ALGEBRA)
-    assert_close(precision.solve(vectors) @ dense, vectors, **ALGEBRA)
-    assert_close(precision.logdet(), torch.linalg.slogdet(dense).logabsdet, **ALGEBRA)
 
 
 @pytest.mark.parametrize("structure", CASES)

@@ -1,13 +1,8 @@
-import numpy as np
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.special import softmax
 from torch.testing import assert_close
 
 import oracles
-from lapsi.linalg.matmul import WORTH_SHARING, matmul
-from lapsi.models.linear import weighted_gram
 
 EXACT = {"rtol": 1e-11, "atol": 1e-12}
 
@@ -30,17 +25,6 @@ def test_value_gradient_and_hessian_match_the_oracle(make_problem, blobs):
     assert_close(problem.hessian(params, 0.0), to_contrasts(problem, dense), **EXACT)
 
 
-@given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 100))
-def test_weighted_gram_is_the_plain_sum(m, d, seed):
-    rng = np.random.default_rng(seed)
-    inputs, weights = rng.normal(size=(6, d)), rng.normal(size=(6, m, m))
-    weights = weights + weights.transpose(0, 2, 1)
-    expected = sum(np.kron(w, np.outer(x, x)) for w, x in zip(weights, inputs, strict=True))
-    tensors = torch.from_numpy(inputs), torch.from_numpy(weights)
-    blocks = [tuple(part[:2] for part in tensors), tuple(part[2:] for part in tensors)]
-    assert_close(weighted_gram(blocks), torch.from_numpy(expected), **EXACT)
-
-
 def test_gradient_without_is_a_difference_of_gradients(fitted):
     problem, fit, _ = fitted
     shift = 0.1 * torch.randn(3, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -49,12 +33,3 @@ def test_gradient_without_is_a_difference_of_gradients(fitted):
     for row, index in enumerate(indices.tolist()):
         _, expected = problem.remove(torch.tensor([index])).value_and_gradient(fit.params + shift[row])
         assert_close(gradient[row], expected, rtol=1e-8, atol=1e-9)
-
-
-def test_large_products_are_shared_out_and_equal_torch():
-    size = int((WORTH_SHARING / 2) ** (1 / 3)) + 8
-    left = torch.randn(size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    right = torch.randn(size, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    out = torch.empty(size, size, dtype=torch.float64)
-    assert matmul(left, right.T, out=out) is out
-    assert_close(out, left @ right.T, **EXACT)

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
-from lapsi.settings.validation import require_number
+from lapsi.settings.option import Number
 
 TRUTHS = ("original_label", "reference_label")
 SHOWN = ["id", "label", "suggested_label", "label_quality", "suggested_probability", "lsi"]
@@ -71,7 +71,9 @@ def label_issues(scores: Scores, threshold: float | None = None) -> LabelIssues:
     Raises:
         InputError: when the threshold is no probability.
     """
-    threshold = require_number("threshold", 1 / len(scores.classes) if threshold is None else threshold, 0)
+    threshold = 1 / len(scores.classes) if threshold is None else threshold
+    Number(0).check("threshold", threshold)
+    threshold = float(threshold)
     if threshold > 1:
         raise InputError(f"threshold is {threshold}; expected a probability from 0 to 1.")
     table = scores.to_pandas()

@@ -8,8 +8,8 @@ import numpy as np
 
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
+from lapsi.settings.option import Choice, Number
 from lapsi.settings.subset import STRATEGIES
-from lapsi.settings.validation import require_choice, require_number
 
 ROUNDING = 1e-9
 
@@ -47,8 +47,9 @@ def select_subset(scores: Scores, strategy: str, fraction: float) -> np.ndarray:
     Raises:
         InputError: for another strategy or fraction, or when nothing would be left.
     """
-    require_choice("strategy", strategy, tuple(PLACES))
-    fraction = require_number("fraction", fraction, 0, 1, beyond=True)
+    Choice(STRATEGIES).check("strategy", strategy)
+    Number(0, 1, beyond=True).check("fraction", fraction)
+    fraction = float(fraction)
     table = scores.table
     ordered = table["lsi"].to_numpy().argsort(kind="stable")
     codes = scores.label_codes[ordered]

@@ -52,7 +52,7 @@ def require_effect(given: set[str], options: Options, settings: Settings) -> Non
         )
     if "refine" in given and recipe is not None:
         raise InputError("--refine belongs to engine 'newton', and this is 'retrain'; leave it out.")
-    if "removal" in given and settings.objective.removal == "mean" and recipe is not None and recipe.public_divisor:
+    if "removal" in given and options["removal"] == "mean" and recipe is not None and recipe.public_divisor:
         raise InputError(
             "--removal is 'mean' but Poisson batches and clipped gradients keep the total weight decay fixed; leave it out, or "
             "give 'sum'."

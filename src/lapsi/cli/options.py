@@ -31,7 +31,6 @@ SOURCE_HELP = (
     "Features (.npz, .npy, .safetensors, .parquet, .csv, .jsonl), a table of texts or image paths, an image folder with one "
     "subfolder a class, a saved Hugging Face data set, hf:NAME on the hub, or a named data set such as digits or cifar10."
 )
-Source = Annotated[str | None, typer.Argument(help=SOURCE_HELP)]
 
 
 @dataclass(frozen=True, slots=True)

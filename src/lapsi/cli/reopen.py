@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lapsi.data.dataset import Dataset
-from lapsi.data.opening import open_spec
+from lapsi.data.readers.source import open_spec
 from lapsi.data.samples import Content, Samples
 from lapsi.data.spec import DataSpec, read_spec
 from lapsi.data.targets import to_classes

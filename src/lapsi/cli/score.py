@@ -24,6 +24,7 @@ from lapsi.data.dataset import Dataset
 from lapsi.data.opening import Opened, sketch_data
 from lapsi.data.readers.arrays import read_indices
 from lapsi.data.writing import write_table
+from lapsi.engines.base import work_of
 from lapsi.engines.choose import make_engine
 from lapsi.errors import InputError, RunExistsError
 from lapsi.execution.checkpoint import Hold, Keep, differences, has_parts, hold, read_progress, remove_checkpoint
@@ -34,7 +35,7 @@ from lapsi.report.overview import save_overview
 from lapsi.results.paths import not_begun, unfinished_path
 from lapsi.results.run_directory import LEFT_OUT, PICTURE, require_free
 from lapsi.results.scores import Scores
-from lapsi.scoring import ROUTINE, check_indices, score_dataset, work_of
+from lapsi.scoring import ROUTINE, check_indices, score_dataset
 from lapsi.settings.settings import Settings
 
 INTERRUPTED = 130

@@ -1,1 +1,1 @@
-"""How the curvature of a probe is summarised, and how the summary changes when one sample leaves."""
+"""How the curvature of a problem is summarised, and how the summary changes when units leave."""

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lapsi.curvature.base import EXACT, REMOVAL_FORM, Curvature
 from lapsi.curvature.prior import prior_share
+from lapsi.linalg.gram import weighted_gram
 from lapsi.linalg.woodbury import influence_columns, leverage
-from lapsi.models.linear import weighted_gram
 from lapsi.precision.base import KLTerms
 from lapsi.precision.full import FullChange, FullPrecision, dense_kl, full_precision
 from lapsi.problem.linear import LinearProblem

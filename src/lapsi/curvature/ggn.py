@@ -9,7 +9,7 @@ Everything is float64 and two posteriors are compared at the end: rounding is 1e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -79,9 +79,9 @@ def laplace_posterior(problem: NetworkProblem, params: Tensor, structure: str) -
         sums = [whole - part for whole, part in zip(sums, own, strict=True)]
     if structure == "kfac":
         pairs = zip(sums[: len(shapes)], sums[len(shapes) :], strict=True)
-        blocks: list[Precision] = [kron_precision(output / problem.n_samples, inputs, prior) for output, inputs in pairs]
+        blocks: list[Precision[Any]] = [kron_precision(output / problem.n_samples, inputs, prior) for output, inputs in pairs]
         return LaplacePosterior(tuple(blocks), tuple(out * width for out, width in shapes))
-    block: Precision
+    block: Precision[Any]
     if structure == "diag":
         block = DiagPrecision(sums[0] + prior)
     else:

@@ -14,8 +14,8 @@ from lapsi.data.corruption import corrupt_dataset, corrupt_samples
 from lapsi.data.dataset import Dataset
 from lapsi.data.extractors.embedding import embed_content, trial
 from lapsi.data.readers.labels import changes_of
-from lapsi.data.readers.source import open_source
-from lapsi.data.samples import Content, Samples
+from lapsi.data.readers.source import open_spec
+from lapsi.data.samples import Content
 from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
 from lapsi.execution.progress import Stages
@@ -37,12 +37,6 @@ class Opened:
     content: Content | None
     left_out: pd.DataFrame
     record: dict[str, Any]
-
-
-def open_spec(spec: DataSpec) -> Dataset | Samples:
-    """The source, opened; no features are made."""
-    data_dir = None if spec.data_dir is None else Path(spec.data_dir)
-    return open_source(spec.source, spec.columns, spec.split, data_dir, skip_bad=spec.skip_bad)
 
 
 def open_data(spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], None]) -> Opened:

@@ -44,6 +44,18 @@ class Work:
     n_units: int
 
 
+def work_of(dataset: Dataset, n_units: int) -> Work:
+    """The shape of leaving out `n_units` units of a data set; the softmax sees all directions of its outputs but one."""
+    n_outputs = dataset.targets.n_outputs
+    return Work(dataset.n_samples, dataset.n_features + 1, n_outputs, n_outputs - 1, n_units)
+
+
+def single_rows(units: Units) -> Tensor:
+    """Rows (n,) of units of one sample each."""
+    assert isinstance(units, Tensor)
+    return units[:, 0]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How an engine will run, told before it starts.

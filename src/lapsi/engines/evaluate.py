@@ -41,7 +41,7 @@ def evaluate(fit: Fit, units: Units, observe: Observation, checkpoint: Checkpoin
     Args:
         fit: the engine with its data.
         units: what leaves, one by one.
-        observe: more columns (n, …) of a chunk.
+        observe: what is kept of a chunk beside its divergence.
         checkpoint: where finished parts are kept.
         advance: told the progress.
 

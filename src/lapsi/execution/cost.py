@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from lapsi.errors import MemoryLimitError
+from lapsi.execution.device import device_of, synchronize
 from lapsi.execution.memory import available_bytes
-from lapsi.linalg.matmul import matmul, synchronize
+from lapsi.linalg.matmul import matmul
 from lapsi.settings.execution import Execution
 
 GIB = 2**30
@@ -47,7 +48,7 @@ class Cost:
 
 def memory_limit(execution: Execution) -> int:
     """Bytes that a run may use at its peak: as asked, or a share of what is free."""
-    device = torch.device(execution.device or "cpu")
+    device = device_of(execution.device)
     on_gpu = device.type == "cuda" and torch.cuda.is_available()
     available = torch.cuda.mem_get_info(device)[0] if on_gpu else available_bytes()
     return int(execution.memory_limit or AVAILABLE_SHARE * available)

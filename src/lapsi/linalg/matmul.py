@@ -40,12 +40,6 @@ def matmul(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     return out
 
 
-def synchronize(device: torch.device) -> None:
-    """Waits for what was asked of a GPU, so that a clock read next counts it; the CPU never runs ahead."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def one_thread_each() -> AbstractContextManager[object]:
     """Within it, every OpenBLAS of this process (NumPy's and SciPy's) runs in the thread that calls it."""
     return _openblas().limit(limits=1)

@@ -1,6 +1,7 @@
 """Solving with the Hessian of all samples but one (the Woodbury identity on the removed sample).
 
-Legend of the indices: n sample, m b contrast, k l feature. J_n = I ⊗ x_n (P', C−1), H (P', P') the Hessian of all.
+Legend of the indices: n sample, a b m direction, k l feature. J_n = I ⊗ x_n (P', F) for F directions, H (P', P') the Hessian
+of all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from lapsi.linalg.matmul import matmul
 def influence_columns(inverse: Tensor, inputs: Tensor, workspace: Tensor | None = None) -> Tensor:
     """Y = H⁻¹J as (b, n, m, k): column b of sample n, entry (m, k); in the dtype of `inverse`.
 
-    `workspace` (C−1, ≥ n, P') is overwritten and becomes the result; memory used before costs no page faults.
+    `workspace` (F, ≥ n, P') is overwritten and becomes the result; memory used before costs no page faults.
     """
     n, d = inputs.shape
     inputs = inputs.to(inverse.dtype)
@@ -26,7 +27,7 @@ def influence_columns(inverse: Tensor, inputs: Tensor, workspace: Tensor | None 
 
 
 def leverage(columns: Tensor, inputs: Tensor) -> Tensor:
-    """K = JᵀH⁻¹J (n, C−1, C−1), float64, symmetric."""
+    """K = JᵀH⁻¹J (n, F, F), float64, symmetric."""
     inputs = inputs.to(columns.dtype)[:, :, None]
     gram = torch.stack([(column @ inputs)[:, :, 0] for column in columns], 1).double()
     return 0.5 * (gram + gram.mT)
@@ -36,22 +37,22 @@ def downdate(columns: Tensor, gram: Tensor, hessians: Tensor, projection: Tensor
     """(H − J S Jᵀ)⁻¹b − H⁻¹b = Y S (I − K S)⁻¹ Jᵀ H⁻¹b for one right-hand side a sample (n, m, k).
 
     Args:
-        columns: Y (C−1, n, C−1, D).
-        gram: K (n, C−1, C−1).
-        hessians: S in contrasts (n, C−1, C−1).
-        projection: JᵀH⁻¹b (n, C−1), float64.
+        columns: Y (F, n, F, D).
+        gram: K (n, F, F).
+        hessians: S in directions (n, F, F).
+        projection: JᵀH⁻¹b (n, F), float64.
     """
     return combine(columns, reaction(gram, hessians, projection))
 
 
 def reaction(gram: Tensor, hessians: Tensor, projection: Tensor) -> Tensor:
-    """S (I − K S)⁻¹ JᵀH⁻¹b (n, C−1): the coefficients of Y in `downdate`."""
+    """S (I − K S)⁻¹ JᵀH⁻¹b (n, F): the coefficients of Y in `downdate`."""
     identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     return torch.einsum("nab,nb->na", hessians, torch.linalg.solve(identity - gram @ hessians, projection))
 
 
 def combine(columns: Tensor, coefficients: Tensor) -> Tensor:
-    """Y·coefficients: (C−1, n, C−1, D) and (n, C−1) to (n, C−1, D)."""
+    """Y·coefficients: (F, n, F, D) and (n, F) to (n, F, D)."""
     coefficients = coefficients.to(columns.dtype)[:, :, None, None]
     total = coefficients[:, 0] * columns[0]
     for b in range(1, len(columns)):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.standardize import standardizer_of
-from lapsi.engines.base import Work
+from lapsi.engines.base import work_of
 from lapsi.engines.choose import make_engine
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, Observation, evaluate
 from lapsi.engines.groups.engine import groups_fit
@@ -78,7 +78,7 @@ def score_groups(dataset: Dataset, groups: pd.Series, settings: Settings, stages
             f"There is {len(members)} group for {dataset.n_samples} samples; expected groups that leave some behind."
         )
     device = require_device(settings.execution.device)
-    make_engine(settings).plan(Work(dataset.n_samples, dataset.n_features + 1, dataset.n_classes, dataset.n_classes - 1, 1))
+    make_engine(settings).plan(work_of(dataset, 1))
     standardizer = standardizer_of(dataset.survey, settings.model.standardize)
     problem = linear_problem(dataset, standardizer, settings)
     with stages.stage("fit") as advance:

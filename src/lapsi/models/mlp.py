@@ -1,8 +1,8 @@
-"""The probe with hidden layers (none: the linear probe), all derivatives in closed form, for many models at once.
+"""The model with hidden layers (none: a linear one), all derivatives in closed form, for many models at once.
 
 Legend of the indices: b model, j sample, o unit of a layer, k input of a layer. Layer l maps h_l (with a constant 1 at its
 end, the bias) to a_l = W_l h_l; h_{l+1} = (φ(a_l), 1), h_0 = x, and the last a are the outputs z. `params` is (P,), all W_l
-row by row, layer after layer; for the linear probe that is output-major. δ_l = ∂loss/∂a_l, so the gradient is δ_l ⊗ h_l.
+row by row, layer after layer; without hidden layers that is output-major. δ_l = ∂loss/∂a_l, so the gradient is δ_l ⊗ h_l.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CACHE_ENTRIES = 2**19
 @final
 @dataclass(frozen=True, slots=True)
 class Mlp(Model):
-    """Shapes of a probe with hidden layers and its passes.
+    """Shapes of a model with hidden layers and its passes.
 
     Attributes:
         sizes: D (the constant 1 included), the units of the hidden layers, K.

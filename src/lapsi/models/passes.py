@@ -95,7 +95,7 @@ def clip_change(
     passes: ForwardBackward, clip: Clip, delta_changes: list[Tensor], hidden_changes: list[Tensor]
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The deltas times C/m, and their change: with c′ = C/(m + Δm) it is c′Δδ − C Δm/(m(m + Δm)) δ."""
-    norm_change: Tensor | float = 0.0
+    norm_change = clip.norms.new_zeros(())
     for layer, (delta, change) in enumerate(zip(passes.deltas, delta_changes, strict=True)):
         squares, growth = _squares(passes.hidden[layer]), _square_change(delta, change)
         if layer > 0:
@@ -103,7 +103,6 @@ def clip_change(
             norm_change = norm_change + _squares(delta) * hidden_growth
             squares = squares + hidden_growth
         norm_change = norm_change + growth * squares
-    assert isinstance(norm_change, Tensor)
     tiny = torch.finfo(clip.norms.dtype).tiny
     moved = (clip.norms.square() + norm_change).clamp(min=0).sqrt()
     reach_change = positive_part_change(clip.margins, norm_change / (moved + clip.norms + tiny))

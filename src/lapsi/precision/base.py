@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 SERIES_BELOW = 1e-3
+Change = TypeVar("Change")
 
 
 @dataclass(frozen=True, slots=True)
 class KLTerms:
-    """KL(q ‖ q₋ᵢ) of n samples in nats, as its two parts; the divergence is their sum.
+    """KL(q ‖ q₋ᵢ) of n units in nats, as its two parts; the divergence is their sum.
 
     Attributes:
         mean: (n,) ½ shiftᵀ Λ₋ᵢ shift.
@@ -31,36 +32,28 @@ class KLTerms:
 
 
 def joined(terms: list[KLTerms]) -> KLTerms:
-    """The terms of one sample after another."""
+    """The terms of one unit after another."""
     return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]))
 
 
-class Precision(ABC):
-    """A symmetric positive definite precision matrix Λ (P, P) of one structure."""
+class Precision(ABC, Generic[Change]):
+    """A symmetric positive definite precision matrix Λ (P, P) of one structure, and the type of its changes."""
 
     @abstractmethod
     def quad(self, vectors: Tensor) -> Tensor:
         """vᵀΛv for the rows of `vectors` (n, P)."""
 
     @abstractmethod
-    def solve(self, vectors: Tensor) -> Tensor:
-        """Λ⁻¹v for the rows of `vectors` (n, P)."""
-
-    @abstractmethod
-    def logdet(self) -> Tensor:
-        """ln det Λ."""
-
-    @abstractmethod
     def to_dense(self) -> Tensor:
         """Λ as a (P, P) tensor."""
 
     @abstractmethod
-    def kl_terms(self, shift: Tensor, change: object) -> KLTerms:
-        """KL(N(0, Λ⁻¹) ‖ N(shift_i, Λ₋ᵢ⁻¹)) for n samples.
+    def kl_terms(self, shift: Tensor, change: Change) -> KLTerms:
+        """KL(N(0, Λ⁻¹) ‖ N(shift_i, Λ₋ᵢ⁻¹)) for n units.
 
         Args:
             shift: (n, P) difference of the means.
-            change: Λ₋ᵢ − Λ for each sample, in the type that belongs to the structure.
+            change: Λ₋ᵢ − Λ for each unit.
         """
 
     @abstractmethod

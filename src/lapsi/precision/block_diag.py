@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ class LaplacePosterior:
         sizes: how many params each block has.
     """
 
-    blocks: tuple[Precision, ...]
+    blocks: tuple[Precision[Any], ...]
     sizes: tuple[int, ...]
 
     def kl_to(self, shift: Tensor, other: LaplacePosterior) -> KLTerms:

@@ -13,7 +13,7 @@ from lapsi.precision.base import KLTerms, Precision, excess
 
 @final
 @dataclass(frozen=True, slots=True)
-class DiagPrecision(Precision):
+class DiagPrecision(Precision[Tensor]):
     """Λ = diag(diagonal), diagonal (P,) positive; its change is Δλ (n, P)."""
 
     diagonal: Tensor
@@ -21,17 +21,10 @@ class DiagPrecision(Precision):
     def quad(self, vectors: Tensor) -> Tensor:
         return vectors.square() @ self.diagonal
 
-    def solve(self, vectors: Tensor) -> Tensor:
-        return vectors / self.diagonal
-
-    def logdet(self) -> Tensor:
-        return self.diagonal.log().sum()
-
     def to_dense(self) -> Tensor:
         return torch.diag(self.diagonal)
 
-    def kl_terms(self, shift: Tensor, change: object) -> KLTerms:
-        assert isinstance(change, Tensor)
+    def kl_terms(self, shift: Tensor, change: Tensor) -> KLTerms:
         mean = 0.5 * torch.einsum("np,np->n", shift.square(), change) + 0.5 * self.quad(shift)
         return KLTerms(mean, 0.5 * excess(change / self.diagonal).sum(1))
 

@@ -30,7 +30,7 @@ class FullChange:
 
 @final
 @dataclass(frozen=True, slots=True)
-class FullPrecision(Precision):
+class FullPrecision(Precision[FullChange]):
     """Λ = reduced + ridge·I; build it with `full_precision`.
 
     Attributes:
@@ -46,19 +46,12 @@ class FullPrecision(Precision):
     def quad(self, vectors: Tensor) -> Tensor:
         return self._reduced_quad(vectors) + self.ridge * vectors.double().square().sum(1)
 
-    def solve(self, vectors: Tensor) -> Tensor:
-        return torch.linalg.solve(self.to_dense(), vectors.T).T
-
-    def logdet(self) -> Tensor:
-        return torch.linalg.slogdet(self.to_dense()).logabsdet
-
     def to_dense(self) -> Tensor:
         if self.ridge == 0:
             return self.reduced
         return self.reduced + self.ridge * torch.eye(len(self.reduced), dtype=self.reduced.dtype, device=self.reduced.device)
 
-    def kl_terms(self, shift: Tensor, change: object) -> KLTerms:
-        assert isinstance(change, FullChange)
+    def kl_terms(self, shift: Tensor, change: FullChange) -> KLTerms:
         mean = self._reduced_quad(shift) - change.projection.square().sum(1)
         removal = excess(-torch.linalg.eigvalsh(change.gram)).sum(1) + self.ridge * change.ridge_trace
         return KLTerms(0.5 * mean, 0.5 * removal + self.ridge_curvature)

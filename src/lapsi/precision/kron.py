@@ -1,7 +1,7 @@
 """Kronecker-factored precision with the prior inside: Λ = B ⊗ G + δI.
 
-Legend of the indices: n sample, k l input direction (eigenbasis of G), a b output direction (eigenbasis of B).
-Parameters are W (C, D) flattened output-major, so the output factor comes first in the product.
+Legend of the indices: n unit, k l input direction (eigenbasis of G), a b output direction (eigenbasis of B).
+Parameters are (K, D), one row an output or a direction of the outputs, flattened row by row: the output factor comes first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class KronChange:
 
     Attributes:
         removed: x_i (n, D).
-        output_change: ΔB_i (n, C, C).
+        output_change: ΔB_i (n, K, K).
         prior_drop: how much the prior precision falls.
     """
 
@@ -37,11 +37,11 @@ class KronChange:
 
 @final
 @dataclass(frozen=True, slots=True)
-class KronPrecision(Precision):
+class KronPrecision(Precision[KronChange]):
     """Λ = B ⊗ G + δI through the eigendecompositions of both factors; build it with `kron_precision`.
 
     Attributes:
-        output_factor, input_factor: B (C, C) and the summed G (D, D).
+        output_factor, input_factor: B (K, K) and the summed G (D, D).
         output_values, output_vectors, input_values, input_vectors: their eigendecompositions.
         prior: δ.
     """
@@ -65,19 +65,11 @@ class KronPrecision(Precision):
     def quad(self, vectors: Tensor) -> Tensor:
         return torch.einsum("nak,ak->n", self._rotate(vectors).square(), self._eigenvalues)
 
-    def solve(self, vectors: Tensor) -> Tensor:
-        solved = self.output_vectors @ (self._rotate(vectors) / self._eigenvalues) @ self.input_vectors.T
-        return solved.flatten(1)
-
-    def logdet(self) -> Tensor:
-        return self._eigenvalues.log().sum()
-
     def to_dense(self) -> Tensor:
         product = torch.kron(self.output_factor.contiguous(), self.input_factor.contiguous())
         return product + self.prior * torch.eye(len(product), dtype=product.dtype, device=product.device)
 
-    def kl_terms(self, shift: Tensor, change: object) -> KLTerms:
-        assert isinstance(change, KronChange)
+    def kl_terms(self, shift: Tensor, change: KronChange) -> KLTerms:
         output_change = self.output_vectors.T @ change.output_change @ self.output_vectors
         removed = change.removed @ self.input_vectors
         mean = self._mean_term(self._rotate(shift), output_change, removed, change.prior_drop)
@@ -139,7 +131,7 @@ class KronPrecision(Precision):
     def _input_step(self, growth: Tensor, removed_sq: Tensor, prior_drop: float) -> Tensor:
         """Σ[ε − ln(1 + ε)] of Λ → Λ₁, and tr((Λ₋ᵢ − Λ₁)(Λ⁻¹ − Λ₁⁻¹)), what the trace has beyond the two steps.
 
-        For every direction a of B the prior drops first, then x leaves: b_aG + δ → b_aG + δ′ → b_aG′ + δ′. `growth` (n, C) is
+        For every direction a of B the prior drops first, then x leaves: b_aG + δ → b_aG + δ′ → b_aG′ + δ′. `growth` (n, K) is
         the diagonal of ΔB: the other entries do not meet Λ⁻¹ − Λ₁⁻¹.
         """
         b, g, before = self.output_values, self.input_values, self._eigenvalues
@@ -196,7 +188,7 @@ def _gauss(n_points: int) -> tuple[tuple[float, float], ...]:
 
 
 def kron_precision(output_factor: Tensor, input_factor: Tensor, prior: float) -> KronPrecision:
-    """Λ = output_factor ⊗ input_factor + prior·I from symmetric factors (C, C) and (D, D), float64."""
+    """Λ = output_factor ⊗ input_factor + prior·I from symmetric factors (K, K) and (D, D), float64."""
     output_values, output_vectors = torch.linalg.eigh(output_factor)
     input_values, input_vectors = torch.linalg.eigh(input_factor)
     return KronPrecision(output_factor, input_factor, output_values, output_vectors, input_values, input_vectors, prior)

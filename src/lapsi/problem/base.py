@@ -25,11 +25,6 @@ class Problem(ABC):
     def n_samples(self) -> int:
         """Samples that are there."""
 
-    @property
-    @abstractmethod
-    def n_removed(self) -> int:
-        """Samples that have left."""
-
     @abstractmethod
     def remove(self, rows: Tensor) -> Self:
         """The problem of a training without the samples `rows` (g,): a mask, the data are shared."""

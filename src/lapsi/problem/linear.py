@@ -14,10 +14,11 @@ from typing import final
 import torch
 from torch import Tensor
 
+from lapsi.linalg.gram import weighted_gram
 from lapsi.linalg.matmul import matmul
 from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.likelihoods.base import Likelihood
-from lapsi.models.linear import LinearModel, weighted_gram
+from lapsi.models.linear import LinearModel
 from lapsi.models.mlp import Mlp
 from lapsi.problem.base import Problem
 from lapsi.problem.objective import Objective
@@ -61,12 +62,7 @@ class LinearProblem(Problem):
     @property
     def n_samples(self) -> int:
         """Samples that are there."""
-        return len(self.inputs) - self.n_removed
-
-    @property
-    def n_removed(self) -> int:
-        """Samples that have left."""
-        return 0 if self.removed is None else len(self.removed)
+        return len(self.inputs) - (0 if self.removed is None else len(self.removed))
 
     def remove(self, rows: Tensor) -> LinearProblem:
         """The problem of a training without the samples `rows` (g,): a mask, the data are shared."""

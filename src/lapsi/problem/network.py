@@ -52,12 +52,7 @@ class NetworkProblem(Problem):
     @property
     def n_samples(self) -> int:
         """Samples that are there."""
-        return len(self.inputs) - self.n_removed
-
-    @property
-    def n_removed(self) -> int:
-        """Samples that have left."""
-        return 0 if self.removed is None else len(self.removed)
+        return len(self.inputs) - (0 if self.removed is None else len(self.removed))
 
     def remove(self, rows: Tensor) -> NetworkProblem:
         """The problem of a training without the samples `rows` (g,): a mask, the data are shared."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from lapsi.settings.objective import MAP
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Weight decay, prior precision and removal convention; the meanings are those of `Settings`."""
+    """Weight decay, prior precision and removal convention; the meanings are those of `ObjectiveSpec`."""
 
     weight_decay: float
     prior_precision: float | str
@@ -35,8 +37,8 @@ class Objective:
 
     def prior(self, n_samples: int) -> float:
         """Prior precision of the posterior of all samples."""
-        return self.l2(n_samples) if self.prior_precision == "map" else float(self.prior_precision)
+        return self.l2(n_samples) if self.prior_precision == MAP else float(self.prior_precision)
 
     def prior_drop(self, n_removed: int = 1) -> float:
         """How much the prior precision falls when samples leave."""
-        return self.l2_drop(n_removed) if self.prior_precision == "map" else 0.0
+        return self.l2_drop(n_removed) if self.prior_precision == MAP else 0.0

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lapsi.data.dataset import CARRIED
 from lapsi.errors import InputError
-from lapsi.settings.validation import require_choice
+from lapsi.settings.option import Choice
 
 SAMPLE, LSI, SOFTMAX, SOURCE, ADDED = "sample", "lsi", "softmax", "source", "added"
 DIRECTIONS = ("", "high", "low")
@@ -48,7 +48,7 @@ class Column:
     optional: bool = False
 
     def __post_init__(self) -> None:
-        require_choice(f"direction of column {self.name!r}", self.direction, DIRECTIONS)
+        Choice(DIRECTIONS).check(f"direction of column {self.name!r}", self.direction)
         if not FORMATS.fullmatch(self.format):
             raise InputError(f"format of column {self.name!r} is {self.format!r}; expected '', ',' or e.g. '.2e', '.1%'.")
 

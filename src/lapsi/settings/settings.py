@@ -149,8 +149,3 @@ def _engine(engine: str | EngineSpec, model: ModelSpec, choices: dict[str, Any])
     if newton:
         raise InputError(f"refine is {refine!r} but belongs to engine 'newton'; leave it at 'auto'.")
     return Retrain(**retrain)
-
-
-def with_engine(settings: Settings, **changes: Any) -> Settings:
-    """The same settings with some options of the engine changed."""
-    return replace(settings, engine=replace(settings.engine, **changes))

@@ -1,1 +1,1 @@
-"""MAP fits of a problem."""
+"""How a problem is minimised: by Newton steps to its optimum, or step by step as a recipe says."""

@@ -63,7 +63,7 @@ def fit_map(problem: LinearProblem, start: Tensor | None = None, advance: Callab
 
 
 def _lbfgs(problem: LinearProblem, advance: Callable[[], None]) -> tuple[Tensor, int]:
-    """L-BFGS in coordinates that whiten the Hessian at params = 0, which is I ⊗ (XᵀX/C + l2·I)."""
+    """L-BFGS in coordinates that whiten I ⊗ (XᵀX/K + l2·I), for the softmax the Hessian at params = 0."""
     model = problem.model
     hessian = problem.start_hessian()
     if not bool(hessian.isfinite().all()):

@@ -9,8 +9,8 @@ import typer
 
 from lapsi.cli.options import Force, Quiet, Run
 from lapsi.results.paths import require_run
+from lapsi.settings.option import Choice
 from lapsi.settings.subset import STRATEGIES
-from lapsi.settings.validation import require_choice
 
 
 def select(
@@ -29,7 +29,7 @@ def select(
     quiet: Quiet = False,
 ) -> None:
     """Choose a subset to train on, stratified by class, and write its index."""
-    require_choice("strategy", strategy, STRATEGIES)
+    Choice(STRATEGIES).check("strategy", strategy)
     require_run(run)
     from lapsi.cli import select as work
 

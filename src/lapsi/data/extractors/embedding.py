@@ -27,7 +27,7 @@ from lapsi.execution.device import require_device
 from lapsi.execution.memory import available_bytes
 from lapsi.execution.progress import Stages
 from lapsi.settings.extractor import ExtractorSettings
-from lapsi.settings.validation import require_choice
+from lapsi.settings.option import Choice
 
 SHARD_ROWS = 512  # what a kill may lose
 BATCHES_AHEAD = 2
@@ -42,7 +42,7 @@ class Embedded:
         features: (n, d) float32 of the samples that could be read.
         kept: (n,) their positions.
         left_out: position and reason of each that could not be read.
-        record: the extractor and how fast it was, plain JSON values.
+        record: the extractor, the cache, and how many samples came from there or were left out; plain JSON values.
         digest: hash of the samples and the extractor.
     """
 
@@ -82,7 +82,7 @@ def embed(
     Raises:
         InputError: the model cannot be loaded, or a sample cannot be read.
     """
-    require_choice("kind", kind, (IMAGE, TEXT))
+    Choice((IMAGE, TEXT)).check("kind", kind)
     settings = ExtractorSettings(model, pooling, normalize, max_tokens, batch_size, device, dtype)
     if isinstance(values, str | bytes):
         raise InputError(f"One {kind} was passed by itself; expected a list of them.")

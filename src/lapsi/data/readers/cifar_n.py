@@ -14,14 +14,10 @@ from lapsi.errors import InputError
 
 LICENCE = "CIFAR-N labels: CC BY-NC 4.0, Wei et al. 2022"
 SITE = "github.com/UCSC-REAL/cifar-10-100n"
-CLEAN = {
-    "label": "clean_label",
-    "coarse_label": "clean_coarse_label",
-}  # the labels of CIFAR itself, under their names in CIFAR-N
-
-RECONSTRUCT = np.empty(0).__reduce__()[
-    0
-]  # how numpy's arrays are pickled; its module has another name in each version of numpy
+# the labels of CIFAR itself, under their names in CIFAR-N
+CLEAN = {"label": "clean_label", "coarse_label": "clean_coarse_label"}
+# how numpy's arrays are pickled; its module has another name in each version of numpy
+RECONSTRUCT = np.empty(0).__reduce__()[0]
 INTEGERS = tuple(type(np.dtype(kind)) for kind in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"))
 ARRAYS: list[Any] = [
     *((RECONSTRUCT, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),

@@ -14,7 +14,14 @@ from lapsi.data.readers.image_folders import read_image_folder
 from lapsi.data.readers.names import HUB_PREFIX, NAMES, require_source
 from lapsi.data.readers.raw_tables import holds_raw, read_raw
 from lapsi.data.samples import Samples
+from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
+
+
+def open_spec(spec: DataSpec) -> Dataset | Samples:
+    """The source that a description names, opened; no features are made."""
+    data_dir = None if spec.data_dir is None else Path(spec.data_dir)
+    return open_source(spec.source, spec.columns, spec.split, data_dir, skip_bad=spec.skip_bad)
 
 
 def open_source(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lapsi.models.linear import weighted_gram
+from lapsi.linalg.gram import weighted_gram
 from lapsi.problem.linear import LinearProblem
 from lapsi.training.newton import fit_map
 

@@ -14,10 +14,11 @@ from lapsi.curvature.base import Curvature
 from lapsi.curvature.linear import first_order_curvature, settled_curvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
-from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work
+from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work, single_rows
 from lapsi.engines.newton.neighbours import Neighbours, neighbours_of
-from lapsi.engines.newton.plan import newton_seconds, plan_newton
+from lapsi.engines.newton.plan import newton_seconds, plan_newton, spec_of
 from lapsi.engines.newton.steps import Optimum, Removal, chunk_size, relative_norm, removal_of
+from lapsi.execution.device import device_of
 from lapsi.execution.progress import Stages
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.problem.linear import LinearProblem
@@ -58,7 +59,7 @@ class NewtonEngine(Engine):
         return plan
 
     def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
-        return newton_seconds(plan, torch.device(self.settings.execution.device or "cpu"))
+        return newton_seconds(plan, device_of(self.settings.execution.device))
 
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> NewtonFit:
         problem = linear_problem(dataset, standardizer, self.settings)
@@ -98,7 +99,7 @@ class NewtonFit(Fit):
         return [Part("newton", 0, n_units, n_units + (0 if self.converges else self.n_refined))]
 
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
-        rows = _single(units)[part.start : part.stop]
+        rows = single_rows(units)[part.start : part.stop]
         chunks = self._converged(rows, np.arange(len(rows))) if self.converges else self._steps(rows)
         for removed in chunks:
             advance(len(removed.units))
@@ -106,10 +107,10 @@ class NewtonFit(Fit):
 
     def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
         if self.refine == AUTO and not self.converges:
-            yield from self._converged(_single(units)[part.start : part.stop], positions)
+            yield from self._converged(single_rows(units)[part.start : part.stop], positions)
 
     def reference(self, units: Units) -> Iterator[Removed]:
-        rows = _single(units)
+        rows = single_rows(units)
         size = min(CHECKED_AT_ONCE, chunk_size(self.problem, torch.float64))
         for start in range(0, len(rows), size):
             removal = removal_of(self.optimum, rows[start : start + size])
@@ -195,7 +196,6 @@ class NewtonFit(Fit):
 
 def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: Stages) -> NewtonFit:
     """The optimum, the inverse Hessian of the leave-one-out step, and the curvature."""
-    assert isinstance(settings.engine, Newton)
     with stages.stage("fit") as advance:
         fit = fit_map(problem, advance=lambda: advance(1))
         hessian = reduced_hessian(fit)
@@ -209,12 +209,12 @@ def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: S
             curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse, streams=streams)
     origin = {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
     n_refined, converges = plan.details["n_refined"], plan.details["converges"]
-    return NewtonFit(optimum, curvature, settings.engine.refine, n_refined, converges, origin)
+    return NewtonFit(optimum, curvature, spec_of(settings).refine, n_refined, converges, origin)
 
 
 def linear_problem(dataset: Dataset, standardizer: Standardizer, settings: Settings) -> LinearProblem:
     """The problem of the linear probe on a data set."""
-    device = torch.device(settings.execution.device or "cpu")
+    device = device_of(settings.execution.device)
     inputs = torch.from_numpy(standardizer.all_inputs(dataset.features)).to(device)
     targets = torch.from_numpy(dataset.targets.values).to(device)
     objective = settings.objective
@@ -248,12 +248,6 @@ def _removed(
     outputs = (removal.outputs + change)[:, None]
     params = removal.optimum.params
     return Removed(removal.units, positions, params, shift, outputs, refinement, remaining, diagnostics)
-
-
-def _single(units: Units) -> Tensor:
-    """Rows (n,) of units of one sample each."""
-    assert isinstance(units, Tensor)
-    return units[:, 0]
 
 
 def _split(positions: np.ndarray, size: int) -> list[np.ndarray]:

@@ -23,24 +23,29 @@ RATES = {"fit": 1 / 6, "hessian": 0.8, "curvature": 0.7, "leave-one-out": 0.6, "
 IN_FLOAT32 = ("curvature", "leave-one-out")
 
 
+def spec_of(settings: Settings) -> Newton:
+    """The options of the engine."""
+    assert isinstance(settings.engine, Newton)
+    return settings.engine
+
+
 def plan_newton(work: Work, settings: Settings) -> Plan:
     """The plan of the closed form.
 
     Raises:
         MemoryLimitError: when it does not fit.
     """
-    assert isinstance(settings.engine, Newton)
     streams = _streams(work, settings)
     flop = _flop(work, settings, streams)
-    n_refined, converges = 0, False
-    if settings.engine.refine == AUTO:
+    refine, n_refined, converges = spec_of(settings).refine, 0, False
+    if refine == AUTO:
         step = _chord_step(work)
         converges = work.n_units * REFINE_STEPS * step <= REFINE_FLOOR
         correction = 2.0 * work.n_samples * work.n_features + CORRECTION_OVERHEAD
         correction += 4.0 * NEIGHBOURS * work.n_features * work.n_outputs
         n_refined = work.n_units if converges else min(work.n_units, int(REFINE_SHARE * sum(flop.values()) / correction))
         flop["refine"] = n_refined * (REFINE_STEPS * step if converges else correction)
-    settles = converges or settings.engine.refine not in (AUTO, 0)
+    settles = converges or refine not in (AUTO, 0)
     if settings.curvature == "full":
         dense = exact_flop(work.n_samples, work.n_directions * work.n_features, work.n_units)
         settles = settles and dense <= EXACT_FLOP
@@ -99,14 +104,13 @@ def _derivative_entries(work: Work) -> int:
 
 def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
     """By stage, without what refine="auto" adds."""
-    assert isinstance(settings.engine, Newton)
     n, d, k, f = work.n_samples, work.n_features, work.n_outputs, work.n_directions
-    free = f * d
+    free, refine = f * d, spec_of(settings).refine
     kfac = (_pass_flop(work) if streams else 2.0 * _derivative_entries(work)) + 2.0 * k * d * (d + 9 * k)
     per_unit = {"diag": 2.0 * k * d * free, "kfac": kfac, "full": 2.0 * free**2 + 4.0 * free * d * f}
     build_kfac = 0.0 if streams else _building_flop(work)
     build = {"diag": 2.0 * n * d * k * free, "kfac": build_kfac, "full": 4.0 * free**3}
-    steps = 0 if settings.engine.refine == AUTO else int(settings.engine.refine)
+    steps = 0 if refine == AUTO else int(refine)
     return {
         "fit": 4.0 * FIT_PASSES * n * d * k,
         "hessian": 0.625 * n * free * (free + d) + 2.0 * free**3,
@@ -117,10 +121,9 @@ def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
 
 
 def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
-    assert isinstance(settings.engine, Newton)
     n, d, k, f = work.n_samples, work.n_features, work.n_outputs, work.n_directions
     free, itemsize = f * d, 4 if settings.execution.dtype == "float32" else 8
-    inputs = 8 * n * d + (itemsize * n * d if settings.engine.refine in (AUTO, 0) else 0)
+    inputs = 8 * n * d + (itemsize * n * d if spec_of(settings).refine in (AUTO, 0) else 0)
     fit = 4 * 8 * free**2 + 4 * BLOCK_BYTES
     kfac = 8 * 12 * k**2 + (8 * _derivative_entries(work) if holds_derivative else 0)
     full = (8 + 4 * (8 if settings.execution.verify > 0 else itemsize)) * free**2  # made anew in float64 for the check

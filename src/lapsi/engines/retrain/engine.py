@@ -16,15 +16,14 @@ from lapsi.curvature.base import Curvature
 from lapsi.curvature.ggn import GgnCurvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer, standardizer_of
-from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work
-from lapsi.engines.retrain.plan import model_of, n_checks, plan_retraining
+from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work, single_rows
+from lapsi.engines.retrain.plan import model_of, n_checks, plan_retraining, spec_of
 from lapsi.engines.retrain.steps import Trainer
 from lapsi.errors import MemoryLimitError
 from lapsi.execution.cost import GIB
+from lapsi.execution.device import device_of, synchronize
 from lapsi.execution.progress import Stages
-from lapsi.linalg.matmul import synchronize
 from lapsi.models.likelihoods.softmax import softmax
-from lapsi.models.mlp import Mlp
 from lapsi.problem.network import NetworkProblem
 from lapsi.problem.objective import Objective
 from lapsi.problem.removed import TRAINED, Removed
@@ -50,8 +49,7 @@ class RetrainEngine(Engine):
     @property
     def spec(self) -> Retrain:
         """The options of the engine."""
-        assert isinstance(self.settings.engine, Retrain)
-        return self.settings.engine
+        return spec_of(self.settings)
 
     def plan(self, work: Work) -> Plan:
         return plan_retraining(work, self.settings)
@@ -126,8 +124,7 @@ class RetrainFit(Fit):
         ]
 
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
-        assert isinstance(units, Tensor)
-        rows = units[part.start : part.stop, 0]
+        rows = single_rows(units)[part.start : part.stop]
         epochs = set(self.spec.recipe.snapshots(self.spec.every))
         for snapshot in self.trainer(rows, self.seed + part.seed, epochs, advance):
             yield self._removed(rows, snapshot.params, snapshot.shift, snapshot.epoch)
@@ -137,11 +134,10 @@ class RetrainFit(Fit):
 
     def reference(self, units: Units) -> Iterator[Removed]:
         """One model each, trained alone in float64 and without differences."""
-        assert isinstance(units, Tensor)
-        params = self.trainer.train_one(None, self.seed)
-        for position, row in enumerate(units[:, 0].tolist()):
+        rows, params = single_rows(units), self.trainer.train_one(None, self.seed)
+        for position, row in enumerate(rows.tolist()):
             shift = self.trainer.train_one(row, self.seed) - params
-            removed = self._removed(units[position], params, shift[None], self.spec.recipe.epochs)
+            removed = self._removed(rows[position : position + 1], params, shift[None], self.spec.recipe.epochs)
             yield replace(removed, positions=np.array([position]))
 
     def n_checks(self, verify: int, n_units: int) -> int:
@@ -165,14 +161,12 @@ class RetrainFit(Fit):
         return Removed(rows[:, None], np.arange(len(rows)), params, wide, outputs, TRAINED, unknown, epoch=epoch)
 
 
-def network_problem(inputs: Tensor, targets: Tensor, n_classes: int, settings: Settings) -> NetworkProblem:
-    """The problem of a network on inputs (N, D) with labels (N,); a public divisor keeps the total regularisation."""
-    assert isinstance(settings.engine, Retrain)
-    device, objective = torch.device(settings.execution.device or "cpu"), settings.objective
-    work = Work(len(inputs), inputs.shape[1], n_classes, n_classes - 1, 0)
+def network_problem(inputs: Tensor, targets: Tensor, n_outputs: int, settings: Settings) -> NetworkProblem:
+    """The problem of a network on inputs (N, D) with labels (N,)."""
+    device, objective = device_of(settings.execution.device), settings.objective
     chosen = Objective(objective.weight_decay, objective.prior_precision, objective.removal)
-    model: Mlp = model_of(work, settings)
-    return NetworkProblem(inputs.to(device), targets.to(device), model, softmax(n_classes, device), chosen)
+    model = model_of(inputs.shape[1], n_outputs, settings.model)
+    return NetworkProblem(inputs.to(device), targets.to(device), model, softmax(n_outputs, device), chosen)
 
 
 def _calibrated_seconds(engine: RetrainEngine, plan: Plan, work: Work, dataset: Dataset) -> float:

@@ -7,6 +7,7 @@ from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, memory_limit
 from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.mlp import Mlp
 from lapsi.settings.engine import Retrain
+from lapsi.settings.model import ModelSpec
 from lapsi.settings.settings import Settings
 
 WORKING_BYTES = 256 * 2**20
@@ -20,9 +21,15 @@ def n_checks(verify: int, n_units: int) -> int:
     return min(verify, n_units, max(2, round(CHECKED_SHARE * n_units)))
 
 
-def model_of(work: Work, settings: Settings) -> Mlp:
-    """The model that is trained."""
-    return Mlp((work.n_features, *settings.model.hidden, work.n_outputs), ACTIVATIONS[settings.model.activation])
+def spec_of(settings: Settings) -> Retrain:
+    """The options of the engine."""
+    assert isinstance(settings.engine, Retrain)
+    return settings.engine
+
+
+def model_of(n_features: int, n_outputs: int, spec: ModelSpec) -> Mlp:
+    """The model that is trained on D features, the constant 1 included."""
+    return Mlp((n_features, *spec.hidden, n_outputs), ACTIVATIONS[spec.activation])
 
 
 def plan_retraining(work: Work, settings: Settings) -> Plan:
@@ -31,12 +38,8 @@ def plan_retraining(work: Work, settings: Settings) -> Plan:
     Raises:
         MemoryLimitError: when it does not fit.
     """
-    assert isinstance(settings.engine, Retrain)
-    recipe, model, itemsize = (
-        settings.engine.recipe,
-        model_of(work, settings),
-        8 if settings.execution.dtype == "float64" else 4,
-    )
+    spec, model = spec_of(settings), model_of(work.n_features, work.n_outputs, settings.model)
+    recipe, itemsize = spec.recipe, 8 if settings.execution.dtype == "float64" else 4
     data = (8 + itemsize) * work.n_samples * work.n_features
     posterior = _posterior_bytes(model, settings.curvature)
     fixed = LIBRARIES_BYTES + data + posterior + WORKING_BYTES
@@ -46,7 +49,7 @@ def plan_retraining(work: Work, settings: Settings) -> Plan:
     limit, epoch = memory_limit(settings.execution), _epoch_flop(work, model, recipe.sam_radius > 0)
     wanted = min(work.n_units, MOST_MODELS, max(LEAST_MODELS, int(CHUNK_FLOP / epoch)))
     chunk_size = max(1, min(wanted, int((limit - fixed) / per_model)))
-    snapshots = recipe.seeds * work.n_units * len(recipe.snapshots(settings.engine.every))
+    snapshots = recipe.seeds * work.n_units * len(recipe.snapshots(spec.every))
     flop = {
         "retrain": recipe.seeds * work.n_units * recipe.epochs * epoch,
         "posterior": snapshots * work.n_samples * _posterior_flop(work, model, settings.curvature),

@@ -1,0 +1,52 @@
+"""Sums over samples of outer products with a small matrix each.
+
+Legend of the indices: j sample, a b row and column of the small matrix, k l feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+COLUMN_TILES = 4
+
+
+def weighted_gram(blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Σ_j w_j ⊗ x_j x_jᵀ for symmetric w_j: (m·D, m·D) from blocks of inputs (n, D) and weights (n, m, m).
+
+    The sum is symmetric in the w and in the features, so only b ≤ a and, tile by tile, l ≥ k are multiplied:
+    (m(m+1)/2)·N·D²·(1 + 1/tiles) flop instead of 2m²·N·D².
+    """
+    sums: dict[tuple[int, int], Tensor] = {}
+    for inputs, weights in blocks:
+        n, d = inputs.shape
+        m = weights.shape[1]
+        buffer = inputs.new_empty(n * m * d)
+        for start, stop in _column_tiles(d):
+            head, tail = inputs[:, start:stop].T.contiguous(), inputs[:, start:]
+            for a in range(m):
+                wide = buffer[: n * (a + 1) * (d - start)].view(n, a + 1, d - start)
+                torch.mul(weights[:, a, : a + 1, None], tail[:, None, :], out=wide)
+                if (a, start) not in sums:
+                    sums[a, start] = inputs.new_zeros(stop - start, (a + 1) * (d - start))
+                sums[a, start].addmm_(head, wide.view(n, -1))
+    return _assemble(sums, m, d)
+
+
+def _column_tiles(n_columns: int) -> list[tuple[int, int]]:
+    width = -(-n_columns // COLUMN_TILES)
+    return [(start, min(start + width, n_columns)) for start in range(0, n_columns, width)]
+
+
+def _assemble(sums: dict[tuple[int, int], Tensor], m: int, d: int) -> Tensor:
+    """The whole matrix from the tiles (k in the tile, b ≤ a, l ≥ start of the tile) of `weighted_gram`."""
+    total = next(iter(sums.values())).new_empty(m, d, m, d)
+    for (a, start), tile in sums.items():
+        size = len(tile)
+        for b, product in enumerate(tile.view(size, a + 1, d - start).unbind(1)):
+            for first, second in ((a, b), (b, a)):
+                total[first, start : start + size, second, start:] = product
+                total[first, start:, second, start : start + size] = product.T
+    return total.view(m * d, m * d)

@@ -100,6 +100,12 @@ def test_retrain_resume(figures, few_digits):
     assert 4 <= record["parts_kept"] < 16
 
 
+def test_memory(figures):
+    record = figures("memory", "--classes", 5, "--features", 4, "--samples", 60, "--scored", 20)
+    assert record["plan"]["n_refined"] == 20
+    assert 0.1 < record["peak_of_planned"] < 1
+
+
 def test_linear_probe(figures, features):
     record = figures("linear_probe", features, "--checks", 5, "--epochs", 2, "--samples", 90)
     assert (record["n_samples"], record["n_features"], record["n_classes"]) == (90, 5, 3)

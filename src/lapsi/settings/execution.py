@@ -22,7 +22,7 @@ class Execution:
         dtype: of the large matrix products, `"float32"` or `"float64"`. None takes float32, with `Newton` where the
             conditioning allows. What is factorised or subtracted is float64 always.
         seed: of the draw of verified samples; with `Retrain` also of initial weights, batches and noise.
-        memory_limit: bytes that the run may use at its peak; None means 80 % of what is available.
+        memory_limit: bytes that the run may use at its peak; None means 80 % of what is free, in the container if there is one.
     """
 
     verify: int = option(16, Integer(0), "Samples whose score is checked the slow way; 0: none.")

@@ -24,7 +24,7 @@ from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import Removed
 from lapsi.training.newton import invert
 
-EXACT_FLOP = 5e12  # about two minutes on two cores
+EXACT_FLOP = 2e12  # about a minute on two cores
 
 
 @final

@@ -425,3 +425,10 @@ def test_a_check_that_fails_is_no_agreement_and_loses_no_scores(data, monkeypatc
     print_run(scores, 1, Console(file=said, width=200))
     assert f"NOT measured, the check failed: {checked['failure']}" in said.getvalue()
     assert f"the check failed ({checked['failure']})" in describe(scores).accuracy
+
+
+def test_the_removal_form_states_no_error_that_it_does_not_know(data):
+    held = lapsi.score(*data, curvature="full", refine=0, **QUIET).table
+    assert set(held["refinement"]) == {"closed form, removal form"}
+    assert "lsi_error" not in held
+    assert "lsi_error" in lapsi.score(*data, curvature="full", **QUIET).table

@@ -61,7 +61,7 @@ def lsi_columns(by_seed: list[Arrays], form: str) -> dict[str, np.ndarray]:
         columns["leverage"] = first["leverage"]
     ending = f", {REMOVAL_FORM}" if form == REMOVAL_FORM else ""
     columns["refinement"] = np.array([name + ending for name in REFINEMENTS], dtype=object)[first["refinement"]]
-    if not np.isnan(first["lsi_error"]).all():
+    if form != REMOVAL_FORM and not np.isnan(first["lsi_error"]).all():  # what that form leaves out is not estimated
         columns["lsi_error"] = first["lsi_error"]
     return columns
 

@@ -100,6 +100,7 @@ def test_retrain_resume(figures, few_digits):
     assert 4 <= record["parts_kept"] < 16
 
 
+@pytest.mark.slow
 def test_memory(figures):
     record = figures("memory", "--classes", 5, "--features", 4, "--samples", 60, "--scored", 20)
     assert record["plan"]["n_refined"] == 20

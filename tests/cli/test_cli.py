@@ -288,6 +288,7 @@ def test_ids_without_data_to_extend_are_refused(scored, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_groups_are_left_out_of_the_model_that_was_scored(retrained):
     result = run("groups", retrained[0], "--leave-group-out")
     assert result.returncode == 2
@@ -463,6 +464,7 @@ def test_of_two_that_resume_one_goes_on_and_nothing_is_left(source, tmp_path, mo
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_of_two_that_begin_the_later_one_works_for_nothing_never(source, tmp_path, monkeypatch):
     ended = second_while_opening(monkeypatch, "score", source, "-o", tmp_path / "run", *RETRAIN, "--quiet")
     trained = mock.Mock(wraps=score.score_dataset)
@@ -491,6 +493,7 @@ def test_one_that_comes_while_another_works_leaves_all_as_it_is(source, tmp_path
     assert sorted(file.name for file in tmp_path.iterdir()) == ["run", "x.npz"]
 
 
+@pytest.mark.slow
 def test_parts_that_cannot_be_removed_do_not_undo_the_run(source, tmp_path, monkeypatch):
     def refuse(_):
         raise PermissionError("no")
@@ -511,6 +514,7 @@ def test_other_peoples_files_stay(source, tmp_path, monkeypatch):
     assert (tmp_path / "run.partial" / "mine.npz").read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

@@ -358,6 +358,7 @@ def test_texts_and_models_that_do_not_fit(tmp_path, models):
         open_source("latin.csv", Columns())
 
 
+@pytest.mark.slow
 def test_dollars_are_no_mathematics(tmp_path):
     names = np.array(["$_$", "$10-$20"] * 6)
     scores = lapsi.score(X, names, verify=0, progress=False)

@@ -404,6 +404,7 @@ def test_images_and_labels_of_one_length():
             open_source("a.npz", Columns(group="who" if "who" in columns else None, ids="ids" if "ids" in columns else None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [np.array(["é".encode(), b"b"] * 6), np.arange(12) % 2 * 1.0])
 def test_images_of_a_run_are_found_again_whatever_its_labels(models, labels):
     np.savez("a.npz", images=RNG.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8), labels=labels)

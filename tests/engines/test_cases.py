@@ -37,7 +37,9 @@ def expected(data):
 @pytest.mark.parametrize("removal", REMOVALS)
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "engine", [pytest.param(name, marks=pytest.mark.slow) if name == "retrained" else name for name in ENGINES]
+)
 def test_both_parts_equal_brute_force(data, expected, engine, structure, prior, removal):
     inputs, labels = data
     choices, tolerance = ENGINES[engine]

@@ -85,6 +85,7 @@ def test_equals_torch_training_each_model_alone(name, hidden):
         assert_close(result.shift[row], torch_training.train(*arguments, without=index) - whole, **DIFFERENCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_float32_changes_keep_their_digits(activation, optimizer):

@@ -75,6 +75,7 @@ def brute_force(X, y, hidden, recipe, weight_decay, indices, seed):
     return np.array(terms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [(), (5,)], ids=["linear", "mlp"])
 def test_scores_are_the_mean_over_seeds_of_models_trained_alone(data, hidden):
     recipe, indices = Recipe(epochs=40, seeds=2), [0, 20, 59]

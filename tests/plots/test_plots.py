@@ -133,6 +133,7 @@ def test_formats_and_axes_of_the_caller(scores, tmp_path, kind, magic):
         plots.save(axes, tmp_path / "figure.gif")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to write to")
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_a_full_disk_is_no_fault_of_the_figure(scores, tmp_path, kind):

@@ -334,6 +334,7 @@ def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
     assert_array_equal(unpack(page.json("column-data")["map"]).reshape(20, 2), layout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--no-standardize",)])
 def test_a_umap_is_of_what_the_probe_saw(tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)

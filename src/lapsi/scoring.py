@@ -17,7 +17,7 @@ import torch
 from lapsi.analysis.maps import centre_of, principal_axes
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.standardize import Standardizer, standardizer_of
-from lapsi.engines.base import Engine, Fit, Plan, work_of
+from lapsi.engines.base import Engine, Fit, Plan, single_rows, work_of
 from lapsi.engines.choose import make_engine
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, PARAMS, evaluate, n_steps, verify
 from lapsi.errors import InputError
@@ -117,10 +117,11 @@ def score_dataset(
     try:
         standardizer = standardizer_of(dataset.survey, settings.model.standardize)
         fit = engine.fit(dataset, standardizer, engine.continued(plan, checkpoint.plan), stages)
-        by_seed = _evaluated(fit, rows, checkpoint, stages)
+        units = torch.as_tensor(rows, device=fit.problem.inputs.device)[:, None]
+        by_seed = _evaluated(fit, units, checkpoint, stages)
     finally:
         checkpoint.release()
-    verification = _verified(fit, settings, rows, by_seed[0], stages)
+    verification = _verified(fit, settings, units, by_seed[0], stages)
     model = _fitted(fit, standardizer, by_seed)
     details = {
         **fit.record(torch.from_numpy(by_seed[0][PARAMS])),
@@ -147,23 +148,21 @@ def _open(engine: Engine, plan: Plan, keep: Keep | None, marks: dict[str, Any]) 
     return open_checkpoint(keep, marks, engine.kept(plan))
 
 
-def _evaluated(fit: Fit, rows: np.ndarray, checkpoint: Checkpoint, stages: Stages) -> list[Arrays]:
-    units = torch.as_tensor(rows, device=fit.problem.inputs.device)[:, None]
-    with stages.stage("leave-one-out", n_steps(fit, len(rows), checkpoint)) as advance:
+def _evaluated(fit: Fit, units: torch.Tensor, checkpoint: Checkpoint, stages: Stages) -> list[Arrays]:
+    with stages.stage("leave-one-out", n_steps(fit, len(units), checkpoint)) as advance:
         results = evaluate(fit, units, observation(fit), checkpoint, advance)
-    return join_by_seed(fit, results, len(rows))
+    return join_by_seed(fit, results, len(units))
 
 
-def _verified(fit: Fit, settings: Settings, rows: np.ndarray, first: Arrays, stages: Stages) -> dict[str, Any] | None:
-    n_checks = fit.n_checks(settings.execution.verify, len(rows))
+def _verified(fit: Fit, settings: Settings, units: torch.Tensor, first: Arrays, stages: Stages) -> dict[str, Any] | None:
+    n_checks = fit.n_checks(settings.execution.verify, len(units))
     if n_checks == 0:
         return None
     lsi = first[LSI_MEAN][-1] + first[LSI_CURVATURE][-1]
     picked = draw_rows(lsi, n_checks, settings.execution.seed)
-    units = torch.as_tensor(rows, device=fit.problem.inputs.device)[:, None]
     with stages.stage("verify", n_checks) as advance:
         found = verify(fit, units, lsi, picked, advance)
-    return replace(found, rows=tuple(rows[picked].tolist())).to_dict()
+    return replace(found, rows=tuple(single_rows(units)[picked].tolist())).to_dict()
 
 
 def _fitted(fit: Fit, standardizer: Standardizer, by_seed: list[Arrays]) -> FittedModel:

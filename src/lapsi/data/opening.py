@@ -17,9 +17,7 @@ from lapsi.data.readers.labels import changes_of
 from lapsi.data.readers.source import open_spec
 from lapsi.data.samples import Content
 from lapsi.data.spec import DataSpec
-from lapsi.errors import InputError
 from lapsi.execution.progress import Stages
-from lapsi.settings.extractor import ExtractorSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +49,6 @@ def open_data(spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], N
     corruption = changes_of(spec)
     record: dict[str, Any] = {"data": spec.to_record()}
     if isinstance(source, Dataset):
-        _refuse_extractor(spec.extractor)
         left_out, content, dataset = [], None, source
         tell(source.made_by.get("licence", ""))
         record |= source.made_by
@@ -77,15 +74,6 @@ def open_data(spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], N
     return Opened(dataset, content, bad, record | {"corruption": changed})
 
 
-def _refuse_extractor(settings: ExtractorSettings) -> None:
-    for name in ("model", "pooling", "normalize", "max_tokens"):
-        if getattr(settings, name) != getattr(ExtractorSettings(), name):
-            raise InputError(
-                f"--{name.replace('_', '-')} does not apply: the source holds features, which go to the probe as they are; "
-                "leave it out."
-            )
-
-
 def sketch_data(spec: DataSpec, name: str, stages: Stages) -> tuple[Dataset, dict[str, Any] | None]:
     """A data set of the shape that the run will have, and what making its features will take (None where they are given).
 
@@ -94,7 +82,6 @@ def sketch_data(spec: DataSpec, name: str, stages: Stages) -> tuple[Dataset, dic
     source = open_spec(spec)
     changes_of(spec)  # refuses what the run would refuse
     if isinstance(source, Dataset):
-        _refuse_extractor(spec.extractor)
         return replace(source, source=name), None
     with stages.stage("try extractor"):
         features, seconds, model = trial(source.content, spec.extractor)

@@ -29,7 +29,6 @@ from lapsi.settings.settings import Settings
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 FLOAT32_CONDITION = 1e-2 / float(np.finfo(np.float32).eps)
-CHECKED_AT_ONCE = 128
 REFINED_CHUNK = 128
 SHIFT_TOLERANCE = 1e-10
 REFINED_TOLERANCE = 1e-5
@@ -100,22 +99,17 @@ class NewtonFit(Fit):
 
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
         rows = single_rows(units)[part.start : part.stop]
-        chunks = self._converged(rows, np.arange(len(rows))) if self.converges else self._steps(rows)
+        chunks = self._converged(rows, np.arange(len(rows)), REFINED_TOLERANCE) if self.converges else self._steps(rows)
         for removed in chunks:
             advance(len(removed.units))
             yield removed
 
     def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
         if self.refine == AUTO and not self.converges:
-            yield from self._converged(single_rows(units)[part.start : part.stop], positions)
+            yield from self._converged(single_rows(units)[part.start : part.stop], positions, REFINED_TOLERANCE)
 
     def reference(self, units: Units) -> Iterator[Removed]:
-        rows = single_rows(units)
-        size = min(CHECKED_AT_ONCE, chunk_size(self.problem, torch.float64))
-        for start in range(0, len(rows), size):
-            removal = removal_of(self.optimum, rows[start : start + size])
-            shift, remaining = removal.settle(SHIFT_TOLERANCE)
-            yield _removed(removal, np.arange(start, start + len(shift)), shift, CONVERGED, remaining)
+        yield from self._converged(single_rows(units), np.arange(len(units)), SHIFT_TOLERANCE)
 
     def n_checks(self, verify: int, n_units: int) -> int:
         return min(verify, n_units)
@@ -146,7 +140,7 @@ class NewtonFit(Fit):
         n_samples = self.problem.n_samples
         rows = torch.arange(0, n_samples, max(1, n_samples // PROBES), device=self.problem.inputs.device)
         shares = []
-        for part in rows.split(min(REFINED_CHUNK, chunk_size(self.problem, self.optimum.inverse.dtype))):
+        for part in rows.split(self._refined_chunk(self.optimum.inverse.dtype)):
             removal, positions = removal_of(self.optimum, part), np.arange(len(part))
             shift = removal.newton_step()
             step = neighbours.step(removal, shift)
@@ -179,19 +173,23 @@ class NewtonFit(Fit):
 
     def _corrected(self, rows: Tensor, positions: np.ndarray, neighbours: Neighbours, missing: float) -> Iterator[Removed]:
         """The closed form, and the second-order term of the nearest neighbours."""
-        for part in _split(positions, min(REFINED_CHUNK, chunk_size(self.problem, self.optimum.inverse.dtype))):
+        for part in _split(positions, self._refined_chunk(self.optimum.inverse.dtype)):
             removal = removal_of(self.optimum, rows[torch.as_tensor(part, device=rows.device)])
             shift = removal.newton_step()
             step = neighbours.step(removal, shift)
             remaining = missing * relative_norm(step, shift) + FLOOR
             yield _removed(removal, part, shift - step, CORRECTED, remaining)
 
-    def _converged(self, rows: Tensor, positions: np.ndarray) -> Iterator[Removed]:
-        """Chord-Newton steps for each sample until what remains is about 1e-5 of the shift."""
-        for part in _split(positions, min(REFINED_CHUNK, chunk_size(self.problem, torch.float64))):
+    def _converged(self, rows: Tensor, positions: np.ndarray, tolerance: float) -> Iterator[Removed]:
+        """Chord-Newton steps for each sample until what remains is below `tolerance` relative to the shift."""
+        for part in _split(positions, self._refined_chunk(torch.float64)):
             removal = removal_of(self.optimum, rows[torch.as_tensor(part, device=rows.device)])
-            shift, remaining = removal.settle(REFINED_TOLERANCE)
+            shift, remaining = removal.settle(tolerance)
             yield _removed(removal, part, shift, CONVERGED, remaining)
+
+    def _refined_chunk(self, dtype: torch.dtype) -> int:
+        """Samples that are taken beyond the closed form at once."""
+        return min(REFINED_CHUNK, chunk_size(self.problem, dtype))
 
 
 def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: Stages) -> NewtonFit:

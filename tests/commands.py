@@ -19,3 +19,11 @@ def run(*arguments):
         except SystemExit as stop:
             code = stop.code or 0
     return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue(), returncode=code)
+
+
+def fail(code, *arguments):
+    """Runs `lapsi` with these arguments, which ends with `code` and one line on stderr; returns the line."""
+    result = run(*arguments)
+    assert result.returncode == code, result.stderr or result.stdout
+    (line,) = result.stderr.strip().splitlines()
+    return line

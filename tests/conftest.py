@@ -32,3 +32,19 @@ def fitted(make_problem, blobs):
     problem = make_problem(*blobs, 3)
     fit = fit_map(problem)
     return problem, fit, invert(reduced_hessian(fit))
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Folders of a small text and a small image model, to be read alone."""
+    from tiny_models import save_bert, save_vision  # transformers takes long to import
+
+    folder = tmp_path_factory.mktemp("models")
+    return {"text": save_bert(folder / "bert"), "image": save_vision("resnet", folder / "resnet")}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A test that works in its own folder, and keeps its features there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAPSI_CACHE", str(tmp_path / "cache"))

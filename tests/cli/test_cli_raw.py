@@ -10,26 +10,14 @@ import pytest
 from PIL import Image
 
 import lapsi
-from commands import run
+from commands import fail, run
 from lapsi.cli.data import reopen_features
 from lapsi.execution.progress import Stages
 from lapsi.scoring import score_dataset
-from tiny_models import save_bert, save_vision
 
+pytestmark = pytest.mark.usefixtures("here")
 N = 40
 GOOD, BAD = ["good", "fine", "very good film"], ["bad", "dull", "so very dull film"]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    return {"text": save_bert(folder / "bert"), "image": save_vision("resnet", folder / "resnet")}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LAPSI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -60,14 +48,6 @@ def succeed(*arguments):
     result = run(*arguments)
     assert result.returncode == 0, result.stderr
     return result
-
-
-def fail(code, *arguments):
-    result = run(*arguments)
-    assert result.returncode == code, result.stderr or result.stdout
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    return lines[0]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import lapsi
-from commands import run
+from commands import fail, run
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +29,6 @@ def finished(two_runs, tmp_path, monkeypatch):
     """A copy of them to work in."""
     shutil.copytree(two_runs, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-
-
-def fail(code, *arguments):
-    result = run(*arguments)
-    assert result.returncode == code, result.stderr or result.stdout
-    (line,) = result.stderr.strip().splitlines()
-    return line
 
 
 def succeed(*arguments):

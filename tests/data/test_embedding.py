@@ -17,16 +17,9 @@ from lapsi.data.readers.image_folders import image_content
 from lapsi.data.samples import Texts
 from lapsi.execution.progress import Stages
 from lapsi.settings.extractor import ExtractorSettings
-from tiny_models import save_bert, save_vision
 
 N = 23
 QUIET = Stages(False)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    return {"text": save_bert(folder / "bert"), "image": save_vision("resnet", folder / "resnet")}
 
 
 @pytest.fixture

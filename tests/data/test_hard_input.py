@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 import lapsi
-from commands import run
+from commands import fail, run
 from lapsi import plots
 from lapsi.analysis.label_issues import label_issues
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
@@ -24,30 +24,12 @@ from lapsi.data.samples import decode_image, image_arrays
 from lapsi.data.writing import write_features
 from lapsi.settings.corruption import Corruption
 from lapsi.settings.extractor import ExtractorSettings
-from tiny_models import save_bert, save_vision
+from tiny_models import save_bert
 
+pytestmark = pytest.mark.usefixtures("here")
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 3))
 Y = np.array(["a", "b"] * 6)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    return {"text": save_bert(folder / "bert"), "image": save_vision("resnet", folder / "resnet")}
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LAPSI_CACHE", str(tmp_path / "cache"))
-
-
-def fail(*arguments):
-    result = run(*arguments)
-    assert result.returncode == 2, result.stderr or result.stdout
-    (line,) = result.stderr.strip().splitlines()
-    return line
 
 
 def pictures(folder, n=12):
@@ -117,14 +99,14 @@ def test_blank_cells_are_missing(tmp_path, models):
     assert samples.columns["group"].isna().sum() == 6
     assert set(samples.columns["word"]) == {"NA", "b"}
     frame.assign(label=["", *Y[1:]]).to_csv("b.csv", index=False)
-    assert "1 labels are missing" in fail("score", "b.csv", "--model", models["text"], "-o", "run", "--quiet")
+    assert "1 labels are missing" in fail(2, "score", "b.csv", "--model", models["text"], "-o", "run", "--quiet")
     assert (
         "remove these samples"
-        in fail("score", "b.csv", "--model", models["text"], "--lorem-ipsum", 0.5, "-o", "run", "--quiet").lower()
+        in fail(2, "score", "b.csv", "--model", models["text"], "--lorem-ipsum", 0.5, "-o", "run", "--quiet").lower()
     )
-    assert "1 labels are missing" in fail("score", "b.csv", "--model", "never/asked", "-o", "run", "--quiet")
+    assert "1 labels are missing" in fail(2, "score", "b.csv", "--model", "never/asked", "-o", "run", "--quiet")
     frame.assign(text=["", *["good"] * 11]).to_csv("c.csv", index=False)
-    assert "row 0 holds nothing where a text" in fail("score", "c.csv", "--model", models["text"], "-o", "run", "--quiet")
+    assert "row 0 holds nothing where a text" in fail(2, "score", "c.csv", "--model", models["text"], "-o", "run", "--quiet")
 
 
 def test_long_tables_with_line_breaks_in_texts(tmp_path):
@@ -268,12 +250,12 @@ def test_other_ends_of_sentence_encoders(tmp_path):
 )
 def test_options_without_effect_are_refused(tmp_path, models, options, message):
     pictures(tmp_path / "photos")
-    assert message in fail("score", "photos", "--model", models["image"], *options, "-o", "run", "--quiet")
+    assert message in fail(2, "score", "photos", "--model", models["image"], *options, "-o", "run", "--quiet")
     assert "--model does not apply: the source holds features" in fail(
-        "score", "digits", "--model", "x", "-o", "run", "--quiet"
+        2, "score", "digits", "--model", "x", "-o", "run", "--quiet"
     )
     (tmp_path / "digits").mkdir()
-    assert "write ./digits" in fail("score", "digits", "-o", "run", "--quiet")
+    assert "write ./digits" in fail(2, "score", "digits", "-o", "run", "--quiet")
 
 
 def test_folders_that_are_no_classes(tmp_path):
@@ -324,7 +306,7 @@ def test_decoders_may_raise_anything(tmp_path, models, monkeypatch):
         raise RuntimeError("decoder failed")
 
     monkeypatch.setattr("lapsi.data.samples.decode_image", broken)
-    assert "(decoder failed)" in fail("score", "photos", "--model", models["image"], "-o", "run", "--quiet")
+    assert "(decoder failed)" in fail(2, "score", "photos", "--model", models["image"], "-o", "run", "--quiet")
 
 
 def test_images_that_are_missing_in_tables(tmp_path):
@@ -383,8 +365,8 @@ def test_small_shares_touch_nothing(tmp_path, models):
         (("--flip-labels", 7), "flip_labels is 7"),
         (("--human-labels", "none.npy"), "none.npy does not exist"),
     ):
-        assert message in fail("score", "a.csv", "--model", models["text"], *options, "--dry-run")
-    assert "list" in fail("groups", _with_lists(), "--by", "odd")
+        assert message in fail(2, "score", "a.csv", "--model", models["text"], *options, "--dry-run")
+    assert "list" in fail(2, "groups", _with_lists(), "--by", "odd")
 
 
 def _with_lists():

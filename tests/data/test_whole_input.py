@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 import lapsi
-from commands import run
+from commands import fail, run
 from lapsi.data.corruption import corrupt_dataset
 from lapsi.data.dataset import make_dataset
 from lapsi.data.readers.arrays import open_arrays, read_indices
@@ -26,24 +26,12 @@ from lapsi.data.readers.source import open_source
 from lapsi.data.samples import decode_image, image_arrays
 from lapsi.report.thumbnails import file_pictures
 from lapsi.settings.corruption import Corruption
-from tiny_models import save_bert, save_vision
 
+pytestmark = pytest.mark.usefixtures("here")
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 3))
 Y = np.array(["a", "b"] * 6)
 ROWS = [[str(row), f"text {row}", "ab"[row % 2]] for row in range(40)]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    return {"text": save_bert(folder / "bert"), "image": save_vision("resnet", folder / "resnet")}
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LAPSI_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -54,13 +42,6 @@ def photos(tmp_path):
         for row in range(3):
             Image.fromarray(RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(root / place / f"{row}.png")
     return root
-
-
-def fail(*arguments):
-    result = run(*arguments)
-    assert result.returncode == 2, result.stderr or result.stdout
-    (line,) = result.stderr.strip().splitlines()
-    return line
 
 
 def scored(labels=Y, **options):
@@ -88,7 +69,7 @@ def test_quotes_that_do_not_close_their_cell(tmp_path, opened, message):
     scored()
     pd.DataFrame({"value": range(12)}).to_csv("data.csv", index=False)
     assert run("export", "scored", "--into", "data.csv", "--to", "both.csv").returncode == 0
-    assert "the quote that opens in line 7" in fail("export", "scored", "--into", "a.csv", "--to", "more.csv")
+    assert "the quote that opens in line 7" in fail(2, "export", "scored", "--into", "a.csv", "--to", "more.csv")
 
 
 def test_quotes_that_close_in_another_row(tmp_path):
@@ -135,7 +116,7 @@ def locked(monkeypatch):
 @pytest.mark.parametrize(("place", "n_left"), [("emu", 9), ("cat/2020", 9)])
 def test_folders_that_cannot_be_read_are_named(photos, models, locked, place, n_left):
     locked.add(place)
-    refused = fail("score", "photos", "--model", models["image"], "-o", "run", "--quiet")
+    refused = fail(2, "score", "photos", "--model", models["image"], "-o", "run", "--quiet")
     assert f"1 of the folders and files below {photos} cannot be read: {photos / place} (Permission denied)" in refused
     assert "--skip-bad leaves them out" in refused
     options = ("--model", models["image"], "--skip-bad", "--verify", 0, "-o", "run", "--quiet")
@@ -168,7 +149,7 @@ def test_scores_of_a_part_go_beside_a_source_with_faults(photos, models):
         assert np.flatnonzero(both["lapsi_lsi"].notna()).tolist() == rows
         np.testing.assert_allclose(both["lapsi_lsi"].dropna(), lapsi.load_run("run").lsi)
     samples.columns.head(11).to_csv("files.csv", index=False)
-    assert "have 11 rows, the run is of 12 samples" in fail("export", "run", "--into", "files.csv", "--to", "c.csv")
+    assert "have 11 rows, the run is of 12 samples" in fail(2, "export", "run", "--into", "files.csv", "--to", "c.csv")
 
 
 def test_linked_folders_are_read_once(photos, tmp_path):
@@ -328,7 +309,7 @@ def test_pipes_and_devices_among_images(photos, models):
     os.mkfifo(photos / "cat" / "pipe.png")
     (photos / "dog" / "zero.png").symlink_to("/dev/zero")
     options = ("--model", models["image"], "--verify", 0, "-o", "run", "--quiet")
-    assert "pipe.png (it is no regular file)" in fail("score", "photos", *options)
+    assert "pipe.png (it is no regular file)" in fail(2, "score", "photos", *options)
     assert run("score", "photos", *options, "--skip-bad").returncode == 0
     assert [name[-8:] for name in pd.read_csv("run/left_out.csv")["sample"]] == ["pipe.png", "zero.png"]
     with pytest.raises(lapsi.InputError, match="zero.png .it is no regular file"):
@@ -353,14 +334,14 @@ def test_names_that_are_no_text(photos, models, tmp_path):
     os.rename(photos / "cat" / "0.png", os.fsencode(photos / "cat") + b"/\xff.png")
     os.rename(photos / "emu", os.fsencode(photos) + b"/\xfe")
     options = ("--model", models["image"], "--verify", 0, "--quiet")
-    refused = fail("score", "photos", *options, "-o", "run")
+    refused = fail(2, "score", "photos", *options, "-o", "run")
     assert f"4 of the folders and files below {photos} cannot be read: {photos}/cat/?.png (its name is no text" in refused
     assert run("score", "photos", *options, "-o", "run", "--skip-bad").returncode == 0
     assert len(lapsi.load_run("run")) == 8
     assert len(pd.read_csv("run/left_out.csv")) == 4
     np.savez("a.npz", features=X, labels=Y)
     for arguments in (("score", "a.npz", "-o", "\udcff"), ("export", "run", "--to", "\udcff.csv")):
-        assert "is no text in UTF-8; choose another path" in fail(*arguments)
+        assert "is no text in UTF-8; choose another path" in fail(2, *arguments)
 
 
 @pytest.mark.slow
@@ -370,11 +351,11 @@ def test_names_that_are_too_long(tmp_path):
     for length in (242, 300):
         name = "r" * length
         assert f"{'r' * 20}… has {length} bytes; expected a name of at most 241" in fail(
-            "score", "a.npz", "-o", name, "--quiet"
+            2, "score", "a.npz", "-o", name, "--quiet"
         )
-        assert "expected a name of at most 241" in fail("export", "scored", "--to", f"{name[4:]}.csv")
+        assert "expected a name of at most 241" in fail(2, "export", "scored", "--to", f"{name[4:]}.csv")
     for arguments in (("show",), ("score", "-o", "run")):
-        assert "name too long" in fail(arguments[0], "r" * 300, *arguments[1:])
+        assert "name too long" in fail(2, arguments[0], "r" * 300, *arguments[1:])
     assert run("score", "a.npz", "-o", "r" * 241, "--verify", 0, "--quiet").returncode == 0
 
 
@@ -433,10 +414,10 @@ def test_arrays_that_promise_more_than_they_hold(tmp_path, n_promised):
     with pytest.raises(lapsi.InputError, match="rows.npz cannot be read as .npz"):
         open_source("rows.npz", Columns())
     np.savez("a.npz", features=X, labels=Y)
-    refused = fail("score", "a.npz", "--indices", "rows.npy", "-o", "run", "--quiet")
+    refused = fail(2, "score", "a.npz", "--indices", "rows.npy", "-o", "run", "--quiet")
     assert "rows.npy cannot be read as row positions" in refused
     np.save("x.npy", X)
-    assert "rows.npy cannot be read" in fail("score", "x.npy", "--labels", "rows.npy", "-o", "run", "--quiet")
+    assert "rows.npy cannot be read" in fail(2, "score", "x.npy", "--labels", "rows.npy", "-o", "run", "--quiet")
     with pytest.raises(lapsi.InputError, match="rows.npy cannot be read"):
         read_labels("rows.npy")
     (tmp_path / "empty.npy").write_bytes(b"")

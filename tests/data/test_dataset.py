@@ -132,6 +132,8 @@ def test_overflowing_features_are_refused():
     for standardize in (True, False):
         with pytest.raises(InputError, match="too large for float64.*divide"):
             standardizer_of(survey(ArrayBlocks(huge)), standardize)
+    with pytest.raises(InputError, match="vary too little for float64.*multiply"):
+        standardizer_of(survey(ArrayBlocks(np.array([[1e-156], [-1e-156], [0.0]]))), True)
     calm = standardizer_of(survey(ArrayBlocks(np.ones((3, 1)))), False)
     with pytest.raises(InputError, match="too large"):
         calm.inputs(np.array([[np.inf]]))

@@ -233,6 +233,20 @@ def test_features_carry_columns_and_class_names(tmp_path):
         open_source(str(tmp_path / "a.npz"), Columns(class_names="names"))
 
 
+@pytest.mark.parametrize(
+    ("names", "labels", "message"),
+    [
+        (["cat", "dog", "cat"], [0, 1, 2, 0], "'names' calls both class 0 and class 2 'cat'"),
+        (["cat", "dog"], [0, 1, 2, 0], "holds 2 names, but the labels run from 0 to 2; expected positions from 0 to 1"),
+        (["cat", "dog"], ["a", "b", "a", "b"], "holds 2 names, but the labels are of type <U1"),
+    ],
+)
+def test_class_names_that_fit_no_labels_are_refused(tmp_path, names, labels, message):
+    np.savez(tmp_path / "a.npz", features=np.eye(4), labels=labels, names=names)
+    with pytest.raises(lapsi.InputError, match=message):
+        open_source(str(tmp_path / "a.npz"), Columns(class_names="names"))
+
+
 def test_feature_files_of_our_own_come_back_whole(tmp_path):
     X = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
     columns = {"text": TEXTS, "group": WHO, "reference_label": LABELS[::-1]}

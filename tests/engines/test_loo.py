@@ -113,6 +113,26 @@ def test_samples_that_do_not_contract_are_fitted_anew(make_problem, blobs, monke
     assert_close(converged(optimum, torch.arange(5)), expected, **CONVERGED)
 
 
+@pytest.mark.parametrize(("noise", "weight_decay", "seed"), [(0.15, 1e-8, 4), (0.0, 1e-8, 6), (0.15, 1e-10, 16)])
+def test_steps_that_run_away_are_not_taken_for_converged(make_problem, noise, weight_decay, seed):
+    """Nearly separable data: the first correction is larger than the shift that it corrects, and the next is small beside it."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(60, 5))
+    labels = (features[:, 0] + noise * rng.normal(size=60) > 0).astype(int)
+    problem = make_problem(np.c_[features, np.ones(60)], labels, 2, weight_decay)
+    optimum, rows = optimum_of(problem), torch.arange(60)
+    shift, remaining = removal_of(optimum, rows).settle(1e-5)
+    exact = torch.stack([fit_map(problem.remove(rows[row : row + 1]), optimum.params).params for row in rows]) - optimum.params
+    assert float(remaining.max()) <= 1e-5
+    assert float(errors_of(shift, exact).max()) < 1e-3
+
+
+def test_what_remains_of_steps_at_rounding_is_rounding(make_problem, blobs):
+    shift, remaining = removal_of(optimum_of(make_problem(*blobs, 3)), torch.arange(40)).chord_steps(30)
+    assert bool(remaining.isfinite().all())
+    assert float(remaining.max()) < 1e-10
+
+
 def test_neighbours_carry_the_second_order_term(make_problem, monkeypatch):
     """With all others as neighbours the correction is one chord step; with some of them it goes most of the way."""
     inputs, labels = oracles.make_data(400, 4, 3, seed=8)

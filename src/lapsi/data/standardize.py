@@ -10,6 +10,8 @@ from lapsi.data.blocks import Blocks, Survey
 from lapsi.errors import InputError
 
 CONSTANT_BELOW = 1e-12
+SMALLEST_DEVIATION = 1e-150  # its inverse can still be squared
+TOO_SMALL = "The features vary too little for float64 (their squares underflow); multiply them by a constant first."
 TOO_LARGE = "The features are too large for float64 (their squares overflow); divide them by a constant first."
 
 
@@ -53,11 +55,13 @@ def standardizer_of(features: Survey, standardize: bool) -> Standardizer:
     """Mean and 1/standard deviation (population) of every feature; the identity where `standardize` is False.
 
     Raises:
-        InputError: when a feature is too large for float64.
+        InputError: when a feature is too large or too small for float64.
     """
     std = np.sqrt(features.variance)
     if not np.isfinite(std).all():
         raise InputError(TOO_LARGE)
+    if standardize and ((std > 0) & (std < SMALLEST_DEVIATION)).any():
+        raise InputError(TOO_SMALL)
     if not standardize:
         return Standardizer(np.zeros(len(std)), np.ones(len(std)))
     constant = std <= CONSTANT_BELOW * np.abs(features.mean)

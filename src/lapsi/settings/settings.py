@@ -119,6 +119,8 @@ def _with_fields(part: Any, name: str, kind: type, own: dict[str, Any]) -> Any:
     """A part with some of its fields given by their own names."""
     if part is None:
         return kind(**own)
+    if not isinstance(part, kind):
+        raise InputError(f"{name} is {part!r}; expected a lapsi.{kind.__name__}.")
     if own:
         raise InputError(f"{next(iter(own))} was given beside {name}, which holds it; put it into lapsi.{kind.__name__}(…).")
     return part
@@ -132,7 +134,9 @@ def _engine(engine: str | EngineSpec, model: ModelSpec, choices: dict[str, Any])
     if isinstance(engine, EngineSpec):
         if newton or retrain:
             taken = next(iter(newton | retrain))
-            raise InputError(f"{taken} was given beside engine, which holds it; put it into lapsi.{type(engine).__name__}(…).")
+            holder = Newton if taken in newton else Retrain
+            holds = ", which holds it" if isinstance(engine, holder) else f"={type(engine).__name__}(…)"
+            raise InputError(f"{taken} was given beside engine{holds}; put it into engine=lapsi.{holder.__name__}(…).")
         return engine
     if engine not in (AUTO, *ENGINES):
         names = ", ".join(map(repr, (AUTO, *ENGINES)))

@@ -13,6 +13,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 from safetensors import SafetensorError, safe_open
@@ -84,6 +85,8 @@ def read_dataset(path: Path, columns: Columns, arrays: NamedArrays | None = None
         features = _features(arrays, columns, {labels, ids, *asked.values()}, path)
         given, names = arrays.load(labels), _class_names(arrays, columns, path)
         if names is not None:
+            if columns.class_names is not None:
+                _require_names_fit(given, names, columns.class_names)
             given = name_labels(given, names)
             if "reference_label" in carried:
                 carried["reference_label"] = name_labels(carried["reference_label"], names)
@@ -240,10 +243,32 @@ def values_of(column: pa.ChunkedArray) -> np.ndarray:
 
 def _class_names(arrays: NamedArrays, columns: Columns, path: Path) -> np.ndarray | None:
     """(C,) the asked names; those under the usual name where the file holds arrays."""
-    if columns.class_names is None:
-        usual = arrays.read is None and CLASS_NAMES in arrays.names
-        return to_numpy(arrays.load(CLASS_NAMES)) if usual else None
-    return to_numpy(arrays.load(require_name(columns.class_names, arrays.names, "class names", path.name)))
+    name = columns.class_names
+    if name is None:
+        if arrays.read is not None or CLASS_NAMES not in arrays.names:
+            return None
+        name = CLASS_NAMES
+    names = to_numpy(arrays.load(require_name(name, arrays.names, "class names", path.name)))
+    first: dict[Any, int] = {}
+    for code, each in enumerate(names.tolist()):
+        if first.setdefault(each, code) != code:
+            raise InputError(
+                f"{path.name}: {name!r} calls both class {first[each]} and class {code} {each!r}, and their labels would become "
+                "one; give each class its own name."
+            )
+    return names
+
+
+def _require_names_fit(labels: Any, names: np.ndarray, name: str) -> None:
+    """Refuses names that were asked for, where the labels are no positions among them."""
+    codes = to_numpy(labels)
+    known = codes[~pd.isna(codes)]
+    whole = known.dtype.kind in "iu" or (known.dtype.kind == "f" and (known == np.floor(known)).all())
+    if not whole or (len(known) > 0 and (known.min() < 0 or known.max() >= len(names))):
+        got = f"run from {known.min()} to {known.max()}" if whole else f"are of type {codes.dtype}"
+        raise InputError(
+            f"--class-names {name} holds {len(names)} names, but the labels {got}; expected positions from 0 to {len(names) - 1}."
+        )
 
 
 def name_labels(labels: Any, names: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from lapsi.training.newton import STEP_TOLERANCE, fit_map
 
 CHUNK_BYTES = 384 * 2**20
 CHORD_STEPS = 16
+ROUNDING_BELOW = 1e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,21 +95,22 @@ class Removal:
     def approach(self, tolerance: float) -> tuple[Tensor, Tensor]:
         """Chord-Newton steps in float64 until what remains is below `tolerance` relative to the shift.
 
-        Steps that shrink by a factor ρ leave step·ρ/(1 − ρ) to go. A sample whose steps do not shrink rests where it was.
+        Steps that shrink by a factor ρ leave step·ρ/(1 − ρ) to go; after the first, whose ρ is not known, the step itself is
+        what remains. A sample whose steps do not shrink, the first against the shift it corrects, rests where it was.
 
         Returns:
             Shifts (n, F, D), and what remains (n,); infinite for each that did not get there.
         """
         shift = self.newton_step().double()
-        last = torch.full((len(shift),), torch.inf, dtype=torch.float64, device=shift.device)
+        last = torch.ones(len(shift), dtype=torch.float64, device=shift.device)
         active = torch.ones(len(shift), dtype=torch.bool, device=shift.device)
         left = torch.full_like(last, torch.inf)
-        for _ in range(CHORD_STEPS):
+        for count in range(CHORD_STEPS):
             step = self.chord_step(shift)
             size = relative_norm(step, shift)
             active &= size < last
             shift = shift - torch.where(active[:, None, None], step, 0.0)
-            remaining = torch.where(last.isinf(), size, size.square() / (last - size))
+            remaining = size if count == 0 else size.square() / (last - size)
             converged = active & (remaining <= tolerance)
             left = torch.where(converged, remaining, left)
             active &= ~converged
@@ -144,8 +146,11 @@ def relative_norm(step: Tensor, shift: Tensor) -> Tensor:
 
 
 def _left_to_go(size: Tensor, last: Tensor) -> Tensor:
-    """What steps leave whose last was `size` and the one before `last`; infinite where they do not shrink."""
-    return torch.where(size < last, size.square() / (last - size), torch.inf)
+    """What steps leave whose last was `size` and the one before `last`; infinite where they do not shrink.
+
+    Small ones that do not shrink are rounding, and leave as much again.
+    """
+    return torch.where(size < last, size.square() / (last - size), torch.where(size < ROUNDING_BELOW, size, torch.inf))
 
 
 def chunk_size(problem: LinearProblem, dtype: torch.dtype) -> int:

@@ -115,7 +115,7 @@ def test_samples_that_do_not_contract_are_fitted_anew(make_problem, blobs, monke
 
 @pytest.mark.parametrize(("noise", "weight_decay", "seed"), [(0.15, 1e-8, 4), (0.0, 1e-8, 6), (0.15, 1e-10, 16)])
 def test_steps_that_run_away_are_not_taken_for_converged(make_problem, noise, weight_decay, seed):
-    """Nearly separable data: the first correction is larger than the shift that it corrects, and the next is small beside it."""
+    """Nearly separable data: the first correction is larger than the shift it corrects, and the next is small beside it."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(60, 5))
     labels = (features[:, 0] + noise * rng.normal(size=60) > 0).astype(int)
@@ -128,7 +128,7 @@ def test_steps_that_run_away_are_not_taken_for_converged(make_problem, noise, we
 
 
 def test_what_remains_of_steps_at_rounding_is_rounding(make_problem, blobs):
-    shift, remaining = removal_of(optimum_of(make_problem(*blobs, 3)), torch.arange(40)).chord_steps(30)
+    _, remaining = removal_of(optimum_of(make_problem(*blobs, 3)), torch.arange(40)).chord_steps(30)
     assert bool(remaining.isfinite().all())
     assert float(remaining.max()) < 1e-10
 

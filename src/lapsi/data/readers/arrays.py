@@ -253,8 +253,8 @@ def _class_names(arrays: NamedArrays, columns: Columns, path: Path) -> np.ndarra
     for code, each in enumerate(names.tolist()):
         if first.setdefault(each, code) != code:
             raise InputError(
-                f"{path.name}: {name!r} calls both class {first[each]} and class {code} {each!r}, and their labels would become "
-                "one; give each class its own name."
+                f"{path.name}: {name!r} calls both class {first[each]} and class {code} {each!r}, and their labels would "
+                "become one; give each class its own name."
             )
     return names
 
@@ -267,7 +267,8 @@ def _require_names_fit(labels: Any, names: np.ndarray, name: str) -> None:
     if not whole or (len(known) > 0 and (known.min() < 0 or known.max() >= len(names))):
         got = f"run from {known.min()} to {known.max()}" if whole else f"are of type {codes.dtype}"
         raise InputError(
-            f"--class-names {name} holds {len(names)} names, but the labels {got}; expected positions from 0 to {len(names) - 1}."
+            f"--class-names {name} holds {len(names)} names, but the labels {got}; expected positions from 0 to "
+            f"{len(names) - 1}."
         )
 
 

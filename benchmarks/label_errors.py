@@ -28,8 +28,8 @@ from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.readers.arrays import read_dataset
 from lapsi.data.readers.columns import Columns
 from lapsi.data.standardize import standardizer_of
-from lapsi.engines.newton.engine import linear_problem
 from lapsi.execution.progress import Stages
+from lapsi.problem.of_dataset import linear_problem
 from lapsi.scoring import score_dataset
 from lapsi.settings.corruption import Corruption
 from lapsi.settings.settings import Settings, make_settings
@@ -45,7 +45,7 @@ def cross_validated(dataset: Dataset, settings: Settings, n_folds: int) -> np.nd
         part = make_dataset(dataset.features.read(kept), dataset.classes[dataset.labels[kept]])
         problem = linear_problem(part, standardizer_of(dataset.survey, settings.model.standardize), settings)
         fit = fit_map(problem)
-        probabilities[held_out] = problem.mean_of(fit.params, inputs[held_out]).numpy()
+        probabilities[held_out] = problem.state_of(fit.params, inputs[held_out]).numpy()
     return probabilities
 
 

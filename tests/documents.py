@@ -76,3 +76,6 @@ def write_files(folder, monkeypatch):
     pd.DataFrame({"value": range(150)}).to_csv("data.csv", index=False)
     names = [f"flower {row}" for row in range(150)]
     pd.DataFrame(X, columns=["f0", "f1", "f2", "f3"]).assign(species=y, name=names).to_parquet("table.parquet")
+    named = pd.DataFrame(X, columns=["f_0", "f_1", "f_2", "f_3"])
+    named.assign(price=X @ [1.0, 2, 0, 1] + rng.normal(size=150)).to_csv("houses.csv", index=False)
+    named.assign(tags=[["big"], ["big", "red"], ["red", "old"]] * 50).to_parquet("tags.parquet")

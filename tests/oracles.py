@@ -126,3 +126,100 @@ def network_precision(structure, forward, params, prior, layer_inputs, layer_siz
         output = torch.einsum("jao,jab,jbp->op", by_unit, hessians, by_unit) / len(inputs)
         blocks.append(np.kron(output, inputs.T @ inputs))
     return block_diag(*blocks) + prior * np.eye(len(params))
+
+
+class Glm:
+    """A linear model of any likelihood with weighted samples: brute force for what leaves together."""
+
+    def __init__(self, kind, inputs, targets, weights=None, decay=0.05, prior_precision="map", removal="mean", noise=None):
+        self.kind, self.inputs, self.targets, self.noise = kind, inputs, targets, noise
+        self.weights = np.ones(len(inputs)) if weights is None else weights
+        self.decay, self.prior_precision, self.removal = decay, prior_precision, removal
+
+    def mean(self, outputs):
+        """Prediction (n, K)."""
+        if self.kind == "gaussian":
+            return outputs
+        return softmax(outputs, 1) if self.kind == "softmax" else 1 / (1 + np.exp(-outputs))
+
+    def hessians(self, outputs):
+        """∂²loss/∂z² (n, K, K)."""
+        p, k = self.mean(outputs), outputs.shape[1]
+        if self.kind == "gaussian":
+            return np.broadcast_to(np.diag(1 / self.noise), (len(p), k, k))
+        spread = np.eye(k) * p[:, :, None]
+        return spread - (p[:, :, None] * p[:, None, :] if self.kind == "softmax" else np.eye(k) * np.square(p)[:, :, None])
+
+    def losses(self, outputs):
+        """(n,) nats."""
+        if self.kind == "gaussian":
+            return 0.5 * (np.square(outputs - self.targets) / self.noise + np.log(2 * np.pi * self.noise)).sum(1)
+        if self.kind == "softmax":
+            return -log_softmax(outputs, 1)[np.arange(len(outputs)), self.targets]
+        return np.logaddexp(0, (1 - 2 * self.targets) * outputs).sum(1)
+
+    def residuals(self, outputs):
+        """∂loss/∂z (n, K)."""
+        target = np.eye(outputs.shape[1])[self.targets] if self.kind == "softmax" else self.targets
+        return (self.mean(outputs) - target) / (self.noise if self.kind == "gaussian" else 1)
+
+    def ggn(self, params, structure="full"):
+        """Σ a_j S_j ⊗ x_jx_jᵀ (P, P) of a structure, without prior."""
+        k, d = params.shape
+        hessians = self.hessians(self.inputs @ params.T)
+        if structure == "kfac":
+            output = np.einsum("j,jab->ab", self.weights, hessians) / self.weights.sum()
+            return np.kron(output, (self.inputs.T * self.weights) @ self.inputs)
+        dense = np.einsum("j,jab,jk,jl->akbl", self.weights, hessians, self.inputs, self.inputs, optimize=True).reshape(
+            k * d, k * d
+        )
+        return np.diag(np.diag(dense)) if structure == "diag" else dense
+
+    def train(self, n_outputs):
+        """The optimum (K, D), by damped Newton."""
+        params, total = np.zeros((n_outputs, self.inputs.shape[1])), self.weights.sum()
+
+        def value(params):
+            return self.weights @ self.losses(self.inputs @ params.T) + 0.5 * total * self.decay * np.square(params).sum()
+
+        for _ in range(200):
+            slope = (self.residuals(self.inputs @ params.T).T * self.weights) @ self.inputs + total * self.decay * params
+            hessian = self.ggn(params) + total * self.decay * np.eye(params.size)
+            step = -np.linalg.solve(hessian, slope.ravel()).reshape(params.shape)
+            length, start = 1.0, value(params)
+            while value(params + length * step) > start + 1e-14 * abs(start) and length > 1e-6:
+                length /= 2
+            params = params + length * step
+            if np.linalg.norm(step) <= 1e-12 * (1 + np.linalg.norm(params)):
+                return params
+        raise AssertionError("the oracle did not converge")
+
+    def without(self, rows):
+        """The same without some samples."""
+        keep = np.setdiff1d(np.arange(len(self.inputs)), rows)
+        decay = self.decay
+        if self.removal == "sum":
+            decay = self.decay * self.weights.sum() / self.weights[keep].sum()
+        return Glm(
+            self.kind,
+            self.inputs[keep],
+            self.targets[keep],
+            self.weights[keep],
+            decay,
+            self.prior_precision,
+            "mean",
+            self.noise,
+        )
+
+    def prior(self):
+        """δ."""
+        return self.weights.sum() * self.decay if self.prior_precision == "map" else self.prior_precision
+
+    def lsi(self, structure, rows, n_outputs):
+        """(mean, curvature) when the samples `rows` leave together."""
+        left = self.without(np.atleast_1d(rows))
+        whole, without = self.train(n_outputs), left.train(n_outputs)
+        eye = np.eye(whole.size)
+        before = self.ggn(whole, structure) + self.prior() * eye
+        after = left.ggn(without, structure) + left.prior() * eye
+        return kl((without - whole).ravel(), before, after)

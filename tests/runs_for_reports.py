@@ -3,6 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from lapsi.data.targets import ClassTargets
+from lapsi.results.columns import COLUMNS
+from lapsi.results.evidence.base import Seen
+from lapsi.results.evidence.classes import ClassEvidence
 from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
 from lapsi.results.tables import build_table
@@ -20,17 +24,19 @@ def make_scores(
     logits = rng.normal(size=(n, n_classes)) + 2.5 * np.eye(n_classes)[labels]
     log_proba = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     lsi = np.exp(rng.normal(size=n) - 3 * log_proba[np.arange(n), labels].clip(-3)) * 1e-3
+    train_loss = -np.log(rng.random(n))[None]
     measures = {
+        "id": np.arange(n) if ids is None else ids,
+        "row": np.arange(n),
+        "lsi": lsi * 0.9 + lsi * 0.1,
         "lsi_mean": lsi * 0.9,
         "lsi_curvature": lsi * 0.1,
-        "train_probability": rng.random(n),
         "leverage": rng.random(n),
         "shift_norm": rng.random(n),
     }
     classes = np.arange(n_classes) if classes is None else np.asarray(classes)
-    table = build_table(
-        pd.DataFrame({"id": np.arange(n) if ids is None else ids, "row": np.arange(n)}), labels, classes, log_proba, measures
-    )
+    seen = Seen(ClassTargets(labels, classes), log_proba, train_loss, None, ())
+    table = build_table(measures | ClassEvidence().compute(seen), COLUMNS)
     for name, values in (columns or {}).items():
         table[name] = values
     provenance = Provenance(

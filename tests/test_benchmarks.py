@@ -107,12 +107,32 @@ def test_memory(figures):
     assert 0.1 < record["peak_of_planned"] < 1
 
 
+@pytest.mark.parametrize("curvature", ["diag", "kfac"])
+def test_groups(figures, curvature):
+    shape = ("--samples", 120, "--features", 12, "--groups", 40, "--checks", 5, "--curvature", curvature)
+    record = figures("groups", *shape)
+    assert (record["n_groups"], record["curvature"]) == (40, curvature)
+    assert 0 < record["max_relative_difference"] < 1e-8
+    assert min(record["seconds_a_group"], record["seconds_a_group_slow"], record["seconds_planned"]) > 0
+
+
 def test_linear_probe(figures, features):
     record = figures("linear_probe", features, "--checks", 5, "--epochs", 2, "--samples", 90)
     assert (record["n_samples"], record["n_features"], record["n_classes"]) == (90, 5, 3)
     assert 0 < record["median_relative_error"] <= record["max_relative_error"] < 1e-3
     assert 0 < record["seconds_without_checks"] <= record["seconds_whole"]
     assert record["peak_gib"] > 0.1
+
+
+def test_refinement(figures, monkeypatch):
+    monkeypatch.setattr("lapsi.engines.newton.plan.REFINE_FLOOR", 0)
+    record = figures("refinement", "heavy", "--samples", 150, "--features", 4, "--classes", 3)
+    assert record["shape"] == [150, 4, 3]
+    assert sum(record["refinement"].values()) == 150
+    assert record["refinement"]["converged"] > 0
+    assert 0 < record["median_error"] < record["max_error"] < 1e-3
+    assert (record["marked_above"], record["max_error_of_unmarked"]) == (0, record["max_error"])
+    assert record["verification"]["max_relative_error"] <= record["max_error"] * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("options", [(), ("--labels", "given", "--truth", "labels")], ids=["flipped", "given"])
@@ -167,3 +187,11 @@ def test_startup(figures):
     assert record["rows"] == 90
     assert all(0 < seconds < 60 for seconds in record["user_seconds"].values())
     assert {"version", "help", "wrong_option", "show"} <= set(record["user_seconds"])
+
+
+def test_targets(figures, few_digits):
+    records = figures("targets", "--limit", 6)["records"]
+    assert len(records) == 21
+    for record in records:
+        exact = "diabetes" in record["case"]
+        assert record["max"] < (1e-7 if exact else 1e-4), record

@@ -1,20 +1,24 @@
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import softmax
 from sklearn.base import clone
-from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import lapsi
-from lapsi import LaplaceSampleInformation
+from lapsi import LaplaceSampleInformation, LaplaceSampleInformationRegressor
 
 
 @pytest.mark.slow
-@parametrize_with_checks([LaplaceSampleInformation(verify=0)])
+@parametrize_with_checks([LaplaceSampleInformation(verify=0), LaplaceSampleInformationRegressor(verify=0)])
 def test_scikit_learn_conformance(estimator, check):
     check(estimator)
 
@@ -79,3 +83,59 @@ def test_coefficients_are_those_of_the_predictions_or_are_not_there(choices):
     logits = X @ model.coef_.T + model.intercept_
     expected = np.exp(logits - logits.max(1, keepdims=True))
     assert_allclose(model.predict_proba(X), expected / expected.sum(1, keepdims=True), rtol=1e-10)
+
+
+def test_weights_of_samples_and_classes_are_those_of_logistic_regression():
+    X, y = load_iris(return_X_y=True)
+    X, y = X[:130], y[:130]
+    weights = np.random.default_rng(0).uniform(0.3, 2, len(y))
+    options = {"standardize": False, "verify": 0, "weight_decay": 0.1}
+    for chosen, balance in ((weights, None), (None, "balanced"), (weights, "balanced")):
+        estimator = LaplaceSampleInformation(class_weight=balance, **options).fit(X, y, chosen)
+        by_class = np.bincount(y, chosen)
+        counted = np.ones(len(y)) if chosen is None else chosen
+        counted = counted * (counted.sum() / (3 * by_class))[y] if balance else counted
+        other = LogisticRegression(C=1 / (0.1 * counted.sum()), fit_intercept=False, tol=1e-10, max_iter=10_000)
+        other.fit(np.c_[X, np.ones(len(X))], y, counted)
+        assert_allclose(np.c_[estimator.coef_, estimator.intercept_], other.coef_, atol=1e-5)
+
+
+def test_decision_function_ranks_as_probabilities_do():
+    X, y = load_iris(return_X_y=True)
+    estimator = LaplaceSampleInformation(verify=0).fit(X, y)
+    assert_allclose(estimator.decision_function(X), estimator.predict_log_proba(X))
+    two = LaplaceSampleInformation(verify=0).fit(X[:100], y[:100])
+    probability = two.predict_proba(X[:100])[:, 1]
+    assert_allclose(1 / (1 + np.exp(-two.decision_function(X[:100]))), probability, rtol=1e-9)
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_the_regressor_is_ridge_regression(columns):
+    X, y = load_diabetes(return_X_y=True)
+    y = y if columns == 1 else np.c_[y, 100 * X[:, 2] + X[:, 1]]
+    estimator = LaplaceSampleInformationRegressor(weight_decay=0.05, noise_variance=1500.0, verify=0).fit(X, y)
+    scaled, scale = np.c_[StandardScaler().fit_transform(X), np.ones(len(X))], np.atleast_1d(y.std(0))
+    expected = np.empty((len(X), columns))
+    for k in range(columns):
+        own = y if columns == 1 else y[:, k]
+        ridge = Ridge(alpha=0.05 * len(X) * 1500 / scale[k] ** 2, fit_intercept=False, tol=1e-12)
+        expected[:, k] = ridge.fit(scaled, (own - own.mean()) / scale[k]).predict(scaled) * scale[k] + own.mean()
+    predicted = estimator.predict(X)
+    assert predicted.shape == y.shape
+    assert_allclose(predicted.reshape(len(X), -1), expected, rtol=1e-7)
+    linear = scaled[:, :-1] @ np.atleast_2d(estimator.coef_).T + estimator.intercept_
+    assert_allclose(linear, predicted.reshape(len(X), -1), rtol=1e-9)
+    assert_allclose(estimator.noise_variance_, [1500.0] * columns)
+    assert estimator.loo_prediction_.shape == y.shape
+
+
+@pytest.mark.slow
+def test_the_regressor_is_one_of_scikit_learn():
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    pipeline = make_pipeline(StandardScaler(), LaplaceSampleInformationRegressor(verify=0))
+    search = GridSearchCV(pipeline, {"laplacesampleinformationregressor__weight_decay": [1e-4, 0.1, 100.0]}, cv=3).fit(X, y)
+    assert search.best_params_["laplacesampleinformationregressor__weight_decay"] != 100.0
+    assert 0.4 < search.best_score_ < 0.6
+    again = pickle.loads(pickle.dumps(search.best_estimator_))
+    assert_allclose(again.predict(X), search.predict(X))
+    assert clone(again).get_params()["steps"][1][1].get_params() == again[1].get_params()

@@ -114,7 +114,8 @@ def test_names_of_classes_do_not_matter(data, structure):
 
 def test_large_data_are_corrected_by_neighbours(data, monkeypatch):
     monkeypatch.setattr(plan, "REFINE_FLOOR", 0)
-    monkeypatch.setattr(plan, "REFINE_SHARE", 1e6)
+    monkeypatch.setattr(plan, "CONVERGING_STEPS", 1e6)  # so that correcting costs less
+    monkeypatch.setattr(plan, "BUDGET_FLOOR", 1e12)  # and no sample can be converged
     monkeypatch.setattr(neighbours, "NEIGHBOURS", 40)
     X, y = data
     options = {"weight_decay": 0.05, "verify": 60, "progress": False}
@@ -251,16 +252,16 @@ def test_verification_reports_what_the_closed_form_misses(data, brute_force):
 
 
 def test_checked_rows_are_the_largest_and_one_of_each_slice():
-    lsi = np.random.default_rng(0).exponential(size=100)
+    lsi, unknown = np.random.default_rng(0).exponential(size=100), np.full(100, np.nan)
     slices = np.array_split(np.argsort(lsi)[:-1], 11)
-    draws = [draw_rows(lsi, 12, seed) for seed in range(5)]
+    draws = [draw_rows(lsi, unknown, 12, seed).positions for seed in range(5)]
     for rows in draws:
         assert len(rows) == 12
         assert lsi.argmax() in rows
         assert [len(np.intersect1d(rows, part)) for part in slices] == [1] * 11
     assert len({tuple(rows) for rows in draws}) == 5
-    assert draw_rows(lsi, 1, 0).tolist() == [lsi.argmax()]
-    assert_array_equal(draw_rows(lsi, 1000, 0), np.arange(100))
+    assert draw_rows(lsi, unknown, 1, 0).positions.tolist() == [lsi.argmax()]
+    assert_array_equal(draw_rows(lsi, unknown, 1000, 0).positions, np.arange(100))
 
 
 def test_the_largest_lsi_is_checked_where_it_stands_in_the_data(data):
@@ -384,10 +385,10 @@ def test_every_row_says_how_it_was_made_and_how_far_it_may_be_off(monkeypatch, s
     exact = lapsi.score(X, labels, refine=12, dtype="float64", **options).lsi
     alone = lapsi.score(X, labels, indices=np.arange(0, 300, 9), **options).table
     monkeypatch.setattr(plan, "REFINE_FLOOR", 0)
-    monkeypatch.setattr(plan, "REFINE_SHARE", 2)
+    monkeypatch.setattr(plan, "CONVERGING_STEPS", 1e9)  # beyond the budget
     monkeypatch.setattr(plan, "CORRECTION_OVERHEAD", 0)
     monkeypatch.setattr(neighbours, "NEIGHBOURS", 100)
-    table = lapsi.score(X, labels, **options).table
+    table = lapsi.score(X, labels, tolerance=1e-2, **options).table
     assert set(table["refinement"]) == {"closed form", "corrected"}
     assert set(alone["refinement"]) == {"converged"}
     assert alone["lsi_error"].max() <= 2e-5

@@ -9,7 +9,7 @@ from lapsi.errors import ConvergenceError, InputError, LapsiError, MemoryLimitEr
 
 if TYPE_CHECKING:
     from lapsi.data.extractors.embedding import embed
-    from lapsi.estimator import LaplaceSampleInformation
+    from lapsi.estimator import LaplaceSampleInformation, LaplaceSampleInformationRegressor
     from lapsi.measures.group_lsi import leave_group_out
     from lapsi.results.scores import Scores
     from lapsi.scoring import score
@@ -27,6 +27,7 @@ __all__ = [
     "Execution",
     "InputError",
     "LaplaceSampleInformation",
+    "LaplaceSampleInformationRegressor",
     "LapsiError",
     "MemoryLimitError",
     "ModelSpec",
@@ -48,6 +49,7 @@ __all__ = [
 _PLACES = {
     "Execution": "lapsi.settings.execution",
     "LaplaceSampleInformation": "lapsi.estimator",
+    "LaplaceSampleInformationRegressor": "lapsi.estimator",
     "ModelSpec": "lapsi.settings.model",
     "Newton": "lapsi.settings.engine",
     "ObjectiveSpec": "lapsi.settings.objective",

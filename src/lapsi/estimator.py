@@ -1,25 +1,80 @@
-"""A scikit-learn estimator around scoring."""
+"""scikit-learn estimators around scoring."""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Self, final
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from lapsi.data.dataset import make_dataset
+from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.data.targets import RealTargets
 from lapsi.execution.progress import Stages
+from lapsi.models.fitted import FittedModel
+from lapsi.results.scores import Scores
 from lapsi.scoring import score_dataset
+from lapsi.settings.objective import HELD, RESIDUALS
 from lapsi.settings.recipe import Recipe
 from lapsi.settings.settings import make_settings
+from lapsi.settings.task import CLASSES, REGRESSION
+
+FLOATS = [np.float64, np.float32]
 
 
-class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
+class _Probe(BaseEstimator):
+    """What both estimators share: a probe that knows how much each of its training samples taught it."""
+
+    scores_: Scores
+    lsi_: np.ndarray
+    _probe: FittedModel
+
+    @abstractmethod
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Trains the probe and scores all samples; errors as in `lapsi.score`.
+
+        Args:
+            X: (n_samples, n_features).
+            y: their targets.
+            sample_weight: (n_samples,) how often each counts; None: once.
+        """
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, ids: Any, task: str) -> Dataset:
+        """The same on validated data; gives back the data set."""
+        parameters = self.get_params()
+        if isinstance(parameters.get("class_weight"), Mapping):
+            parameters["class_weight"] = None
+        stages = Stages(parameters.pop("progress"))
+        settings = make_settings(**parameters)
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        named = ids if ids is not None and getattr(ids, "is_unique", False) else None
+        dataset = make_dataset(X, y, task=task, weights=weights, ids=named)
+        self.scores_, self._probe = score_dataset(dataset, settings, np.arange(dataset.n_samples), stages)
+        self.lsi_ = self.scores_.lsi
+        for name in ("coef_", "intercept_"):
+            self.__dict__.pop(name, None)
+        return dataset
+
+    @property
+    def _is_linear(self) -> bool:
+        """Whether its predictions are those of one linear model: with several seeds they are a mean that no weights give."""
+        return not self.hidden and len(self._probe.params) == 1
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        return self._probe.outputs(validate_data(self, X, dtype=FLOATS, reset=False))
+
+
+@final
+class LaplaceSampleInformation(ClassifierMixin, _Probe):
     """Softmax classifier that knows how much each of its training samples taught it.
 
-    Parameters are those of `lapsi.score` (but ids, indices and checkpoint); no progress bars are drawn by default.
+    Parameters are those of `lapsi.score` (but ids, indices, task and checkpoint); `class_weight` may also be a dictionary; no
+    progress bars are drawn by default.
 
     Attributes:
         scores_: `Scores`, one row a training sample.
@@ -38,6 +93,7 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         weight_decay: float = 0.01,
         prior_precision: float | str = "map",
         removal: str = "mean",
+        class_weight: str | Mapping[Any, float] | None = None,
         standardize: bool = True,
         engine: str = "auto",
         hidden: tuple[int, ...] = (),
@@ -45,6 +101,7 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         recipe: Recipe | None = None,
         every: int | None = None,
         refine: int | str = "auto",
+        tolerance: float = 1e-3,
         verify: int = 16,
         device: str | None = None,
         dtype: str | None = None,
@@ -56,6 +113,7 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         self.weight_decay = weight_decay
         self.prior_precision = prior_precision
         self.removal = removal
+        self.class_weight = class_weight
         self.standardize = standardize
         self.engine = engine
         self.hidden = hidden
@@ -63,6 +121,7 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         self.recipe = recipe
         self.every = every
         self.refine = refine
+        self.tolerance = tolerance
         self.verify = verify
         self.device = device
         self.dtype = dtype
@@ -70,29 +129,35 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
         self.memory_limit = memory_limit
         self.progress = progress
 
-    def fit(self, X: Any, y: Any) -> LaplaceSampleInformation:
-        """Trains the probe and scores all samples; errors as in `lapsi.score`."""
-        parameters = self.get_params()
-        stages = Stages(parameters.pop("progress"))
-        settings = make_settings(**parameters)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LaplaceSampleInformation:
+        """Trains the probe and scores all samples; errors as in `lapsi.score`.
+
+        Args:
+            X: (n_samples, n_features).
+            y: (n_samples,) classes.
+            sample_weight: (n_samples,) how often each counts; None: once.
+        """
         ids = getattr(X, "index", None)
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        X, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2)
         check_classification_targets(y)
-        dataset = make_dataset(X, y, ids=ids if ids is not None and getattr(ids, "is_unique", False) else None)
-        self.scores_, self._probe = score_dataset(dataset, settings, np.arange(dataset.n_samples), stages)
+        weights = sample_weight
+        if isinstance(self.class_weight, Mapping):  # of each class, as everywhere in scikit-learn
+            weights = compute_sample_weight(dict(self.class_weight), y) * _check_sample_weight(sample_weight, X)
+        dataset = self._fit(X, y, weights, ids, CLASSES)
         self.classes_ = dataset.classes
-        self.lsi_ = self.scores_.lsi
         self.loo_proba_ = self.scores_.loo_proba
-        for name in ("coef_", "intercept_"):
-            self.__dict__.pop(name, None)
-        if not self.hidden and len(self._probe.params) == 1:
+        if self._is_linear:
             self.coef_, self.intercept_ = self._probe.weights[:, :-1], self._probe.weights[:, -1]
         return self
 
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Log-probabilities (n, n_classes); of two classes the log-odds (n,) of the second."""
+        log_proba = self._outputs(X)
+        return log_proba[:, 1] - log_proba[:, 0] if len(self.classes_) == 2 else log_proba
+
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """(n, n_classes) log-probabilities under the model of all training samples."""
-        check_is_fitted(self)
-        return self._probe.outputs(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        return self._outputs(X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(n, n_classes) probabilities under the model of all training samples."""
@@ -100,5 +165,102 @@ class LaplaceSampleInformation(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """(n,) most probable labels."""
-        check_is_fitted(self)
-        return self.classes_[self.predict_log_proba(X).argmax(1)]
+        best = self._outputs(X).argmax(1)
+        return self.classes_[best]
+
+
+@final
+class LaplaceSampleInformationRegressor(RegressorMixin, _Probe):
+    """Linear regression, or one with hidden layers, that knows how much each of its training samples taught it.
+
+    Parameters are those of `lapsi.score` (but ids, indices, task and checkpoint); no progress bars are drawn by default.
+
+    Attributes:
+        scores_: `Scores`, one row a training sample.
+        lsi_: (n_samples,) LSI in nats.
+        loo_prediction_: (n_samples,) or (n_samples, n_outputs), of the model that never saw the sample.
+        noise_variance_: (n_outputs,) of the targets around the predictions.
+        coef_, intercept_: (n_features,) and a number, or (n_outputs, n_features) and (n_outputs,), on standardized features
+            where that is on; of a linear probe that was trained once.
+        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+    """
+
+    def __init__(
+        self,
+        *,
+        curvature: str = "diag",
+        weight_decay: float = 0.01,
+        prior_precision: float | str = "map",
+        removal: str = "mean",
+        noise_variance: float | str | tuple[float, ...] = RESIDUALS,
+        noise_removal: str = HELD,
+        standardize: bool = True,
+        engine: str = "auto",
+        hidden: tuple[int, ...] = (),
+        activation: str = "relu",
+        recipe: Recipe | None = None,
+        every: int | None = None,
+        refine: int | str = "auto",
+        tolerance: float = 1e-3,
+        verify: int = 16,
+        device: str | None = None,
+        dtype: str | None = None,
+        seed: int = 0,
+        memory_limit: int | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.curvature = curvature
+        self.weight_decay = weight_decay
+        self.prior_precision = prior_precision
+        self.removal = removal
+        self.noise_variance = noise_variance
+        self.noise_removal = noise_removal
+        self.standardize = standardize
+        self.engine = engine
+        self.hidden = hidden
+        self.activation = activation
+        self.recipe = recipe
+        self.every = every
+        self.refine = refine
+        self.tolerance = tolerance
+        self.verify = verify
+        self.device = device
+        self.dtype = dtype
+        self.seed = seed
+        self.memory_limit = memory_limit
+        self.progress = progress
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LaplaceSampleInformationRegressor:
+        """Trains the probe and scores all samples; errors as in `lapsi.score`.
+
+        Args:
+            X: (n_samples, n_features).
+            y: (n_samples,) or (n_samples, n_outputs) numbers.
+            sample_weight: (n_samples,) how often each counts; None: once.
+        """
+        ids = getattr(X, "index", None)
+        X, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2, multi_output=True, y_numeric=True)
+        dataset = self._fit(X, y, sample_weight, ids, REGRESSION)
+        assert isinstance(dataset.targets, RealTargets)
+        self._targets, self._is_flat = dataset.targets.take(np.arange(0)), np.ndim(y) == 1
+        self.loo_prediction_ = self._shaped(self.scores_.prediction)
+        self.noise_variance_ = np.array(self.scores_.provenance.settings["objective"]["noise_variance"])
+        if self._is_linear:
+            weights, scale = self._probe.weights, self._targets.scale
+            self.coef_ = self._shaped((weights[:, :-1] * scale[:, None]).T).T
+            self.intercept_ = self._shaped((weights[:, -1] * scale + self._targets.mean)[None])[0]
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(n,) or (n, n_outputs) predictions of the model of all training samples."""
+        outputs = self._outputs(X)
+        return self._shaped(outputs * self._targets.scale + self._targets.mean)
+
+    def _shaped(self, numbers: np.ndarray) -> np.ndarray:
+        """(n, n_outputs), or (n,) where y was so."""
+        return numbers[:, 0] if self._is_flat else numbers

@@ -24,9 +24,12 @@ from lapsi.errors import InputError
 from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
 from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
-from lapsi.measures.lsi import join_by_seed, lsi_columns, lsi_trajectory, observation
+from lapsi.measures.lsi import join_by_seed, lsi_columns, lsi_trajectory, observation, rows_above
 from lapsi.models.fitted import FittedModel
-from lapsi.results.columns import COLUMNS
+from lapsi.problem.of_dataset import weighed
+from lapsi.results.columns import find_column
+from lapsi.results.evidence.base import Seen
+from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
 from lapsi.results.tables import build_table
@@ -35,10 +38,11 @@ from lapsi.settings.engine import EngineSpec
 from lapsi.settings.execution import Execution
 from lapsi.settings.model import ModelSpec
 from lapsi.settings.objective import ObjectiveSpec
-from lapsi.settings.settings import Settings, make_settings
+from lapsi.settings.settings import Settings, make_settings, settings_from_dict
+from lapsi.training.noise import with_noise
 
 BLOCK_ROWS = 8192
-IDENTITY_FORMAT = 1  # of the parts that unfinished work keeps
+IDENTITY_FORMAT = 2  # of the parts that unfinished work keeps
 ROUTINE = ("memory_limit", "verify")  # what changes no part, and may change when a run goes on
 
 
@@ -53,12 +57,14 @@ def score(
     execution: Execution | None = None,
     ids: Any = None,
     columns: Mapping[str, Any] | pd.DataFrame | None = None,
+    task: str = "auto",
+    sample_weight: Any = None,
     indices: Any = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
     **choices: Any,
 ) -> Scores:
-    """Laplace Sample Information of every sample of a labelled data set, under a softmax probe on its features.
+    """Laplace Sample Information of every sample of a labelled data set, under a probe on its features.
 
     LSI(i) = KL(q ‖ q₋ᵢ) in nats: the divergence between the Laplace posterior over the probe's weights trained with
     sample i and the one trained without it (paper, Definition 2). By default not N models are trained but one: the
@@ -67,7 +73,8 @@ def score(
 
     Args:
         X: (N, d) numeric features: numpy array, torch tensor, pandas frame.
-        y: (N,) labels: integers, strings or booleans.
+        y: (N,) labels: integers, strings or booleans; or (N,) or (N, K) numbers to predict; or several labels a
+            sample, as (N, K) indicators or lists.
         model: the probe, a `ModelSpec`.
         objective: what it minimises, an `ObjectiveSpec`.
         engine: `"newton"`, `"retrain"`, or a `Newton` or `Retrain` with its options. `"auto"`: `"newton"`, unless hidden
@@ -77,13 +84,16 @@ def score(
         ids: (N,) unique identifiers; default: the index of a pandas frame, else the row number.
         columns: what else is known of the samples, (N,) each by name; it travels along to the scores (usual names:
             `lapsi.results.columns.TRAVELLING`).
+        task: `"classes"`, `"multilabel"` or `"regression"`; `"auto"` goes by the type of the labels
+            (`lapsi.data.targets.task_of`).
+        sample_weight: (N,) how often each sample counts; a sample leaves with all its weight.
         indices: positions of the samples to score (the others still train the model); default: all.
         checkpoint: directory where retraining keeps its finished parts. The same call goes on from there after a kill; it
             stays when all is done.
         progress: draw progress bars on standard error.
         choices: fields of the parts by their own names: hidden, activation, standardize (`ModelSpec`); weight_decay,
-            prior_precision, removal (`ObjectiveSpec`); refine (`Newton`); recipe, every (`Retrain`); verify, device, dtype,
-            seed, memory_limit (`Execution`).
+            prior_precision, removal, noise_variance, class_weight (`ObjectiveSpec`); refine, tolerance (`Newton`); recipe,
+            every (`Retrain`); verify, device, dtype, seed, memory_limit (`Execution`).
 
     Returns:
         `Scores`, one row a scored sample.
@@ -94,7 +104,8 @@ def score(
         ConvergenceError: the fit did not converge, or training diverged.
     """
     settings = make_settings(engine, curvature, model=model, objective=objective, execution=execution, **choices)
-    dataset = make_dataset(X, y, ids=ids, columns=columns)
+    chosen = None if task == "auto" else task
+    dataset = make_dataset(X, y, task=chosen, weights=sample_weight, ids=ids, columns=columns)
     rows = check_indices(indices, dataset.n_samples)
     keep = None if checkpoint is None else Keep(Path(checkpoint), {})
     return score_dataset(dataset, settings, rows, Stages(progress), keep)[0]
@@ -108,9 +119,12 @@ def score_dataset(
     `keep`: where retraining keeps its finished parts, and goes on from those it finds.
     """
     require_device(settings.execution.device)
-    taken = [name for name in dataset.columns if name in COLUMNS]
+    given, evidence = dataset, evidence_of(dataset.targets.task)
+    taken = [name for name in dataset.columns if name in evidence.columns(dataset.targets.names)]
     if taken:
         raise InputError(f"A column of the samples is named {taken[0]!r}, as one of the scores is; rename it.")
+    dataset = weighed(dataset, settings)
+    settings = with_noise(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings)
     engine = make_engine(settings)
     plan = engine.plan(work_of(dataset, len(rows)))
     checkpoint = _open(engine, plan, keep, identity(dataset, settings, rows))
@@ -126,10 +140,11 @@ def score_dataset(
     details = {
         **fit.record(torch.from_numpy(by_seed[0][PARAMS])),
         "verification": verification,
-        "train_accuracy": _train_accuracy(model, fit),
-        "plan": plan.details,
+        "train_accuracy": None,
+        **evidence.agreement(dataset.targets, _outputs(model, fit)),
+        "plan": plan.details | rows_above(settings.engine, by_seed[0]),
     }
-    provenance = _provenance(dataset, settings, dict(stages.seconds), details)
+    provenance = _provenance(given, settings, dict(stages.seconds), details)
     return _scores(dataset, rows, fit, by_seed, model, provenance), model
 
 
@@ -159,10 +174,10 @@ def _verified(fit: Fit, settings: Settings, units: torch.Tensor, first: Arrays, 
     if n_checks == 0:
         return None
     lsi = first[LSI_MEAN][-1] + first[LSI_CURVATURE][-1]
-    picked = draw_rows(lsi, n_checks, settings.execution.seed)
+    drawn = draw_rows(lsi, first["lsi_error"], n_checks, settings.execution.seed)
     with stages.stage("verify", n_checks) as advance:
-        found = verify(fit, units, lsi, picked, advance)
-    return replace(found, rows=tuple(single_rows(units)[picked].tolist())).to_dict()
+        found = verify(fit, units, lsi, drawn, advance)
+    return replace(found, rows=tuple(single_rows(units)[drawn.positions].tolist())).to_dict()
 
 
 def _fitted(fit: Fit, standardizer: Standardizer, by_seed: list[Arrays]) -> FittedModel:
@@ -172,11 +187,9 @@ def _fitted(fit: Fit, standardizer: Standardizer, by_seed: list[Arrays]) -> Fitt
     return FittedModel(standardizer, fit.problem.plain_model, fit.problem.likelihood, weights)
 
 
-def _train_accuracy(model: FittedModel, fit: Fit) -> float:
-    """Share of all samples that the model trained on them classifies as labelled."""
-    inputs, labels = fit.problem.inputs, fit.problem.targets.cpu().numpy()
-    blocks = [model.outputs_of(part).argmax(1) for part in inputs.split(BLOCK_ROWS)]
-    return float((np.concatenate(blocks) == labels).mean())
+def _outputs(model: FittedModel, fit: Fit) -> np.ndarray:
+    """Of the model trained on all samples, for all of them (N, K)."""
+    return np.concatenate([model.outputs_of(part) for part in fit.problem.inputs.split(BLOCK_ROWS)])
 
 
 def _provenance(dataset: Dataset, settings: Settings, seconds: dict[str, float], details: dict[str, Any]) -> Provenance:
@@ -191,7 +204,8 @@ def _provenance(dataset: Dataset, settings: Settings, seconds: dict[str, float],
         n_samples=dataset.n_samples,
         n_source=dataset.n_source,
         n_features=dataset.n_features,
-        n_classes=dataset.n_classes,
+        n_classes=dataset.targets.n_outputs,
+        task=dataset.targets.task,
         seconds=seconds,
         **details,
     )
@@ -200,17 +214,21 @@ def _provenance(dataset: Dataset, settings: Settings, seconds: dict[str, float],
 def _scores(
     dataset: Dataset, rows: np.ndarray, fit: Fit, by_seed: list[Arrays], model: FittedModel, provenance: Provenance
 ) -> Scores:
-    outputs = torch.from_numpy(np.stack([arrays["outputs"] for arrays in by_seed]))
-    log_proba = fit.problem.likelihood.combine(outputs).numpy()
-    samples = pd.DataFrame({"id": dataset.ids[rows], "row": dataset.rows[rows]})
-    measures = lsi_columns(by_seed, fit.curvature.form)
-    table = build_table(samples, dataset.labels[rows], dataset.classes, log_proba, measures)
+    evidence, measures = evidence_of(dataset.targets.task), lsi_columns(by_seed, fit.curvature.form)
+    combined = fit.problem.likelihood.combine(torch.from_numpy(np.stack([arrays["outputs"] for arrays in by_seed])))
+    train_loss = np.stack([arrays["train_loss"] for arrays in by_seed])
+    noise = settings_from_dict(provenance.settings).objective.noise
+    seen = Seen(dataset.targets.take(rows), combined.numpy(), train_loss, measures.get("leverage"), noise)
+    known = evidence.columns(dataset.targets.names)
+    samples = {"id": dataset.ids[rows], "row": dataset.rows[rows]}
+    table = build_table(samples | measures | evidence.compute(seen), known)
     table = table.join(dataset.columns.iloc[rows].reset_index(drop=True))
+    described = tuple(known[name] for name in table if name in known and not known[name].means(find_column(name)))
     trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
     if trajectory is not None:
         trajectory.insert(0, "id", dataset.ids[rows][trajectory.pop("position")])
     on_map = _map(dataset, fit, model.standardizer, rows)
-    return Scores(table, np.exp(log_proba).astype(np.float32), dataset.classes, provenance, trajectory, on_map)
+    return Scores(table, evidence.prediction(seen), dataset.targets.names, provenance, trajectory, on_map, described)
 
 
 def _map(dataset: Dataset, fit: Fit, standardizer: Standardizer, rows: np.ndarray) -> np.ndarray:

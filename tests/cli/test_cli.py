@@ -19,7 +19,7 @@ from filelock import FileLock
 
 import lapsi
 from commands import run
-from lapsi.cli import groups, score
+from lapsi.cli import group_removal, score
 from lapsi.cli.main import app
 from lapsi.cli.score import INTERRUPTED
 from lapsi.engines.base import Work
@@ -130,7 +130,7 @@ def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
     assert dict(told)["time"] == "about 1 s on this machine"
     plan = json.loads(run("score", source, "--dry-run", "--json", "--memory-limit", "3G").stdout)
     assert 0 < plan.pop("seconds") < 1
-    decided = {"n_refined": 90, "converges": True, "settles": True, "streams": False}
+    decided = {"n_refined": 90, "converges": True, "budget": 90 * 4 * 8.0 * 90 * 6 * 3, "settles": True, "streams": False}
     assert plan == {"engine": "newton", **asdict(expected.cost), **decided, "embedding": None}
     assert 0 < plan["peak_bytes"] < plan["limit_bytes"]
     assert list(tmp_path.iterdir()) == []
@@ -305,8 +305,8 @@ def test_a_column_may_be_called_as_what_is_counted(source, tmp_path, monkeypatch
     options = ("--feature-prefix", "f", "--keep", name, "--dtype", "float64", "--verify", 0, "--quiet")
     assert run("score", tmp_path / "data.csv", "-o", tmp_path / "run", *options).returncode == 0
     asked = []
-    real = groups.score_groups
-    monkeypatch.setattr(groups, "score_groups", lambda *given: asked.append(given[2]) or real(*given))
+    real = group_removal.score_groups
+    monkeypatch.setattr(group_removal, "score_groups", lambda *given: asked.append(given[2]) or real(*given))
     call = ("groups", tmp_path / "run", "--by", name, "--leave-group-out")
     written = run(*call, "--json", "--to", tmp_path / "groups.csv")
     assert written.returncode == 0, written.stderr

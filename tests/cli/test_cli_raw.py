@@ -83,6 +83,9 @@ def test_texts_end_to_end(reviews, models):
     ).index.tolist()
     for row in rows:
         assert row["group_lsi"] == pytest.approx(expected.loc[row["group"], "lsi"], rel=1e-6)
+    left_out = succeed("groups", "run", "--leave-group-out")
+    assert f"Leaving out {len(rows)} groups: about 1 s on this machine, 0." in left_out.stderr
+    assert "models fitted without them from nothing: they differ by" in " ".join(left_out.stdout.split())
     shown = succeed("groups", "run", "--by", "label", "--to", "groups.csv").stdout
     assert "not the LSI of the group" in " ".join(shown.split())
     assert len(pd.read_csv("groups.csv")) == 2

@@ -94,7 +94,7 @@ def test_help_and_wrong_input_load_no_large_library(folder, arguments, code):
     [
         (("show", "a"), set()),
         (("issues", "a"), {"scipy", "sklearn"}),
-        (("groups", "a"), {"scipy", "sklearn", "torch"}),
+        (("groups", "a"), set()),
         (("export", "a", "--to", "new.csv"), set()),
         (("select", "a", "--strategy", "high", "--fraction", "0.5", "-o", "new.csv"), set()),
         (("apply", "a", "--review", "review.csv", "-o", "new.csv"), set()),

@@ -99,7 +99,7 @@ def test_the_reference_of_the_removal_form_holds_nothing_in_float32(make_problem
     problem = make_problem(*blobs, 3)
     fit = fit_map(problem)
     removed = settled(problem, fit, torch.arange(40))
-    hessian = problem.hessian(fit.params, problem.objective.l2_without(40))
+    hessian = problem.hessian(fit.params, problem.objective.l2_without(40, 1.0))
     inverse = invert(hessian)
     wide, narrow = (
         first_order_curvature(problem, fit.params, "full", hessian.clone(), inverse.to(dtype))

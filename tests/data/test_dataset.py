@@ -62,13 +62,11 @@ def with_value(value):
         (csr_matrix(X), Y, "Sparse.*toarray"),
         ([["a", "b"]] * 6, Y, "not all numbers"),
         ([[1, 2], [3]] * 3, Y, "not all numbers|shape"),
-        (X, [0.5, 1.0] * 3, "continuous"),
         (X, [0.0, 1e19] * 3, "beyond 2.53"),
         (X, [None, "a"] * 3, "3 labels are missing.*row 0"),
         (X, [np.nan, 1.0] * 3, "3 labels are missing"),
         (X, np.array(["a", 1] * 3, dtype=object), "mix types"),
-        (X, np.eye(2)[Y], "labels have shape"),
-        (X, np.array([(0,), (1,)] * 3 + [None], dtype=object)[:6], "of type tuple"),
+        (X, np.eye(2)[Y], "exactly one label.*argmax.*task 'multilabel'"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(features, labels, message):

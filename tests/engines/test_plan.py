@@ -59,14 +59,33 @@ def test_memory_holds_what_is_alive_at_once():
     assert plan(n_classes=100, refine=0, curvature="kfac").cost.peak_bytes > 400 * MIB + inputs + 4 * 8 * wide**2
 
 
-def test_small_data_are_converged_large_ones_corrected_for_a_share_of_the_cost():
+def test_small_data_are_converged_large_ones_refined_for_a_share_of_the_cost():
     small = plan(n_samples=500, n_features=20, n_units=500)
     assert (small.details["converges"], small.details["n_refined"]) == (True, 500)
     large = plan()
     assert not large.details["converges"]
     assert 0 < large.details["n_refined"] < 50_000
     rest = sum(flop for stage, flop in large.cost.flop.items() if stage != "refine")
-    assert 0.95 * 0.065 < large.cost.flop["refine"] / rest <= 0.065
+    assert large.details["budget"] == 0.25 * rest
+    assert 0.99 * 0.25 < large.cost.flop["refine"] / rest <= 0.25
+
+
+def test_what_refining_may_take_is_half_a_minute_at_least():
+    middle = plan(n_samples=6000, n_classes=3, n_units=6000)
+    assert not middle.details["converges"]
+    assert middle.details["budget"] == 2e12
+    assert middle.cost.flop["refine"] <= 2e12
+    (note,) = middle.notes
+    assert note == ("refined to 0.001", "those estimated above it, up to about 6,000 samples (2.0e+12 flop)")
+    assert plan(n_samples=6000, n_classes=3, n_units=6000, refine=0).details["budget"] == 0
+
+
+def test_a_sample_is_corrected_where_that_costs_less_than_converging_it():
+    def price(n_samples, n_features, n_classes):
+        return newton_plan._price(Work(n_samples, n_features, n_classes, n_classes - 1, 1))
+
+    assert price(50_000, 513, 10).correcting < price(50_000, 513, 10).converging
+    assert price(10_000, 21, 10).correcting > price(10_000, 21, 10).converging / 3
 
 
 def test_the_first_order_change_of_kfac_is_streamed_where_it_takes_too_much_memory_or_time():

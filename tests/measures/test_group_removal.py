@@ -1,5 +1,7 @@
 """Removing whole groups against brute force: retrained without the group, every matrix formed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,11 +9,14 @@ import torch
 
 import lapsi
 import oracles
-from lapsi.engines.groups import steps as group_module
-from lapsi.engines.groups.steps import group_shift
-from lapsi.training.newton import fit_map
+from lapsi.engines.groups import engine as engine_module
+from lapsi.engines.groups import steps
+from lapsi.engines.groups.engine import groups_fit
+from lapsi.engines.groups.steps import factor_solve, low_rank_solve, settle
+from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 RELATIVE = 1e-7
+SHIFT = 1e-8
 DECAY = 0.05
 
 
@@ -88,14 +93,100 @@ def test_a_group_is_not_the_sum_of_its_members():
     assert table.loc["pair", "lsi"] > 2 * scores.lsi[40:].sum()
 
 
-def test_fitted_anew_where_steps_do_not_shrink(make_problem, data, monkeypatch):
-    inputs, labels, groups = data
-    problem = make_problem(inputs, labels, 3, DECAY)
+def settled_both_ways(problem, rows):
+    """Shifts (F, D) and what remains of them, by a low-rank update and by a factorisation."""
     fit = fit_map(problem)
-    indices = torch.as_tensor(np.flatnonzero(groups == "bob"))
-    expected = group_shift(problem, fit.params, fit.hessian, indices)
-    monkeypatch.setattr(group_module, "SHRINKS_BELOW", 0.0)
-    torch.testing.assert_close(group_shift(problem, fit.params, fit.hessian, indices), expected, rtol=1e-8, atol=1e-12)
+    inverse, unit = invert(reduced_hessian(fit)), torch.as_tensor(rows)[None]
+    for solve in (low_rank_solve(problem, fit.params, inverse, unit), factor_solve(fit, unit)):
+        shift, remaining = settle(problem, fit.params, unit, solve)
+        yield shift[0], remaining.item()
+
+
+def refitted(problem, rows):
+    return fit_map(problem.remove(torch.as_tensor(rows))).params - fit_map(problem).params
+
+
+@pytest.mark.parametrize("removal", ["mean", "sum"])
+@pytest.mark.parametrize("size", [1, 3, 12])
+def test_both_ways_lead_to_the_optimum_without_the_group(make_problem, data, size, removal):
+    inputs, labels, _ = data
+    problem = make_problem(inputs, labels, 3, DECAY, removal=removal)
+    expected = refitted(problem, range(size))
+    for shift, remaining in settled_both_ways(problem, range(size)):
+        assert remaining < 1e-10
+        torch.testing.assert_close(shift, expected, rtol=SHIFT, atol=1e-12)
+
+
+def test_fitted_anew_where_steps_run_away(make_problem, data, monkeypatch):
+    """All but one of a class: the Newton step goes so far that the next ones grow."""
+    inputs, labels, _ = data
+    problem, rows = make_problem(inputs, labels, 3, 1e-3), np.flatnonzero(labels == 0)[:-1]
+    anew = []
+    monkeypatch.setattr(steps, "fit_map", lambda *given: anew.append(given) or fit_map(*given))
+    advanced = []
+    fit, unit = fit_map(problem), torch.as_tensor(rows)[None]
+    for solve in (low_rank_solve(problem, fit.params, invert(reduced_hessian(fit)), unit), factor_solve(fit, unit)):
+        assert steps.approach(problem, fit.params, unit, solve, lambda _: None)[1].isinf().all()
+        shift, remaining = settle(problem, fit.params, unit, solve, advanced.append)
+        assert remaining.item() < 1e-9
+        torch.testing.assert_close(shift[0], refitted(problem, rows), rtol=SHIFT, atol=1e-10)
+    assert len(anew) == 2
+    assert sum(advanced) == 2
+
+
+def test_fitted_anew_where_the_hessian_without_the_group_has_no_factor(make_problem, data):
+    """As rounding may leave it: its steps are no numbers."""
+    inputs, labels, groups = data
+    problem, unit = make_problem(inputs, labels, 3, DECAY), torch.as_tensor(np.flatnonzero(groups == "bob"))[None]
+    fit = fit_map(problem)
+    solve = factor_solve(replace(fit, hessian=-fit.hessian), unit)
+    shift, _ = settle(problem, fit.params, unit, solve)
+    torch.testing.assert_close(shift[0], refitted(problem, unit[0]), rtol=SHIFT, atol=1e-12)
+
+
+def test_what_weighs_nothing_moves_nothing(make_problem, data):
+    inputs, labels, _ = data
+    weights = torch.ones(60, dtype=torch.float64)
+    weights[:2] = 0.0
+    problem = replace(make_problem(inputs, labels, 3, DECAY), weights=weights)
+    for shift, remaining in settled_both_ways(problem, [0, 1]):
+        assert shift.abs().max() == 0
+        assert remaining == 0
+
+
+def test_a_group_gives_the_same_beside_any_others(make_problem, data):
+    inputs, labels, _ = data
+    fit = groups_fit(fit_map(make_problem(inputs, labels, 3, DECAY)), "diag")
+    groups = [torch.arange(start, start + size) for start, size in ((0, 1), (1, 4), (5, 2), (7, 20), (27, 3))]
+
+    def lsi(units):
+        values = np.full(len(units), np.nan)
+        for removed in fit.remove(units, fit.parts(len(units))[0], lambda _: None):
+            values[removed.positions] = fit.curvature.divergence(removed).total
+        return values
+
+    np.testing.assert_allclose(lsi(groups), [lsi([rows])[0] for rows in groups], rtol=1e-9)
+
+
+def test_some_groups_are_checked_against_models_fitted_anew(data):
+    inputs, labels, groups = data
+    given = {"weight_decay": DECAY, "progress": False}
+    checked = lapsi.leave_group_out(inputs[:, :-1], labels, groups, **given).attrs["verification"]
+    assert len(checked["rows"]) == 3
+    assert set(checked["rows"]) < {"ann", "bob", "cid", "dan"}
+    assert 0 < checked["max_relative_error"] < 1e-8
+    assert checked["reference"] == "fitted anew"
+    one = lapsi.leave_group_out(inputs[:, :-1], labels, groups, verify=1, **given)
+    assert one.attrs["verification"]["rows"] == [one.index[0]]
+    assert "verification" not in lapsi.leave_group_out(inputs[:, :-1], labels, groups, verify=0, **given).attrs
+
+
+def test_a_wrong_value_is_told_by_the_check(data, monkeypatch):
+    inputs, labels, groups = data
+    real = engine_module.settle
+    monkeypatch.setattr(engine_module, "settle", lambda *given: (1.01 * real(*given)[0], real(*given)[1]))
+    table = lapsi.leave_group_out(inputs[:, :-1], labels, groups, weight_decay=DECAY, progress=False)
+    assert 0.005 < table.attrs["verification"]["max_relative_error"] < 0.03
 
 
 @pytest.mark.parametrize(

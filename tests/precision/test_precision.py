@@ -1,6 +1,7 @@
 """One conformance suite over all structures, against their dense form."""
 
 import itertools
+from dataclasses import replace
 
 import mpmath
 import numpy as np
@@ -15,6 +16,7 @@ from lapsi.precision.base import excess
 from lapsi.precision.diag import DiagPrecision
 from lapsi.precision.full import FullChange, full_precision
 from lapsi.precision.kron import KronChange, kron_precision
+from lapsi.precision.kron_joint import JointChange, joint_kl_terms
 
 C, D, N = 3, 4, 5
 ALGEBRA = {"rtol": 1e-10, "atol": 1e-12}
@@ -67,11 +69,13 @@ def full_case(seed, scale):
         roots.mT @ inverse @ roots,
         torch.einsum("npc,pq,nqc->n", roots, whole_inverse @ inverse, roots),
         torch.einsum("npc,np->nc", roots, shift),
+        torch.ones(N, dtype=torch.float64),
     )
     eye = torch.eye(p, dtype=torch.float64)
     return full_precision(reduced, ridge, whole_inverse), change, [-r @ r.T - ridge * eye for r in roots], shift
 
 
+ONE = torch.ones(1, dtype=torch.float64)
 CASES = {"diag": diag_case, "kron": kron_case, "full": full_case}
 
 
@@ -94,6 +98,60 @@ def test_kl_matches_the_plain_formula(structure, seed, scale):
         assert_close(terms.mean[row].item(), mean, **PLAIN_KL)
         assert_close(terms.curvature[row].item(), curvature, rtol=1e-6, atol=1e-11)
     assert bool((terms.total >= 0).all())
+
+
+def joint_case(seed, scale, n_gone=3, width=9):
+    """`kron_case` with several inputs that leave together, and a drop of the prior for each unit."""
+    output, inputs = positive(seed, C), 10 * positive(seed + 1, width)
+    removed = (scale**0.5 * torch.linalg.cholesky(inputs) @ unit_columns(seed + 2, N, width, n_gone)).mT
+    root = torch.linalg.cholesky(output) @ unit_columns(seed + 3, N, C, 2)
+    output_change, drop = -scale * root @ root.mT, torch.linspace(0, 0.07, N, dtype=torch.float64) * scale
+    return output, inputs, 0.7, JointChange(removed, output_change, drop), random(seed + 4, N, C * width)
+
+
+def joint_after(output, inputs, prior, change, row):
+    """What is left of the factors and of the prior."""
+    gone = change.removed[row]
+    return output + change.output_change[row], inputs - gone.T @ gone, prior - float(change.prior_drop[row])
+
+
+@given(seed=st.integers(0, 1000), scale=st.floats(0.005, 0.9), n_gone=st.integers(1, 5))
+def test_several_that_leave_together_match_the_plain_formula(seed, scale, n_gone):
+    output, inputs, prior, change, shift = joint_case(seed, scale, n_gone)
+    terms = joint_kl_terms(kron_precision(output, inputs, prior), shift, change)
+    before = kron_precision(output, inputs, prior).to_dense().numpy()
+    for row in range(N):
+        after = kron_precision(*joint_after(output, inputs, prior, change, row)).to_dense().numpy()
+        mean, curvature = oracles.kl(shift[row].numpy(), before, after)
+        assert_close(terms.mean[row].item(), mean, **PLAIN_KL)
+        assert_close(terms.curvature[row].item(), curvature, rtol=1e-6, atol=1e-11)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-6, 1e-3, 0.02, 0.3])
+def test_several_that_leave_together_keep_their_digits(scale):
+    """Against the way by the eigenvalues of what is left, where rounding moves a change of that scale by 1e-15 of the whole."""
+    output, inputs, prior, change, shift = joint_case(5, scale)
+    whole = kron_precision(output, inputs, prior)
+    terms = joint_kl_terms(whole, shift, change)
+    for row in range(N):
+        expected = whole.kl_to(shift[row], kron_precision(*joint_after(output, inputs, prior, change, row)))
+        assert_close(terms.mean[row], expected.mean[0], rtol=1e-11, atol=0)
+        assert_close(terms.curvature[row], expected.curvature[0], rtol=max(1e-10, 1e-15 / scale), atol=0)
+
+
+def test_one_that_leaves_is_a_group_of_one():
+    output, inputs, prior, change, shift = joint_case(2, 0.4, 1)
+    whole, drop = kron_precision(output, inputs, prior), 0.02
+    joint = joint_kl_terms(whole, shift, replace(change, prior_drop=torch.full((N,), drop, dtype=torch.float64)))
+    single = whole.kl_terms(shift, KronChange(change.removed[:, 0], change.output_change, drop))
+    assert_close(joint.mean, single.mean, rtol=1e-12, atol=0)
+    assert_close(joint.curvature, single.curvature, rtol=1e-11, atol=0)
+
+
+def test_more_than_there_is_is_no_number():
+    output, inputs, prior, change, shift = joint_case(2, 0.4)
+    terms = joint_kl_terms(kron_precision(output, inputs, prior), shift, replace(change, removed=4 * change.removed))
+    assert bool(terms.curvature.isnan().all())
 
 
 @pytest.mark.parametrize("structure", CASES)
@@ -143,8 +201,8 @@ def test_tiny_removals_from_a_dense_precision_keep_their_digits(scale, ridge):
     root = scale**0.5 * torch.linalg.cholesky(reduced) @ unit_columns(4, p, 2)
     inverse, whole_inverse = torch.linalg.inv(reduced), torch.linalg.inv(whole)
     gram, cross = (root.T @ matrix @ root for matrix in (inverse, whole_inverse @ inverse))
-    nothing = FullChange(0 * gram[None], torch.zeros(1, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64))
-    change = FullChange(gram[None], torch.trace(cross)[None], nothing.projection)
+    nothing = FullChange(0 * gram[None], torch.zeros(1, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64), ONE)
+    change = FullChange(gram[None], torch.trace(cross)[None], nothing.projection, ONE)
     precision, shift = full_precision(reduced, ridge, whole_inverse), torch.zeros(1, p, dtype=torch.float64)
     with mpmath.workdps(60):
         left, taken = exact(reduced), exact(root)
@@ -190,7 +248,7 @@ def test_a_tiny_removal_keeps_its_digits_in_full():
     roots = 1e-6 * torch.linalg.cholesky(reduced) @ unit_columns(4, N, C * D, 2)
     inverse = torch.linalg.inv(reduced)
     nothing = torch.zeros(N, 2, dtype=torch.float64)
-    change = FullChange(roots.mT @ inverse @ roots, nothing[:, 0], nothing)
+    change = FullChange(roots.mT @ inverse @ roots, nothing[:, 0], nothing, ONE.expand(N))
     terms = full_precision(reduced, 0.0, inverse).kl_terms(torch.zeros(N, C * D, dtype=torch.float64), change)
     with mpmath.workdps(60):
         exact_inverse = mpmath.inverse(mpmath.matrix(reduced.tolist()))

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import torch
 from scipy.special import softmax
 from torch.testing import assert_close
 
 import oracles
+from lapsi.problem.base import PADDING
 
 EXACT = {"rtol": 1e-11, "atol": 1e-12}
 
@@ -23,6 +26,22 @@ def test_value_gradient_and_hessian_match_the_oracle(make_problem, blobs):
     assert_close(problem.model.weights(own_gradient).flatten() / 40, torch.from_numpy(gradient), **EXACT)
     dense = oracles.ggn(softmax(inputs @ weights.numpy().T, 1), inputs)
     assert_close(problem.hessian(params, 0.0), to_contrasts(problem, dense), **EXACT)
+
+
+def test_padding_leaves_nothing_out(fitted):
+    problem, fit, _ = fitted
+    shift = 0.1 * torch.randn(1, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for given in (problem, replace(problem, weights=torch.linspace(0.5, 2, 40, dtype=torch.float64))):
+        units, padded = torch.tensor([[3, 39]]), torch.tensor([[3, 39, PADDING, PADDING]])
+        expected = given.gradient_without(units, fit.params, shift)
+        assert_close(given.gradient_without(padded, fit.params, shift), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_without_a_shift_the_leaving_gradient_is_all(fitted):
+    problem, fit, _ = fitted
+    units, shift = torch.tensor([[0, 7], [31, 2]]), torch.zeros(2, 2, 4, dtype=torch.float64)
+    whole = problem.gradient_without(units, fit.params, shift)
+    assert_close(problem.leaving_gradient(units, fit.params, shift), whole, rtol=0, atol=0)
 
 
 def test_gradient_without_is_a_difference_of_gradients(fitted):

@@ -167,7 +167,7 @@ def test_options_of_old_runs_become_the_same_data():
 
 def test_what_is_not_known_of_the_data_is_left_out():
     record = SPEC.to_record() | {"shard": 3}
-    record["extractor"]["layers"] = record["columns"]["weights"] = record["corruption"]["blur"] = "new"
+    record["extractor"]["layers"] = record["columns"]["depth"] = record["corruption"]["blur"] = "new"
     assert read_spec(record).to_record() == SPEC.to_record()
     assert read_spec({"source": "digits"}).to_record() == DataSpec("digits").to_record()
 

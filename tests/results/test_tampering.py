@@ -125,6 +125,10 @@ RECORDS = {
     "verification in a list": (edit(verification=[1]), "verification"),
     "verified rows in words": (edit(verification__rows=["a"]), "verification.rows"),
     "no error": (edit(verification__max_relative_error=...), "max_relative_error"),
+    "a random error in words": (
+        edit(verification__max_relative_error_random="small"),
+        "verification.max_relative_error_random",
+    ),
     "a reference that is no word": (edit(verification__reference=3), "reference"),
     "accuracy beyond 1": (edit(train_accuracy=3), "train_accuracy"),
     "accuracy is no number": (edit(train_accuracy=float("nan")), "train_accuracy"),

@@ -22,9 +22,16 @@ from lapsi.settings.settings import Settings, make_settings, setting_names, sett
 PARTS = {"model": ModelSpec, "objective": ObjectiveSpec, "execution": Execution}
 CHOSEN = {  # of every setting another value than its default, by the field that keeps it
     "model": {"hidden": (5,), "activation": "tanh", "standardize": False},
-    "objective": {"weight_decay": 0.2, "prior_precision": 3.0, "removal": "sum"},
+    "objective": {
+        "weight_decay": 0.2,
+        "prior_precision": 3.0,
+        "removal": "sum",
+        "noise_variance": (2.0, 3.0),
+        "noise_removal": "anew",
+        "class_weight": "balanced",
+    },
     "execution": {"verify": 1, "device": "cpu", "dtype": "float64", "seed": 3, "memory_limit": 2**33},
-    "newton": {"refine": 2},
+    "newton": {"refine": 2, "tolerance": 1e-4},
     "retrain": {"recipe": Recipe(epochs=4, seeds=1), "every": 2},
 }
 
@@ -42,8 +49,16 @@ CHOSEN = {  # of every setting another value than its default, by the field that
         ({"weight_decay": True}, "weight_decay is True"),
         ({"prior_precision": 0}, "prior_precision is 0; expected 'map' or a finite number greater than 0"),
         ({"prior_precision": "mle"}, "prior_precision is 'mle'"),
+        ({"noise_variance": 0}, "noise_variance is 0; expected 'residuals', a finite number greater than 0"),
+        ({"noise_variance": (1.0, -1.0)}, r"noise_variance is \(1.0, -1.0\)"),
+        ({"noise_variance": "mle"}, "noise_variance is 'mle'"),
+        ({"class_weight": "even"}, "class_weight is 'even'; expected one of 'balanced'"),
         ({"refine": -1}, "refine is -1"),
         ({"refine": "always"}, "refine is 'always'.*'auto'"),
+        ({"tolerance": 0}, "tolerance is 0; expected a finite number greater than 0"),
+        ({"tolerance": "high"}, "tolerance is 'high'"),
+        ({"tolerance": 1e-4, "refine": 2}, "tolerance is 0.0001 but refine is 2.*expected refine 'auto', or no tolerance"),
+        ({"tolerance": 1e-4, "engine": "retrain"}, "tolerance is 0.0001 but belongs to engine 'newton'"),
         ({"verify": -2}, "verify is -2"),
         ({"verify": 1.5}, "verify is 1.5"),
         ({"seed": -1}, "seed is -1"),
@@ -102,11 +117,20 @@ def test_the_functions_of_python_leave_the_defaults_to_the_settings(door):
     assert set(asked).isdisjoint(setting_names())
 
 
-def test_the_estimator_has_the_defaults_of_the_settings():
-    asked = defaults_of_door(lapsi.LaplaceSampleInformation)
+@pytest.mark.parametrize(
+    ("door", "of_other_targets"),
+    [
+        (lapsi.LaplaceSampleInformation, ("noise_variance", "noise_removal")),
+        (lapsi.LaplaceSampleInformationRegressor, ("class_weight",)),
+    ],
+)
+def test_the_estimators_have_the_defaults_of_the_settings(door, of_other_targets):
+    asked = defaults_of_door(door)
     expected = {name: value for kind in (*PARTS.values(), Newton, Retrain) for name, value in defaults_of(kind).items()}
-    assert asked == expected | {"recipe": None, "engine": "auto", "curvature": Settings().curvature, "progress": False}
     assert set(expected) | {"recipe"} == set(setting_names())
+    for name in of_other_targets:
+        del expected[name]
+    assert asked == expected | {"recipe": None, "engine": "auto", "curvature": Settings().curvature, "progress": False}
 
 
 def test_embedding_has_the_defaults_of_the_extractor():
@@ -127,13 +151,15 @@ def test_every_short_name_lands_in_its_field():
             assert [getattr(settings, kept) for kept in others] == [default[kept] for kept in others]
 
 
-@pytest.mark.parametrize("engine", ["newton", "retrain"])
-def test_every_short_name_reaches_the_run(engine):
+@pytest.mark.parametrize(
+    ("engine", "idle"), [("newton", ["hidden", "refine"]), ("newton", ["hidden", "tolerance"]), ("retrain", [])]
+)
+def test_every_short_name_reaches_the_run(engine, idle):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(12, 2)), np.arange(12) % 2
     chosen = CHOSEN["model"] | CHOSEN["objective"] | CHOSEN[engine] | CHOSEN["execution"] | {"curvature": "kfac"}
-    if engine == "newton":
-        del chosen["hidden"]
+    for name in ("noise_variance", "noise_removal", *idle):  # the first two are of numbers
+        del chosen[name]
     expected = make_settings(engine, **chosen).to_dict()
     assert lapsi.score(X, y, engine=engine, **chosen, progress=False).provenance.settings == expected
     estimator = lapsi.LaplaceSampleInformation(engine=engine, **chosen).fit(X, y)
@@ -147,7 +173,7 @@ def test_names_that_are_none_are_refused_with_the_list(door, more):
     assert str(caught.value) == f"There is no setting 'learning_rates'; the settings are {', '.join(setting_names())}."
 
 
-TAKEN_BY_GROUPS = {"weight_decay", "prior_precision", "removal", "standardize", "device", "memory_limit"}
+TAKEN_BY_GROUPS = {*CHOSEN["objective"], "standardize", "device", "memory_limit", "verify"}
 
 
 @pytest.mark.parametrize("name", ["engine", *sorted(set(setting_names()) - TAKEN_BY_GROUPS), "learning_rates"])

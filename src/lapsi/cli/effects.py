@@ -6,7 +6,7 @@ from lapsi.cli.generated import Options
 from lapsi.cli.options import to_changed_spec, to_settings
 from lapsi.data.readers.names import require_source
 from lapsi.errors import InputError
-from lapsi.settings.engine import Retrain
+from lapsi.settings.engine import AUTO, Newton, Retrain
 from lapsi.settings.recipe import require_use
 from lapsi.settings.settings import Settings
 
@@ -50,8 +50,11 @@ def require_effect(given: set[str], options: Options, settings: Settings) -> Non
         raise InputError(
             f"--activation is {settings.model.activation!r} but no layer is hidden; leave it out, or give some with --hidden."
         )
-    if "refine" in given and recipe is not None:
-        raise InputError("--refine belongs to engine 'newton', and this is 'retrain'; leave it out.")
+    for name in ("refine", "tolerance"):
+        if name in given and recipe is not None:
+            raise InputError(f"--{name} belongs to engine 'newton', and this is 'retrain'; leave it out.")
+    if "tolerance" in given and isinstance(settings.engine, Newton) and settings.engine.refine != AUTO:
+        raise InputError(f"--tolerance belongs to --refine auto, and this is {settings.engine.refine}; leave one of them out.")
     if "removal" in given and options["removal"] == "mean" and recipe is not None and recipe.public_divisor:
         raise InputError(
             "--removal is 'mean' but Poisson batches and clipped gradients keep the total weight decay fixed; leave it out, or "

@@ -8,7 +8,7 @@ from pathlib import Path
 from lapsi.cli.data import open_and_tell
 from lapsi.cli.generated import Options
 from lapsi.cli.options import to_absolute, to_embed_spec
-from lapsi.cli.show import tell_left_out
+from lapsi.cli.show import outputs_in_words, tell_left_out
 from lapsi.cli.terminal import say, told
 from lapsi.data.writing import write_features
 from lapsi.errors import InputError
@@ -32,8 +32,9 @@ def embed(options: Options, output: Path, force: bool, quiet: bool, as_json: boo
             shape = {"n_samples": dataset.n_samples, "n_features": dataset.n_features}
             print(json.dumps({"file": str(output), **shape, **record}, indent=2))
         elif not quiet:
+            predicted = outputs_in_words(dataset.targets.n_outputs, dataset.targets.task)
             say(
-                f"{dataset.n_samples:,} samples, {dataset.n_features} features, {dataset.n_classes} classes by "
-                f"{extractor['model']} ({extractor['n_from_cache']:,} from the cache) to {output}"
+                f"{dataset.n_samples:,} samples, {dataset.n_features} features, {predicted} by {extractor['model']} "
+                f"({extractor['n_from_cache']:,} from the cache) to {output}"
             )
             tell_left_out(opened.left_out)

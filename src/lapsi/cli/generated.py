@@ -20,6 +20,7 @@ from lapsi.settings.option import (
     PANEL,
     RULE,
     Choice,
+    Estimated,
     Flag,
     Integer,
     Number,
@@ -118,9 +119,8 @@ def read(rule: Rule, value: Any, flag: str) -> Any:
             return None if value == AUTO else value
         case Number(word=str(word)) | Integer(word=str(word)):
             return value if value == word else _number(value, rule, f"{flag} is {value!r}; expected '{word}' or a number.")
-        case Numbers(each=each):
-            message = f"{flag} is {value!r}; expected numbers with commas between them, e.g. 64,32."
-            return tuple(_number(part, each, message) for part in value.split(",")) if value else ()
+        case Numbers() | Estimated():
+            return _several(rule, value, flag)
         case Words():
             return _words(value)
         case Size():
@@ -194,6 +194,16 @@ def _number(text: str, rule: Number | Integer, message: str) -> int | float:
         return int(text) if isinstance(rule, Integer) else float(text)
     except ValueError:
         raise InputError(message) from None
+
+
+def _several(rule: Numbers | Estimated, text: str, flag: str) -> Any:
+    """Numbers with commas between them, or a word that stands for some."""
+    words = rule.words if isinstance(rule, Estimated) else ()
+    if text in words:
+        return text
+    each = rule.each if isinstance(rule, Numbers) else Number()
+    expected = ", ".join([*words, "numbers with commas between them, e.g. 64,32"])
+    return tuple(_number(part, each, f"{flag} is {text!r}; expected {expected}.") for part in text.split(",")) if text else ()
 
 
 def _bytes(text: str, flag: str) -> int:

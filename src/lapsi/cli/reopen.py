@@ -11,7 +11,7 @@ from lapsi.data.dataset import Dataset
 from lapsi.data.readers.source import open_spec
 from lapsi.data.samples import Content, Samples
 from lapsi.data.spec import DataSpec, read_spec
-from lapsi.data.targets import to_classes
+from lapsi.data.targets import make_targets
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
 
@@ -69,11 +69,15 @@ def reopen_raw(scores: Scores) -> Raw:
         InputError: as `reopen`, or when the data have changed since.
     """
     source = reopen(scores)
-    ids = np.arange(len(source.labels)) if source.ids is None else source.ids
+    n_source = source.n_samples if isinstance(source, Dataset) else len(source.labels)
+    ids = np.arange(n_source) if source.ids is None else source.ids
     positions = rows_of(scores, ids)
-    classes, codes = (source.classes, source.labels) if isinstance(source, Dataset) else to_classes(source.labels)
+    if isinstance(source, Dataset):
+        targets = source.targets
+    else:
+        targets = make_targets(source.labels, n_source, source.task, source.weights)
     before = scores.table["original_label" if "original_label" in scores.table else "label"]
-    same = classes[codes[positions]].astype(str) == before.astype(str).to_numpy()
+    same = targets.shown[positions].astype(str) == before.astype(str).to_numpy()
     unchanged = (
         not isinstance(source, Dataset) or scores.provenance.corruption or source.has_digest(scores.provenance.data_hash)
     )

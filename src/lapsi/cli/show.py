@@ -13,20 +13,25 @@ from rich.table import Table
 from rich.text import Text
 
 from lapsi.cli.terminal import cell, say
-from lapsi.results.columns import CLASSES, COLUMNS, Column
+from lapsi.results.columns import Column
+from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
+from lapsi.settings.engine import Newton
 from lapsi.settings.settings import Settings, settings_from_dict
+from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
 
 CLASSES_SHOWN = 40
 LISTED_AT_MOST = 10
+WORDS = {CLASSES: "class", MULTILABEL: "label", REGRESSION: "target"}
+PLURALS = {"class": "classes", "label": "labels", "target": "targets"}
 POOR_ACCURACY = 0.05
-BY_CLASS = ("samples", "lsi_median", "lsi_max", "curvature_share", "loo_accuracy", "contradicted")
-EXTREMES = ("id", "label", "lsi", "loo_probability", "label_quality", "suggested_label")
+NOT_SHOWN = "lsi_mean"  # of the summary
 REFERENCES = {
     "exact": "converged leave-one-out optima",
     "removal form": "converged leave-one-out optima",
     "trained alone": "one model each, in float64 without differences",
 }
+BY_DRAW = ("suspected", "random")
 
 
 def run_as_dict(scores: Scores, n_extremes: int) -> dict[str, Any]:
@@ -38,7 +43,9 @@ def run_as_dict(scores: Scores, n_extremes: int) -> dict[str, Any]:
         "n_samples": provenance.n_samples,
         "settings": provenance.settings,
         "engine": provenance.engine,
+        "task": provenance.task,
         "train_accuracy": provenance.train_accuracy,
+        "train_r2": provenance.train_r2,
         "seconds": provenance.seconds,
         "verification": provenance.verification,
         "summary": to_records(scores.summary().reset_index()),
@@ -59,16 +66,19 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     settings = settings_from_dict(provenance.settings)
     number = (f"{len(scores):,} of {provenance.n_samples:,} samples", "bold")
     line = Text.assemble(number, " from ", cell(provenance.source, "cyan"), ": ")
-    line.append(f"{provenance.n_features} features, {provenance.n_classes} classes; {_probe(settings)}, ")
+    line.append(
+        f"{provenance.n_features} features, {outputs_in_words(provenance.n_classes, provenance.task)}; {_probe(settings)}, "
+    )
     line.append(cell(f"engine {provenance.engine}, {settings.curvature} curvature, "))
-    line.append(f"weight decay {settings.objective.weight_decay:g}; train accuracy {provenance.train_accuracy:.1%}")
+    line.append(f"weight decay {settings.objective.weight_decay:g}; {fit_in_words(provenance)}")
     console.print(line)
-    console.print(_summary_table(scores.summary()))
-    ranking = scores.ranking()
-    columns = [COLUMNS[name] for name in EXTREMES]
-    console.print(samples_table("Most informative: atypical, hard or mislabelled", columns, ranking.head(n_extremes)))
+    console.print(_summary_table(scores))
+    ranking, known = scores.ranking(), {column.name: column for column in scores.columns}
+    columns = [known[name] for name in ("id", "label", "lsi", *scores.evidence.shown)]
+    console.print(samples_table(f"Most informative: {scores.evidence.atypical}", columns, ranking.head(n_extremes)))
     console.print(samples_table("Least informative: typical, redundant", columns, ranking.tail(n_extremes)[::-1]))
-    console.print(Group(_accuracy_line(provenance.verification), _seconds_line(provenance.seconds)))
+    lines = [_accuracy_line(provenance.verification), *_above_lines(provenance, settings), _seconds_line(provenance.seconds)]
+    console.print(Group(*lines))
 
 
 def tell_run(scores: Scores, n_extremes: int, quiet: bool, as_json: bool, left_out: pd.DataFrame | None = None) -> None:
@@ -96,12 +106,28 @@ def to_json(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
-def _summary_table(summary: pd.DataFrame) -> Table:
-    table = Table(title="By class, ordered by median LSI (nats)", title_justify="left")
-    table.add_column("label", min_width=12, overflow="fold")
-    for name in BY_CLASS:
-        table.add_column(CLASSES[name].heading, justify="right", no_wrap=True)
-    table.caption = "curvature: share of lsi_curvature; doubted: labels that leave-one-out contradicts"
+def outputs_in_words(n_outputs: int, task: str) -> str:
+    """E.g. "10 classes"."""
+    word = WORDS[task]
+    return f"{n_outputs:,} {word if n_outputs == 1 else PLURALS[word]}"
+
+
+def fit_in_words(provenance: Provenance) -> str:
+    """E.g. "train accuracy 98.3%": how well the model fits what it was trained on."""
+    if provenance.train_accuracy is not None:
+        return f"train accuracy {provenance.train_accuracy:.1%}"
+    return "" if provenance.train_r2 is None else f"train R² {provenance.train_r2:.3f}"
+
+
+def _summary_table(scores: Scores) -> Table:
+    summary, evidence = scores.summary(), scores.evidence
+    by_class = {name: column for name, column in evidence.summary_columns.items() if name != NOT_SHOWN}
+    doubted = by_class["contradicted"].help
+    table = Table(title=evidence.summary_title, title_justify="left")
+    table.add_column(next(column.heading for column in scores.columns if column.name == "label"), min_width=12, overflow="fold")
+    for column in by_class.values():
+        table.add_column(column.heading, justify="right", no_wrap=True)
+    table.caption = f"curvature: share of lsi_curvature; doubted: {doubted}"
     table.caption_justify = "left"
     classes = summary.iloc[:-1]
     shown = (
@@ -113,10 +139,11 @@ def _summary_table(summary: pd.DataFrame) -> Table:
         if position < len(classes) and label not in set(shown):
             continue
         last = position == len(summary) - 1
-        cells = [CLASSES[name].show(row[name]) for name in BY_CLASS]
+        cells = [column.show(row[name]) for name, column in by_class.items()]
         table.add_row(cell(label), *cells, style="bold" if last else None)
     if len(classes) > CLASSES_SHOWN:
-        table.caption += f"; {len(classes) - CLASSES_SHOWN} classes in the middle are left out; 'lapsi export' has all"
+        left_out = len(classes) - CLASSES_SHOWN
+        table.caption += f"; {left_out} {evidence.rows_are} in the middle are left out; 'lapsi export' has all"
     return table
 
 
@@ -147,12 +174,30 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
         f"({reference}): largest relative error {verification['max_relative_error']:.1e}, "
         f"median {verification['median_relative_error']:.1e}"
     )
+    parts = [
+        f"{name} rows {error:.1e}" for name in BY_DRAW if (error := verification.get(f"max_relative_error_{name}")) is not None
+    ]
+    text += f" (largest of {', of '.join(parts)})" if len(parts) > 1 else ""
     dense = verification.get("max_relative_error_exact")
     if dense is not None:
         text += f"; against the exact value, other samples' curvature included: {dense:.1e}"
     if verification["max_relative_error"] > POOR_ACCURACY:
         return Text(f"{text}. That is poor: try --dtype float64, a larger weight decay or a calmer recipe.", style="bold red")
     return Text(text)
+
+
+def _above_lines(provenance: Provenance, settings: Settings) -> list[Text]:
+    """One where rows stay above the tolerance that was asked for."""
+    n_above = provenance.plan.get("n_above")
+    if not isinstance(settings.engine, Newton) or not isinstance(n_above, int) or n_above == 0:
+        return []
+    return [
+        Text(
+            f"Tolerance: {n_above:,} rows stay above {settings.engine.tolerance:g}, as estimated (column lsi_error): refining "
+            "them would have taken too long",
+            style="yellow",
+        )
+    ]
 
 
 def _seconds_line(seconds: dict[str, float]) -> Text:

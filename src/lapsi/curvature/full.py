@@ -20,6 +20,7 @@ from lapsi.linalg.gram import weighted_gram
 from lapsi.linalg.woodbury import influence_columns, leverage
 from lapsi.precision.base import KLTerms
 from lapsi.precision.full import FullChange, FullPrecision, dense_kl, full_precision
+from lapsi.problem.base import mean_weight, weight_of
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import Removed
 from lapsi.training.newton import invert
@@ -55,24 +56,31 @@ class FullCurvature(Curvature):
 
     def divergence(self, removed: Removed) -> KLTerms:
         """Dense and slow, one unit at a time: a pass of N·P'² flop and a matrix function (P', P') for each."""
-        terms = [self._one(unit, shift) for unit, shift in zip(removed.units, removed.shift.double(), strict=True)]
+        scales = [None] * len(removed.units) if removed.hessian_scale is None else list(removed.hessian_scale)
+        parts = zip(removed.units, removed.shift.double(), scales, strict=True)
+        terms = [self._one(*part) for part in parts]
         mean, curvature = (torch.cat(part) for part in zip(*((term.mean, term.curvature) for term in terms), strict=True))
-        return KLTerms(mean, curvature + prior_share(self.problem, removed.units.shape[1]))
+        return KLTerms(mean, curvature + prior_share(self.problem, weight_of(self.problem, removed.units).sum(1)))
 
-    def _one(self, unit: Tensor, shift: Tensor) -> KLTerms:
+    def _one(self, unit: Tensor, shift: Tensor, scale: Tensor | None) -> KLTerms:
         problem = self.problem
-        likelihood = problem.likelihood
-        own, mean, output_change = (part[0] for part in problem.own_change(unit[None], self.map_params, shift[None]))
-        own_change = likelihood.residual_change(mean, output_change)
-        moved = likelihood.hessian(mean) + likelihood.hessian_change(mean, own_change)
+        likelihood, weights = problem.likelihood, weight_of(problem, unit)
+        own, state, output_change = (part[0] for part in problem.own_change(unit[None], self.map_params, shift[None]))
+        own_change = likelihood.residual_change(state, output_change)
+        moved = weights[:, None, None] * (likelihood.hessian(state) + likelihood.hessian_change(state, own_change))
 
         def blocks() -> Iterator[tuple[Tensor, Tensor]]:
-            for inputs, means, change in problem.perturbed(self.map_params, shift[None]):
-                yield inputs, problem.in_basis(likelihood.hessian_change(means[:, :, 0], change[:, :, 0]))
+            for rows, inputs, states, change in problem.perturbed(self.map_params, shift[None]):
+                hessian_change = problem.in_basis(likelihood.hessian_change(states[:, :, 0], change[:, :, 0]))
+                yield inputs, problem.weigh(hessian_change, rows)
             yield own, -problem.in_basis(moved)
 
         change = weighted_gram(blocks())
-        change.diagonal().sub_(problem.objective.prior_drop(len(unit)))
+        if scale is not None:  # outputs do not meet in S where it changes as a whole
+            rows = scale.repeat_interleave(shift.shape[1])[:, None]
+            prior = problem.objective.prior(problem.total)
+            change = rows * change + (rows - 1) * (self.precision - prior * torch.eye(len(rows), dtype=rows.dtype))
+        change.diagonal().sub_(problem.objective.prior_drop(float(weights.sum())))
         flat = shift.flatten()
         return dense_kl(self.factor, change, (flat @ self.precision @ flat + flat @ change @ flat)[None])
 
@@ -81,6 +89,9 @@ class FullCurvature(Curvature):
 @dataclass(frozen=True, slots=True, eq=False)
 class FullRemovalCurvature(Curvature):
     """Full posterior, its change in the removal form; build it with `full_removal_curvature`. Units are single samples.
+
+    Where samples have weights, Λ′ is what is left when one of mean weight leaves, and what the ridge does alone goes with the
+    square of the weight: both are right to relative O(1/N).
 
     Attributes:
         problem, map_params: where the posterior sits.
@@ -102,7 +113,8 @@ class FullRemovalCurvature(Curvature):
     def reference(self) -> Curvature:
         if self.precision.reduced.dtype == torch.float64:
             return self
-        hessian = self.problem.hessian(self.map_params, self.problem.objective.l2_without(self.problem.n_samples))
+        problem = self.problem
+        hessian = problem.hessian(self.map_params, problem.objective.l2_without(problem.total, mean_weight(problem)))
         return full_removal_curvature(self.problem, self.map_params, hessian, invert(hessian))
 
     def exact(self, n_units: int) -> Curvature | None:
@@ -110,21 +122,23 @@ class FullRemovalCurvature(Curvature):
         return full_curvature(self.problem, self.map_params) if affordable else None
 
     def divergence(self, removed: Removed) -> KLTerms:
-        inputs, shift = self.problem.inputs[removed.units[:, 0]], removed.shift
-        root = self._root(inputs)
+        rows, shift = removed.units[:, 0], removed.shift
+        inputs, weights = self.problem.inputs[rows], weight_of(self.problem, rows)
+        root = self._root(inputs) * weights.sqrt()[:, None, None]
         gram = self._root_product(self.reduced_inverse, inputs, root)
         ridge_trace = gram.new_zeros(len(gram))
         if self.cross_inverse is not None:
             cross = self._root_product(self.cross_inverse, inputs, root)
             ridge_trace = torch.einsum("ncc->n", cross)
         projection = torch.einsum("nmc,nmk,nk->nc", root, shift.double(), inputs)
-        terms = self.precision.kl_terms(shift.flatten(1), FullChange(gram, ridge_trace, projection))
-        return KLTerms(terms.mean, terms.curvature + prior_share(self.problem, 1))
+        share = weights / mean_weight(self.problem)
+        terms = self.precision.kl_terms(shift.flatten(1), FullChange(gram, ridge_trace, projection, share))
+        return KLTerms(terms.mean, terms.curvature + prior_share(self.problem, weights))
 
     def _root(self, inputs: Tensor) -> Tensor:
         """Vᵀ F (n, m, c), so that VᵀSV = (VᵀF)(VᵀF)ᵀ."""
         likelihood = self.problem.likelihood
-        root = likelihood.hessian_root(self.problem.mean_of(self.map_params, inputs))
+        root = likelihood.hessian_root(self.problem.state_of(self.map_params, inputs))
         return torch.einsum("am,nac->nmc", likelihood.basis, root)
 
     def _root_product(self, matrix: Tensor, inputs: Tensor, root: Tensor) -> Tensor:
@@ -139,7 +153,7 @@ def exact_flop(n_samples: int, n_params: int, n_units: int) -> float:
 
 def full_curvature(problem: LinearProblem, map_params: Tensor) -> FullCurvature:
     """Full GGN posterior at `map_params`, for exact changes."""
-    precision = problem.hessian(map_params, problem.objective.prior(problem.n_samples))
+    precision = problem.hessian(map_params, problem.objective.prior(problem.total))
     return FullCurvature(problem, map_params, precision, torch.linalg.cholesky(precision))
 
 
@@ -150,12 +164,12 @@ def full_removal_curvature(
 
     Args:
         problem, map_params: where the posterior sits.
-        hessian: (P', P') float64, GGN + l2_without·I; it is changed in place where the prior differs from that.
+        hessian: (P', P') float64, GGN + l2_without·I for a mean weight; changed in place where the prior is another.
         inverse: its inverse, in the dtype of the large products.
     """
-    objective, n_samples = problem.objective, problem.n_samples
-    drop, prior = objective.prior_drop(), objective.prior(n_samples)
-    ridge_gap = prior - drop - objective.l2_without(n_samples)
+    objective, leaving = problem.objective, mean_weight(problem)
+    drop, prior = objective.prior_drop(leaving), objective.prior(problem.total)
+    ridge_gap = prior - drop - objective.l2_without(problem.total, leaving)
     if ridge_gap != 0:
         hessian.diagonal().add_(ridge_gap)
         inverse = invert(hessian)  # float64: a prior smaller than the weight decay conditions it worse than the fit

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lapsi.curvature.base import EXACT, Curvature
 from lapsi.errors import ConvergenceError
+from lapsi.models.likelihoods.base import weighted
 from lapsi.models.passes import ForwardBackward
 from lapsi.precision.base import KLTerms, Precision
 from lapsi.precision.block_diag import LaplacePosterior
@@ -70,16 +71,16 @@ class GgnCurvature(Curvature):
 def laplace_posterior(problem: NetworkProblem, params: Tensor, structure: str) -> LaplacePosterior:
     """The posterior of the samples that are there, at params (P,) float64.
 
-    kfac: Λ_l = N·B̄_l ⊗ Ā_l + δI with the means B̄ of R Rᵀ and Ā of h hᵀ over the samples.
+    kfac: Λ_l = W·B̄_l ⊗ Ā_l + δI with the weighted means B̄ of R Rᵀ and Ā of h hᵀ over the samples.
     """
-    shapes, prior = problem.model.shapes, problem.objective.prior(problem.n_samples)
+    shapes, prior = problem.model.shapes, problem.objective.prior(problem.total)
     sums = _sums(problem, params, slice(0, len(problem.inputs)), structure)
     if problem.removed is not None:
         own = _sums(problem, params, problem.removed, structure)
         sums = [whole - part for whole, part in zip(sums, own, strict=True)]
     if structure == "kfac":
         pairs = zip(sums[: len(shapes)], sums[len(shapes) :], strict=True)
-        blocks: list[Precision[Any]] = [kron_precision(output / problem.n_samples, inputs, prior) for output, inputs in pairs]
+        blocks: list[Precision[Any]] = [kron_precision(output / problem.total, inputs, prior) for output, inputs in pairs]
         return LaplacePosterior(tuple(blocks), tuple(out * width for out, width in shapes))
     block: Precision[Any]
     if structure == "diag":
@@ -97,15 +98,21 @@ def _sums(problem: NetworkProblem, params: Tensor, rows: Rows, structure: str) -
     sums: list[Tensor] = []
     for part in row_blocks(rows, max(16, BLOCK_ENTRIES // per_row)):
         passes = problem.forward_backward(params, part)
-        roots = _hidden_roots(problem, params, passes)
+        weights, top, roots = passes.weights, likelihood.hessian_root(passes.state), _hidden_roots(problem, params, passes)
+        if weights is not None:
+            top, roots = (weighted(top, weights.sqrt()), [weighted(root, weights.sqrt()) for root in roots])
         if structure == "diag":
-            squares = [*(root.square().sum(2) for root in roots), likelihood.variance(passes.mean)]
+            squares = [*(root.square().sum(2) for root in roots), weighted(likelihood.variance(passes.state), weights)]
             terms = [model.join(square.T @ h.square() for square, h in zip(squares, passes.hidden, strict=True))]
         elif structure == "kfac":
             outputs = [torch.einsum("joc,jpc->op", root, root) for root in roots]
-            terms = [*outputs, likelihood.hessian_sum(passes.mean), *(h.T @ h for h in passes.hidden)]
+            terms = [
+                *outputs,
+                likelihood.hessian_sum(passes.state, weights),
+                *(weighted(h, weights).T @ h for h in passes.hidden),
+            ]
         else:
-            pairs = zip([*roots, likelihood.hessian_root(passes.mean)], passes.hidden, strict=True)
+            pairs = zip([*roots, top], passes.hidden, strict=True)
             jacobian = torch.cat([torch.einsum("joc,jk->jcok", root, h).flatten(2) for root, h in pairs], 2).flatten(0, 1)
             terms = [jacobian.T @ jacobian]
         sums = [total.add_(term) for total, term in zip(sums, terms, strict=True)] if sums else terms
@@ -116,7 +123,7 @@ def _hidden_roots(problem: NetworkProblem, params: Tensor, passes: ForwardBackwa
     """R_l (n, out, r) of the hidden layers, the first layer first."""
     if not passes.slopes:
         return []
-    root = problem.likelihood.hessian_root(passes.mean)
+    root = problem.likelihood.hessian_root(passes.state)
     roots: list[Tensor] = []
     for weights, slope in zip(problem.model.layers(params)[:0:-1], passes.slopes[::-1], strict=True):
         root = slope[:, :, None] * (weights[:, :-1].T @ root)

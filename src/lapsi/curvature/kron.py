@@ -1,4 +1,4 @@
-"""Kronecker-factored GGN of the linear model's one layer: Λ = B ⊗ G + δI, B = mean of VᵀSV (F, F), G = XᵀX (D, D).
+"""Kronecker-factored GGN of the linear model's one layer: Λ = B ⊗ G + δI, B = mean of VᵀSV (F, F), G = XᵀAX (D, D).
 
 In the directions that the loss does not see Λ is δI: they stand aside, so that no rounding of a 0 in B meets a large G.
 
@@ -18,6 +18,8 @@ from lapsi.curvature.prior import prior_share
 from lapsi.linalg.matmul import matmul
 from lapsi.precision.base import KLTerms, joined
 from lapsi.precision.kron import KronChange, KronPrecision, kron_precision
+from lapsi.precision.kron_joint import JointChange, joint_kl_terms
+from lapsi.problem.base import weight_of
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import Removed
 
@@ -53,26 +55,32 @@ class KronCurvature(Curvature):
     def divergence(self, removed: Removed) -> KLTerms:
         """A few units at a time, so that arrays (n, K, K) stay small, and blocks of rows under n shifts long."""
         size = max(1, PART_ENTRIES // self.problem.likelihood.n_outputs**2)
-        parts = zip(removed.units.split(size), removed.shift.split(size), strict=True)
-        return joined([self._divergence(units, shift, removed.is_settled) for units, shift in parts])
+        units, shifts, scale = removed.units.split(size), removed.shift.split(size), removed.hessian_scale
+        scales = [None] * len(units) if scale is None else scale.split(size)
+        return joined([self._divergence(*part, removed.is_settled) for part in zip(units, shifts, scales, strict=True)])
 
-    def _divergence(self, units: Tensor, shift: Tensor, is_settled: bool) -> KLTerms:
-        likelihood = self.problem.likelihood
-        inputs, mean, output_change = self.problem.own_change(units, self.map_params, shift)
+    def _divergence(self, units: Tensor, shift: Tensor, scale: Tensor | None, is_settled: bool) -> KLTerms:
+        likelihood, weights = self.problem.likelihood, weight_of(self.problem, units)
+        inputs, state, output_change = self.problem.own_change(units, self.map_params, shift)
         if is_settled:
-            moved = likelihood.hessian_change(mean, likelihood.residual_change(mean, output_change))
+            moved = likelihood.hessian_change(state, likelihood.residual_change(state, output_change))
             others = self._hessian_change_sum(shift)
         else:
-            moved = likelihood.hessian_derivative(mean, likelihood.residual_derivative(mean, output_change))
+            moved = likelihood.hessian_derivative(state, likelihood.residual_derivative(state, output_change))
             others = self._hessian_derivative_sum(shift.double())
-        return self._kl(shift, others - (likelihood.hessian(mean) + moved).sum(1), inputs)
+        own = (weights[..., None, None] * (likelihood.hessian(state) + moved)).sum(1)
+        change = others - own
+        if scale is not None:  # outputs do not meet in S where it changes as a whole
+            growth = self.problem.total * (scale - 1)
+            change = scale[:, :, None] * change + growth[:, :, None] * self.precision.output_factor
+        return self._kl(shift, change, inputs, weights)
 
     def _hessian_change_sum(self, shift: Tensor) -> Tensor:
-        """Change (n, K, K) float64 of Σ_j S_j over all samples at the shifted parameters, by a pass over them."""
+        """Change (n, K, K) float64 of Σ_j a_j S_j over all samples at the shifted parameters, by a pass over them."""
         likelihood = self.problem.likelihood
         others = shift.new_zeros(len(shift), likelihood.n_outputs, likelihood.n_outputs)
-        for _, mean, change in self.problem.perturbed(self.map_params, shift):
-            others += likelihood.hessian_change_sum(mean, change)
+        for rows, _, state, change in self.problem.perturbed(self.map_params, shift):
+            others += likelihood.hessian_change_sum(state, change, self.problem.weights_of(rows))
         return others.double()
 
     def _hessian_derivative_sum(self, shift: Tensor) -> Tensor:
@@ -83,23 +91,45 @@ class KronCurvature(Curvature):
             first, second = _pairs(likelihood.n_outputs, shift.device)
             others[:, first, second] = others[:, second, first] = matmul(shift.flatten(1), self.derivative.T)
             return others
-        for _, mean, output_change in self.problem.output_changes(self.map_params, shift):
-            others += likelihood.hessian_derivative_sum(mean, likelihood.residual_derivative(mean, output_change, axis=1))
+        for rows, _, state, output_change in self.problem.output_changes(self.map_params, shift, likelihood.basis):
+            slope = likelihood.residual_derivative(state, output_change, axis=1)
+            others += likelihood.hessian_derivative_sum(state, slope, self.problem.weights_of(rows))
         return others
 
-    def _kl(self, shift: Tensor, change: Tensor, inputs: Tensor) -> KLTerms:
-        """(N−g)·ΔB = g·B + `change`, what Σ_j S_j over all samples changes by less what leaves."""
-        n_left, n_removed = self.problem.n_samples - inputs.shape[1], inputs.shape[1]
-        drop, shift = self.problem.objective.prior_drop(n_removed), shift.flatten(1).double()
-        output_change = (n_removed * self.precision.output_factor + self.problem.in_basis(change)) / n_left
-        if n_removed == 1:
-            terms = self.precision.kl_terms(shift, KronChange(inputs[:, 0], output_change, drop))
+    def _kl(self, shift: Tensor, change: Tensor, inputs: Tensor, weights: Tensor) -> KLTerms:
+        """(W−a)·ΔB = a·B + `change`, what Σ_j a_j S_j over all samples changes by less what leaves, a its weight."""
+        leaving, shift = weights.sum(1), shift.flatten(1).double()
+        kept = leaving[:, None, None] * self.precision.output_factor
+        output_change = (kept + self.problem.in_basis(change)) / (self.problem.total - leaving)[:, None, None]
+        drops = self.problem.objective.prior_drop(leaving)
+        inputs = inputs * weights.sqrt()[..., None]
+        if inputs.shape[1] == 1:
+            terms = self._single(shift, output_change, inputs[:, 0], drops)
+        elif inputs.shape[1] * self.problem.model.n_directions <= inputs.shape[2]:
+            terms = self._joint(shift, JointChange(inputs, output_change, drops))
         else:
-            terms = joined([self._kl_to(*parts, drop) for parts in zip(shift, output_change, inputs, strict=True)])
-        return KLTerms(terms.mean, terms.curvature + prior_share(self.problem, n_removed))
+            terms = joined([self._kl_to(*parts) for parts in zip(shift, output_change, inputs, drops.tolist(), strict=True)])
+        return KLTerms(terms.mean, terms.curvature + prior_share(self.problem, leaving))
+
+    def _single(self, shift: Tensor, output_change: Tensor, inputs: Tensor, drops: Tensor) -> KLTerms:
+        """For units of one sample, all of one drop of the prior at once."""
+        mean, curvature = torch.empty_like(drops), torch.empty_like(drops)
+        for drop in drops.unique().tolist():
+            rows = drops == drop
+            terms = self.precision.kl_terms(shift[rows], KronChange(inputs[rows], output_change[rows], drop))
+            mean[rows], curvature[rows] = terms.mean, terms.curvature
+        return KLTerms(mean, curvature)
+
+    def _joint(self, shift: Tensor, change: JointChange) -> KLTerms:
+        """For units of few samples; where they take so much of G that this has no digits, as for many."""
+        terms = joint_kl_terms(self.precision, shift, change)
+        for row in torch.nonzero(~terms.total.isfinite()).flatten().tolist():
+            one = self._kl_to(shift[row], change.output_change[row], change.removed[row], float(change.prior_drop[row]))
+            terms.mean[row], terms.curvature[row] = one.mean[0], one.curvature[0]
+        return terms
 
     def _kl_to(self, shift: Tensor, output_change: Tensor, inputs: Tensor, drop: float) -> KLTerms:
-        """For a unit of many samples, whose input factor falls by more than one rank."""
+        """For a unit of so many samples that the eigenvalues of what is left of G take less than its change."""
         whole = self.precision
         output, inner = whole.output_factor + output_change, whole.input_factor - inputs.T @ inputs
         return whole.kl_to(shift, kron_precision(output, inner, whole.prior - drop))
@@ -107,13 +137,13 @@ class KronCurvature(Curvature):
 
 def kron_curvature(problem: LinearProblem, map_params: Tensor, *, holds_derivative: bool) -> KronCurvature:
     """Kronecker-factored GGN posterior at `map_params`, float64."""
-    likelihood, n_samples = problem.likelihood, problem.n_samples
+    likelihood = problem.likelihood
     output_sum = map_params.new_zeros(likelihood.n_outputs, likelihood.n_outputs)
     for rows in problem.row_blocks(8 * 4 * likelihood.n_outputs):
-        output_sum += likelihood.hessian_sum(problem.mean_of(map_params, problem.inputs[rows]))
-    prior = problem.objective.prior(n_samples)
-    output_factor = problem.in_basis(output_sum[None])[0] / n_samples
-    precision = kron_precision(output_factor, problem.inputs.T @ problem.inputs, prior)
+        output_sum += likelihood.hessian_sum(problem.state_of(map_params, problem.inputs[rows]), problem.weights_of(rows))
+    output_factor = problem.in_basis(output_sum[None])[0] / problem.total
+    gram = problem.weigh(problem.inputs, slice(None)).T @ problem.inputs
+    precision = kron_precision(output_factor, gram, problem.objective.prior(problem.total))
     return KronCurvature(problem, map_params, precision, _derivative(problem, map_params) if holds_derivative else None)
 
 
@@ -125,10 +155,10 @@ def _derivative(problem: LinearProblem, map_params: Tensor) -> Tensor:
     total = map_params.new_zeros(len(first), *map_params.shape)
     for rows in problem.row_blocks(8 * 16 * likelihood.n_outputs**2):
         inputs = problem.inputs[rows]
-        mean = problem.mean_of(map_params, inputs)
+        state = problem.state_of(map_params, inputs)
         for m, direction in enumerate(likelihood.basis.T):
-            slopes = likelihood.hessian_derivative(mean, likelihood.residual_derivative(mean, direction))
-            total[:, m] += matmul(slopes.flatten(1).index_select(1, entries).T, inputs)
+            slopes = likelihood.hessian_derivative(state, likelihood.residual_derivative(state, direction))
+            total[:, m] += matmul(slopes.flatten(1).index_select(1, entries).T, problem.weigh(inputs, rows))
     return total.flatten(1)
 
 

@@ -101,8 +101,8 @@ class Survey:
     digest: str
 
 
-def survey(features: Blocks) -> Survey:
-    """One pass over the features.
+def survey(features: Blocks, weights: np.ndarray | None = None) -> Survey:
+    """One pass over the features, each row counting as often as its weight (N,) says.
 
     Raises:
         InputError: when one of them is not finite, with the first.
@@ -110,7 +110,7 @@ def survey(features: Blocks) -> Survey:
     n_rows, n_columns = features.shape
     is_wide = n_columns > WIDEST_SCATTER
     every = -(-n_rows // max(64, SAMPLE_ENTRIES // n_columns))
-    mean, squares, count = np.zeros(n_columns), np.zeros(n_columns), 0
+    mean, squares, count = np.zeros(n_columns), np.zeros(n_columns), 0.0
     scatter = None if is_wide else np.zeros((n_columns, n_columns))
     sample: list[np.ndarray] = []
     digest = hashlib.blake2b(digest_size=16)
@@ -119,18 +119,23 @@ def survey(features: Blocks) -> Survey:
             if block.dtype.kind == "f" and not np.isfinite(block).all():
                 _refuse_gaps(features)
             digest.update(np.ascontiguousarray(block).data)
-            here = block.mean(0, dtype=np.float64)
-            centred = block - here
-            gap, share = here - mean, count * len(block) / (count + len(block))
-            squares += np.square(centred).sum(0) + share * np.square(gap)
-            if scatter is not None:
-                scatter += centred.T @ centred + share * np.outer(gap, gap)
-            else:
+            own = None if weights is None else weights[rows]
+            total = float(len(block) if own is None else own.sum())
+            if is_wide:
                 sample.append(block[-rows.start % every :: every].astype(np.float64))
-            count += len(block)
-            mean += gap * (len(block) / count)
+            if total == 0:
+                continue
+            here = block.mean(0, dtype=np.float64) if own is None else own @ block.astype(np.float64) / total
+            centred = block - here
+            counted = centred if own is None else centred * own[:, None]
+            gap, share = here - mean, count * total / (count + total)
+            squares += (centred * counted).sum(0) + share * np.square(gap)
+            if scatter is not None:
+                scatter += counted.T @ centred + share * np.outer(gap, gap)
+            count += total
+            mean += gap * (total / count)
         few = np.concatenate(sample) - mean if is_wide else None
-    return Survey(mean, squares / n_rows, scatter, few, digest.hexdigest())
+    return Survey(mean, squares / count, scatter, few, digest.hexdigest())
 
 
 def _refuse_gaps(features: Blocks) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from lapsi.data.arrays import decoded, feature_matrix, one_dimensional
 from lapsi.data.blocks import ArrayBlocks, Blocks, Survey, survey
 from lapsi.data.storable import one_type, require_names, stored
-from lapsi.data.targets import ClassTargets, to_classes
+from lapsi.data.targets import ClassTargets, Targets, make_targets
 from lapsi.errors import InputError
 
 # columns that travel along with the samples, by the names that lapsi gives them
@@ -40,6 +40,7 @@ class Dataset:
         features: (N, d) finite numbers, as given.
         survey: what one pass over them told.
         targets: what the samples are to be predicted as.
+        weights: (N,) float64, how often each sample counts; None: once.
         ids: (N,) one identifier a sample, unique.
         source: where the data came from, for the record.
         columns: (N rows) what else is known of the samples and travels along to the scores; see `CARRIED`.
@@ -52,7 +53,7 @@ class Dataset:
 
     features: Blocks
     survey: Survey
-    targets: ClassTargets
+    targets: Targets
     ids: np.ndarray
     source: str
     columns: pd.DataFrame
@@ -60,16 +61,28 @@ class Dataset:
     n_source: int
     features_hash: str = ""
     made_by: dict[str, Any] = field(default_factory=dict)
+    weights: np.ndarray | None = None
+
+    @property
+    def class_targets(self) -> ClassTargets:
+        """The targets, where they are classes.
+
+        Raises:
+            InputError: when they are something else.
+        """
+        if not isinstance(self.targets, ClassTargets):
+            raise InputError(f"The targets are those of task {self.targets.task!r}; expected classes for this.")
+        return self.targets
 
     @property
     def labels(self) -> np.ndarray:
         """(N,) int64, positions in `classes`."""
-        return self.targets.codes
+        return self.class_targets.codes
 
     @property
     def classes(self) -> np.ndarray:
         """(C,) the label values as given, sorted."""
-        return self.targets.classes
+        return self.class_targets.classes
 
     @property
     def n_samples(self) -> int:
@@ -87,21 +100,38 @@ class Dataset:
         return len(self.classes)
 
     def digest(self) -> str:
-        """Hash of features, labels, classes and ids: equal for equal data."""
-        made_from = self.features_hash or self.survey.digest
-        header = [self.features.shape, str(self.features.dtype), made_from, _plain(self.classes), _plain(self.ids)]
+        """Hash of features, targets, their names, weights and ids: equal for equal data."""
+        made_from, names = self.features_hash or self.survey.digest, _plain(self.targets.names)
+        header = [self.features.shape, str(self.features.dtype), made_from, names, _plain(self.ids)]
         digest = hashlib.blake2b(json.dumps(header).encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(self.labels).data)
+        digest.update(np.ascontiguousarray(self.targets.values).data)
+        if self.weights is not None:
+            digest.update(np.ascontiguousarray(self.weights).data)
         return DIGEST + digest.hexdigest()
 
     def with_labels(self, codes: np.ndarray) -> Dataset:
         """The same with other labels (N,), positions in `classes`."""
         return replace(self, targets=ClassTargets(codes, self.classes))
 
+    def balanced(self) -> Dataset:
+        """The same, each class of the same weight: weights times W/(C·W_c), W_c that of the samples of a class.
+
+        Raises:
+            InputError: when the targets are no classes.
+        """
+        given = np.ones(self.n_samples) if self.weights is None else self.weights
+        by_class = np.bincount(self.labels, given, self.n_classes)
+        if (by_class == 0).any():
+            name = self.classes[int(np.argmin(by_class))]
+            raise InputError(
+                f"All samples of class {str(name)!r} have the weight 0, so classes cannot be balanced; leave it out."
+            )
+        return replace(self, weights=given * (given.sum() / (self.n_classes * by_class))[self.labels])
+
     def with_features(self, features: np.ndarray, features_hash: str) -> Dataset:
         """The same with other features (N, d)."""
         blocks = ArrayBlocks(features)
-        return replace(self, features=blocks, survey=survey(blocks), features_hash=features_hash)
+        return replace(self, features=blocks, survey=survey(blocks, self.weights), features_hash=features_hash)
 
     def has_digest(self, digest: str) -> bool:
         """Whether these are the data of a digest, be it without a mark: so were those that did not tell "1" and 1 apart."""
@@ -131,6 +161,8 @@ def make_dataset(
     features: Any,
     labels: Any,
     *,
+    task: str | None = None,
+    weights: Any = None,
     ids: Any = None,
     columns: Mapping[str, Any] | pd.DataFrame | None = None,
     source: str = "arrays",
@@ -139,7 +171,10 @@ def make_dataset(
 
     Args:
         features: (N, d) numbers: numpy array, mapped from a file or not, torch tensor, pandas frame, lists, or `Blocks`.
-        labels: (N,) integers, strings or booleans; gaps are fine. pandas and torch objects too.
+        labels: (N,) integers, strings or booleans; gaps are fine. pandas and torch objects too. Or numbers, or several labels,
+            as `make_targets` takes them.
+        task: what the labels are, one of `lapsi.settings.task.TASKS`; None tells by their type.
+        weights: (N,) how often each sample counts; None: once.
         ids: (N,) unique identifiers; None numbers the rows, or takes the index of a pandas frame where it is unique.
         columns: what else is known of the samples, (N,) each by name, or a pandas frame; usual names: `CARRIED`.
         source: where the data came from.
@@ -151,13 +186,42 @@ def make_dataset(
         ids = features.index
     blocks = features if isinstance(features, Blocks) else ArrayBlocks(feature_matrix(features))
     n = len(blocks)
-    known = survey(blocks)
     if n < 2:
         raise InputError(f"The data set has {n} sample; expected at least 2, one to leave out and one to keep.")
-    classes, codes = to_classes(one_dimensional(labels, "labels", n))
+    counted = None if weights is None else make_weights(weights, n)
+    known = survey(blocks, counted)
+    targets = make_targets(labels, n, task, counted)
     identifiers = np.arange(n) if ids is None else _ids(one_dimensional(ids, "ids", n))
     carried = make_columns(columns, n)
-    return Dataset(blocks, known, ClassTargets(codes, classes), identifiers, source, carried, np.arange(n), n)
+    return Dataset(blocks, known, targets, identifiers, source, carried, np.arange(n), n, weights=counted)
+
+
+def make_weights(weights: Any, n_samples: int) -> np.ndarray:
+    """How often each sample counts (N,) float64.
+
+    Raises:
+        InputError: when one is missing, negative or infinite, or fewer than two are positive.
+    """
+    values = one_dimensional(weights, "weights", n_samples)
+    try:
+        counted = values.astype(np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"The weights are of type {values.dtype}; expected one number of at least 0 for each sample."
+        ) from None
+    wrong = ~np.isfinite(counted) | (counted < 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        state = "missing" if np.isnan(counted[row]) else f"{counted[row]:g}"
+        raise InputError(
+            f"{int(wrong.sum())} weights are missing, negative or infinite, the first ({state}) at row {row}; expected finite "
+            "numbers of at least 0."
+        )
+    if (counted > 0).sum() < 2:
+        raise InputError(
+            f"{int((counted > 0).sum())} weights are positive; expected at least 2, one to leave out and one to keep."
+        )
+    return counted
 
 
 def make_columns(columns: Mapping[str, Any] | pd.DataFrame | None, n_samples: int) -> pd.DataFrame:

@@ -219,6 +219,8 @@ class Samples:
         source: where they come from.
         licence: what the source says of its terms, or "".
         unread: name and reason of each part of the source that could not be read and is left out, as was asked for.
+        weights: (N,) how often each sample counts; None: once.
+        task: what the labels are, as `make_dataset` takes it.
     """
 
     content: Content
@@ -228,10 +230,13 @@ class Samples:
     source: str
     licence: str = ""
     unread: tuple[tuple[str, str], ...] = ()
+    weights: np.ndarray | None = None
+    task: str | None = None
 
     def with_features(self, features: np.ndarray, kept: np.ndarray, features_hash: str = "") -> Dataset:
         """The data set of the samples at positions `kept` (n,), whose features are (n, d)."""
         ids = np.arange(len(self.labels)) if self.ids is None else self.ids
         columns = self.columns.iloc[kept].reset_index(drop=True)
-        dataset = make_dataset(features, self.labels[kept], ids=ids[kept], columns=columns, source=self.source)
+        known = {"ids": ids[kept], "weights": None if self.weights is None else self.weights[kept], "task": self.task}
+        dataset = make_dataset(features, self.labels[kept], columns=columns, source=self.source, **known)
         return replace(dataset, rows=kept, n_source=len(self.labels), features_hash=features_hash)

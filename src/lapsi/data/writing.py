@@ -22,18 +22,19 @@ WRITTEN = (".csv", ".parquet", ".json")
 def write_features(dataset: Dataset, record: dict[str, Any], path: Path) -> None:
     """Features, labels, ids and all that travels along as one .safetensors file; how they were made as JSON in its header.
 
-    Tensors: `features` (N, d), `labels` (N,) positions in the classes, `samples`: the columns id, label and those carried, the
-    bytes of a Parquet file. Header: `lapsi`, the JSON.
+    Tensors: `features` (N, d), `labels` (N, …) positions in the classes, or what else the targets are, `samples`: the columns
+    id, label and those carried, the bytes of a Parquet file. Header: `lapsi`, the JSON.
     """
-    table = pd.DataFrame({"id": dataset.ids, "label": dataset.classes[dataset.labels]}).join(dataset.columns)
+    targets = dataset.targets
+    table = pd.DataFrame({"id": dataset.ids, "label": targets.shown}).join(dataset.columns)
     samples = io.BytesIO()
     table.to_parquet(samples, index=False)
     tensors = {
         FEATURES: np.ascontiguousarray(np.asarray(dataset.features)),
-        "labels": dataset.labels,
+        "labels": np.ascontiguousarray(targets.values),
         SAMPLES: np.frombuffer(samples.getvalue(), np.uint8),
     }
-    details = {"source": dataset.source, "classes": dataset.classes.tolist(), **record}
+    details = {"source": dataset.source, "classes": targets.names.tolist(), "task": targets.task, **record}
     try:
         save_file(tensors, path, {MADE_BY: json.dumps(details)})
     except SafetensorError as error:  # a full disk, for one

@@ -19,6 +19,7 @@ from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.execution.cost import Cost
 from lapsi.execution.progress import Stages
+from lapsi.models.likelihoods.choose import directions_of
 from lapsi.problem.base import Problem
 from lapsi.problem.removed import Removed
 
@@ -45,9 +46,9 @@ class Work:
 
 
 def work_of(dataset: Dataset, n_units: int) -> Work:
-    """The shape of leaving out `n_units` units of a data set; the softmax sees all directions of its outputs but one."""
-    n_outputs = dataset.targets.n_outputs
-    return Work(dataset.n_samples, dataset.n_features + 1, n_outputs, n_outputs - 1, n_units)
+    """The shape of leaving out `n_units` units of a data set."""
+    targets = dataset.targets
+    return Work(dataset.n_samples, dataset.n_features + 1, targets.n_outputs, directions_of(targets), n_units)
 
 
 def single_rows(units: Units) -> Tensor:

@@ -15,7 +15,7 @@ from lapsi.errors import ConvergenceError, first_line
 from lapsi.execution.checkpoint import Arrays, Checkpoint
 from lapsi.precision.base import KLTerms
 from lapsi.problem.removed import Removed
-from lapsi.results.verification import Verification, failed_check, relative_errors, summarise_errors
+from lapsi.results.verification import Drawn, Verification, failed_check, relative_errors, summarise_errors
 
 LSI_MEAN, LSI_CURVATURE, EPOCHS, PARAMS = "lsi_mean", "lsi_curvature", "epochs", "params"
 
@@ -71,18 +71,19 @@ def n_steps(fit: Fit, n_units: int, checkpoint: Checkpoint) -> int:
     return sum(part.work for part in fit.parts(n_units) if not checkpoint.has(part.name))
 
 
-def verify(fit: Fit, units: Units, lsi: np.ndarray, picked: np.ndarray, advance: Advance) -> Verification:
-    """Checks the values `lsi` (n,) of units, under the first seed, at some positions (k,) against the slow way.
+def verify(fit: Fit, units: Units, lsi: np.ndarray, drawn: Drawn, advance: Advance) -> Verification:
+    """Checks the values `lsi` (n,) of units, under the first seed, of what was drawn of them against the slow way.
 
     A check that cannot be made loses no scores: it is told as failed.
     """
     try:
-        return _checked(fit, units, lsi, picked, advance)
+        return _checked(fit, units, lsi, drawn, advance)
     except (ConvergenceError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
-        return failed_check(picked, fit.reference_name, first_line(error))
+        return failed_check(drawn, fit.reference_name, first_line(error))
 
 
-def _checked(fit: Fit, units: Units, lsi: np.ndarray, picked: np.ndarray, advance: Advance) -> Verification:
+def _checked(fit: Fit, units: Units, lsi: np.ndarray, drawn: Drawn, advance: Advance) -> Verification:
+    picked = drawn.positions
     some = units[torch.from_numpy(picked)] if isinstance(units, Tensor) else [units[position] for position in picked]
     found: list[Removed] = []
     for removed in fit.reference(some):
@@ -92,7 +93,7 @@ def _checked(fit: Fit, units: Units, lsi: np.ndarray, picked: np.ndarray, advanc
     errors = relative_errors(lsi[picked], _divergences(reference, found).total.numpy())
     exact = reference.exact(len(picked)) if reference.form != EXACT else None
     beyond = None if exact is None else relative_errors(lsi[picked], _divergences(exact, found).total.numpy())
-    return summarise_errors(picked, errors, fit.reference_name, beyond)
+    return summarise_errors(drawn, errors, fit.reference_name, beyond)
 
 
 def _measured(fit: Fit, units: Units, part: Part, observe: Observation, advance: Advance) -> Arrays:

@@ -58,3 +58,29 @@ def combine(columns: Tensor, coefficients: Tensor) -> Tensor:
     for b in range(1, len(columns)):
         total.addcmul_(coefficients[:, b], columns[b])
     return total
+
+
+def joint_columns(inverse: Tensor, inputs: Tensor) -> Tensor:
+    """Y = H⁻¹J (n, g·F, P') of samples that leave together, inputs (n, g, D); J has the columns of all samples of a unit."""
+    n, g, _ = inputs.shape
+    columns = influence_columns(inverse, inputs.flatten(0, 1))
+    return columns.view(len(columns), n, g, -1).permute(1, 2, 0, 3).flatten(1, 2)
+
+
+def joint_reaction(columns: Tensor, inputs: Tensor, hessians: Tensor) -> Tensor:
+    """S (I − K S)⁻¹ = (I − S K)⁻¹ S (n, g·F, g·F) with K = JᵀY, so that (H − J S Jᵀ)⁻¹b = H⁻¹b + Y·`joint_reaction`·JᵀH⁻¹b.
+
+    Not finite where H − J S Jᵀ is singular.
+
+    Args:
+        columns: Y (n, g·F, P').
+        inputs: (n, g, D).
+        hessians: the blocks (n, g, F, F) of S.
+    """
+    n, g, f, _ = hessians.shape
+    gram = torch.einsum("ngk,nrak->ngar", inputs, columns.unflatten(2, (f, -1)))
+    pulled = torch.einsum("ngab,ngbr->ngar", hessians, gram).flatten(1, 2)
+    blocks = hessians.new_zeros(n, g, f, g, f)
+    blocks.diagonal(dim1=1, dim2=3).copy_(hessians.permute(0, 2, 3, 1))
+    identity = torch.eye(g * f, dtype=gram.dtype, device=gram.device)
+    return torch.linalg.solve_ex(identity - pulled, blocks.flatten(3, 4).flatten(1, 2))[0]

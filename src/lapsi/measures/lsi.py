@@ -12,9 +12,10 @@ from lapsi.engines.base import Fit
 from lapsi.engines.evaluate import EPOCHS, LSI_CURVATURE, LSI_MEAN, PARAMS, Observation
 from lapsi.execution.checkpoint import Arrays
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, REFINED, TRAINED, Removed
+from lapsi.settings.engine import AUTO, EngineSpec, Newton
 
 REFINEMENTS = (CLOSED_FORM, CORRECTED, REFINED, CONVERGED, TRAINED)
-PER_SAMPLE = ("train_probability", "shift_norm")
+PER_SAMPLE = ("train_loss", "shift_norm")
 
 
 def observation(fit: Fit) -> Observation:
@@ -24,10 +25,9 @@ def observation(fit: Fit) -> Observation:
     def compute(removed: Removed) -> dict[str, Tensor]:
         rows = removed.units[:, 0]
         before = problem.outputs(removed.params, rows)
-        loss = problem.likelihood.loss(before, problem.targets[rows])
         return {
             "outputs": removed.outputs[:, 0],
-            "train_probability": (-loss).exp(),
+            "train_loss": problem.likelihood.loss(before, problem.targets[rows]),
             "shift_norm": removed.shift.flatten(1).norm(dim=1).double(),
             "refinement": torch.full((len(rows),), REFINEMENTS.index(removed.refinement), dtype=torch.uint8),
             "lsi_error": 2 * removed.remaining,
@@ -53,7 +53,8 @@ def lsi_columns(by_seed: list[Arrays], form: str) -> dict[str, np.ndarray]:
     `form`: of the curvature of settled removals; the removal form is told in every row.
     """
     columns = {name: np.mean([arrays[name][-1] for arrays in by_seed], 0) for name in (LSI_MEAN, LSI_CURVATURE)}
-    columns |= {name: np.mean([arrays[name] for arrays in by_seed], 0) for name in PER_SAMPLE}
+    columns["lsi"] = columns[LSI_MEAN] + columns[LSI_CURVATURE]
+    columns["shift_norm"] = np.mean([arrays["shift_norm"] for arrays in by_seed], 0)
     if len(by_seed) > 1:
         columns["lsi_std"] = _lsi(by_seed)[:, -1].std(0, ddof=1)
     first = by_seed[0]
@@ -64,6 +65,13 @@ def lsi_columns(by_seed: list[Arrays], form: str) -> dict[str, np.ndarray]:
     if form != REMOVAL_FORM and not np.isnan(first["lsi_error"]).all():  # what that form leaves out is not estimated
         columns["lsi_error"] = first["lsi_error"]
     return columns
+
+
+def rows_above(engine: EngineSpec, first: Arrays) -> dict[str, int]:
+    """`n_above`: how many rows are estimated above the tolerance; nothing where none was asked for."""
+    if not isinstance(engine, Newton) or engine.refine != AUTO:
+        return {}
+    return {"n_above": int((first["lsi_error"] > engine.tolerance).sum())}
 
 
 def lsi_trajectory(by_seed: list[Arrays]) -> pd.DataFrame:

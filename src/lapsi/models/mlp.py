@@ -78,17 +78,21 @@ class Mlp(Model):
         """(…, n, K) of inputs (…, n, D) under params (…, P)."""
         return self._forward(params, inputs)[2]
 
-    def forward_backward(self, params: Tensor, inputs: Tensor, targets: Tensor, likelihood: Likelihood) -> ForwardBackward:
-        """Both passes over samples (…, n, D) with targets (…, n)."""
+    def forward_backward(
+        self, params: Tensor, inputs: Tensor, targets: Tensor, likelihood: Likelihood, weights: Tensor | None = None
+    ) -> ForwardBackward:
+        """Both passes over samples (…, n, D) with targets and weights (…, n)."""
         hidden, pre, outputs = self._forward(params, inputs)
-        mean, losses = likelihood.mean(outputs), likelihood.loss(outputs, targets)
+        state, losses = likelihood.state(outputs), likelihood.loss(outputs, targets)
         slopes = [self.activation.slope(a) for a in pre]
-        deltas = [likelihood.residual(mean, targets)]
+        deltas = [likelihood.residual(state, targets)]
+        if weights is not None:
+            losses, deltas = weights.to(losses.dtype) * losses, [weights.to(losses.dtype)[..., None] * deltas[0]]
         errors: list[Tensor] = []
-        for weights, slope in zip(self.layers(params)[:0:-1], slopes[::-1], strict=True):
-            errors.insert(0, deltas[0] @ weights[..., :-1])
+        for matrix, slope in zip(self.layers(params)[:0:-1], slopes[::-1], strict=True):
+            errors.insert(0, deltas[0] @ matrix[..., :-1])
             deltas.insert(0, slope * errors[0])
-        backward = tuple(errors), outputs, mean, losses, tuple(deltas), likelihood
+        backward = tuple(errors), outputs, state, losses, tuple(deltas), likelihood, weights
         return ForwardBackward(tuple(hidden), tuple(pre), tuple(slopes), *backward)
 
     def gradient(self, passes: ForwardBackward, clip: Clip | None = None) -> Tensor:
@@ -184,14 +188,16 @@ def _shared_outer(deltas: Tensor, inputs: Tensor, unit_major: bool) -> Tensor:
 
 
 def _residual_change(passes: ForwardBackward, output_change: Tensor) -> Tensor:
-    """Of the residuals of both passes under B changes of the relative outputs (B, n, F).
+    """Of the residuals, times their weights, of both passes under B changes of the relative outputs (B, n, F).
 
     In memory (n, F, B), so that sums over outputs are fast, and in parts that fit the cache.
     """
     change = output_change.permute(1, 2, 0).contiguous()
     on_cpu = change.device.type == "cpu" and change.numel() > 0
     size = max(1, CACHE_ENTRIES // change[:1].numel()) if on_cpu else max(1, len(change))
-    before = (values[:, :, None].split(size) for values in (passes.mean, passes.outputs))
-    for part, mean, outputs in zip(change.split(size), *before, strict=True):
-        passes.likelihood.residual_change(mean, part, axis=1, out=part, outputs=outputs)
+    before = (values[:, :, None].split(size) for values in (passes.state, passes.outputs))
+    for part, state, outputs in zip(change.split(size), *before, strict=True):
+        passes.likelihood.residual_change(state, part, axis=1, out=part, outputs=outputs)
+    if passes.weights is not None:
+        change *= passes.weights.to(change.dtype)[:, None, None]
     return change.permute(2, 0, 1)

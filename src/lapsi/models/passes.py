@@ -18,15 +18,16 @@ NORM_OFFSET = 1e-6  # as in opacus, so that clipping agrees with it to the last 
 
 @dataclass(frozen=True, slots=True)
 class ForwardBackward:
-    """Forward and backward pass of one model (or, with leading axes, of several).
+    """Forward and backward pass of one model (or, with leading axes, of several) over weighted losses.
 
     Attributes:
         hidden: h_l (…, n, in), one a layer.
         pre, slopes, errors: a_l, φ′(a_l) and W_{l+1}ᵀδ_{l+1} (…, n, out) of the hidden layers.
-        outputs, mean: z and what the likelihood makes of it (…, n, K).
-        losses: (…, n), nats.
+        outputs, state: z and what the likelihood makes of it (…, n, K).
+        losses: (…, n), nats, times their weights.
         deltas: δ_l (…, n, out), one a layer.
         likelihood: what made the losses.
+        weights: (…, n) float64, or None where each sample counts once.
     """
 
     hidden: tuple[Tensor, ...]
@@ -34,19 +35,21 @@ class ForwardBackward:
     slopes: tuple[Tensor, ...]
     errors: tuple[Tensor, ...]
     outputs: Tensor
-    mean: Tensor
+    state: Tensor
     losses: Tensor
     deltas: tuple[Tensor, ...]
     likelihood: Likelihood
+    weights: Tensor | None
 
     def to(self, dtype: torch.dtype, inputs: Tensor) -> ForwardBackward:
         """In another dtype, in which `inputs` are given already."""
-        if dtype == self.mean.dtype:
+        if dtype == self.state.dtype:
             return self
         lists = [self.hidden[1:], self.pre, self.slopes, self.errors, self.deltas]
         hidden, pre, slopes, errors, deltas = (tuple(tensor.to(dtype) for tensor in part) for part in lists)
-        outputs, mean = self.outputs.to(dtype), self.mean.to(dtype)
-        return ForwardBackward((inputs, *hidden), pre, slopes, errors, outputs, mean, self.losses, deltas, self.likelihood)
+        outputs, state = self.outputs.to(dtype), self.state.to(dtype)
+        end = outputs, state, self.losses, deltas, self.likelihood, self.weights
+        return ForwardBackward((inputs, *hidden), pre, slopes, errors, *end)
 
     def gradient_norm_squares(self) -> Tensor:
         """Squared norm of each sample's gradient (…, n)."""

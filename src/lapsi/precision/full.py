@@ -21,11 +21,13 @@ class FullChange:
         gram: R_iᵀ Λ′⁻¹ R_i (n, c, c), float64.
         ridge_trace: tr(R_iᵀ Λ⁻¹ Λ′⁻¹ R_i) (n,), float64; 0 where the ridge is 0.
         projection: R_iᵀ shift_i (n, c), float64.
+        share: (n,) of the ridge that leaves with each.
     """
 
     gram: Tensor
     ridge_trace: Tensor
     projection: Tensor
+    share: Tensor
 
 
 @final
@@ -53,8 +55,8 @@ class FullPrecision(Precision[FullChange]):
 
     def kl_terms(self, shift: Tensor, change: FullChange) -> KLTerms:
         mean = self._reduced_quad(shift) - change.projection.square().sum(1)
-        removal = excess(-torch.linalg.eigvalsh(change.gram)).sum(1) + self.ridge * change.ridge_trace
-        return KLTerms(0.5 * mean, 0.5 * removal + self.ridge_curvature)
+        removal = excess(-torch.linalg.eigvalsh(change.gram)).sum(1) + self.ridge * change.share * change.ridge_trace
+        return KLTerms(0.5 * mean, 0.5 * removal + change.share.square() * self.ridge_curvature)
 
     def kl_to(self, shift: Tensor, other: FullPrecision) -> KLTerms:
         before, after = self.to_dense(), other.to_dense()

@@ -55,15 +55,17 @@ class KronPrecision(Precision[KronChange]):
     prior: float
 
     @property
-    def _eigenvalues(self) -> Tensor:
+    def eigenvalues(self) -> Tensor:
+        """Of Λ (K, D): direction a of B by direction k of G."""
         return torch.outer(self.output_values, self.input_values) + self.prior
 
-    def _rotate(self, vectors: Tensor) -> Tensor:
+    def rotate(self, vectors: Tensor) -> Tensor:
+        """Vectors (n, P) in the eigenvectors of both factors (n, K, D)."""
         matrices = vectors.view(-1, len(self.output_values), len(self.input_values))
         return self.output_vectors.T @ matrices @ self.input_vectors
 
     def quad(self, vectors: Tensor) -> Tensor:
-        return torch.einsum("nak,ak->n", self._rotate(vectors).square(), self._eigenvalues)
+        return torch.einsum("nak,ak->n", self.rotate(vectors).square(), self.eigenvalues)
 
     def to_dense(self) -> Tensor:
         product = torch.kron(self.output_factor.contiguous(), self.input_factor.contiguous())
@@ -72,7 +74,7 @@ class KronPrecision(Precision[KronChange]):
     def kl_terms(self, shift: Tensor, change: KronChange) -> KLTerms:
         output_change = self.output_vectors.T @ change.output_change @ self.output_vectors
         removed = change.removed @ self.input_vectors
-        mean = self._mean_term(self._rotate(shift), output_change, removed, change.prior_drop)
+        mean = self._mean_term(self.rotate(shift), output_change, removed, change.prior_drop)
         return KLTerms(mean, self._curvature_term(output_change, removed.square(), change.prior_drop))
 
     def kl_to(self, shift: Tensor, other: KronPrecision) -> KLTerms:
@@ -101,7 +103,7 @@ class KronPrecision(Precision[KronChange]):
 
     def _mean_term(self, shift: Tensor, output_change: Tensor, removed: Tensor, prior_drop: float) -> Tensor:
         """½ shiftᵀ[Λ + ΔB⊗G − (B + ΔB)⊗xxᵀ − prior_drop·I]shift, everything in the eigenbasis."""
-        whole = torch.einsum("nak,ak->n", shift.square(), self._eigenvalues - prior_drop)
+        whole = torch.einsum("nak,ak->n", shift.square(), self.eigenvalues - prior_drop)
         outer = torch.einsum("nak,k,nbk->nab", shift, self.input_values, shift)
         own = torch.einsum("nak,nk->na", shift, removed)
         own_quad = own.square() @ self.output_values + torch.einsum("na,nab,nb->n", own, output_change, own)
@@ -112,7 +114,7 @@ class KronPrecision(Precision[KronChange]):
 
         Goes through a few samples at a time, so that the temporaries stay in the cache.
         """
-        rows = max(1, CACHE_ENTRIES // (len(self.output_values) * max(self._eigenvalues.shape)))
+        rows = max(1, CACHE_ENTRIES // (len(self.output_values) * max(self.eigenvalues.shape)))
         parts = zip(output_change.split(rows), removed_sq.split(rows), strict=True)
         return torch.cat([0.5 * self._both_steps(*part, prior_drop) for part in parts])
 
@@ -134,7 +136,7 @@ class KronPrecision(Precision[KronChange]):
         For every direction a of B the prior drops first, then x leaves: b_aG + δ → b_aG + δ′ → b_aG′ + δ′. `growth` (n, K) is
         the diagonal of ΔB: the other entries do not meet Λ⁻¹ − Λ₁⁻¹.
         """
-        b, g, before = self.output_values, self.input_values, self._eigenvalues
+        b, g, before = self.output_values, self.input_values, self.eigenvalues
         inverse = 1 / (before - prior_drop)
         own, cross, cube = (removed_sq @ weights.T for weights in (inverse, inverse / before, inverse.square() / before))
         leverage = b * own
@@ -151,7 +153,7 @@ class KronPrecision(Precision[KronChange]):
         negative. That x has left G takes a matrix of rank one from A_a: u_au_aᵀδ′/(1 − h_a), u_a = (b_aG + δ′)⁻¹x.
         """
         total = output_change.new_zeros(len(output_change))
-        for t, weight in _gauss(n_points):
+        for t, weight in gauss(n_points):
             b, vectors = torch.linalg.eigh(torch.diag(self.output_values) + t * output_change)
             inverse = (b[:, :, None] * self.input_values).add_(prior).reciprocal_()
             ratio = inverse * self.input_values
@@ -181,7 +183,7 @@ class KronPrecision(Precision[KronChange]):
 
 
 @cache
-def _gauss(n_points: int) -> tuple[tuple[float, float], ...]:
+def gauss(n_points: int) -> tuple[tuple[float, float], ...]:
     """Points t and weights w with Σ w f(t) = ∫₀¹ (1 − t) f(t) dt for polynomials of degree 2n − 1."""
     points, weights = roots_jacobi(n_points, 1, 0)
     return tuple(zip(((points + 1) / 2).tolist(), (weights / 4).tolist(), strict=True))

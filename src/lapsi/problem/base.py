@@ -11,12 +11,18 @@ from lapsi.models.likelihoods.base import Likelihood
 from lapsi.models.mlp import Mlp
 from lapsi.problem.objective import Objective
 
+PADDING = -1  # a row of units (n, g) of fewer than g samples: it stands for the last sample of the data, with weight 0
+
 
 class Problem(ABC):
-    """Σ_j loss_j + (l2/2)‖params‖² over N samples: model × likelihood × objective on shared data, some samples masked out."""
+    """Σ_j a_j loss_j + (l2/2)‖params‖²: model × likelihood × objective on shared data, some samples masked out.
+
+    The weights a_j are 1 where `weights` is None.
+    """
 
     inputs: Tensor
     targets: Tensor
+    weights: Tensor | None
     likelihood: Likelihood
     objective: Objective
 
@@ -24,6 +30,11 @@ class Problem(ABC):
     @abstractmethod
     def n_samples(self) -> int:
         """Samples that are there."""
+
+    @property
+    @abstractmethod
+    def total(self) -> float:
+        """W, the sum of their weights."""
 
     @abstractmethod
     def remove(self, rows: Tensor) -> Self:
@@ -41,3 +52,21 @@ class Problem(ABC):
     @abstractmethod
     def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
         """z (n, K) of samples `rows` (n,), there or not, under params."""
+
+
+def weight_of(problem: Problem, rows: Tensor) -> Tensor:
+    """Weights of samples `rows`, float64, in their shape; 0 where a row is `PADDING`."""
+    there = (rows != PADDING).double()
+    return there if problem.weights is None else problem.weights[rows] * there
+
+
+def total_weight(weights: Tensor | None, n_rows: int, removed: Tensor | None) -> float:
+    """Sum of the weights of N samples without those that have left."""
+    if weights is None:
+        return float(n_rows - (0 if removed is None else len(removed)))
+    return float(weights.sum() - (0.0 if removed is None else weights[removed].sum()))
+
+
+def mean_weight(problem: Problem) -> float:
+    """Mean weight of the samples that are there."""
+    return problem.total / problem.n_samples

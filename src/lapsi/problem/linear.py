@@ -1,8 +1,8 @@
 """The linear problem: the data, a linear model, a likelihood and the objective, and the derivatives of their sum.
 
-Everything here is in the sum form Σ_j loss_j + (l2/2)‖params‖². What leaves is a method of the problem: `remove` for a training
-without it, `gradient_without` for the steps from the optimum of all to it. Legend of the indices: j sample, n units that leave,
-g samples of a unit, c output, m direction of the basis, k feature.
+Everything here is in the sum form Σ_j a_j loss_j + (l2/2)‖params‖². What leaves is a method of the problem: `remove` for a
+training without it, `gradient_without` for the steps from the optimum of all to it. Legend of the indices: j sample, n units
+that leave, g samples of a unit, c output, m direction of the basis, k feature.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor
 from lapsi.linalg.gram import weighted_gram
 from lapsi.linalg.matmul import matmul
 from lapsi.models.activation import ACTIVATIONS
-from lapsi.models.likelihoods.base import Likelihood
+from lapsi.models.likelihoods.base import Likelihood, weighted
 from lapsi.models.linear import LinearModel
 from lapsi.models.mlp import Mlp
-from lapsi.problem.base import Problem
+from lapsi.problem.base import Problem, total_weight, weight_of
 from lapsi.problem.objective import Objective
 
 BLOCK_BYTES = 32 * 2**20
@@ -36,6 +36,7 @@ class LinearProblem(Problem):
         targets: (N, …), one entry a sample, of the kind that the likelihood reads.
         likelihood: the loss.
         objective: weight decay, prior and removal convention.
+        weights: a (N,) float64, or None where each sample counts once.
         removed: (r,) the samples that have left, or None.
     """
 
@@ -43,6 +44,7 @@ class LinearProblem(Problem):
     targets: Tensor
     likelihood: Likelihood
     objective: Objective
+    weights: Tensor | None = None
     removed: Tensor | None = None
 
     @property
@@ -64,18 +66,32 @@ class LinearProblem(Problem):
         """Samples that are there."""
         return len(self.inputs) - (0 if self.removed is None else len(self.removed))
 
+    @property
+    def total(self) -> float:
+        """W, the sum of their weights."""
+        return total_weight(self.weights, len(self.inputs), self.removed)
+
     def remove(self, rows: Tensor) -> LinearProblem:
         """The problem of a training without the samples `rows` (g,): a mask, the data are shared."""
         removed = rows if self.removed is None else torch.cat([self.removed, rows])
-        return replace(self, removed=removed, objective=self.objective.without(self.n_samples, len(rows)))
+        leaving = float(weight_of(self, rows).sum())
+        return replace(self, removed=removed, objective=self.objective.without(self.total, leaving))
 
     def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
         """z (n, K) of samples `rows` (n,), there or not, under params (F, D)."""
         return self.model.outputs(params, self.inputs[rows])
 
-    def mean_of(self, params: Tensor, inputs: Tensor) -> Tensor:
+    def state_of(self, params: Tensor, inputs: Tensor) -> Tensor:
         """What the likelihood makes of the outputs (n, K) of rows `inputs` (n, D)."""
-        return self.likelihood.mean(self.model.outputs(params, inputs))
+        return self.likelihood.state(self.model.outputs(params, inputs))
+
+    def weights_of(self, rows: slice | Tensor) -> Tensor | None:
+        """Weights of samples `rows` (b,), or None where each counts once."""
+        return None if self.weights is None else self.weights[rows]
+
+    def weigh(self, values: Tensor, rows: slice | Tensor) -> Tensor:
+        """`values` (b, …) of samples `rows` times their weights."""
+        return weighted(values, self.weights_of(rows))
 
     def row_blocks(self, row_bytes: int) -> Iterator[slice]:
         """Slices of all samples whose working set, at `row_bytes` a sample, stays within a fixed size."""
@@ -91,27 +107,28 @@ class LinearProblem(Problem):
             yield self.removed, -1
 
     def value_and_gradient(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        """Value and gradient (F, D) of Σ_j loss_j + (l2/2)‖params‖²."""
-        l2 = self.objective.l2(self.n_samples)
+        """Value and gradient (F, D) of Σ_j a_j loss_j + (l2/2)‖params‖²."""
+        l2 = self.objective.l2(self.total)
         value = 0.5 * l2 * params.square().sum()
         gradient = l2 * params
         for rows, sign in self.present_blocks(8 * self.likelihood.n_outputs):
             inputs, targets = self.inputs[rows], self.targets[rows]
             outputs = self.model.outputs(params, inputs)
-            value = value + sign * self.likelihood.loss(outputs, targets).sum()
-            gradient = gradient + sign * self._backward(
-                self.likelihood.residual(self.likelihood.mean(outputs), targets), inputs
-            )
+            value = value + sign * self.weigh(self.likelihood.loss(outputs, targets), rows).sum()
+            residual = self.weigh(self.likelihood.residual(self.likelihood.state(outputs), targets), rows)
+            gradient = gradient + sign * self._backward(residual, inputs)
         return value, gradient
 
     def hessian(self, params: Tensor, l2: float) -> Tensor:
-        """Σ_j (VᵀS_jV) ⊗ x_jx_jᵀ + l2·I, (P', P'); equal to the GGN plus l2·I."""
+        """Σ_j a_j (VᵀS_jV) ⊗ x_jx_jᵀ + l2·I, (P', P'); equal to the GGN plus l2·I."""
         return _add_ridge(weighted_gram(self._hessian_blocks(params)), l2)
 
     def start_hessian(self) -> Tensor:
-        """XᵀX/K + l2·I (D, D): for the softmax one of the equal blocks of the Hessian at params = 0."""
-        gram = self.inputs.T @ self.inputs / self.likelihood.n_outputs
-        return _add_ridge(gram, self.objective.l2(self.n_samples))
+        """v·XᵀAX + l2·I (D, D), v the mean variance at z = 0: the Hessian at params = 0, or about one of its equal blocks."""
+        nothing = self.inputs.new_zeros(1, self.likelihood.n_outputs)
+        level = self.likelihood.hessian_sum(self.likelihood.state(nothing), None).trace() / self.model.n_directions
+        gram = level * (self.weigh(self.inputs, slice(None)).T @ self.inputs)
+        return _add_ridge(gram, self.objective.l2(self.total))
 
     def in_basis(self, matrices: Tensor) -> Tensor:
         """VᵀSV (n, F, F) for matrices S (n, K, K)."""
@@ -121,46 +138,60 @@ class LinearProblem(Problem):
     def gradient_without(self, units: Tensor, map_params: Tensor, shift: Tensor) -> Tensor:
         """Gradient of the objective without the samples units[n] at map_params + shift[n], in difference form.
 
-        Σ_j (r_j(shift) − r_j)⊗x_j − Σ_i r_i(shift)⊗x_i + l2'·shift − (l2 − l2')·map_params. That the gradient of the whole
-        objective at `map_params` is 0 has been used: both optima are shifted alike by what is left of it.
+        Σ_j a_j (r_j(shift) − r_j)⊗x_j, and what `leaving_gradient` gives. That the gradient of the whole objective at
+        `map_params` is 0 has been used: both optima are shifted alike by what is left of it.
 
         Args:
-            units: (n, g) the samples that leave together.
+            units: (n, g) the samples that leave together, some of them `PADDING`.
             map_params: (F, D) the optimum with all samples.
             shift: (n, F, D), in the dtype the products are computed in.
         """
-        objective, n_left = self.objective, units.shape[1]
-        gradient = objective.l2_without(self.n_samples, n_left) * shift
-        gradient -= objective.l2_drop(n_left) * map_params.to(shift.dtype)
-        by_output = shift.new_zeros(self.likelihood.n_outputs, len(units), self.inputs.shape[1])
-        for inputs, _, change in self.perturbed(map_params, shift):
-            by_output += matmul(change.flatten(1).T, inputs).view_as(by_output)
-        basis = self.likelihood.basis
-        gradient += torch.einsum("cnk,cm->nmk", by_output, basis.to(shift.dtype))
+        likelihood, seen = self.likelihood, self.likelihood.relative(self.likelihood.basis)
+        by_output = shift.new_zeros(len(seen), len(units), self.inputs.shape[1])
+        for rows, inputs, state, output_change in self.output_changes(map_params, shift, seen):
+            change = likelihood.residual_change(state, output_change, axis=1, out=output_change)
+            by_output += matmul(change.flatten(1).T, self.weigh(inputs, rows)).view_as(by_output)
+        others = torch.einsum("cnk,cm->nmk", by_output, seen.to(shift.dtype))
+        return others + self.leaving_gradient(units, map_params, shift)
+
+    def leaving_gradient(self, units: Tensor, map_params: Tensor, shift: Tensor) -> Tensor:
+        """The part of `gradient_without` that takes no pass over the data, and all of it where the shift is 0.
+
+        −Σ_i a_i r_i(shift)⊗x_i + l2'·shift − (l2 − l2')·map_params.
+        """
+        objective, weights = self.objective, weight_of(self, units)
+        left = weights.sum(1).to(shift.dtype)[:, None, None]
+        gradient = objective.l2_without(self.total, left) * shift
+        gradient -= objective.l2_drop(left) * map_params.to(shift.dtype)
         own_inputs = self.inputs[units]
         own_outputs = self.model.outputs(map_params, own_inputs) + self.own_output_change(units, shift)
-        own = self.likelihood.residual(self.likelihood.mean(own_outputs), self.targets[units])
-        return gradient - torch.einsum("ngc,cm,ngk->nmk", own, basis, own_inputs).to(shift.dtype)
+        own = weights[..., None] * self.likelihood.residual(self.likelihood.state(own_outputs), self.targets[units])
+        return gradient - torch.einsum("ngc,cm,ngk->nmk", own, self.likelihood.basis, own_inputs).to(shift.dtype)
 
-    def perturbed(self, map_params: Tensor, shift: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """For every block of rows: inputs (b, D), mean (b, K, 1) and change of the residual (b, K, n) under n shifts."""
-        for inputs, mean, output_change in self.output_changes(map_params, shift):
-            yield inputs, mean, self.likelihood.residual_change(mean, output_change, axis=1)
+    def perturbed(self, map_params: Tensor, shift: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """For every block of rows: inputs (b, D), state (b, K, 1) and change of the residual (b, K, n) under n shifts."""
+        for rows, inputs, state, output_change in self.output_changes(map_params, shift, self.likelihood.basis):
+            yield rows, inputs, state, self.likelihood.residual_change(state, output_change, axis=1)
 
-    def output_changes(self, map_params: Tensor, shift: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """For every block of rows: inputs (b, D), mean (b, K, 1) and how the outputs move (b, K, n) under n shifts."""
-        n_shifts, n_outputs = len(shift), self.likelihood.n_outputs
-        weights = self.model.weights(shift).transpose(0, 1).flatten(0, 1)
+    def output_changes(
+        self, map_params: Tensor, shift: Tensor, basis: Tensor
+    ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """For every block of rows: inputs (b, D), state (b, K, 1) and how the outputs move (b, K, n) under n shifts.
+
+        `basis`: that of the likelihood (K, F), or its image under `relative`, and so are the moves of the outputs.
+        """
+        n_shifts, n_outputs = len(shift), len(basis)
+        weights = torch.einsum("cm,nmk->cnk", basis.to(shift.dtype), shift).flatten(0, 1)
         for rows in self.row_blocks(shift.element_size() * (4 * n_shifts * n_outputs + self.inputs.shape[1])):
             inputs = self.inputs[rows]
-            mean = self.mean_of(map_params, inputs).to(shift.dtype)[:, :, None]
+            state = self.state_of(map_params, inputs).to(shift.dtype)[:, :, None]
             inputs = inputs.to(shift.dtype)
-            yield inputs, mean, matmul(inputs, weights.T).view(len(inputs), n_outputs, n_shifts)
+            yield rows, inputs, state, matmul(inputs, weights.T).view(len(inputs), n_outputs, n_shifts)
 
     def own_change(self, units: Tensor, map_params: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs (n, g, D) and mean (n, g, K) of the samples that leave, and how their own outputs move (n, g, K)."""
+        """Inputs (n, g, D) and state (n, g, K) of the samples that leave, and how their own outputs move (n, g, K)."""
         inputs = self.inputs[units]
-        return inputs, self.mean_of(map_params, inputs), self.own_output_change(units, shift)
+        return inputs, self.state_of(map_params, inputs), self.own_output_change(units, shift)
 
     def own_output_change(self, units: Tensor, shift: Tensor) -> Tensor:
         """Δz_i(x_i) = ΔW_i x_i (n, g, K) float64: how the outputs of what leaves move."""
@@ -173,7 +204,8 @@ class LinearProblem(Problem):
     def _hessian_blocks(self, params: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         for rows, sign in self.present_blocks(max(16 * self.model.n_params, 8 * self.likelihood.n_outputs**2)):
             inputs = self.inputs[rows]
-            yield inputs, sign * self.in_basis(self.likelihood.hessian(self.mean_of(params, inputs)))
+            hessians = self.in_basis(self.likelihood.hessian(self.state_of(params, inputs)))
+            yield inputs, sign * self.weigh(hessians, rows)
 
 
 def _add_ridge(matrix: Tensor, ridge: float) -> Tensor:

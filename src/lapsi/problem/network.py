@@ -12,7 +12,7 @@ from torch import Tensor
 from lapsi.models.likelihoods.base import Likelihood
 from lapsi.models.mlp import Mlp
 from lapsi.models.passes import ForwardBackward, clip_of
-from lapsi.problem.base import Problem
+from lapsi.problem.base import Problem, total_weight, weight_of
 from lapsi.problem.objective import Objective
 
 Rows = slice | Tensor
@@ -30,6 +30,7 @@ class NetworkProblem(Problem):
         model: shapes and passes.
         likelihood: the loss.
         objective: weight decay, prior and removal convention.
+        weights: a (N,) float64, or None where each sample counts once.
         removed: (r,) the samples that have left, or None.
     """
 
@@ -38,6 +39,7 @@ class NetworkProblem(Problem):
     model: Mlp
     likelihood: Likelihood
     objective: Objective
+    weights: Tensor | None = None
     removed: Tensor | None = None
 
     @property
@@ -54,10 +56,16 @@ class NetworkProblem(Problem):
         """Samples that are there."""
         return len(self.inputs) - (0 if self.removed is None else len(self.removed))
 
+    @property
+    def total(self) -> float:
+        """W, the sum of their weights."""
+        return total_weight(self.weights, len(self.inputs), self.removed)
+
     def remove(self, rows: Tensor) -> NetworkProblem:
         """The problem of a training without the samples `rows` (g,): a mask, the data are shared."""
         removed = rows if self.removed is None else torch.cat([self.removed, rows])
-        return replace(self, removed=removed, objective=self.objective.without(self.n_samples, len(rows)))
+        leaving = float(weight_of(self, rows).sum())
+        return replace(self, removed=removed, objective=self.objective.without(self.total, leaving))
 
     def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
         """z (n, K) of samples `rows` (n,), there or not, under params (P,)."""
@@ -66,12 +74,18 @@ class NetworkProblem(Problem):
     def forward_backward(self, params: Tensor, rows: Rows) -> ForwardBackward:
         """Both passes over the samples `rows` (n,) under params (P,)."""
         inputs, targets = take(self.inputs, rows), take(self.targets, rows)
-        return self.model.forward_backward(params, inputs, targets, self.likelihood)
+        return self.model.forward_backward(params, inputs, targets, self.likelihood, self.weights_of(rows))
 
     def own_forward_backward(self, params: Tensor, rows: Tensor) -> ForwardBackward:
         """Both passes of model b (B, P) over the one sample rows[b] (B,); the axis of samples has length 1."""
         inputs = self.inputs.index_select(0, rows)[:, None].to(params.dtype)
-        return self.model.forward_backward(params, inputs, self.targets[rows][:, None], self.likelihood)
+        weights = self.weights_of(rows)
+        own = None if weights is None else weights[:, None]
+        return self.model.forward_backward(params, inputs, self.targets[rows][:, None], self.likelihood, own)
+
+    def weights_of(self, rows: Rows) -> Tensor | None:
+        """Weights of the samples `rows` (n,), or None where each counts once."""
+        return None if self.weights is None else take(self.weights, rows)
 
     def gradient(self, passes: ForwardBackward, clip_norm: float | None) -> Tensor:
         """Σ of the (clipped) per-sample gradients (…, P)."""

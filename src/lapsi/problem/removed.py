@@ -16,7 +16,7 @@ class Removed:
     """n units that left, one by one, each of g samples.
 
     Attributes:
-        units: (n, g) the samples of each.
+        units: (n, g) the samples of each; `PADDING` where one has fewer.
         positions: (n,) which of the units that were asked for they are.
         params: of the model with all samples, in the coordinates of the problem.
         shift: (n, …) params without the unit minus `params`.
@@ -26,6 +26,8 @@ class Removed:
             NaN where nothing is known.
         diagnostics: more columns, (n,) each.
         epoch: of training, where the shift is from along the way.
+        hessian_scale: (n, K) what the Hessian of the likelihood of all samples is multiplied by, output by output, where the
+            likelihood itself is found anew without the unit; None where it is held.
     """
 
     units: Tensor
@@ -37,6 +39,7 @@ class Removed:
     remaining: Tensor
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
     epoch: int | None = None
+    hessian_scale: Tensor | None = None
 
     @property
     def is_settled(self) -> bool:

@@ -129,6 +129,12 @@ def _accuracy(verification: dict[str, Any] | None) -> str:
         f"{_samples(len(verification['rows']))} were checked against {reference}: the largest relative error of LSI is "
         f"{number(verification['max_relative_error'])}, the median {number(verification['median_relative_error'])}."
     )
+    suspected, random = (verification.get(f"max_relative_error_{name}") for name in ("suspected", "random"))
+    if suspected is not None and random is not None:
+        text += (
+            f" The largest of those that were estimated to be off most is {number(suspected)}, of those drawn at random "
+            f"{number(random)}."
+        )
     dense = verification.get("max_relative_error_exact")
     return text if dense is None else f"{text} Other samples' curvature included, the largest is {number(dense)}."
 

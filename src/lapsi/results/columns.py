@@ -62,6 +62,10 @@ class Column:
         """Whether it holds numbers."""
         return self.format != ""
 
+    def means(self, other: Column) -> bool:
+        """Whether another column of the name is the same, wherever it is told what it means."""
+        return (self.title, self.measure, self.format) == (other.title, other.measure, other.format)
+
     def require(self, values: pd.Series) -> None:
         """Refuses values of another type.
 
@@ -203,6 +207,13 @@ GROUPS = _by_name(
         format=".1%",
         optional=True,
         short="held-out",
+    ),
+    _belief(
+        "held_out_r2",
+        "held-out R²",
+        "share of the variance of the numbers that a model without the group explains in it",
+        optional=True,
+        short="held-out R²",
     ),
 )
 

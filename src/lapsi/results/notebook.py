@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 
 import pandas as pd
 
-from lapsi.results.columns import CLASSES, COLUMNS, Column
+from lapsi.results.columns import Column
+from lapsi.results.evidence.choose import evidence_of
+from lapsi.results.provenance import Provenance
 
 ENDS = 5
 CLASSES_SHOWN = 12
 CELL = 40  # characters
-SHOWN = ("id", "label", "suggested_label", "lsi", "label_quality")
-BY_CLASS = ("samples", "lsi_median", "lsi_max", "loo_accuracy", "contradicted")
+NOT_SHOWN = ("lsi_mean", "curvature_share")  # of the summary
 STYLE = "text-align:left;font-weight:600;padding:4px 0"
 
 
-def notebook_view(table: pd.DataFrame, summary: pd.DataFrame, source: str, n_samples: int) -> str:
+def notebook_view(table: pd.DataFrame, summary: pd.DataFrame, provenance: Provenance, columns: list[Column]) -> str:
     """HTML of a run.
 
     Args:
         table: of `Scores`.
         summary: one row a class ordered by median LSI, and a last row for all.
-        source: where the data came from.
-        n_samples: of the data set, of which those in the table were scored.
+        provenance: of the run.
+        columns: what those of the table mean.
     """
+    evidence, known = evidence_of(provenance.task), {column.name: column for column in columns}
     classes = summary.iloc[:-1]
     if len(classes) > CLASSES_SHOWN:
         classes = pd.concat([classes.iloc[: CLASSES_SHOWN // 2], classes.iloc[-CLASSES_SHOWN // 2 :]])
     left_out = len(summary) - 1 - len(classes)
-    title = "By class, ordered by median LSI (nats)" + (f"; {left_out} classes in the middle are left out" if left_out else "")
+    title = evidence.summary_title + (f"; {left_out} {evidence.rows_are} in the middle are left out" if left_out else "")
     ranked = table.sort_values("rank", ignore_index=True)
     rows = pd.concat([classes, summary.iloc[-1:]]).reset_index()
-    ends = [COLUMNS[name] for name in SHOWN]
+    ends = [known[name] for name in ("id", "label", "lsi", *evidence.shown)]
+    parts = [column for name, column in evidence.summary_columns.items() if name not in NOT_SHOWN]
+    target, quality = known["label"].title, known["label_quality"].title
     return (
-        f"<div><p><b>{len(table):,} of {n_samples:,} samples</b> from {escape(source)}</p>"
-        + _html(title, rows, [COLUMNS["label"], *(CLASSES[name] for name in BY_CLASS)])
-        + _html("Most informative: atypical, hard or mislabelled", ranked.head(ENDS), ends)
+        f"<div><p><b>{len(table):,} of {provenance.n_samples:,} samples</b> from {escape(provenance.source)}</p>"
+        + _html(title, rows, [replace(known["label"], format=""), *parts])
+        + _html(f"Most informative: {evidence.atypical}", ranked.head(ENDS), ends)
         + _html("Least informative: typical, redundant", ranked.tail(ENDS)[::-1], ends)
-        + "<p>High LSI is not the same as a wrong label; low label quality is the evidence for one.</p></div>"
+        + f"<p>High LSI is not the same as a wrong {target}; low {quality} is the evidence for one.</p></div>"
     )
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from lapsi.settings.task import CLASSES
+
 Text = Annotated[str, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
@@ -24,8 +26,10 @@ class Provenance:
         settings: of the run, the engine and curvature chosen.
         engine, dtype, device: what was used in the end.
         source, data_hash: the data.
-        n_samples, n_features, n_classes: of the data set (n_features without the constant).
-        train_accuracy: share of samples that the probe trained on all of them classifies as labelled.
+        n_samples, n_features, n_classes: of the data set (n_features without the constant; n_classes: outputs of the model, be
+            they classes, labels or numbers).
+        train_accuracy: share of samples that the probe trained on all of them classifies as labelled (with several labels: of
+            samples and labels); None for numbers.
         grad_norm, n_iterations: of the fit with all samples (gradient of the mean-form objective at its end).
         seconds: wall time by stage.
         verification: measured accuracy (fields of `Verification`), or None when it was turned off.
@@ -38,6 +42,8 @@ class Provenance:
             `lapsi.data.readers.columns.Columns`); split; data_dir; extractor (fields of `ExtractorSettings`); corruption
             (fields of `Corruption`, human labels by their file); cache; skip_bad.
         measures: of each measure that was added to the run, where it comes from.
+        task: what the targets are, one of `lapsi.settings.task.TASKS`.
+        train_r2: share of the variance of numbers that the probe trained on all samples explains; None for other targets.
     """
 
     version: Text
@@ -51,7 +57,7 @@ class Provenance:
     n_samples: Count
     n_features: Count
     n_classes: Count
-    train_accuracy: Share
+    train_accuracy: Share | None
     grad_norm: Real
     n_iterations: Count
     seconds: dict[str, Seconds]
@@ -63,3 +69,5 @@ class Provenance:
     n_source: Count | None = None
     data: dict[str, Any] = field(default_factory=dict)
     measures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    task: Text = CLASSES
+    train_r2: Real | None = None

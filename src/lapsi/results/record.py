@@ -15,6 +15,7 @@ from lapsi.results.format_0 import from_format_0
 from lapsi.results.provenance import Count, Provenance, Text
 from lapsi.results.verification import Verification
 from lapsi.settings.settings import settings_from_dict
+from lapsi.settings.task import CLASSES
 
 FORMAT = 1
 LARGEST = 64 * 2**20  # bytes
@@ -36,7 +37,7 @@ class RunRecord:
 
     Attributes:
         provenance: where the scores come from.
-        classes: the label values: strings, integers or booleans.
+        classes: what the model predicts: the label values (strings, integers or booleans), labels, or names of numbers.
         columns: of scores.parquet, by name, in their order.
         files: the files of the run beside run.json, by name; None in format 0, which did not list them.
     """
@@ -48,7 +49,7 @@ class RunRecord:
 
     def described(self) -> tuple[Column, ...]:
         """The columns whose meaning lapsi does not know itself, or that mean something else here than in the registry."""
-        return tuple(column for name, column in self.columns.items() if column.measure != find_column(name).measure)
+        return tuple(column for name, column in self.columns.items() if not column.means(find_column(name)))
 
     def to_json(self) -> str:
         """The text of run.json."""
@@ -121,7 +122,7 @@ def read_record(path: Path) -> RunRecord:
         _require(_Data, provenance.data, "data")
     if provenance.verification is not None:
         _require(Verification, provenance.verification, "verification")
-    _require_classes(beside.classes, provenance.n_classes)
+    _require_classes(beside.classes, provenance)
     return RunRecord(provenance, beside.classes, columns, beside.files if number > 0 else None)
 
 
@@ -180,11 +181,11 @@ def _require(kind: Any, value: Any, place: str = "") -> Any:
         raise ValueError(f"{where} of run.json: {first['msg']}{got}") from None
 
 
-def _require_classes(classes: list[Any], n_classes: int) -> None:
-    kinds = {type(value) for value in classes}
+def _require_classes(classes: list[Any], provenance: Provenance) -> None:
+    kinds, n_classes = {type(value) for value in classes}, provenance.n_classes
     if len(kinds) > 1 or not kinds <= {str, int, bool}:
         raise ValueError("classes of run.json are of several types or none of strings, integers and booleans")
-    if sorted(set(classes)) != classes:
+    if len(set(classes)) < len(classes) or (provenance.task == CLASSES and sorted(classes) != classes):
         raise ValueError("classes of run.json are not in order, or one stands there twice")
     if len(classes) != n_classes:
         raise ValueError(f"run.json names {len(classes)} classes, but n_classes is {n_classes}")

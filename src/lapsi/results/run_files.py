@@ -12,15 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapsi.results.columns import COLUMNS, LSI, SOURCE, WHOLE, Column
+from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.record import RunRecord, StoredFile
+from lapsi.settings.task import REGRESSION
 
 ROWS = "scores.parquet"
 TRAJECTORY = "trajectory.parquet"
-PROBABILITIES = "loo_proba.npy"
+PROBABILITIES, NUMBERS = "loo_proba.npy", "loo_prediction.npy"
 MAP = "map.npy"
 ALONG = {name: COLUMNS[name] for name in ("id", "lsi", "lsi_mean", "lsi_curvature")}
 ALONG["epoch"] = Column("epoch", "epoch", "epochs that were trained", LSI, WHOLE)
-ROUNDING = 1e-3
 # what the libraries raise on files that are no such files
 UNREADABLE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError),
@@ -88,16 +89,9 @@ def read_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return array
 
 
-def read_probabilities(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Probabilities whose rows sum to 1.
-
-    Raises:
-        ValueError: as `read_array`, or when they are none.
-    """
-    probabilities = read_array(path, shape)
-    if probabilities.min() < 0 or np.abs(probabilities.sum(1, dtype=np.float64) - 1).max() > ROUNDING:
-        raise ValueError(f"{path.name} holds rows that are no probabilities")
-    return probabilities
+def prediction_file(task: str) -> str:
+    """Where a run keeps what its models predict for the samples that they never saw."""
+    return NUMBERS if task == REGRESSION else PROBABILITIES
 
 
 def read_table(path: Path, names: list[str], most_rows: int | None = None) -> pd.DataFrame:
@@ -124,14 +118,15 @@ def read_scores(path: Path, record: RunRecord) -> pd.DataFrame:
     Raises:
         ValueError: when they are not what run.json says.
     """
-    absent = [name for name, column in COLUMNS.items() if not column.optional and name not in record.columns]
+    known = evidence_of(record.provenance.task).columns(np.array(record.classes))
+    absent = [name for name, column in known.items() if not column.optional and name not in record.columns]
     if absent:
         raise ValueError(f"run.json has no column {absent[0]!r}")
     table = read_table(path, list(record.columns), record.provenance.n_samples)
     for column in record.columns.values():
         if column.measure != SOURCE:
             column.require(table[column.name])
-    _require_samples(table, record)
+    _require_samples(table)
     return table
 
 
@@ -151,17 +146,12 @@ def read_trajectory(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     return along
 
 
-def _require_samples(table: pd.DataFrame, record: RunRecord) -> None:
-    """Each sample once, with a label and a prediction among the classes, and finite scores."""
+def _require_samples(table: pd.DataFrame) -> None:
+    """Each sample once, with finite scores."""
     for name in ("id", "row"):
         if table[name].isna().any() or table[name].duplicated().any():
             raise ValueError(f"the column {name!r} of {ROWS} has gaps, or a value twice; expected one a sample")
     if table["row"].min() < 0:
         raise ValueError(f"the column 'row' of {ROWS} holds {table['row'].min()}; expected positions from 0")
-    classes = pd.Index(record.classes)
-    for name in ("label", "loo_label", "suggested_label"):
-        known = table[name].dropna() if name == "suggested_label" else table[name]
-        if (classes.get_indexer(pd.Index(known)) < 0).any():
-            raise ValueError(f"the column {name!r} of {ROWS} holds a value that is no class of the run")
     if not (np.isfinite(table["lsi"]) & (table["lsi"] >= 0)).all():
         raise ValueError(f"the column 'lsi' of {ROWS} holds values that are negative or not finite")

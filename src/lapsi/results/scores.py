@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from lapsi.errors import InputError, first_line
 from lapsi.execution.files import MARKER
 from lapsi.results.added import aligned, measure_of_scores, measure_of_table
 from lapsi.results.columns import SOURCE, Column, find_column
+from lapsi.results.evidence.base import Evidence
+from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.notebook import notebook_view
 from lapsi.results.paths import require_run
 from lapsi.results.provenance import Provenance
@@ -21,19 +24,19 @@ from lapsi.results.record import RunRecord, read_record
 from lapsi.results.run_directory import write_directory
 from lapsi.results.run_files import (
     MAP,
-    PROBABILITIES,
     ROWS,
     TRAJECTORY,
     UNREADABLE,
     find_file,
     fingerprint,
+    prediction_file,
     read_array,
-    read_probabilities,
     read_scores,
     read_trajectory,
     require_file,
 )
-from lapsi.results.tables import summarise, with_ranks
+from lapsi.results.tables import with_ranks
+from lapsi.settings.task import CLASSES, REGRESSION
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,10 +44,11 @@ class Scores:
     """LSI and leave-one-out evidence of n scored samples.
 
     Attributes:
-        table: (n rows) the columns of `lapsi.results.columns.COLUMNS`, the optional ones where the engine gives them, then what
-            travelled along with the samples (`TRAVELLING` and columns of the source), in the order of the data set.
-        loo_proba: (n, C) float32, class probabilities under the model that never saw the sample.
-        classes: (C,) the label values, the order of the columns of `loo_proba`.
+        table: (n rows) the columns that the evidence on its targets has (of classes: `lapsi.results.columns.COLUMNS`), the
+            optional ones where the engine gives them, then what travelled along with the samples (`TRAVELLING` and columns of
+            the source), in the order of the data set.
+        prediction: (n, K) of the models that never saw the sample: probabilities of classes or labels, float32, or numbers.
+        outputs: (K,) the classes, labels or names of the numbers, the order of the columns of `prediction`.
         provenance: where the scores come from and how exact they are.
         map: (n, 2) float32, where each sample lies on the first two principal components of the inputs of the probe; or None.
         trajectory: lsi, lsi_mean, lsi_curvature (and lsi_std) by id and epoch, where scores were taken along the way.
@@ -52,8 +56,8 @@ class Scores:
     """
 
     table: pd.DataFrame
-    loo_proba: np.ndarray
-    classes: np.ndarray
+    prediction: np.ndarray
+    outputs: np.ndarray
     provenance: Provenance
     trajectory: pd.DataFrame | None = None
     map: np.ndarray | None = None
@@ -63,7 +67,39 @@ class Scores:
         return len(self.table)
 
     def _repr_html_(self) -> str:
-        return notebook_view(self.table, self.summary(), self.provenance.source, self.provenance.n_samples)
+        return notebook_view(self.table, self.summary(), self.provenance, self.columns)
+
+    @property
+    def task(self) -> str:
+        """What the targets are: `"classes"`, `"multilabel"` or `"regression"`."""
+        return self.provenance.task
+
+    @property
+    def evidence(self) -> Evidence[Any]:
+        """What is said of targets of this kind."""
+        return evidence_of(self.task)
+
+    @property
+    def loo_proba(self) -> np.ndarray:
+        """(n, C) float32, probabilities of classes (or labels) under the model that never saw the sample.
+
+        Raises:
+            InputError: where the targets are numbers.
+        """
+        if self.task == REGRESSION:
+            raise InputError("The targets of the run are numbers, which have no probabilities; see prediction (n, K).")
+        return self.prediction
+
+    @property
+    def classes(self) -> np.ndarray:
+        """(C,) the classes (or labels), the order of the columns of `loo_proba`.
+
+        Raises:
+            InputError: where the targets are numbers.
+        """
+        if self.task == REGRESSION:
+            raise InputError("The targets of the run are numbers and no classes; this is for classes.")
+        return self.outputs
 
     @property
     def lsi(self) -> np.ndarray:
@@ -72,7 +108,13 @@ class Scores:
 
     @property
     def label_codes(self) -> np.ndarray:
-        """(n,) int64, the position of each given label in `classes`: what `loo_proba` and cleanlab count by."""
+        """(n,) int64, the position of each given label in `classes`: what `loo_proba` and cleanlab count by.
+
+        Raises:
+            InputError: where the targets are no classes, one a sample.
+        """
+        if self.task != CLASSES:
+            raise InputError(f"The targets of the run are those of task {self.task!r}; this is for one class a sample.")
         return np.searchsorted(self.classes, self.table["label"].to_numpy()).astype(np.int64)
 
     @property
@@ -111,8 +153,8 @@ class Scores:
         along = self.trajectory
         if along is not None:
             along = along[along["id"].isin(table["id"])].reset_index(drop=True)
-        rows = with_ranks(table.reset_index(drop=True))
-        return Scores(rows, self.loo_proba[positions], self.classes, self.provenance, along, chosen, self.described)
+        rows = with_ranks(table.reset_index(drop=True), by_class="rank_in_class" in table)
+        return Scores(rows, self.prediction[positions], self.outputs, self.provenance, along, chosen, self.described)
 
     def with_measure(self, other: Scores | pd.DataFrame, columns: Iterable[Column] = ()) -> Scores:
         """These scores with the columns of another measure beside those that are there.
@@ -132,12 +174,12 @@ class Scores:
         return replace(self, table=self.table.assign(**values), provenance=provenance, described=described)
 
     def summary(self) -> pd.DataFrame:
-        """One row a class, ordered by median LSI, and a last row "all".
+        """One row a class (a label; a quarter of the numbers), ordered by median LSI, and a last row "all".
 
         Columns: samples, median, mean and maximum of lsi (nats), share of lsi_curvature in the sum of lsi,
-        leave-one-out accuracy, number of samples whose label the leave-one-out model contradicts.
+        leave-one-out accuracy (or R²), number of samples whose target the leave-one-out model contradicts.
         """
-        return summarise(self.table)
+        return self.evidence.summarise(self.table, self.outputs)
 
     def save(self, path: str | Path, *, force: bool = False, beside: Callable[[Path], object] | None = None) -> Path:
         """Writes a run directory, whole or not at all: scores.parquet, loo_proba.npy, map.npy, run.json, trajectory.parquet.
@@ -162,14 +204,14 @@ class Scores:
     def _write_into(self, directory: Path) -> None:
         """The files of a run; run.json is the last, since it lists the others."""
         self.table.to_parquet(directory / ROWS, index=False)
-        np.save(directory / PROBABILITIES, self.loo_proba, allow_pickle=False)
+        np.save(directory / prediction_file(self.task), self.prediction, allow_pickle=False)
         if self.trajectory is not None:
             self.trajectory.to_parquet(directory / TRAJECTORY, index=False)
         if self.map is not None:
             np.save(directory / MAP, self.map, allow_pickle=False)
         files = {file.name: fingerprint(file) for file in sorted(directory.iterdir())}
         columns = {column.name: column for column in self.columns}
-        record = RunRecord(self.provenance, self.classes.tolist(), columns, files)
+        record = RunRecord(self.provenance, self.outputs.tolist(), columns, files)
         (directory / MARKER).write_text(record.to_json(), encoding="utf-8")
 
     @classmethod
@@ -184,11 +226,13 @@ class Scores:
         try:
             record = read_record(directory / MARKER)
             table = read_scores(require_file(directory, ROWS, record), record)
-            probabilities = require_file(directory, PROBABILITIES, record)
+            task = record.provenance.task
+            predicted = read_array(require_file(directory, prediction_file(task), record), (len(table), len(record.classes)))
+            evidence_of(task).require(table, predicted, record.classes)
             on_map, along = (find_file(directory, name, record) for name in (MAP, TRAJECTORY))
             return cls(
                 table,
-                read_probabilities(probabilities, (len(table), len(record.classes))),
+                predicted,
                 to_numpy(record.classes),
                 record.provenance,
                 None if along is None else read_trajectory(along, table),

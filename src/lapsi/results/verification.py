@@ -15,14 +15,17 @@ class Verification:
     """Relative error of LSI on the samples that were checked: |reported − reference| / reference.
 
     Attributes:
-        rows: positions of the checked samples in the data set: that with the largest LSI, the others drawn at
-            random from equal slices of the ranking.
-        max_relative_error, median_relative_error: against `reference`; None where the check failed.
+        rows: positions of the checked samples in the data set: that with the largest LSI; half of the others are those
+            suspected of the largest errors (`lsi_error`), where any is estimated; the rest is drawn at random from equal
+            slices of the ranking.
+        max_relative_error, median_relative_error: of all of them, against `reference`; None where the check failed.
         reference: `"exact"` (mean and curvature at the converged leave-one-out optimum), `"removal form"`
             (`full` curvature: converged optimum, the curvature of the other samples held), or `"trained alone"` (one model
             each, by the same recipe, in float64 and without differences; the first seed).
         max_relative_error_exact: `full` only: against the exact value; None where that would cost too much.
         failure: why there is no error; "" where there is one.
+        max_relative_error_suspected, max_relative_error_random: of those suspected, and of those drawn at random; None where
+            there are none, or the check failed.
     """
 
     rows: tuple[Count, ...]
@@ -31,26 +34,53 @@ class Verification:
     reference: Text
     max_relative_error_exact: Real | None = None
     failure: Text = ""
+    max_relative_error_suspected: Real | None = None
+    max_relative_error_random: Real | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {**asdict(self), "rows": list(self.rows)}
 
 
-def summarise_errors(
-    positions: np.ndarray, errors: np.ndarray, reference: str, exact_errors: np.ndarray | None = None
-) -> Verification:
-    """What is told of relative errors (k,) at some positions (k,); an error that is no number is no agreement."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """What is checked.
+
+    Attributes:
+        positions: (k,) in order.
+        suspected, random: (k,) whether each has one of the largest estimated errors, and whether it was drawn at random;
+            neither for the one with the largest LSI.
+    """
+
+    positions: np.ndarray
+    suspected: np.ndarray
+    random: np.ndarray
+
+
+def summarise_errors(drawn: Drawn, errors: np.ndarray, reference: str, exact_errors: np.ndarray | None = None) -> Verification:
+    """What is told of the relative errors (k,) of what was drawn; an error that is no number is no agreement."""
     wrong = int((~np.isfinite(errors)).sum())
     if wrong > 0:
-        return failed_check(positions, reference, f"the reference of {wrong} of {len(errors)} samples is not finite")
+        return failed_check(drawn, reference, f"the reference of {wrong} of {len(errors)} samples is not finite")
     beyond = None if exact_errors is None or not np.isfinite(exact_errors).all() else float(exact_errors.max())
-    return Verification(tuple(positions.tolist()), float(errors.max()), float(np.median(errors)), reference, beyond)
+    return Verification(
+        tuple(drawn.positions.tolist()),
+        float(errors.max()),
+        float(np.median(errors)),
+        reference,
+        beyond,
+        max_relative_error_suspected=_largest(errors[drawn.suspected]),
+        max_relative_error_random=_largest(errors[drawn.random]),
+    )
 
 
-def failed_check(positions: np.ndarray, reference: str, failure: str) -> Verification:
-    """What is told where the check of some positions (k,) could not be made."""
-    return Verification(tuple(positions.tolist()), None, None, reference, failure=failure)
+def _largest(errors: np.ndarray) -> float | None:
+    return float(errors.max()) if len(errors) > 0 else None
+
+
+def failed_check(drawn: Drawn, reference: str, failure: str) -> Verification:
+    """What is told where the check of what was drawn could not be made."""
+    return Verification(tuple(drawn.positions.tolist()), None, None, reference, failure=failure)
 
 
 def relative_errors(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -59,10 +89,21 @@ def relative_errors(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.divide(gap, reference, out=np.zeros_like(gap), where=gap != 0)
 
 
-def draw_rows(lsi: np.ndarray, n_checks: int, seed: int) -> np.ndarray:
-    """Positions (k,) to check: the largest LSI, and one at random from each of k−1 equal slices of the ranking."""
+def draw_rows(lsi: np.ndarray, errors: np.ndarray, n_checks: int, seed: int) -> Drawn:
+    """What to check of n units of LSI `lsi` (n,) and estimated errors (n,), NaN where there is none.
+
+    The largest LSI; half of the others, rounded up, are those with the largest estimates; one at random from each equal slice
+    of the ranking of those left fills up.
+    """
     n_checks = min(n_checks, len(lsi))
     order = np.argsort(lsi, kind="stable")
+    others = order[:-1]
+    known = others[~np.isnan(errors[others])]
+    suspected = known[np.argsort(-errors[known], kind="stable")][: n_checks // 2]
+    left = others[~np.isin(others, suspected)]
+    n_random = n_checks - 1 - len(suspected)
     generator = np.random.default_rng(seed)
-    slices = np.array_split(order[:-1], n_checks - 1) if n_checks > 1 else []
-    return np.array(sorted([order[-1], *(generator.choice(part) for part in slices)]))
+    slices = np.array_split(left, n_random) if n_random > 0 else []
+    random = [generator.choice(part) for part in slices]
+    positions = np.sort(np.array([order[-1], *suspected, *random]))
+    return Drawn(positions, np.isin(positions, suspected), np.isin(positions, random))

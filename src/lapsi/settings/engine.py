@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from lapsi.errors import InputError
 from lapsi.settings.model import PROBE
-from lapsi.settings.option import Integer, check_options, option
+from lapsi.settings.option import Integer, Number, check_options, option
 from lapsi.settings.recipe import RECIPE, Recipe
 
 AUTO = "auto"
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,12 @@ class Newton:
 
     Attributes:
         refine: what follows the closed form. `"auto"`: on small data every sample is converged to its leave-one-out optimum;
-            else the samples whose outputs move most get the second-order term of their nearest neighbours, as many as a
-            fifteenth of the run's cost buys. A number: so many chord-Newton steps for every sample, each 8·N·D·C flop, and an
-            exact pass for the change of the curvature. 0: the closed form alone.
+            else those whose estimated error is above the tolerance are refined until it is below. A number: so many
+            chord-Newton steps for every sample, each 8·N·D·C flop, and an exact pass for the change of the curvature. 0: the
+            closed form alone.
+        tolerance: of `refine="auto"`: the relative error of LSI that is left. The rows of the largest estimated error are
+            refined first, within half a minute on two cores or a quarter of the run's cost, whichever is more; `lsi_error` and
+            `refinement` mark those that stay above.
     """
 
     name: ClassVar[str] = "newton"
@@ -29,9 +33,20 @@ class Newton:
     refine: int | str = option(
         AUTO, Integer(0, word=AUTO), "newton: 'auto', or chord-Newton steps for each sample.", panel=PROBE
     )
+    tolerance: float = option(
+        TOLERANCE,
+        Number(0.0, beyond=True),
+        "newton, refine 'auto': relative error of LSI that is left, as time allows.",
+        panel=PROBE,
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.refine != AUTO and self.tolerance != TOLERANCE:
+            raise InputError(
+                f"tolerance is {self.tolerance:g} but refine is {self.refine}, so many steps whatever they leave; expected "
+                "refine 'auto', or no tolerance."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,28 @@ class Numbers(Rule):
 
 @final
 @dataclass(frozen=True, slots=True)
+class Estimated(Rule):
+    """One of some words that say how to find it, or a positive number, or several."""
+
+    words: tuple[str, ...]
+
+    def check(self, name: str, value: Any) -> str | tuple[float, ...]:
+        if isinstance(value, str) and value in self.words:
+            return value
+        values = tuple(value) if isinstance(value, tuple | list) else (value,)
+        numbers_only = all(isinstance(each, numbers.Real) and not isinstance(each, bool) for each in values)
+        if not values or not numbers_only or not all(0 < each < math.inf for each in values):
+            words = ", ".join(map(repr, self.words))
+            raise InputError(f"{name} is {value!r}; expected {words}, a finite number greater than 0, or one for each output.")
+        return tuple(map(float, values))
+
+    @property
+    def metavar(self) -> str:
+        return "|".join([*self.words, "NUMBERS"])
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Share(Rule):
     """A number from 0 to 1."""
 

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from lapsi.errors import InputError
-from lapsi.settings.engine import AUTO, ENGINES, EngineSpec, Newton, Retrain
+from lapsi.settings.engine import AUTO, ENGINES, TOLERANCE, EngineSpec, Newton, Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.model import ModelSpec
-from lapsi.settings.objective import MAP, ObjectiveSpec
+from lapsi.settings.objective import ANEW, MAP, ObjectiveSpec
 from lapsi.settings.option import Choice, check_options, option
 from lapsi.settings.recipe import Recipe, used
 
@@ -52,6 +52,10 @@ class Settings:
         retrains = isinstance(self.engine, Retrain)
         if isinstance(self.engine, Retrain) and self.engine.recipe.public_divisor:
             object.__setattr__(self, "objective", replace(self.objective, removal="sum"))
+        if retrains and self.objective.noise_removal == ANEW:
+            raise InputError(
+                "noise_removal is 'anew', which engine 'retrain' cannot; leave it at 'held', or use engine 'newton'."
+            )
         if self.objective.weight_decay == 0 and not (retrains and self.objective.prior_precision != MAP):
             raise InputError(
                 "weight_decay is 0: without regularisation the loss of separable data has no finite optimum, so there is "
@@ -63,6 +67,8 @@ class Settings:
         """All settings as plain JSON values."""
         values = asdict(self)
         values["model"]["hidden"] = list(self.model.hidden)
+        if not isinstance(self.objective.noise_variance, str):
+            values["objective"]["noise_variance"] = list(self.objective.noise_variance)
         values["engine"] = {"name": self.engine.name, **values["engine"]}
         if isinstance(self.engine, Retrain):
             values["engine"]["recipe"]["betas"] = list(self.engine.recipe.betas)
@@ -128,8 +134,9 @@ def _with_fields(part: Any, name: str, kind: type, own: dict[str, Any]) -> Any:
 
 def _engine(engine: str | EngineSpec, model: ModelSpec, choices: dict[str, Any]) -> EngineSpec:
     """The engine that is asked for by name or as an object; takes its options out of `choices`."""
-    every, recipe, refine = (choices.pop(name, None) for name in ("every", "recipe", "refine"))
+    every, recipe, refine, tolerance = (choices.pop(name, None) for name in ("every", "recipe", "refine", "tolerance"))
     newton = {} if refine is None or refine == AUTO else {"refine": refine}
+    newton |= {} if tolerance is None or tolerance == TOLERANCE else {"tolerance": tolerance}
     retrain = {name: value for name, value in (("recipe", recipe), ("every", every)) if value is not None}
     if isinstance(engine, EngineSpec):
         if newton or retrain:
@@ -151,5 +158,7 @@ def _engine(engine: str | EngineSpec, model: ModelSpec, choices: dict[str, Any])
             )
         return Newton(**newton)
     if newton:
-        raise InputError(f"refine is {refine!r} but belongs to engine 'newton'; leave it at 'auto'.")
+        name, value = next(iter(newton.items()))
+        default = AUTO if name == "refine" else f"{TOLERANCE:g}"
+        raise InputError(f"{name} is {value!r} but belongs to engine 'newton'; leave it at {default!r}.")
     return Retrain(**retrain)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lapsi.errors import ConvergenceError, InputError
 from lapsi.linalg.matmul import one_thread_each
+from lapsi.problem.base import mean_weight
 from lapsi.problem.linear import LinearProblem
 
 LBFGS_MEMORY = 20
@@ -69,7 +70,7 @@ def _lbfgs(problem: LinearProblem, advance: Callable[[], None]) -> tuple[Tensor,
     if not bool(hessian.isfinite().all()):
         raise InputError("The features are too large to be squared in float64; divide them by a constant first.")
     values, vectors = torch.linalg.eigh(hessian)
-    scale = values.clamp(min=problem.objective.l2(problem.n_samples)).rsqrt()
+    scale = values.clamp(min=problem.objective.l2(problem.total)).rsqrt()
     shape = (model.n_directions, model.n_features)
 
     def to_params(flat: np.ndarray) -> Tensor:
@@ -81,7 +82,7 @@ def _lbfgs(problem: LinearProblem, advance: Callable[[], None]) -> tuple[Tensor,
         value, gradient = problem.value_and_gradient(to_params(flat))
         return float(value), ((gradient @ vectors) * scale).flatten().cpu().numpy()
 
-    tolerance = LBFGS_TOLERANCE * problem.n_samples**0.5
+    tolerance = LBFGS_TOLERANCE * problem.total**0.5
     options = {"maxcor": LBFGS_MEMORY, "maxiter": LBFGS_ITERATIONS, "gtol": tolerance, "ftol": 0.0}
     with one_thread_each():
         start = np.zeros(model.n_params)
@@ -90,17 +91,17 @@ def _lbfgs(problem: LinearProblem, advance: Callable[[], None]) -> tuple[Tensor,
 
 
 def _newton(problem: LinearProblem, params: Tensor, n_iterations: int, advance: Callable[[], None]) -> MapFit:
-    n_samples = problem.n_samples
+    total = problem.total
     hessian: Tensor | None = None
     point = _Point(params, *problem.value_and_gradient(params))
     for iteration in range(NEWTON_ITERATIONS):
         advance()
         if hessian is None:
-            hessian = problem.hessian(point.params, problem.objective.l2(n_samples))
+            hessian = problem.hessian(point.params, problem.objective.l2(total))
             factor = _factor(hessian)
         step = -torch.cholesky_solve(point.gradient.view(-1, 1), factor).view_as(params)
         step_norm, params_norm, grad_norm = float(step.norm()), float(point.params.norm()), float(point.gradient.norm())
-        fit = MapFit(problem, point.params, hessian, grad_norm / n_samples, n_iterations + iteration)
+        fit = MapFit(problem, point.params, hessian, grad_norm / total, n_iterations + iteration)
         if step_norm <= STEP_TOLERANCE * params_norm:
             return fit
         moved = _line_search(problem, point, step)
@@ -114,7 +115,7 @@ def _newton(problem: LinearProblem, params: Tensor, n_iterations: int, advance: 
             hessian = None
     raise ConvergenceError(
         f"The fit did not converge: after {iteration + 1} Newton steps the last step was {step_norm:.1e} of "
-        f"parameters of norm {params_norm:.1e} (gradient {grad_norm / n_samples:.1e}). Use a larger weight decay "
+        f"parameters of norm {params_norm:.1e} (gradient {grad_norm / total:.1e}). Use a larger weight decay "
         f"(now {problem.objective.weight_decay:g}), or standardize the features."
     )
 
@@ -149,18 +150,19 @@ def _line_search(problem: LinearProblem, start: _Point, step: Tensor) -> _Point 
 
 
 def _input_norms(problem: LinearProblem) -> float:
-    """Σ_j ‖x_j‖."""
-    return float(torch.linalg.vector_norm(problem.inputs, dim=1).sum())
+    """Σ_j a_j ‖x_j‖."""
+    return float(problem.weigh(torch.linalg.vector_norm(problem.inputs, dim=1), slice(None)).sum())
 
 
 def _rounding(problem: LinearProblem, params: Tensor) -> float:
     """How far rounding may move the gradient at `params`: that of its sum, and that of the outputs through S."""
-    likelihood, total = problem.likelihood, problem.objective.l2(problem.n_samples) * params.norm()
+    likelihood, total = problem.likelihood, problem.objective.l2(problem.total) * params.norm()
     for rows in problem.row_blocks(8 * 2 * likelihood.n_outputs):
         inputs = problem.inputs[rows]
-        mean, length = problem.mean_of(params, inputs), torch.linalg.vector_norm(inputs, dim=1)
-        residual = torch.linalg.vector_norm(likelihood.residual(mean, problem.targets[rows]), dim=1)
-        total += (length * (residual + likelihood.variance(mean).sum(1) * params.norm() * length)).sum()
+        state, length = problem.state_of(params, inputs), torch.linalg.vector_norm(inputs, dim=1)
+        residual = torch.linalg.vector_norm(likelihood.residual(state, problem.targets[rows]), dim=1)
+        own = length * (residual + likelihood.variance(state).sum(1) * params.norm() * length)
+        total += problem.weigh(own, rows).sum()
     return EPSILON * float(total)
 
 
@@ -175,9 +177,9 @@ def _factor(hessian: Tensor) -> Tensor:
 
 
 def reduced_hessian(fit: MapFit) -> Tensor:
-    """The Hessian (P', P') of all samples at the L2 strength that is left when one leaves: H of the leave-one-out step."""
+    """The Hessian (P', P') of all samples at the L2 strength that is left when one of mean weight leaves: H of the step."""
     reduced = fit.hessian.clone()
-    reduced.diagonal().sub_(fit.problem.objective.l2_drop())
+    reduced.diagonal().sub_(fit.problem.objective.l2_drop(mean_weight(fit.problem)))
     return reduced
 
 

@@ -20,10 +20,10 @@ from lapsi.training.pair import Pair
 
 @dataclass(frozen=True, slots=True)
 class Decay:
-    """Weight decay of the model with all samples, and how much more of it the models without one have."""
+    """Weight decay of the model with all samples, and how much more of it the models without one have, (B, 1) or none."""
 
     weight: float
-    extra: float = 0.0
+    extra: Tensor | None = None
 
 
 class Optimizer(ABC):
@@ -73,8 +73,10 @@ class Adam(Optimizer):
         """
         self._n_steps += 1
         if self._decoupled:
-            base = params.base
-            params.change.mul_(1 - rate * (self._decay.weight + self._decay.extra)).sub_(base, alpha=rate * self._decay.extra)
+            pull = None if self._decay.extra is None else self._decay.extra * (params.change + params.base)
+            params.change.mul_(1 - rate * self._decay.weight)
+            if pull is not None:
+                params.change.sub_(pull, alpha=rate)
             params.value.mul_(1 - rate * self._decay.weight)
         else:
             _add_decay(gradient, params, self._decay)
@@ -129,9 +131,9 @@ def ascent(gradient: Pair, radius: float) -> Pair:
 
 
 def _add_decay(gradient: Pair, params: Pair, decay: Decay) -> None:
-    gradient.change.add_(params.change, alpha=decay.weight + decay.extra)
-    if decay.extra != 0:
-        gradient.change.add_(params.base, alpha=decay.extra)
+    gradient.change.add_(params.change, alpha=decay.weight)
+    if decay.extra is not None:
+        gradient.change.add_(decay.extra * (params.change + params.base))
     gradient.value.add_(params.value, alpha=decay.weight)
 
 

@@ -29,4 +29,9 @@ def groups(
     require_run(run)
     from lapsi.cli import groups as work
 
-    work.groups(run, by, leave_group_out, to, force, quiet, as_json)
+    if leave_group_out:
+        from lapsi.cli.group_removal import remove_groups
+
+        work.groups(run, by, remove_groups, to, force, quiet, as_json)
+    else:
+        work.groups(run, by, None, to, force, quiet, as_json)

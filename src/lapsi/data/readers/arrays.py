@@ -51,6 +51,7 @@ class NamedArrays:
         ids, labels: what holds the identifiers and the labels, where that is known.
         carried: what travels along with the samples without being asked for.
         made_by: what the file says of its features.
+        task: what the labels are, where that is known.
     """
 
     names: list[str]
@@ -60,6 +61,7 @@ class NamedArrays:
     labels: str | None = None
     carried: tuple[str, ...] = ()
     made_by: dict[str, Any] = field(default_factory=dict)
+    task: str | None = None
 
 
 def read_dataset(path: Path, columns: Columns, arrays: NamedArrays | None = None) -> Dataset:
@@ -78,20 +80,22 @@ def read_dataset(path: Path, columns: Columns, arrays: NamedArrays | None = None
         raise InputError(f"--feature-prefix is for tables; {path.name} holds arrays: name one with --features.")
     with reading(path):
         columns.refuse(("images", "texts"), f"{path.name} holds features")
-        labels = choose_name(columns.labels or arrays.labels, LABEL_NAMES, arrays.names, "labels", path.name)
+        labels = _label_names(arrays, columns, path)
         ids = arrays.ids if columns.ids is None else require_name(columns.ids, arrays.names, "ids", path.name)
         asked = {name: name for name in arrays.carried} | columns.carried(arrays.names, path.name)
         carried = {new: arrays.load(old) for new, old in asked.items()}
-        features = _features(arrays, columns, {labels, ids, *asked.values()}, path)
-        given, names = arrays.load(labels), _class_names(arrays, columns, path)
+        weights = None if columns.weights is None else require_name(columns.weights, arrays.names, "weights", path.name)
+        features = _features(arrays, columns, {*labels, ids, weights, *asked.values()}, path)
+        given, names = _labels(arrays, labels), _class_names(arrays, columns, path)
         if names is not None:
             if columns.class_names is not None:
                 _require_names_fit(given, names, columns.class_names)
             given = name_labels(given, names)
             if "reference_label" in carried:
                 carried["reference_label"] = name_labels(carried["reference_label"], names)
-        identifiers = None if ids is None else arrays.load(ids)
-    dataset = make_dataset(features, given, ids=identifiers, columns=carried, source=str(path))
+        identifiers, counted = (None if name is None else arrays.load(name) for name in (ids, weights))
+    known = {"ids": identifiers, "weights": counted, "task": columns.task or arrays.task}
+    dataset = make_dataset(features, given, columns=carried, source=str(path), **known)
     return replace(dataset, made_by=arrays.made_by)
 
 
@@ -133,6 +137,7 @@ def _open_safetensors(path: Path) -> NamedArrays:
     archive = safe_open(path, framework="pt")  # maps the file: what is not touched is not read
     if MADE_BY not in (archive.metadata() or {}):
         return NamedArrays(list(archive.keys()), archive.get_tensor)
+    details = json.loads(archive.metadata()[MADE_BY])
     table = pa.parquet.read_table(pa.BufferReader(archive.get_tensor(SAMPLES).numpy().tobytes()))
     names = [*table.column_names, FEATURES]
     carried = tuple(name for name in table.column_names if name not in ("id", "label"))
@@ -142,9 +147,8 @@ def _open_safetensors(path: Path) -> NamedArrays:
         ids="id",
         labels="label",
         carried=carried,
-        made_by={
-            name: value for name, value in json.loads(archive.metadata()[MADE_BY]).items() if name in ("extractor", "licence")
-        },
+        made_by={name: value for name, value in details.items() if name in ("extractor", "licence")},
+        task=details.get("task"),
     )
 
 
@@ -176,9 +180,9 @@ def _read_npy(path: Path, columns: Columns) -> Dataset:
             raise InputError(f"{name} does not exist; expected {rows}.")
         with reading(path if name is None else Path(name)):
             arrays[what] = None if name is None else load_npy(Path(name), mapped=what == "features")
-    features, labels, ids = (arrays.pop(what) for what in ("features", "labels", "ids"))
+    features, labels, ids, weights = (arrays.pop(what) for what in ("features", "labels", "ids", "weights"))
     carried = {what: values for what, values in arrays.items() if values is not None}
-    return make_dataset(features, labels, ids=ids, columns=carried, source=str(path))
+    return make_dataset(features, labels, ids=ids, weights=weights, task=columns.task, columns=carried, source=str(path))
 
 
 def load_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
@@ -191,6 +195,20 @@ def load_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         raise ValueError("it holds several arrays")
     return array if mapped else np.array(array)
+
+
+def _label_names(arrays: NamedArrays, columns: Columns, path: Path) -> list[str]:
+    """The array with the labels, or several columns of a table, with commas between them."""
+    asked = columns.labels or arrays.labels
+    if asked is not None and asked not in arrays.names and arrays.read is not None and "," in asked:
+        return [require_name(name.strip(), arrays.names, "labels", path.name) for name in asked.split(",")]
+    return [choose_name(asked, LABEL_NAMES, arrays.names, "labels", path.name)]
+
+
+def _labels(arrays: NamedArrays, names: list[str]) -> Any:
+    if len(names) == 1:
+        return arrays.load(names[0])
+    return pd.DataFrame({name: arrays.load(name) for name in names})
 
 
 def _features(arrays: NamedArrays, columns: Columns, others: set[str | None], path: Path) -> Any:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 
 from lapsi.errors import InputError
 from lapsi.settings.extractor import RAW
-from lapsi.settings.option import Name, Words, check_options, flag_of, option
+from lapsi.settings.objective import TARGETS
+from lapsi.settings.option import Choice, Name, Words, check_options, flag_of, option
+from lapsi.settings.task import TASKS
 
 FEATURE_NAMES = ("features", "X", "x", "embeddings", "features_train", "X_train")
 LABEL_NAMES = ("labels", "label", "y", "target", "labels_train", "y_train")
@@ -33,6 +35,8 @@ class Columns:
         split: column with the part of the data set; carried along.
         reference_labels: column with second labels; carried along.
         class_names: array with a name for each integer label.
+        weights: column with how often each sample counts.
+        task: what the labels are; None tells by their type.
         keep: more columns to carry along.
     """
 
@@ -46,6 +50,10 @@ class Columns:
     split: str | None = option(None, Name(), "Column with the part of the data set; kept.", flag="split-column")
     reference_labels: str | None = option(None, Name(), "Column with second labels (truth, re-annotation); kept.")
     class_names: str | None = option(None, Name(), "Array with a name for each integer label.")
+    weights: str | None = option(None, Name(), "Array or column with how often each sample counts.", panel=TARGETS)
+    task: str | None = option(
+        None, Choice(TASKS, optional=True), "What the labels are; auto: as their type says.", panel=TARGETS
+    )
     keep: tuple[str, ...] = option((), Words(), "More columns to keep beside the scores, with commas.")
 
     def __post_init__(self) -> None:
@@ -81,7 +89,7 @@ class Columns:
     def files(self) -> dict[str, str | None]:
         """Names of the files beside a `.npy` file, by what they hold."""
         carried = {"group": self.group, "split": self.split, "reference_label": self.reference_labels}
-        return {"labels": self.labels, "ids": self.ids, **carried}
+        return {"labels": self.labels, "ids": self.ids, "weights": self.weights, **carried}
 
 
 def require_name(asked: str, names: list[str], what: str, place: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lapsi.data.arrays import to_numpy
+from lapsi.data.dataset import make_weights
 from lapsi.data.readers.columns import (
     IMAGE_NAMES,
     LABEL_NAMES,
@@ -128,8 +129,10 @@ def _samples(loaded: Any, columns: Columns, split: str | None, source: str) -> S
     if isinstance(loaded, dict):
         table["split"] = _split_name(loaded, split)
     ids = None if columns.ids is None else _values(rows, require_name(columns.ids, names, "ids", source))
+    counted = None if columns.weights is None else _values(rows, require_name(columns.weights, names, "weights", source))
+    weights = None if counted is None else make_weights(counted, len(rows))
     licence = str(getattr(rows.info, "license", "") or "")
-    return Samples(content, _values(rows, label), ids, table, source, licence)
+    return Samples(content, _values(rows, label), ids, table, source, licence, weights=weights, task=columns.task)
 
 
 def _split(loaded: Any, split: str | None, source: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lapsi.data.arrays import one_dimensional, to_numpy
-from lapsi.data.dataset import make_columns
+from lapsi.data.dataset import make_columns, make_weights
 from lapsi.data.readers.arrays import NamedArrays, open_arrays, reading
 from lapsi.data.readers.columns import (
     FEATURE_NAMES,
@@ -56,6 +56,9 @@ def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) ->
         ids = None if columns.ids is None else arrays.load(require_name(columns.ids, arrays.names, "ids", path.name))
         values = arrays.load(name)
         given = arrays.load(labels)
+        counted = (
+            None if columns.weights is None else arrays.load(require_name(columns.weights, arrays.names, "weights", path.name))
+        )
     if as_text:
         content: Content = checked_texts(values.tolist(), path.name)
         carried["text"] = values
@@ -66,7 +69,9 @@ def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) ->
             ids = _own_ids(paths, path.parent) if ids is None else ids
     n = len(content)
     ids = None if ids is None else one_dimensional(ids, "ids", n)
-    return Samples(content, one_dimensional(given, "labels", n), ids, make_columns(carried, n), str(path))
+    labelled = one_dimensional(given, "labels", n)
+    weights = None if counted is None else make_weights(counted, n)
+    return Samples(content, labelled, ids, make_columns(carried, n), str(path), weights=weights, task=columns.task)
 
 
 def _own_ids(paths: list[Path], folder: Path) -> np.ndarray | None:

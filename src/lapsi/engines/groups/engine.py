@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -12,11 +12,13 @@ from torch import Tensor
 
 from lapsi.curvature.base import Curvature
 from lapsi.curvature.linear import settled_curvature
-from lapsi.engines.base import Advance, Fit, Part, Units
-from lapsi.engines.groups.steps import TOLERANCE, group_shift
+from lapsi.engines.base import Advance, Fit, Part, Units, Work
+from lapsi.engines.groups.plan import CHECKS, chunks_of
+from lapsi.engines.groups.steps import factor_solve, low_rank_solve, settle
+from lapsi.problem.base import PADDING
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import CONVERGED, Removed
-from lapsi.training.newton import MapFit
+from lapsi.training.newton import STEP_TOLERANCE, MapFit, fit_map, invert, reduced_hessian
 
 
 @final
@@ -26,10 +28,12 @@ class GroupsFit(Fit):
 
     Attributes:
         optimum: where the steps start.
+        inverse: (P', P') float64, of its Hessian at the L2 strength that one sample leaves.
         curvature: of the posterior there, exact.
     """
 
     optimum: MapFit
+    inverse: Tensor
     curvature: Curvature
 
     @property
@@ -38,36 +42,56 @@ class GroupsFit(Fit):
 
     @property
     def reference_name(self) -> str:
-        return self.curvature.form
+        return "fitted anew"
 
     def parts(self, n_units: int) -> list[Part]:
         return [Part("groups", 0, n_units, n_units)]
 
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
+        """In chunks of groups of like sizes, whatever their order."""
         problem, params = self.problem, self.optimum.params
-        for position in range(part.start, part.stop):
-            rows = units[position]
-            shift = group_shift(problem, params, self.optimum.hessian, rows)[None]
-            outputs = problem.outputs(params + shift[0], rows)[None]
-            remaining = torch.full((1,), TOLERANCE, dtype=torch.float64)
-            yield Removed(rows[None], np.array([position - part.start]), params, shift, outputs, CONVERGED, remaining)
-            advance(1)
+        groups = list(units[part.start : part.stop])
+        for by_update, positions in chunks_of(_work_of(problem, len(groups)), [len(rows) for rows in groups]):
+            padded = joined_units([groups[position] for position in positions])
+            solve = low_rank_solve(problem, params, self.inverse, padded) if by_update else factor_solve(self.optimum, padded)
+            shift, remaining = settle(problem, params, padded, solve, advance)
+            yield self._removed(padded, positions, shift, remaining)
 
     def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
         yield from ()
 
     def reference(self, units: Units) -> Iterator[Removed]:
-        """Groups are converged already: the reference is what they are."""
-        yield from self.remove(units, self.parts(len(units))[0], lambda _: None)
+        """Each problem without a group, fitted from nothing."""
+        params = self.optimum.params
+        for position, rows in enumerate(units):
+            shift = (fit_map(self.problem.remove(rows)).params - params)[None]
+            remaining = STEP_TOLERANCE * params.norm() / shift.flatten(1).norm(dim=1)
+            yield self._removed(rows[None], [position], shift, remaining)
 
     def n_checks(self, verify: int, n_units: int) -> int:
-        return min(verify, n_units)
+        return min(verify, n_units, CHECKS)
 
     def record(self, params: Tensor) -> dict[str, Any]:
         optimum = self.optimum
         return {"dtype": "float64", "grad_norm": optimum.grad_norm, "n_iterations": optimum.n_iterations}
 
+    def _removed(self, units: Tensor, positions: list[int], shift: Tensor, remaining: Tensor) -> Removed:
+        problem, params = self.problem, self.optimum.params
+        outputs = problem.model.outputs(params + shift, problem.inputs[units])
+        return Removed(units, np.array(positions), params, shift, outputs, CONVERGED, remaining)
+
 
 def groups_fit(optimum: MapFit, structure: str) -> GroupsFit:
     """For groups that leave, and a posterior of some structure."""
-    return GroupsFit(optimum, settled_curvature(optimum.problem, optimum.params, structure))
+    inverse = invert(reduced_hessian(optimum))
+    return GroupsFit(optimum, inverse, settled_curvature(optimum.problem, optimum.params, structure))
+
+
+def joined_units(groups: Sequence[Tensor]) -> Tensor:
+    """Groups (g,) of any sizes as one (n, g), the smaller ones filled up with `PADDING`."""
+    return torch.nn.utils.rnn.pad_sequence(list(groups), batch_first=True, padding_value=PADDING)
+
+
+def _work_of(problem: LinearProblem, n_units: int) -> Work:
+    model = problem.model
+    return Work(problem.n_samples, model.n_features, model.n_outputs, model.n_directions, n_units)

@@ -23,13 +23,13 @@ class Neighbours:
 
     Attributes:
         optimum: where the steps start.
-        inputs, mean: (N, D), (N, K), in the dtype of the large products.
+        inputs, state: (N, D), (N, K), in the dtype of the large products.
         metric: (D, D) inverse of the Hessian at params = 0.
     """
 
     optimum: Optimum
     inputs: Tensor
-    mean: Tensor
+    state: Tensor
     metric: Tensor
 
     def step(self, removal: Removal, shift: Tensor) -> Tensor:
@@ -41,16 +41,16 @@ class Neighbours:
         weights = problem.model.weights(shift)
         gradient = torch.zeros_like(weights)
         for position, near in enumerate(nearest):
-            inputs, mean = self.inputs.index_select(0, near), self.mean.index_select(0, near)
+            inputs, state = self.inputs.index_select(0, near), self.state.index_select(0, near)
             output_change = (weights[position] @ inputs.T).T
-            remainder = likelihood.residual_change(mean, output_change)
-            remainder -= likelihood.residual_derivative(mean, output_change)
-            gradient[position] = remainder.T @ inputs
+            remainder = likelihood.residual_change(state, output_change)
+            remainder -= likelihood.residual_derivative(state, output_change)
+            gradient[position] = remainder.T @ problem.weigh(inputs, near)
         return removal.solve(torch.einsum("nck,cm->nmk", gradient, likelihood.basis.to(gradient.dtype)))
 
 
 def neighbours_of(optimum: Optimum) -> Neighbours:
     """For the samples of a problem."""
     problem, dtype = optimum.problem, optimum.inverse.dtype
-    mean = problem.mean_of(optimum.params, problem.inputs).to(dtype)
-    return Neighbours(optimum, problem.inputs.to(dtype), mean, torch.linalg.inv(problem.start_hessian()).to(dtype))
+    state = problem.state_of(optimum.params, problem.inputs).to(dtype)
+    return Neighbours(optimum, problem.inputs.to(dtype), state, torch.linalg.inv(problem.start_hessian()).to(dtype))

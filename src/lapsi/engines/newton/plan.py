@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 
 from lapsi.curvature.full import EXACT_FLOP, exact_flop
@@ -9,13 +12,16 @@ from lapsi.engines.base import Plan, Work
 from lapsi.engines.newton.neighbours import NEIGHBOURS
 from lapsi.engines.newton.steps import CHUNK_BYTES
 from lapsi.execution.cost import LIBRARIES_BYTES, Cost, flop_rate, memory_limit
-from lapsi.problem.linear import BLOCK_BYTES
+from lapsi.problem.linear import BLOCK_BYTES, LinearProblem
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.settings import Settings
 
 FIT_PASSES = 90  # evaluations of the objective that L-BFGS and Newton take
-REFINE_SHARE = 0.065  # of the cost of the rest, for corrections
 REFINE_FLOOR = 5e11  # below it every sample is converged
+BUDGET_SHARE = 0.25  # of the cost of the rest, for refining to the tolerance
+BUDGET_FLOOR = 2e12  # at least: half a minute on two cores
+CONVERGING_STEPS = 3  # chord-Newton steps to the tolerance and the pass for the curvature
+FITTING_STEPS = 4  # Hessians that fitting a sample anew takes
 CORRECTION_OVERHEAD = 1e8
 ENTRY_PRODUCTS = 150  # multiplications that take as long as one entry of a derivative, made before it is multiplied
 REFINE_STEPS = 4  # chord-Newton steps that converging takes
@@ -37,14 +43,14 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
     """
     streams = _streams(work, settings)
     flop = _flop(work, settings, streams)
-    refine, n_refined, converges = spec_of(settings).refine, 0, False
+    refine, n_refined, converges, budget = spec_of(settings).refine, 0, False, 0.0
     if refine == AUTO:
-        step = _chord_step(work)
-        converges = work.n_units * REFINE_STEPS * step <= REFINE_FLOOR
-        correction = 2.0 * work.n_samples * work.n_features + CORRECTION_OVERHEAD
-        correction += 4.0 * NEIGHBOURS * work.n_features * work.n_outputs
-        n_refined = work.n_units if converges else min(work.n_units, int(REFINE_SHARE * sum(flop.values()) / correction))
-        flop["refine"] = n_refined * (REFINE_STEPS * step if converges else correction)
+        to_the_end = work.n_units * REFINE_STEPS * _chord_step(work)
+        converges = to_the_end <= REFINE_FLOOR
+        budget = to_the_end if converges else max(BUDGET_FLOOR, BUDGET_SHARE * sum(flop.values()))
+        cheapest = min(_price(work).correcting, _price(work).converging)
+        n_refined = work.n_units if converges else min(work.n_units, int(budget / cheapest))
+        flop["refine"] = budget if converges else n_refined * cheapest
     settles = converges or refine not in (AUTO, 0)
     if settings.curvature == "full":
         dense = exact_flop(work.n_samples, work.n_directions * work.n_features, work.n_units)
@@ -52,16 +58,48 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
         flop["curvature"] = dense if settles else flop["curvature"]
     if settings.curvature == "kfac" and settles:
         streams, flop["curvature"] = False, 0.0
-    details = {"n_refined": n_refined, "converges": converges, "settles": settles, "streams": streams}
+    details = {"n_refined": n_refined, "converges": converges, "budget": budget, "settles": settles, "streams": streams}
     cost = Cost(_peak_bytes(work, settings, not (settles or streams)), memory_limit(settings.execution), flop)
     n_params = work.n_outputs * work.n_features
     cost.require_memory(
-        f"Its {n_params:,} parameters ({work.n_features - 1} features and bias × {work.n_outputs} classes) need matrices with "
+        f"Its {n_params:,} parameters ({work.n_features - 1} features and bias × {work.n_outputs} outputs) need matrices with "
         f"{n_params:,}² entries. Raise the memory limit if the machine has more, or reduce the features first, e.g. "
         "sklearn.decomposition.PCA (memory falls with the square of the number of features)."
     )
-    notes = (("converged" if converges else "corrected by neighbours", f"{n_refined:,} samples"),)
-    return Plan(cost, details, notes)
+    notes = [_note(spec_of(settings), details)]
+    if settings.curvature == "full":
+        notes.append(("curvature of the others", "exact" if settles else "held (removal form)"))
+    return Plan(cost, details, tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Of one sample, in flop: corrected by its neighbours; converged to the tolerance; fitted anew."""
+
+    correcting: float
+    converging: float
+    fitting: float
+
+
+def price_of(problem: LinearProblem) -> Price:
+    """For the samples of a problem."""
+    n_samples, n_features = problem.inputs.shape
+    return _price(Work(n_samples, n_features, problem.model.n_outputs, problem.model.n_directions, 0))
+
+
+def _price(work: Work) -> Price:
+    n, d, k = work.n_samples, work.n_features, work.n_outputs
+    correcting = 2.0 * n * d + CORRECTION_OVERHEAD + 4.0 * NEIGHBOURS * d * k
+    step = _chord_step(work) + 2.0 * ENTRY_PRODUCTS * n * k
+    return Price(correcting, CONVERGING_STEPS * step, FITTING_STEPS * _hessian_flop(work) + CONVERGING_STEPS * step)
+
+
+def _note(spec: Newton, details: dict[str, Any]) -> tuple[str, str]:
+    """What a person is told of how far it goes beyond the closed form."""
+    samples = f"{details['n_refined']:,} samples"
+    if details["converges"] or spec.refine != AUTO:
+        return ("converged", samples)
+    return (f"refined to {spec.tolerance:g}", f"those estimated above it, up to about {samples} ({details['budget']:.1e} flop)")
 
 
 def newton_seconds(plan: Plan, device: torch.device) -> float:
@@ -102,6 +140,12 @@ def _derivative_entries(work: Work) -> int:
     return work.n_outputs * (work.n_outputs + 1) // 2 * work.n_directions * work.n_features
 
 
+def _hessian_flop(work: Work) -> float:
+    """Of the Hessian, symmetric and in tiles, its factor and inverse."""
+    free = work.n_directions * work.n_features
+    return 0.625 * work.n_samples * free * (free + work.n_features) + 2.0 * free**3
+
+
 def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
     """By stage, without what refine="auto" adds."""
     n, d, k, f = work.n_samples, work.n_features, work.n_outputs, work.n_directions
@@ -113,7 +157,7 @@ def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
     steps = 0 if refine == AUTO else int(refine)
     return {
         "fit": 4.0 * FIT_PASSES * n * d * k,
-        "hessian": 0.625 * n * free * (free + d) + 2.0 * free**3,
+        "hessian": _hessian_flop(work),
         "curvature": build[settings.curvature],
         "leave-one-out": work.n_units * (2.0 * free**2 + per_unit[settings.curvature] + steps * _chord_step(work)),
         "verify": 5 * min(settings.execution.verify, work.n_units) * _chord_step(work),

@@ -1,6 +1,6 @@
 """One exact Newton step of the objective without a sample, and chord-Newton steps after it (docs/math.md, Leave-one-out).
 
-With H the Hessian at the L2 strength that is left, J = V ⊗ x_i and K = JᵀH⁻¹J:
+With H the Hessian at the L2 strength that is left, J = V ⊗ x_i and K = JᵀH⁻¹J, r and S of the sample times its weight:
     shift = (H − J S Jᵀ)⁻¹ (r_i ⊗ x_i + Δl2·params) = H⁻¹b + Y S (I − K S)⁻¹ JᵀH⁻¹b,  Y = H⁻¹J.
 
 It is the one-step approximate leave-one-out of Pregibon (1981) and Rad and Maleki (2020). Legend of the indices: n sample that
@@ -9,12 +9,13 @@ leaves, m direction of the basis, k feature.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lapsi.linalg.woodbury import combine, downdate, influence_columns, leverage, reaction
+from lapsi.problem.base import weight_of
 from lapsi.problem.linear import LinearProblem
 from lapsi.training.newton import STEP_TOLERANCE, fit_map
 
@@ -49,6 +50,7 @@ class Removal:
     columns: Tensor
     gram: Tensor
     hessians: Tensor
+    weights: Tensor
 
     @property
     def units(self) -> Tensor:
@@ -59,11 +61,13 @@ class Removal:
         """The first shift (n, F, D), from the optimum of all samples; H⁻¹(r ⊗ x) is Y r."""
         optimum, problem = self.optimum, self.optimum.problem
         likelihood = problem.likelihood
-        residual = likelihood.residual(likelihood.mean(self.outputs), problem.targets[self.rows]) @ likelihood.basis
-        decay = problem.objective.l2_drop() * optimum.params.flatten().to(optimum.inverse.dtype)
-        whole = (optimum.inverse @ decay).view_as(optimum.params)
-        projection = torch.einsum("nab,nb->na", self.gram, residual) + self.inputs @ whole.double().T
-        return combine(self.columns, residual + reaction(self.gram, self.hessians, projection)) + whole
+        residual = likelihood.residual(likelihood.state(self.outputs), problem.targets[self.rows]) @ likelihood.basis
+        residual = self.weights[:, None] * residual
+        whole = (optimum.inverse @ optimum.params.flatten().to(optimum.inverse.dtype)).view_as(optimum.params)
+        drop = problem.objective.l2_drop(self.weights)
+        projection = torch.einsum("nab,nb->na", self.gram, residual) + drop[:, None] * (self.inputs @ whole.double().T)
+        shift = combine(self.columns, residual + reaction(self.gram, self.hessians, projection))
+        return shift + drop[:, None, None].to(whole.dtype) * whole
 
     def chord_step(self, shift: Tensor) -> Tensor:
         """`solve` of the gradient without the sample at `shift`; computed in the dtype of `shift`."""
@@ -92,8 +96,8 @@ class Removal:
             remaining, last = _left_to_go(size, last), size
         return shift, remaining
 
-    def approach(self, tolerance: float) -> tuple[Tensor, Tensor]:
-        """Chord-Newton steps in float64 until what remains is below `tolerance` relative to the shift.
+    def approach(self, tolerance: float, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+        """Chord-Newton steps in `dtype` until what remains is below `tolerance` relative to the shift.
 
         Steps that shrink by a factor ρ leave step·ρ/(1 − ρ) to go; after the first, whose ρ is not known, the step itself is
         what remains. A sample whose steps do not shrink, the first against the shift it corrects, rests where it was.
@@ -101,27 +105,37 @@ class Removal:
         Returns:
             Shifts (n, F, D), and what remains (n,); infinite for each that did not get there.
         """
-        shift = self.newton_step().double()
-        last = torch.ones(len(shift), dtype=torch.float64, device=shift.device)
-        active = torch.ones(len(shift), dtype=torch.bool, device=shift.device)
-        left = torch.full_like(last, torch.inf)
+        shift = self.newton_step().to(dtype)
+        left = torch.full((len(shift),), torch.inf, dtype=torch.float64, device=shift.device)
+        active, last, removal = torch.arange(len(shift), device=shift.device), torch.ones_like(left), self
         for count in range(CHORD_STEPS):
-            step = self.chord_step(shift)
-            size = relative_norm(step, shift)
-            active &= size < last
-            shift = shift - torch.where(active[:, None, None], step, 0.0)
+            step = removal.chord_step(shift[active])
+            size = relative_norm(step, shift[active])
+            shrinks = size < last
+            shift[active[shrinks]] -= step[shrinks]
             remaining = size if count == 0 else size.square() / (last - size)
-            converged = active & (remaining <= tolerance)
-            left = torch.where(converged, remaining, left)
-            active &= ~converged
-            if not bool(active.any()):
+            converged = shrinks & (remaining <= tolerance)
+            left[active[converged]] = remaining[converged]
+            goes_on = shrinks & ~converged
+            if not bool(goes_on.any()):
                 break
+            if not bool(goes_on.all()):
+                active, size, removal = active[goes_on], size[goes_on], removal.part(goes_on)
             last = size
         return shift, left
 
+    def part(self, chosen: Tensor) -> Removal:
+        """The same for some of the samples: where `chosen` (n,) is true."""
+        own = ("rows", "inputs", "outputs", "gram", "hessians", "weights")
+        return replace(self, columns=self.columns[:, chosen], **{name: getattr(self, name)[chosen] for name in own})
+
     def settle(self, tolerance: float) -> tuple[Tensor, Tensor]:
         """`approach`; a sample whose steps do not contract is fitted anew without it."""
-        shift, remaining = self.approach(tolerance)
+        return self.refit(*self.approach(tolerance))
+
+    def refit(self, shift: Tensor, remaining: Tensor) -> tuple[Tensor, Tensor]:
+        """Shifts (n, F, D) and what remains (n,), with each sample of which that is infinite fitted anew without it."""
+        shift = shift.double()
         problem, params = self.optimum.problem, self.optimum.params
         for row in torch.nonzero(remaining.isinf()).flatten().tolist():
             start = params + shift[row]
@@ -136,8 +150,9 @@ def removal_of(optimum: Optimum, rows: Tensor, workspace: Tensor | None = None) 
     problem = optimum.problem
     inputs, outputs = problem.inputs[rows], problem.outputs(optimum.params, rows)
     columns = influence_columns(optimum.inverse, inputs, workspace)
-    hessians = problem.in_basis(problem.likelihood.hessian(problem.likelihood.mean(outputs)))
-    return Removal(optimum, rows, inputs, outputs, columns, leverage(columns, inputs), hessians)
+    weights = weight_of(problem, rows)
+    hessians = weights[:, None, None] * problem.in_basis(problem.likelihood.hessian(problem.likelihood.state(outputs)))
+    return Removal(optimum, rows, inputs, outputs, columns, leverage(columns, inputs), hessians, weights)
 
 
 def relative_norm(step: Tensor, shift: Tensor) -> Tensor:

@@ -17,15 +17,14 @@ from lapsi.curvature.ggn import GgnCurvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer, standardizer_of
 from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work, single_rows
-from lapsi.engines.retrain.plan import model_of, n_checks, plan_retraining, spec_of
+from lapsi.engines.retrain.plan import n_checks, plan_retraining, spec_of
 from lapsi.engines.retrain.steps import Trainer
 from lapsi.errors import MemoryLimitError
 from lapsi.execution.cost import GIB
-from lapsi.execution.device import device_of, synchronize
+from lapsi.execution.device import synchronize
 from lapsi.execution.progress import Stages
-from lapsi.models.likelihoods.softmax import softmax
 from lapsi.problem.network import NetworkProblem
-from lapsi.problem.objective import Objective
+from lapsi.problem.of_dataset import network_problem
 from lapsi.problem.removed import TRAINED, Removed
 from lapsi.settings.engine import Retrain
 from lapsi.settings.settings import Settings
@@ -73,9 +72,7 @@ class RetrainEngine(Engine):
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> RetrainFit:
         """The data in the coordinates of training; the model with all samples is trained beside those without one."""
         with stages.stage("prepare"):
-            inputs = torch.from_numpy(standardizer.all_inputs(dataset.features))
-            targets = torch.from_numpy(dataset.targets.values)
-            problem = network_problem(inputs, targets, dataset.targets.n_outputs, self.settings)
+            problem = network_problem(dataset, standardizer, self.settings)
         return self.fit_problem(problem, plan.details["chunk_size"])
 
     def fit_problem(self, problem: NetworkProblem, chunk_size: int) -> RetrainFit:
@@ -147,7 +144,7 @@ class RetrainFit(Fit):
         """`grad_norm`: of the mean objective, unclipped: how far training is from its optimum."""
         problem, recipe = self.problem, self.spec.recipe
         params = params.to(problem.inputs.device)
-        mean = problem.gradient_sum(params, slice(0, problem.n_samples), None) / problem.n_samples
+        mean = problem.gradient_sum(params, slice(0, problem.n_samples), None) / problem.total
         return {
             "dtype": str(self.trainer.inputs.dtype).removeprefix("torch."),
             "grad_norm": float((mean + problem.objective.weight_decay * params).norm()),
@@ -161,21 +158,11 @@ class RetrainFit(Fit):
         return Removed(rows[:, None], np.arange(len(rows)), params, wide, outputs, TRAINED, unknown, epoch=epoch)
 
 
-def network_problem(inputs: Tensor, targets: Tensor, n_outputs: int, settings: Settings) -> NetworkProblem:
-    """The problem of a network on inputs (N, D) with labels (N,)."""
-    device, objective = device_of(settings.execution.device), settings.objective
-    chosen = Objective(objective.weight_decay, objective.prior_precision, objective.removal)
-    model = model_of(inputs.shape[1], n_outputs, settings.model)
-    return NetworkProblem(inputs.to(device), targets.to(device), model, softmax(n_outputs, device), chosen)
-
-
 def _calibrated_seconds(engine: RetrainEngine, plan: Plan, work: Work, dataset: Dataset) -> float:
     settings, recipe = engine.settings, engine.spec.recipe
     n_rows = min(dataset.n_samples, CALIBRATION_ROWS)
     standardizer = standardizer_of(dataset.survey, settings.model.standardize)
-    inputs = torch.from_numpy(standardizer.inputs(dataset.features.read(slice(0, n_rows))))
-    targets = torch.from_numpy(dataset.targets.values[:n_rows])
-    problem = network_problem(inputs, targets, dataset.targets.n_outputs, settings)
+    problem = network_problem(dataset, standardizer, settings, n_rows)
     short = Retrain(replace(recipe, epochs=CALIBRATION_EPOCHS, schedule="constant"))
     chunk = min(plan.details["chunk_size"], work.n_units, n_rows)
     fit = RetrainEngine(replace(settings, engine=short)).fit_problem(problem, chunk)

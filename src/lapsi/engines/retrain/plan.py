@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from lapsi.engines.base import Plan, Work
 from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, memory_limit
-from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.mlp import Mlp
+from lapsi.problem.of_dataset import model_of
 from lapsi.settings.engine import Retrain
-from lapsi.settings.model import ModelSpec
 from lapsi.settings.settings import Settings
 
 WORKING_BYTES = 256 * 2**20
@@ -25,11 +24,6 @@ def spec_of(settings: Settings) -> Retrain:
     """The options of the engine."""
     assert isinstance(settings.engine, Retrain)
     return settings.engine
-
-
-def model_of(n_features: int, n_outputs: int, spec: ModelSpec) -> Mlp:
-    """The model that is trained on D features, the constant 1 included."""
-    return Mlp((n_features, *spec.hidden, n_outputs), ACTIVATIONS[spec.activation])
 
 
 def plan_retraining(work: Work, settings: Settings) -> Plan:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lapsi.errors import ConvergenceError
 from lapsi.models.mlp import Mlp
 from lapsi.models.passes import clip_of
+from lapsi.problem.base import weight_of
 from lapsi.problem.network import NetworkProblem, row_blocks, take
 from lapsi.settings.recipe import Recipe
 from lapsi.training.descent import descend
@@ -21,6 +22,7 @@ from lapsi.training.sampling import Batch
 
 BLOCK_BYTES = 64 * 2**20
 DIVERGED = 20.0
+EMPTY = 1e-12  # share of a batch's weight below which nothing is left of it
 REMEDY = "Use a smaller learning rate, or standardize the features."
 
 
@@ -67,7 +69,7 @@ class Trainer:
         loss = LeaveOneOutLoss(self, indices)
         if 0 in epochs:
             yield Snapshot(0, pair.value, pair.change)
-        for epoch in descend(pair, loss, self.recipe, self.decay(), problem.n_samples, seed):
+        for epoch in descend(pair, loss, self.recipe, self.decay(indices), problem.n_samples, seed):
             loss.require_progress(pair, epoch)
             advance(1)
             if epoch in epochs:
@@ -75,23 +77,27 @@ class Trainer:
 
     def train_one(self, index: int | None, seed: int) -> Tensor:
         """Params (P,) of one model, trained without sample `index` (or with all) in float64, no differences: the plain way."""
-        problem, decay = self.problem, self.decay()
-        weight = decay.weight if index is None else decay.weight + decay.extra
+        problem = self.problem
+        rows = torch.tensor([] if index is None else [index], dtype=torch.int64, device=problem.targets.device)
+        decay = self.decay(rows)
+        weight = decay.weight if decay.extra is None or index is None else decay.weight + float(decay.extra)
         params = problem.model.initial(seed).to(problem.inputs.device)
         pair = Pair(params, params.new_zeros(0, len(params)))
-        loss = LossWithout(self, index)
+        loss = LossWithout(self, rows)
         for _ in descend(pair, loss, self.recipe, Decay(weight), problem.n_samples, seed):
             pass
         return pair.value
 
-    def decay(self) -> Decay:
-        """Weight decay with all samples, and what a model without one has more.
+    def decay(self, indices: Tensor) -> Decay:
+        """Weight decay with all samples, and what the models without samples indices[b] (B,) have more.
 
-        Mean losses that keep N·w in total need w·N/(N − 1); sums over a public number keep N·w by themselves.
+        Mean losses that keep W·w in total need w·W/(W − a); sums over a public number keep W·w by themselves.
         """
-        weight, n_samples = self.problem.objective.weight_decay, self.problem.n_samples
-        keeps_sum = self.problem.objective.removal == "sum" and not self.recipe.public_divisor
-        return Decay(weight, weight / (n_samples - 1) if keeps_sum else 0.0)
+        problem, weight = self.problem, self.problem.objective.weight_decay
+        if problem.objective.removal != "sum" or self.recipe.public_divisor:
+            return Decay(weight)
+        leaving = weight_of(problem, indices)
+        return Decay(weight, (weight * leaving / (problem.total - leaving))[:, None].to(self.inputs.dtype))
 
 
 class LeaveOneOutLoss:
@@ -109,8 +115,9 @@ class LeaveOneOutLoss:
         self._loss_sum, self._n_losses = 0.0, 0
 
     def __call__(self, params: Pair, batch: Batch) -> Pair:
-        """(1/b) Σ g_j, and [(Σ Δg_j − g_i(params_i)) + ḡ]/(b − 1) for a model whose sample i is a member.
+        """(1/b) Σ g_j, and [(Σ Δg_j − g_i(params_i)) + a_i ḡ]/(b − a_i) for a model whose sample i is a member.
 
+        b is the weight of the batch, or a public number, and then nothing is taken from it.
         The passes of the model with all samples are in float64 where it has hidden layers: training them amplifies rounding.
         """
         linear = len(self._problem.model.shapes) == 1
@@ -120,7 +127,7 @@ class LeaveOneOutLoss:
         for rows in row_blocks(batch.rows, self._block):
             narrow, targets = take(self._inputs, rows), take(problem.targets, rows)
             passes = (
-                model.forward_backward(base, narrow, targets, problem.likelihood)
+                model.forward_backward(base, narrow, targets, problem.likelihood, problem.weights_of(rows))
                 if linear
                 else problem.forward_backward(params.value, rows)
             )
@@ -131,19 +138,20 @@ class LeaveOneOutLoss:
             change += model.gradient_change(base, params.change, passes, clipping, self._buffer)
             self._loss_sum += float(passes.losses.sum())
             self._n_losses += len(passes.losses)
-        mean = total / batch.normalizer
+        whole = batch_weight(problem, batch)
+        mean = total / (whole or 1.0)
         members = batch.holds(self._indices).nonzero().flatten()
-        left = batch.normalizer - 1 if batch.shrinks else batch.normalizer
-        divisor = change.new_full((len(change), 1), batch.normalizer)
+        divisor = change.new_full((len(change), 1), whole or 1.0)
         if len(members) > 0:
             own = problem.own_forward_backward(base + params.change[members], self._indices[members])
             change[members] -= problem.gradient(own, self._clip_norm)
             if batch.shrinks:
-                change[members] += mean.to(change.dtype)
-            divisor[members] = max(left, 1)
+                leaving = weight_of(problem, self._indices[members])[:, None]
+                change[members] += leaving.to(change.dtype) * mean.to(change.dtype)
+                divisor[members] = (whole - leaving).to(change.dtype)
+        emptied = divisor[:, 0] <= EMPTY * whole
         change /= divisor
-        if left == 0:
-            change[members] = -mean.to(change.dtype)
+        change[emptied] = -mean.to(change.dtype)
         return Pair(mean, change)
 
     def require_progress(self, params: Pair, epoch: int) -> None:
@@ -181,18 +189,24 @@ def model_row_bytes(model: Mlp, dtype: torch.dtype) -> int:
 class LossWithout:
     """Gradient of the mean loss over a batch, without one sample where asked, taken directly."""
 
-    def __init__(self, trainer: Trainer, index: int | None) -> None:
-        """For the model without sample `index`, or with all."""
-        self._problem, self._clip_norm = trainer.problem, trainer.recipe.clip_norm
-        self._index = torch.tensor([] if index is None else [index], dtype=torch.int64, device=trainer.problem.targets.device)
+    def __init__(self, trainer: Trainer, index: Tensor) -> None:
+        """For the model without the sample in `index` (1,), or with all (0,)."""
+        self._problem, self._clip_norm, self._index = trainer.problem, trainer.recipe.clip_norm, index
 
     def __call__(self, params: Pair, batch: Batch) -> Pair:
         """The pair has no changes."""
         problem = self._problem
         total = problem.gradient_sum(params.value, batch.rows, self._clip_norm)
-        count = batch.normalizer
+        whole = count = batch_weight(problem, batch)
         if bool(batch.holds(self._index).any()):
             own = problem.gradient(problem.forward_backward(params.value, self._index), self._clip_norm)
             total = total - own
-            count -= batch.shrinks
-        return Pair(total / count if count > 0 else torch.zeros_like(total), params.change)
+            count -= float(weight_of(problem, self._index)) if batch.shrinks else 0.0
+        return Pair(total / count if count > EMPTY * whole else torch.zeros_like(total), params.change)
+
+
+def batch_weight(problem: NetworkProblem, batch: Batch) -> float:
+    """What the summed gradient of a batch is divided by: the weight of its samples, or a public number."""
+    if not batch.shrinks or problem.weights is None:
+        return float(batch.normalizer)
+    return float(take(problem.weights, batch.rows).sum())

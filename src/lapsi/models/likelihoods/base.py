@@ -1,7 +1,7 @@
 """How the outputs of a model become a loss: what every likelihood offers, each change in difference form.
 
-Legend of the indices: a b output, m n direction of the basis. Outputs z (…, K); `mean` is the mean of the sufficient statistic
-at z, what the derivatives of the loss need to know of z.
+Legend of the indices: a b output, m n direction of the basis. Outputs z (…, K); `state` is what the derivatives of the loss
+need to know of z, in its shape: probabilities for the softmax, z itself where these would lose digits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from torch import Tensor
 class Likelihood(ABC):
     """The loss ℓ(z, y) in nats of one sample, K outputs z in natural parameters; convex in z, its Hessian S free of y.
 
-    Batch axes come first and broadcast; `targets` has one entry a sample, of the kind that the likelihood reads.
+    Batch axes come first and broadcast; `targets` has one entry a sample, of the kind that the likelihood reads; results are in
+    the dtype of z. Sums over samples take weights (j,), or None where each counts once.
     """
 
     @property
@@ -36,75 +37,80 @@ class Likelihood(ABC):
         """A change of the residual in all K entries along `axis`, from the F that `residual_change` gives for F outputs."""
 
     @abstractmethod
-    def mean(self, outputs: Tensor, axis: int = -1) -> Tensor:
-        """Mean of the sufficient statistic at z, in the shape of z, whose K outputs lie along `axis`."""
+    def state(self, outputs: Tensor, axis: int = -1) -> Tensor:
+        """What the derivatives need to know of z, in the shape of z, whose K outputs lie along `axis`."""
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """ℓ (…), nats."""
 
     @abstractmethod
-    def residual(self, mean: Tensor, targets: Tensor) -> Tensor:
+    def residual(self, state: Tensor, targets: Tensor) -> Tensor:
         """∂ℓ/∂z (…, K)."""
 
     @abstractmethod
-    def variance(self, mean: Tensor) -> Tensor:
+    def variance(self, state: Tensor) -> Tensor:
         """Diagonal of S, in the shape of z."""
 
     @abstractmethod
-    def hessian(self, mean: Tensor) -> Tensor:
+    def hessian(self, state: Tensor) -> Tensor:
         """S = ∂²ℓ/∂z² (…, K, K)."""
 
     @abstractmethod
-    def hessian_sum(self, mean: Tensor) -> Tensor:
-        """Σ_j S_j (K, K) from mean (j, K), in little memory."""
+    def hessian_sum(self, state: Tensor, weights: Tensor | None) -> Tensor:
+        """Σ_j S_j (K, K) from state (j, K), in little memory."""
 
     @abstractmethod
-    def hessian_root(self, mean: Tensor) -> Tensor:
+    def hessian_root(self, state: Tensor) -> Tensor:
         """F (…, K, r) with F Fᵀ = S."""
 
     @abstractmethod
     def residual_change(
-        self, mean: Tensor, output_change: Tensor, axis: int = -1, out: Tensor | None = None, outputs: Tensor | None = None
+        self, state: Tensor, output_change: Tensor, axis: int = -1, out: Tensor | None = None, outputs: Tensor | None = None
     ) -> Tensor:
         """∂ℓ/∂z at z + Δz less that at z, its error relative to Δz.
 
         Args:
-            mean: at z, K entries along `axis`.
+            state: at z, K entries along `axis`.
             output_change: Δz; or, with F entries along `axis`, its image under `relative`, and so is the result.
             axis: of the outputs.
             out: memory of the shape of the result; may be `output_change`.
-            outputs: z in the layout of `mean`, where the mean cannot hold all that z says.
+            outputs: z in the layout of `state`, where the state cannot hold all that z says.
         """
 
     @abstractmethod
-    def variance_change(self, mean: Tensor, change: Tensor) -> Tensor:
+    def variance_change(self, state: Tensor, change: Tensor) -> Tensor:
         """Change of the diagonal of S when the residual changes by `change`; any layout."""
 
     @abstractmethod
-    def hessian_change(self, mean: Tensor, change: Tensor) -> Tensor:
+    def hessian_change(self, state: Tensor, change: Tensor) -> Tensor:
         """Change of S (…, K, K) when the residual changes by `change` (…, K)."""
 
     @abstractmethod
-    def hessian_change_sum(self, mean: Tensor, change: Tensor) -> Tensor:
-        """Σ_j of `hessian_change` (n, K, K) from mean (j, K, 1) and n changes (j, K, n), in little memory."""
+    def hessian_change_sum(self, state: Tensor, change: Tensor, weights: Tensor | None) -> Tensor:
+        """Σ_j of `hessian_change` (n, K, K) from state (j, K, 1) and n changes (j, K, n), in little memory."""
 
     @abstractmethod
-    def residual_derivative(self, mean: Tensor, direction: Tensor, axis: int = -1) -> Tensor:
+    def residual_derivative(self, state: Tensor, direction: Tensor, axis: int = -1) -> Tensor:
         """S dz, in the shape of the direction dz, whose K outputs lie along `axis`."""
 
     @abstractmethod
-    def variance_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
+    def variance_derivative(self, state: Tensor, derivative: Tensor) -> Tensor:
         """Derivative of the diagonal of S along a derivative of the residual (…, K)."""
 
     @abstractmethod
-    def hessian_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
+    def hessian_derivative(self, state: Tensor, derivative: Tensor) -> Tensor:
         """Derivative of S (…, K, K) along a derivative of the residual (…, K)."""
 
     @abstractmethod
-    def hessian_derivative_sum(self, mean: Tensor, derivative: Tensor) -> Tensor:
-        """Σ_j of `hessian_derivative` (n, K, K) from mean (j, K, 1) and n derivatives (j, K, n), in little memory."""
+    def hessian_derivative_sum(self, state: Tensor, derivative: Tensor, weights: Tensor | None) -> Tensor:
+        """Σ_j of `hessian_derivative` (n, K, K) from state (j, K, 1) and n derivatives (j, K, n), in little memory."""
 
     @abstractmethod
     def combine(self, outputs: Tensor) -> Tensor:
-        """Outputs (n, K) whose mean is the average of the means of several models' (S, n, K)."""
+        """Outputs (n, K) whose prediction is the average of the predictions of several models' (S, n, K)."""
+
+
+def weighted(rows: Tensor, weights: Tensor | None) -> Tensor:
+    """Rows (j, …) times their weights (j,); the rows themselves for None."""
+    return rows if weights is None else rows * weights.to(rows.dtype).view(-1, *[1] * (rows.ndim - 1))

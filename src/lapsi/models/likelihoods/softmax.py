@@ -16,7 +16,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.models.likelihoods.base import Likelihood
+from lapsi.models.likelihoods.base import Likelihood, weighted
 
 TURNS_BELOW = -0.69  # m > −½ while every Δz is above ln ½
 OVERFLOWS_ABOVE = 60.0
@@ -45,7 +45,7 @@ class Softmax(Likelihood):
         """The changes sum to 0 over the classes."""
         return torch.cat([change, -change.sum(axis, keepdim=True)], axis)
 
-    def mean(self, outputs: Tensor, axis: int = -1) -> Tensor:
+    def state(self, outputs: Tensor, axis: int = -1) -> Tensor:
         """Probabilities."""
         return torch.softmax(outputs, axis)
 
@@ -53,49 +53,52 @@ class Softmax(Likelihood):
         """−ln p_y."""
         return -torch.log_softmax(outputs, -1).gather(-1, targets[..., None])[..., 0]
 
-    def residual(self, mean: Tensor, targets: Tensor) -> Tensor:
-        return residual(mean, targets)
+    def residual(self, state: Tensor, targets: Tensor) -> Tensor:
+        return residual(state, targets)
 
-    def variance(self, mean: Tensor) -> Tensor:
+    def variance(self, state: Tensor) -> Tensor:
         """v = p(1 − p)."""
-        return mean * (1 - mean)
+        return state * (1 - state)
 
-    def hessian(self, mean: Tensor) -> Tensor:
-        return logit_hessian(mean)
+    def hessian(self, state: Tensor) -> Tensor:
+        return logit_hessian(state)
 
-    def hessian_sum(self, mean: Tensor) -> Tensor:
-        return torch.diag(mean.sum(0)) - mean.T @ mean
+    def hessian_sum(self, state: Tensor, weights: Tensor | None) -> Tensor:
+        own = weighted(state, weights)
+        return torch.diag(own.sum(0)) - own.T @ state
 
-    def hessian_root(self, mean: Tensor) -> Tensor:
-        return logit_hessian_root(mean)
+    def hessian_root(self, state: Tensor) -> Tensor:
+        return logit_hessian_root(state)
 
     def residual_change(
-        self, mean: Tensor, output_change: Tensor, axis: int = -1, out: Tensor | None = None, outputs: Tensor | None = None
+        self, state: Tensor, output_change: Tensor, axis: int = -1, out: Tensor | None = None, outputs: Tensor | None = None
     ) -> Tensor:
-        return probability_change(mean, output_change, axis, out, outputs)
+        return probability_change(state, output_change, axis, out, outputs)
 
-    def variance_change(self, mean: Tensor, change: Tensor) -> Tensor:
-        return variance_change(mean, change)
+    def variance_change(self, state: Tensor, change: Tensor) -> Tensor:
+        return variance_change(state, change)
 
-    def hessian_change(self, mean: Tensor, change: Tensor) -> Tensor:
-        return logit_hessian_change(mean, change)
+    def hessian_change(self, state: Tensor, change: Tensor) -> Tensor:
+        return logit_hessian_change(state, change)
 
-    def hessian_change_sum(self, mean: Tensor, change: Tensor) -> Tensor:
-        half = torch.einsum("jan,jbn->nab", change, mean + 0.5 * change)
-        return torch.diag_embed(change.sum(0).T) - half - half.mT
+    def hessian_change_sum(self, state: Tensor, change: Tensor, weights: Tensor | None) -> Tensor:
+        own = weighted(change, weights)
+        half = torch.einsum("jan,jbn->nab", own, state + 0.5 * change)
+        return torch.diag_embed(own.sum(0).T) - half - half.mT
 
-    def residual_derivative(self, mean: Tensor, direction: Tensor, axis: int = -1) -> Tensor:
-        return probability_derivative(mean, direction, axis)
+    def residual_derivative(self, state: Tensor, direction: Tensor, axis: int = -1) -> Tensor:
+        return probability_derivative(state, direction, axis)
 
-    def variance_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
-        return (1 - 2 * mean) * derivative
+    def variance_derivative(self, state: Tensor, derivative: Tensor) -> Tensor:
+        return (1 - 2 * state) * derivative
 
-    def hessian_derivative(self, mean: Tensor, derivative: Tensor) -> Tensor:
-        return logit_hessian_derivative(mean, derivative)
+    def hessian_derivative(self, state: Tensor, derivative: Tensor) -> Tensor:
+        return logit_hessian_derivative(state, derivative)
 
-    def hessian_derivative_sum(self, mean: Tensor, derivative: Tensor) -> Tensor:
-        half = torch.einsum("jan,jb->nab", derivative, mean[:, :, 0])
-        return torch.diag_embed(derivative.sum(0).T) - half - half.mT
+    def hessian_derivative_sum(self, state: Tensor, derivative: Tensor, weights: Tensor | None) -> Tensor:
+        own = weighted(derivative, weights)
+        half = torch.einsum("jan,jb->nab", own, state[:, :, 0])
+        return torch.diag_embed(own.sum(0).T) - half - half.mT
 
     def combine(self, outputs: Tensor) -> Tensor:
         """Logarithms of the mean probabilities."""
@@ -147,15 +150,38 @@ def probability_change(
     others', is left out. `logits` carry what p cannot hold, where Δz turns such a prediction over.
     """
     low, high = logit_change.aminmax() if logit_change.numel() > 0 else (logit_change.new_zeros(()),) * 2
-    if float(low) <= TURNS_BELOW or float(high) >= OVERFLOWS_ABOVE:
+    may_turn = float(low) <= TURNS_BELOW
+    if float(high) >= OVERFLOWS_ABOVE:
         before = probabilities.log() if logits is None else logits
         change = _large_probability_change(probabilities, before, logit_change, class_axis)
         return change if out is None else out.copy_(change)
-    probabilities = probabilities.narrow(class_axis, 0, logit_change.shape[class_axis])
-    growth = torch.expm1(logit_change, out=out)
-    mean_growth = (probabilities * growth).sum(class_axis, keepdim=True)
-    change = torch.sub(growth, mean_growth, out=out)
-    return change.mul_(mean_growth.add_(1).reciprocal_()).mul_(probabilities)
+    given = probabilities.narrow(class_axis, 0, logit_change.shape[class_axis])
+    growth = torch.expm1(logit_change, out=None if may_turn else out)
+    mean_growth = (given * growth).sum(class_axis, keepdim=True)
+    large = (mean_growth < -0.5) | (mean_growth > 1) if may_turn else None
+    change = torch.sub(growth, mean_growth, out=growth)
+    change = change.mul_(mean_growth.add_(1).reciprocal_()).mul_(given)
+    if large is not None:
+        _replace_large(change, large, probabilities, logits, (logit_change, class_axis))
+    return change if out is None or change is out else out.copy_(change)
+
+
+def _replace_large(
+    change: Tensor, large: Tensor, probabilities: Tensor, logits: Tensor | None, moved: tuple[Tensor, int]
+) -> None:
+    """Writes `_large_probability_change` where `large` (1 along the class axis) says so; `moved` is Δz and that axis."""
+    logit_change, axis = moved
+    picked = large.expand(change.shape).movedim(axis, -1)[..., 0]
+
+    def rows(values: Tensor) -> Tensor:
+        shape = list(change.shape)
+        shape[axis] = values.shape[axis]
+        return values.expand(shape).movedim(axis, -1)[picked]
+
+    p = rows(probabilities)
+    change.movedim(axis, -1)[picked] = _large_probability_change(
+        p, p.log() if logits is None else rows(logits), rows(logit_change), -1
+    )
 
 
 def _large_probability_change(probabilities: Tensor, logits: Tensor, logit_change: Tensor, class_axis: int) -> Tensor:

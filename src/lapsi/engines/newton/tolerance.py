@@ -1,0 +1,157 @@
+"""What is missing of the closed form, estimated for each row, and refining the rows of which too much is (docs/math.md, How
+accurate it is)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lapsi.curvature.base import Curvature
+from lapsi.engines.newton.neighbours import Neighbours, neighbours_of
+from lapsi.engines.newton.plan import Price
+from lapsi.engines.newton.steps import Optimum, relative_norm, removal_of
+from lapsi.engines.newton.streams import FLOOR, corrected, in_chunks, removal_at, removed_of
+from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, Removed
+
+FEWEST_PROBES, MOST_PROBES = 64, 1024
+PROBE_SHARE = 0.1  # of the budget
+PROBE_TOLERANCE = 1e-4
+NEARLY_FREE = 0.1  # of the price of converging
+FLOAT32_TOLERANCE = 1e-4  # what is asked for less is converged in float64
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What is missing of a shift, relative to it.
+
+    Attributes:
+        closed, corrected: of the closed form, and of a corrected one, for each unit by which the sample's outputs move.
+        by_step: of a corrected one, for each unit of the correction's relative size.
+    """
+
+    closed: float
+    corrected: float
+    by_step: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refinement:
+    """How rows are refined; build it with `refinement_of`.
+
+    Attributes:
+        optimum: where the steps start.
+        neighbours: what corrections take; None where converging a sample takes no longer than correcting it.
+        missing: as estimated.
+        tolerance: the relative error of LSI that is asked for.
+        price: of each way, in flop.
+        budget: what may be spent, in flop.
+    """
+
+    optimum: Optimum
+    neighbours: Neighbours | None
+    missing: Missing
+    tolerance: float
+    price: Price
+    budget: float
+
+    def rows(self, rows: Tensor, moved: np.ndarray, advance: Callable[[int], None]) -> Iterator[Removed]:
+        """Refines those of samples `rows` (n,), whose outputs `moved` (n,) as far, that are estimated above the tolerance.
+
+        Those of the largest error first: by their neighbours where that is expected to suffice or costs next to nothing, for
+        half of the budget at most; else, or where it did not suffice, converged. What the budget does not reach stays.
+        """
+        moved = np.nan_to_num(moved, nan=np.inf)
+        errors, left = (2 * (share * moved + FLOOR) for share in (self.missing.closed, self.missing.corrected))
+        budget = self.budget
+        above = _largest_first(errors, self.tolerance)
+        advance(len(rows) - len(above))
+        if self.neighbours is not None:
+            nearly_free = self.price.correcting <= NEARLY_FREE * self.price.converging
+            hopeful = above if nearly_free else above[left[above] <= self.tolerance]
+            affordable = hopeful[: int(budget / 2 / self.price.correcting)]
+            for part in in_chunks(self.optimum, affordable, self.optimum.inverse.dtype):
+                removed = corrected(self.optimum, rows, part, self.neighbours, self.missing.by_step)
+                errors[part] = 2 * removed.remaining.cpu().numpy()
+                budget -= len(part) * self.price.correcting
+                yield removed
+        still = _largest_first(errors, self.tolerance)
+        advance(len(above) - len(still))
+        yield from self._converged(rows, still[: int(budget / self.price.converging)], budget, advance)
+        advance(len(still) - int(min(len(still), budget / self.price.converging)))
+
+    def _converged(
+        self, rows: Tensor, positions: np.ndarray, budget: float, advance: Callable[[int], None]
+    ) -> Iterator[Removed]:
+        """As far as the tolerance asks; those whose steps do not contract are fitted anew, as many as the budget reaches."""
+        dtype = self.optimum.inverse.dtype if self.tolerance >= FLOAT32_TOLERANCE else torch.float64
+        rounding = FLOOR if dtype == torch.float32 else 0.0
+        budget -= len(positions) * self.price.converging
+        for part in in_chunks(self.optimum, positions, dtype):
+            removal = removal_at(self.optimum, rows, part)
+            shift, remaining = removal.approach(self.tolerance / 2 - rounding, dtype)
+            settled = remaining.isfinite()
+            fails = torch.nonzero(~settled).flatten()[: max(0, int(budget / self.price.fitting))]
+            settled[fails] = True
+            found = shift[settled], remaining[settled] + rounding
+            some = removal.part(settled)
+            if len(fails) > 0:
+                budget -= len(fails) * self.price.fitting
+                found = some.refit(*found)
+            if bool(settled.any()):
+                yield removed_of(some, part[settled.cpu().numpy()], found[0], CONVERGED, found[1])
+            advance(len(part))
+
+
+def refinement_of(optimum: Optimum, curvature: Curvature, tolerance: float, price: Price, budget: float) -> Refinement:
+    """Measures on samples drawn from the data what is missing; the same whichever samples are scored."""
+    neighbours = neighbours_of(optimum) if price.correcting < price.converging else None
+    n_probes = int(np.clip(PROBE_SHARE * budget / price.converging, FEWEST_PROBES, MOST_PROBES))
+    missing = missing_of(optimum, curvature, neighbours, n_probes)
+    return Refinement(optimum, neighbours, missing, tolerance, price, budget)
+
+
+def missing_of(optimum: Optimum, curvature: Curvature, neighbours: Neighbours | None, n_probes: int) -> Missing:
+    """The largest shares among samples drawn at random, by their divergence, which goes with the square of the shift.
+
+    Of further samples one in n_probes + 1 is expected beyond them. Of those whose steps do not contract all is missing.
+    """
+    n_samples = optimum.problem.n_samples
+    drawn = torch.randperm(n_samples, generator=torch.Generator().manual_seed(0))[:n_probes].numpy()
+    everyone = torch.arange(n_samples, device=optimum.problem.inputs.device)
+    shares = [
+        _shares(optimum, curvature, neighbours, everyone[torch.from_numpy(part)])
+        for part in in_chunks(optimum, drawn, optimum.inverse.dtype)
+    ]
+    return Missing(*torch.cat(shares, 1).amax(1).tolist())
+
+
+def _shares(optimum: Optimum, curvature: Curvature, neighbours: Neighbours | None, rows: Tensor) -> Tensor:
+    """(3, n) shares of samples `rows` (n,), as in `Missing`; 0 where nothing moves."""
+    removal, positions = removal_of(optimum, rows), np.arange(len(rows))
+    shift = removal.newton_step()
+    exact, remaining = removal.approach(PROBE_TOLERANCE, shift.dtype)
+    closed = removed_of(removal, positions, shift, CLOSED_FORM)
+    truth = curvature.divergence(removed_of(removal, positions, exact, CONVERGED)).total
+
+    def missing(removed: Removed) -> Tensor:
+        gap = ((curvature.divergence(removed).total / truth - 1).abs() / 2 - remaining - FLOOR).clamp(min=0.0)
+        return torch.where(remaining.isfinite(), gap, 1.0)
+
+    of_closed, moved = missing(closed), closed.diagnostics["output_change"]
+    of_corrected, size = torch.ones_like(of_closed), torch.ones_like(of_closed)
+    if neighbours is not None:
+        step = neighbours.step(removal, shift)
+        of_corrected = missing(removed_of(removal, positions, shift - step, CORRECTED))
+        size = relative_norm(step, shift)
+    shares = torch.stack([of_closed / moved, of_corrected / moved, of_corrected / size])
+    return shares.nan_to_num(nan=0.0, posinf=0.0)
+
+
+def _largest_first(errors: np.ndarray, tolerance: float) -> np.ndarray:
+    """Positions (k,) of the errors (n,) above the tolerance."""
+    order = np.argsort(-errors, kind="stable")
+    return order[: int((errors > tolerance).sum())]

@@ -1,0 +1,73 @@
+"""The problems that engines solve, from a data set and what the user chose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lapsi.data.dataset import Dataset
+from lapsi.data.standardize import Standardizer
+from lapsi.errors import InputError
+from lapsi.execution.device import device_of
+from lapsi.models.activation import ACTIVATIONS
+from lapsi.models.likelihoods.choose import likelihood_of
+from lapsi.models.mlp import Mlp
+from lapsi.problem.linear import LinearProblem
+from lapsi.problem.network import NetworkProblem
+from lapsi.problem.objective import Objective
+from lapsi.settings.engine import Retrain
+from lapsi.settings.model import ModelSpec
+from lapsi.settings.objective import BALANCED
+from lapsi.settings.settings import Settings
+
+
+def linear_problem(dataset: Dataset, standardizer: Standardizer, settings: Settings) -> LinearProblem:
+    """That of the linear model."""
+    inputs = torch.from_numpy(standardizer.all_inputs(dataset.features))
+    return LinearProblem(**_parts(dataset, inputs, settings))
+
+
+def network_problem(
+    dataset: Dataset, standardizer: Standardizer, settings: Settings, n_rows: int | None = None
+) -> NetworkProblem:
+    """That of a model with or without hidden layers; of the first `n_rows` samples where these are enough."""
+    if n_rows is None:
+        inputs = torch.from_numpy(standardizer.all_inputs(dataset.features))
+    else:
+        inputs = torch.from_numpy(standardizer.inputs(dataset.features.read(slice(0, n_rows))))
+    model = model_of(inputs.shape[1], dataset.targets.n_outputs, settings.model)
+    return NetworkProblem(model=model, **_parts(dataset, inputs, settings))
+
+
+def weighed(dataset: Dataset, settings: Settings) -> Dataset:
+    """The data set with the weights that the settings ask for.
+
+    Raises:
+        InputError: when the recipe cannot weigh samples, or classes are to be balanced and there are none.
+    """
+    dataset = dataset.balanced() if settings.objective.class_weight == BALANCED else dataset
+    if dataset.weights is not None and isinstance(settings.engine, Retrain) and settings.engine.recipe.public_divisor:
+        raise InputError(
+            "Samples have weights, but Poisson batches and clipped gradients divide their sums by a public number of samples; "
+            "leave the weights out, or use another recipe."
+        )
+    return dataset
+
+
+def model_of(n_features: int, n_outputs: int, spec: ModelSpec) -> Mlp:
+    """The model that is trained on D features, the constant 1 included."""
+    return Mlp((n_features, *spec.hidden, n_outputs), ACTIVATIONS[spec.activation])
+
+
+def _parts(dataset: Dataset, inputs: torch.Tensor, settings: Settings) -> dict[str, Any]:
+    """What all problems have; `inputs` are of the first rows."""
+    device, chosen, n_rows = device_of(settings.execution.device), settings.objective, len(inputs)
+    weights = None if dataset.weights is None else torch.from_numpy(dataset.weights[:n_rows]).to(device)
+    return {
+        "inputs": inputs.to(device),
+        "targets": torch.from_numpy(dataset.targets.values[:n_rows]).to(device),
+        "likelihood": likelihood_of(dataset.targets, settings.objective.noise, device),
+        "objective": Objective(chosen.weight_decay, chosen.prior_precision, chosen.removal),
+        "weights": weights,
+    }

@@ -1,0 +1,78 @@
+"""Evidence on classes: the probability of the given label without the sample."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, final
+
+import numpy as np
+import pandas as pd
+
+from lapsi.data.targets import ClassTargets
+from lapsi.results.columns import CLASSES, COLUMNS, Column
+from lapsi.results.evidence.base import Evidence, Seen, lsi_summary
+from lapsi.settings import task
+
+ROUNDING = 1e-3
+
+
+@final
+class ClassEvidence(Evidence[ClassTargets]):
+    """One class a sample."""
+
+    task: ClassVar[str] = task.CLASSES
+    summary_columns: ClassVar = CLASSES
+    summary_title: ClassVar[str] = "By class, ordered by median LSI (nats)"
+    rows_are: ClassVar[str] = "classes"
+    atypical: ClassVar[str] = "atypical, hard or mislabelled"
+    shown: ClassVar[tuple[str, ...]] = ("loo_probability", "label_quality", "suggested_label")
+
+    def columns(self, outputs: np.ndarray) -> dict[str, Column]:
+        return COLUMNS
+
+    def compute(self, seen: Seen[ClassTargets]) -> dict[str, Any]:
+        labels, classes = seen.targets.codes, seen.targets.classes
+        own = np.arange(len(labels))
+        given = np.exp(seen.outputs[own, labels])
+        others = seen.outputs.copy()
+        others[own, labels] = -np.inf
+        predicted = seen.outputs.argmax(1)
+        return {
+            "label": classes[labels],
+            "loo_probability": given,
+            "loo_label": classes[predicted],
+            "loo_margin": given - np.exp(others.max(1)),
+            "loo_loss": -seen.outputs[own, labels],
+            "train_probability": np.exp(-seen.train_loss).mean(0),
+            # of probability, margin, loss over entropy and LSI the probability found planted label errors best (CIFAR-10
+            # features)
+            "label_quality": given,
+            "suggested_label": pd.Series(classes[predicted]).convert_dtypes().mask(predicted == labels),
+        }
+
+    def prediction(self, seen: Seen[ClassTargets]) -> np.ndarray:
+        return np.exp(seen.outputs).astype(np.float32)
+
+    def agreement(self, targets: ClassTargets, outputs: np.ndarray) -> dict[str, float]:
+        """Share of the samples that are classified as labelled."""
+        return {"train_accuracy": float((outputs.argmax(1) == targets.codes).mean())}
+
+    def require(self, table: pd.DataFrame, prediction: np.ndarray, outputs: list[Any]) -> None:
+        if prediction.min() < 0 or np.abs(prediction.sum(1, dtype=np.float64) - 1).max() > ROUNDING:
+            raise ValueError("the probabilities hold rows that are none")
+        classes = pd.Index(outputs)
+        for name in ("label", "loo_label", "suggested_label"):
+            known = table[name].dropna() if name == "suggested_label" else table[name]
+            if (classes.get_indexer(pd.Index(known)) < 0).any():
+                raise ValueError(f"the column {name!r} holds a value that is no class of the run")
+
+    def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
+        """A row a class."""
+        groups = [(str(name), part) for name, part in table.groupby("label", sort=True)]
+        rows = pd.DataFrame([self._row(name, part) for name, part in groups]).sort_values("lsi_median")
+        whole = pd.DataFrame([self._row("all", table)])
+        return pd.concat([rows, whole], ignore_index=True).set_index("label")[list(CLASSES)]
+
+    def _row(self, name: str, part: pd.DataFrame) -> dict[str, Any]:
+        doubted = part["suggested_label"].notna()
+        evidence = {"loo_accuracy": 1 - doubted.mean(), "contradicted": int(doubted.sum())}
+        return {"label": name, **lsi_summary(part), **evidence}

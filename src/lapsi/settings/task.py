@@ -1,0 +1,4 @@
+"""What the targets of a data set are."""
+
+AUTO = "auto"
+CLASSES, MULTILABEL, REGRESSION = TASKS = ("classes", "multilabel", "regression")

@@ -1,0 +1,113 @@
+"""Accuracy on request: rows above the tolerance are refined, the largest errors first; those out of reach are marked."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import lapsi
+import oracles
+from lapsi.engines.newton import plan, steps
+from lapsi.engines.newton.plan import Price
+
+N, CLASSES, WEIGHT_DECAY = 90, 3, 0.02
+QUIET = {"weight_decay": WEIGHT_DECAY, "verify": 0, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Classes that overlap, and a tenth of the rows far out."""
+    rng = np.random.default_rng(3)
+    y = rng.integers(CLASSES, size=N)
+    X = rng.normal(size=(N, 3)) + rng.normal(size=(CLASSES, 3))[y]
+    X[::10] *= rng.standard_t(1.5, size=(N // 10, 1))
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def expected(data):
+    """LSI (N,) of a structure, by retraining."""
+    X, y = data
+    inputs = np.c_[(X - X.mean(0)) / X.std(0), np.ones(N)]
+    return {
+        structure: np.array([sum(oracles.lsi(structure, inputs, y, CLASSES, WEIGHT_DECAY, i)) for i in range(N)])
+        for structure in ("diag", "kfac")
+    }
+
+
+@pytest.fixture
+def as_large(monkeypatch):
+    """Takes data as too many for all samples to be converged to the end."""
+    monkeypatch.setattr(plan, "REFINE_FLOOR", 0)
+
+
+def errors_of(scores, expected):
+    return abs(scores.lsi / expected - 1)
+
+
+@pytest.mark.parametrize("structure", ["diag", "kfac"])
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-5])
+def test_rows_above_the_tolerance_are_refined_until_below(data, expected, as_large, structure, tolerance):
+    closed = lapsi.score(*data, curvature=structure, refine=0, **QUIET)
+    assert (errors_of(closed, expected[structure]) > tolerance).sum() > 5
+    scores = lapsi.score(*data, curvature=structure, tolerance=tolerance, **QUIET)
+    assert errors_of(scores, expected[structure]).max() <= tolerance
+    assert scores.table["lsi_error"].max() <= tolerance
+    assert scores.provenance.plan["n_above"] == 0
+    refined = scores.table["refinement"] == "converged"
+    assert_array_equal(refined, closed.table["lsi_error"] > tolerance)
+
+
+def test_a_looser_tolerance_refines_fewer_rows(data, as_large):
+    counts = [
+        (lapsi.score(*data, tolerance=tolerance, **QUIET).table["refinement"] == "converged").sum()
+        for tolerance in (3e-2, 1e-3)
+    ]
+    assert 0 < counts[0] < counts[1]
+
+
+def test_estimates_are_honest(data, expected, as_large):
+    closed = lapsi.score(*data, refine=0, **QUIET)
+    ratios = errors_of(closed, expected["diag"]) / closed.table["lsi_error"]
+    assert (ratios <= 1).mean() > 0.95
+    assert ratios.max() < 3
+    assert ratios.max() > 0.3
+
+
+@pytest.mark.parametrize("affordable", [1, 10])
+def test_what_the_budget_does_not_reach_is_marked(data, expected, as_large, monkeypatch, affordable):
+    monkeypatch.setattr("lapsi.engines.newton.engine.price_of", lambda problem: Price(2.0, 1.0, 1.0))
+    monkeypatch.setattr(plan, "BUDGET_SHARE", 0)
+    monkeypatch.setattr(plan, "BUDGET_FLOOR", affordable)
+    closed = lapsi.score(*data, refine=0, **QUIET).table["lsi_error"].to_numpy()
+    scores = lapsi.score(*data, **QUIET)
+    left = scores.table["lsi_error"].to_numpy() > 1e-3
+    largest = np.argsort(-closed)[:affordable]
+    assert_array_equal(np.flatnonzero(scores.table["refinement"] == "converged"), np.sort(largest))
+    assert errors_of(scores, expected["diag"])[largest].max() <= 1e-3
+    assert_array_equal(left, (closed > 1e-3) & ~np.isin(np.arange(N), largest))
+    assert scores.provenance.plan["n_above"] == left.sum() > 0
+
+
+def test_samples_whose_steps_do_not_contract_are_fitted_anew_where_the_budget_reaches(data, expected, as_large, monkeypatch):
+    monkeypatch.setattr(steps, "CHORD_STEPS", 1)  # too few for most
+    closed = lapsi.score(*data, refine=0, **QUIET).table["lsi_error"].to_numpy()
+    assert closed.min() > 1e-3  # where nothing contracts, nothing is known
+    scores = lapsi.score(*data, **QUIET)
+    fitted = scores.table["lsi_error"] < 1e-6
+    assert fitted.sum() > 5
+    assert errors_of(scores, expected["diag"])[fitted].max() < 1e-6
+    monkeypatch.setattr("lapsi.engines.newton.engine.price_of", lambda problem: Price(2.0, 1.0, N))
+    monkeypatch.setattr(plan, "BUDGET_SHARE", 0)
+    monkeypatch.setattr(plan, "BUDGET_FLOOR", 2 * N)
+    scarce = lapsi.score(*data, **QUIET).table
+    first = np.flatnonzero(fitted)[np.argmax(closed[fitted])]
+    assert_array_equal(np.flatnonzero(scarce["lsi_error"] < 1e-6), [first])
+    assert set(scarce["refinement"][fitted].drop(first)) == {"closed form"}
+    assert (scarce["lsi_error"][fitted].drop(first) > 1e-3).all()
+
+
+def test_small_data_are_converged_to_the_end_whatever_the_tolerance(data, expected):
+    scores = lapsi.score(*data, tolerance=0.1, **QUIET)
+    assert set(scores.table["refinement"]) == {"converged"}
+    assert errors_of(scores, expected["diag"]).max() <= 1e-4
+    assert lapsi.score(*data, tolerance=1e-7, **QUIET).table["lsi_error"].max() <= 1e-7

@@ -28,16 +28,17 @@ from lapsi.problem.objective import Objective
 from lapsi.problem.removed import CONVERGED, Removed
 from lapsi.training.newton import MapFit, fit_map
 
-INPUTS = {"pixels / 16": (1 / 16, False), "standardized": (1.0, True)}
+INPUTS = {"pixels / 16": (1 / 16, "none"), "standardized": (1.0, "each")}
+WEIGHT_DECAY = 0.01
 STRUCTURES = ("diag", "kfac", "full")
 REFINEMENTS: tuple[int | str, ...] = (0, 1, 2, "auto")
 
 
-def retrained(features: np.ndarray, labels: np.ndarray, standardize: bool, n: int) -> tuple[MapFit, Removed]:
+def retrained(features: np.ndarray, labels: np.ndarray, standardize: str, n: int) -> tuple[MapFit, Removed]:
     """The optimum of all samples, and those without each of the first n."""
     inputs = torch.from_numpy(standardizer_of(survey(ArrayBlocks(features)), standardize).inputs(features))
     likelihood = softmax(10, torch.device("cpu"))
-    problem = LinearProblem(inputs, torch.from_numpy(labels), likelihood, Objective(0.01, "map", "mean"))
+    problem = LinearProblem(inputs, torch.from_numpy(labels), likelihood, Objective(WEIGHT_DECAY, "map", "mean"))
     fit = fit_map(problem)
     units = torch.arange(n)[:, None]
     shift = torch.stack([fit_map(problem.remove(unit), fit.params).params - fit.params for unit in units])
@@ -52,14 +53,14 @@ def agreement(values: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     return {"max": float(error.max()), "median": float(np.median(error)), "spearman": float(spearmanr(values, reference)[0])}
 
 
-def compare(name: str, features: np.ndarray, labels: np.ndarray, standardize: bool, n: int) -> Iterator[dict[str, Any]]:
+def compare(name: str, features: np.ndarray, labels: np.ndarray, standardize: str, n: int) -> Iterator[dict[str, Any]]:
     """One record a structure and level of refinement."""
     fit, removed = retrained(features, labels, standardize, n)
-    options: dict[str, Any] = {"standardize": standardize, "indices": np.arange(n), "verify": 0, "progress": False}
+    options: dict[str, Any] = {"weight_decay": WEIGHT_DECAY, "standardize": standardize, "verify": 0, "progress": False}
     for structure in STRUCTURES:
         reference = settled_curvature(fit.problem, fit.params, structure).divergence(removed).total.numpy()
         for refine in REFINEMENTS:
-            scores = lapsi.score(features, labels, curvature=structure, refine=refine, **options)
+            scores = lapsi.score(features, labels, indices=np.arange(n), curvature=structure, refine=refine, **options)
             record = {"inputs": name, "curvature": structure, "refine": refine, "rows": scores.table["refinement"].iloc[0]}
             yield {**record, **agreement(scores.lsi, reference)}
 

@@ -76,7 +76,7 @@ def main() -> None:
     dataset = read_dataset(arguments.data, Columns(labels=arguments.labels, reference_labels=arguments.truth))
     if arguments.labels is None:
         dataset = corrupt_dataset(dataset, Corruption(flip_labels=arguments.flip))
-    settings = make_settings(weight_decay=arguments.weight_decay, curvature=arguments.curvature, verify=0)
+    settings = make_settings(weight_decay=arguments.weight_decay, standardize="each", curvature=arguments.curvature, verify=0)
     start = time.perf_counter()
     scores, _ = score_dataset(dataset, settings, np.arange(dataset.n_samples), Stages(False))
     issues = label_issues(scores)

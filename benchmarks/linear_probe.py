@@ -30,7 +30,7 @@ from lapsi.settings.settings import make_settings
 
 def retrain_seconds(dataset: Dataset, weight_decay: float, epochs: int) -> float:
     """Wall time of training one leave-one-out model (the first sample left out) with plain torch."""
-    inputs = standardizer_of(dataset.survey, True).all_inputs(dataset.features)[1:]
+    inputs = standardizer_of(dataset.survey, "each").all_inputs(dataset.features)[1:]
     x, y = torch.from_numpy(inputs).float(), torch.from_numpy(dataset.labels[1:])
     torch.manual_seed(0)
     model = torch.nn.Linear(x.shape[1], dataset.n_classes, bias=False)
@@ -58,7 +58,9 @@ def main() -> None:
         dataset = make_dataset(
             dataset.features.read(slice(0, arguments.samples)), dataset.classes[dataset.labels[: arguments.samples]]
         )
-    settings = make_settings(curvature=arguments.curvature, weight_decay=arguments.weight_decay, verify=arguments.checks)
+    settings = make_settings(
+        curvature=arguments.curvature, weight_decay=arguments.weight_decay, standardize="each", verify=arguments.checks
+    )
     start = time.perf_counter()
     scores, _ = score_dataset(dataset, settings, np.arange(dataset.n_samples), Stages(show=False))
     whole = time.perf_counter() - start

@@ -48,7 +48,7 @@ def make_data(kind: str, shape: list[int], seed: int) -> tuple[np.ndarray, np.nd
 
 def true_lsi(features: np.ndarray, labels: np.ndarray, weight_decay: float) -> np.ndarray:
     """LSI (N,) of every row from its own converged leave-one-out optimum."""
-    dataset, settings = make_dataset(features, labels), make_settings(weight_decay=weight_decay)
+    dataset, settings = make_dataset(features, labels), make_settings(weight_decay=weight_decay, standardize="each")
     problem = linear_problem(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings)
     fit = fit_map(problem)
     optimum = Optimum(problem, fit.params, invert(reduced_hessian(fit)))
@@ -70,7 +70,7 @@ def main() -> None:
     given = (arguments.samples, arguments.features, arguments.classes)
     shape = [own or default for own, default in zip(given, DEFAULTS[arguments.kind], strict=True)]
     features, labels = make_data(arguments.kind, shape, arguments.seed)
-    settings = make_settings(weight_decay=arguments.weight_decay, tolerance=arguments.tolerance)
+    settings = make_settings(weight_decay=arguments.weight_decay, standardize="each", tolerance=arguments.tolerance)
     start, started = time.perf_counter(), time.process_time()
     scores, _ = score_dataset(make_dataset(features, labels), settings, np.arange(len(labels)), Stages(show=False))
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - started

@@ -58,7 +58,7 @@ EPOCHS = {"digits": 100, "speed": 10, "agreement": Recipe().epochs, "resume": 60
 
 
 def make_trainer(dataset: Dataset, hidden: tuple[int, ...], recipe: Recipe, dtype: torch.dtype) -> Trainer:
-    inputs = torch.from_numpy(standardizer_of(dataset.survey, True).all_inputs(dataset.features))
+    inputs = torch.from_numpy(standardizer_of(dataset.survey, "each").all_inputs(dataset.features))
     model = Mlp((inputs.shape[1], *hidden, dataset.n_classes), ACTIVATIONS["relu"])
     likelihood, objective = softmax(dataset.n_classes, torch.device("cpu")), Objective(WEIGHT_DECAY, "map", "mean")
     problem = NetworkProblem(inputs, torch.from_numpy(dataset.labels), model, likelihood, objective)
@@ -158,7 +158,7 @@ def bare_seconds(inputs: torch.Tensor, n_columns: int, rows: int) -> float:
 
 def plain_seconds(dataset: Dataset, epochs: int) -> float:
     """Wall time of an epoch of one leave-one-out model (the first sample left out) with plain torch SGD, float32."""
-    inputs = standardizer_of(dataset.survey, True).all_inputs(dataset.features)[1:, :-1]
+    inputs = standardizer_of(dataset.survey, "each").all_inputs(dataset.features)[1:, :-1]
     features, labels = torch.from_numpy(inputs).float(), torch.from_numpy(dataset.labels[1:])
     model = torch_model(features.shape[1], (), dataset.n_classes, 0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.04, momentum=0.9, nesterov=True, weight_decay=WEIGHT_DECAY)

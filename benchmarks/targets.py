@@ -24,7 +24,7 @@ import lapsi
 
 W = 0.01
 STRUCTURES = ("diag", "kfac", "full")
-SETTINGS: dict[str, Any] = {"weight_decay": W, "verify": 0, "progress": False, "standardize": True}
+SETTINGS: dict[str, Any] = {"weight_decay": W, "verify": 0, "progress": False, "standardize": "each"}
 Array = np.ndarray
 
 

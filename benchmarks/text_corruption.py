@@ -32,7 +32,9 @@ def corrupted_scores(path: Path, model: str, corruption: Corruption, weight_deca
     samples = corrupt_samples(read_raw(path, Columns()), corruption)
     embedded = embed_content(samples.content, ExtractorSettings(model=model), None, Stages(True))
     dataset = corrupt_dataset(samples.with_features(embedded.features, embedded.kept), corruption)
-    return score_dataset(dataset, make_settings(weight_decay=weight_decay), np.arange(dataset.n_samples), Stages(False))[0]
+    return score_dataset(
+        dataset, make_settings(weight_decay=weight_decay, standardize="each"), np.arange(dataset.n_samples), Stages(False)
+    )[0]
 
 
 def spread(lsi: np.ndarray) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from lapsi.results.evidence.classes import ClassEvidence
 from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
 from lapsi.results.tables import build_table
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import make_settings
 
 HOSTILE = "<script>window.broken = 1</script>"
 
@@ -42,7 +42,7 @@ def make_scores(
     provenance = Provenance(
         version="0.1.0",
         created="2026-11-24T06:08:02+00:00",
-        settings={**Settings().to_dict(), "recipe": {"epochs": 3}},
+        settings={**make_settings(weight_decay=0.01, standardize="each").to_dict(), "recipe": {"epochs": 3}},
         engine="newton",
         dtype="float32",
         device="cpu",

@@ -189,6 +189,24 @@ def test_startup(figures):
     assert {"version", "help", "wrong_option", "show"} <= set(record["user_seconds"])
 
 
+@pytest.mark.slow
+def test_regularization_of_a_table(figures):
+    record = figures("regularization", "wine", "--skip-cleanlab")
+    assert (record["n"], record["classes"], record["n_errors"]) == (178, 3, 18)
+    assert record["fixed"]["weight_decay"] == 0.01
+    assert record["auto"]["loo_loss"] < record["fixed"]["loo_loss"]
+    assert record["auto"]["told"].startswith("weight decay ")
+    assert all(0.9 < record[name]["auroc"] <= 1 for name in ("auto", "fixed"))
+
+
+@pytest.mark.slow
+def test_regularization_of_human_labels(figures, features):
+    record = figures("regularization", features, "--labels", "given", "--truth", "labels", "--strengths", 2, "--unscaled")
+    assert (record["n"], record["n_errors"]) == (N, 15)
+    for name in ("auto", "fixed", "cleanlab_standardized", "cleanlab_unscaled"):
+        assert 0.9 < record[name]["auroc"] <= 1
+
+
 def test_targets(figures, few_digits):
     records = figures("targets", "--limit", 6)["records"]
     assert len(records) == 21

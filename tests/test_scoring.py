@@ -52,7 +52,7 @@ def brute_force(data):
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_defaults_equal_retraining_without_each_sample(data, brute_force, structure):
     X, y = data
-    scores = lapsi.score(X, y, curvature=structure, weight_decay=0.05, **QUIET)
+    scores = lapsi.score(X, y, curvature=structure, standardize="each", weight_decay=0.05, **QUIET)
     expected = brute_force(structure)
     assert_allclose(scores.lsi, expected.sum(1), rtol=1e-4)
     assert_allclose(scores.table[["lsi_mean", "lsi_curvature"]], expected, rtol=1e-3, atol=1e-9)
@@ -61,7 +61,7 @@ def test_defaults_equal_retraining_without_each_sample(data, brute_force, struct
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_closed_form_ranks_like_retraining(data, brute_force, structure):
     X, y = data
-    scores = lapsi.score(X, y, curvature=structure, weight_decay=0.05, refine=0, **QUIET)
+    scores = lapsi.score(X, y, curvature=structure, standardize="each", weight_decay=0.05, refine=0, **QUIET)
     expected = brute_force(structure).sum(1)
     assert spearmanr(scores.lsi, expected)[0] > 0.99
     errors = abs(scores.lsi / expected - 1)
@@ -71,7 +71,7 @@ def test_closed_form_ranks_like_retraining(data, brute_force, structure):
 
 def test_by_products_are_those_of_the_model_without_the_sample(data):
     X, y = data
-    scores = lapsi.score(X, y, weight_decay=0.05, **QUIET)
+    scores = lapsi.score(X, y, standardize="each", weight_decay=0.05, **QUIET)
     inputs = np.c_[(X - X.mean(0)) / X.std(0), np.ones(60)]
     whole = oracles.train(inputs, y, 3, 0.05).reshape(3, -1)
     for index in (0, 20, 59):
@@ -118,7 +118,7 @@ def test_large_data_are_corrected_by_neighbours(data, monkeypatch):
     monkeypatch.setattr(plan, "BUDGET_FLOOR", 1e12)  # and no sample can be converged
     monkeypatch.setattr(neighbours, "NEIGHBOURS", 40)
     X, y = data
-    options = {"weight_decay": 0.05, "verify": 60, "progress": False}
+    options = {"standardize": "each", "weight_decay": 0.05, "verify": 60, "progress": False}
     corrected = lapsi.score(X, y, **options).provenance.verification
     closed = lapsi.score(X, y, refine=0, **options).provenance.verification
     assert corrected["median_relative_error"] < 0.7 * closed["median_relative_error"]
@@ -167,7 +167,7 @@ def test_awkward_data_work(data, structure):
     X[1], y = X[0], y.copy()  # a duplicate row
     y[1] = y[0]
     y[5] = 3  # a class with one sample, which empties when it leaves
-    scores = lapsi.score(X, y, curvature=structure, weight_decay=0.05, progress=False, verify=60)
+    scores = lapsi.score(X, y, curvature=structure, standardize="each", weight_decay=0.05, progress=False, verify=60)
     assert np.isfinite(scores.table.select_dtypes("number")).all(axis=None)
     assert (scores.table[["lsi", "lsi_mean"]] > 0).all(axis=None)
     assert scores.lsi[5] > np.median(scores.lsi)
@@ -209,7 +209,8 @@ def test_the_check_of_the_removal_form_sees_what_float32_does_to_its_matrices(da
     """They are made anew for the check; matrices a thousandth off stand for rounding that is worse than it ever is."""
     monkeypatch.setattr("lapsi.curvature.full.EXACT_FLOP", 0)
     monkeypatch.setattr("lapsi.engines.newton.plan.EXACT_FLOP", 0)
-    options = {"curvature": "full", "weight_decay": 0.05, "dtype": "float32", "refine": 8, "verify": 60, "progress": False}
+    options = {"standardize": "each", "weight_decay": 0.05, "verify": 60, "progress": False}
+    options |= {"curvature": "full", "dtype": "float32", "refine": 8}
     assert lapsi.score(*data, **options).provenance.verification["max_relative_error"] < 1e-5
 
     def distorted(*arguments, **choices):
@@ -244,7 +245,7 @@ def test_seeds_repeat(data):
 
 def test_verification_reports_what_the_closed_form_misses(data, brute_force):
     X, y = data
-    scores = lapsi.score(X, y, weight_decay=0.05, refine=0, verify=60, progress=False, dtype="float64")
+    scores = lapsi.score(X, y, standardize="each", weight_decay=0.05, refine=0, verify=60, progress=False, dtype="float64")
     expected = brute_force("diag").sum(1)
     errors = abs(scores.lsi / expected - 1)
     assert_allclose(scores.provenance.verification["max_relative_error"], errors.max(), rtol=1e-3)
@@ -275,7 +276,7 @@ def test_accuracy_is_that_of_the_fitted_model(data):
     X, y = data
     inputs = np.c_[(X - X.mean(0)) / X.std(0), np.ones(60)]
     predicted = (inputs @ oracles.train(inputs, y, 3, 0.05).reshape(3, -1).T).argmax(1)
-    accuracy = lapsi.score(X, y, weight_decay=0.05, indices=[0], **QUIET).provenance.train_accuracy
+    accuracy = lapsi.score(X, y, standardize="each", weight_decay=0.05, indices=[0], **QUIET).provenance.train_accuracy
     assert accuracy == (predicted == y).mean()
     assert 0 < accuracy < 1
 
@@ -297,7 +298,7 @@ def test_seconds_add_up_the_stages(structure, monkeypatch):
         return {stage: plan.newton_seconds(replace(whole, cost=cost), torch.device("cpu")) for stage, cost in alone.items()}
 
     before = seconds_by_stage()
-    assert set(before) == {"fit", "hessian", "curvature", "leave-one-out", "refine", "verify"}
+    assert set(before) == {"fit", "hessian", "curvature", "leave-one-out", "refine", "verify", "choose weight decay"}
     assert_allclose(plan.newton_seconds(whole, torch.device("cpu")), sum(before.values()))
     for stage, seconds in before.items():
         rate = rates[torch.float32 if stage in ("curvature", "leave-one-out") else torch.float64]
@@ -365,23 +366,23 @@ def test_samples_that_the_closed_form_cannot_measure_are_converged(monkeypatch):
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     X = rng.standard_t(1.5, size=(60, 30)) + 2 * np.eye(3, 30)[y]
-    expected = lapsi.score(X, y, weight_decay=1e-3, **QUIET)
+    expected = lapsi.score(X, y, standardize="each", weight_decay=1e-3, **QUIET)
     monkeypatch.setattr(plan, "REFINE_FLOOR", 0)
     broken = []
     judge = evaluate._are_divergences
     monkeypatch.setattr(evaluate, "_are_divergences", lambda found: broken.append(~judge(found)) or ~broken[-1])
-    scores = lapsi.score(X, y, weight_decay=1e-3, **QUIET)
+    scores = lapsi.score(X, y, standardize="each", weight_decay=1e-3, **QUIET)
     assert [int(each.sum()) for each in broken] == [3, 0]
     assert_allclose(scores.lsi[broken[0]], expected.lsi[broken[0]], rtol=1e-4)
     with pytest.raises(lapsi.ConvergenceError, match="3 of 60 samples have no finite LSI"):
-        lapsi.score(X, y, weight_decay=1e-3, refine=0, **QUIET)
+        lapsi.score(X, y, standardize="each", weight_decay=1e-3, refine=0, **QUIET)
 
 
 @pytest.mark.parametrize("structure", ["diag", "kfac"])
 def test_every_row_says_how_it_was_made_and_how_far_it_may_be_off(monkeypatch, structure):
     """Among all, most rows are closed forms; alone, a sample is converged: both agree to the errors that they state."""
     inputs, labels = oracles.make_data(300, 4, 3, seed=11)
-    X, options = inputs[:, :-1], {"curvature": structure, "weight_decay": 0.02, **QUIET}
+    X, options = inputs[:, :-1], {"curvature": structure, "standardize": "each", "weight_decay": 0.02, **QUIET}
     exact = lapsi.score(X, labels, refine=12, dtype="float64", **options).lsi
     alone = lapsi.score(X, labels, indices=np.arange(0, 300, 9), **options).table
     monkeypatch.setattr(plan, "REFINE_FLOOR", 0)

@@ -183,7 +183,7 @@ def test_the_noise_is_found(diabetes):
     X, y, _ = diabetes
     dataset, decay, n = make_dataset(X, y), 0.01, len(y)
     settings = make_settings(weight_decay=decay)
-    (found,) = with_noise(dataset, standardizer_of(dataset.survey, True), settings).objective.noise
+    (found,) = with_noise(dataset, standardizer_of(dataset.survey, "each"), settings).objective.noise
     targets, inputs, noise = make_targets(y, n), scaled(X), 1.0
     values = targets.values[:, 0]
     for _ in range(500):

@@ -81,8 +81,8 @@ class LaplaceSampleInformation(ClassifierMixin, _Probe):
         lsi_: (n_samples,) LSI in nats.
         loo_proba_: (n_samples, n_classes) probabilities under the model that never saw the sample.
         classes_: (n_classes,) label values.
-        coef_, intercept_: (n_classes, n_features) and (n_classes,), on standardized features where that is on; of a linear
-            probe that was trained once: with several seeds predictions are a mean that no weights give.
+        coef_, intercept_: (n_classes, n_features) and (n_classes,), on the features as they are scaled (`standardize`); of
+            a linear probe that was trained once: with several seeds predictions are a mean that no weights give.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
     """
 
@@ -90,11 +90,11 @@ class LaplaceSampleInformation(ClassifierMixin, _Probe):
         self,
         *,
         curvature: str = "diag",
-        weight_decay: float = 0.01,
+        weight_decay: float | str = "auto",
         prior_precision: float | str = "map",
         removal: str = "mean",
         class_weight: str | Mapping[Any, float] | None = None,
-        standardize: bool = True,
+        standardize: str | bool = "auto",
         engine: str = "auto",
         hidden: tuple[int, ...] = (),
         activation: str = "relu",
@@ -180,8 +180,8 @@ class LaplaceSampleInformationRegressor(RegressorMixin, _Probe):
         lsi_: (n_samples,) LSI in nats.
         loo_prediction_: (n_samples,) or (n_samples, n_outputs), of the model that never saw the sample.
         noise_variance_: (n_outputs,) of the targets around the predictions.
-        coef_, intercept_: (n_features,) and a number, or (n_outputs, n_features) and (n_outputs,), on standardized features
-            where that is on; of a linear probe that was trained once.
+        coef_, intercept_: (n_features,) and a number, or (n_outputs, n_features) and (n_outputs,), on the features as
+            they are scaled (`standardize`); of a linear probe that was trained once.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
     """
 
@@ -189,12 +189,12 @@ class LaplaceSampleInformationRegressor(RegressorMixin, _Probe):
         self,
         *,
         curvature: str = "diag",
-        weight_decay: float = 0.01,
+        weight_decay: float | str = "auto",
         prior_precision: float | str = "map",
         removal: str = "mean",
         noise_variance: float | str | tuple[float, ...] = RESIDUALS,
         noise_removal: str = HELD,
-        standardize: bool = True,
+        standardize: str | bool = "auto",
         engine: str = "auto",
         hidden: tuple[int, ...] = (),
         activation: str = "relu",

@@ -16,7 +16,7 @@ import torch
 
 from lapsi.analysis.maps import centre_of, principal_axes
 from lapsi.data.dataset import Dataset, make_dataset
-from lapsi.data.standardize import Standardizer, standardizer_of
+from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Engine, Fit, Plan, single_rows, work_of
 from lapsi.engines.choose import make_engine
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, PARAMS, evaluate, n_steps, verify
@@ -39,7 +39,7 @@ from lapsi.settings.execution import Execution
 from lapsi.settings.model import ModelSpec
 from lapsi.settings.objective import ObjectiveSpec
 from lapsi.settings.settings import Settings, make_settings, settings_from_dict
-from lapsi.training.noise import with_noise
+from lapsi.training.regularization import regularized
 
 BLOCK_ROWS = 8192
 IDENTITY_FORMAT = 2  # of the parts that unfinished work keeps
@@ -68,8 +68,9 @@ def score(
 
     LSI(i) = KL(q ‖ q₋ᵢ) in nats: the divergence between the Laplace posterior over the probe's weights trained with
     sample i and the one trained without it (paper, Definition 2). By default not N models are trained but one: the
-    leave-one-out optimum of the linear probe is an exact Newton step. With hidden layers, or any training recipe, the probe is
-    trained anew without each sample, many models at once. Accuracy is measured on `verify` samples and stored with the scores.
+    leave-one-out optimum of the linear probe is an exact Newton step; its weight decay and the scaling of the features are
+    those with the least leave-one-out loss. With hidden layers, or any training recipe, the probe is trained anew without each
+    sample, many models at once. Accuracy is measured on `verify` samples and stored with the scores.
 
     Args:
         X: (N, d) numeric features: numpy array, torch tensor, pandas frame.
@@ -124,13 +125,13 @@ def score_dataset(
     if taken:
         raise InputError(f"A column of the samples is named {taken[0]!r}, as one of the scores is; rename it.")
     dataset = weighed(dataset, settings)
-    settings = with_noise(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings)
     engine = make_engine(settings)
     plan = engine.plan(work_of(dataset, len(rows)))
     checkpoint = _open(engine, plan, keep, identity(dataset, settings, rows))
     try:
-        standardizer = standardizer_of(dataset.survey, settings.model.standardize)
-        fit = engine.fit(dataset, standardizer, engine.continued(plan, checkpoint.plan), stages)
+        chosen = regularized(dataset, settings, stages)
+        settings, standardizer = chosen.settings, chosen.standardizer
+        fit = make_engine(settings).fit(dataset, standardizer, engine.continued(plan, checkpoint.plan), stages)
         units = torch.as_tensor(rows, device=fit.problem.inputs.device)[:, None]
         by_seed = _evaluated(fit, units, checkpoint, stages)
     finally:
@@ -143,6 +144,7 @@ def score_dataset(
         "train_accuracy": None,
         **evidence.agreement(dataset.targets, _outputs(model, fit)),
         "plan": plan.details | rows_above(settings.engine, by_seed[0]),
+        "regularization": None if chosen.record is None else chosen.record.to_dict(),
     }
     provenance = _provenance(given, settings, dict(stages.seconds), details)
     return _scores(dataset, rows, fit, by_seed, model, provenance), model

@@ -1,9 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.stats import pearsonr, spearmanr
 
 import lapsi
+from commands import run
 from lapsi.analysis.agreement import compare
 
 
@@ -41,6 +44,22 @@ def test_a_run_agrees_with_itself(runs):
     agreement = compare(runs[0], runs[0])
     assert_allclose([agreement.spearman, agreement.pearson, agreement.pearson_log], 1.0)
     assert set(agreement.top_shared.values()) == {1.0}
+    assert agreement.regularization == {}
+
+
+def test_another_regularisation_is_told(runs, tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)), np.arange(60) % 2
+    options = {"verify": 0, "progress": False}
+    first = lapsi.score(X, y, weight_decay=0.3, standardize="each", **options)
+    second = lapsi.score(X, y, weight_decay=0.02, standardize="one", **options)
+    differing = {"weight decay": (0.3, 0.02), "scaling of the features": ("each", "one")}
+    assert compare(first, second).regularization == differing
+    a, b = first.save(tmp_path / "a"), second.save(tmp_path / "b")
+    told = " ".join(run("compare", a, b).stdout.split())
+    assert "weight decay 0.3 (a), 0.02 (b); scaling of the features each (a), one (b)" in told
+    assert json.loads(run("compare", a, b, "--json").stdout)["regularization"]["weight decay"] == [0.3, 0.02]
+    assert "regularisation differs" not in run("compare", a, a).stdout
 
 
 def test_runs_without_common_samples_are_refused(runs):

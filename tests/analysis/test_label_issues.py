@@ -128,14 +128,14 @@ def test_columns_travel_and_survive_a_save(scores, tmp_path):
 def test_map_is_the_first_two_principal_components(monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 4)) @ rng.normal(size=(4, 4)) + 5
-    scores = lapsi.score(X, np.arange(60) % 2, verify=0, progress=False)
+    scores = lapsi.score(X, np.arange(60) % 2, standardize="each", verify=0, progress=False)
     inputs = (X - X.mean(0)) / X.std(0)
     u, s, _ = np.linalg.svd(inputs - inputs.mean(0), full_matrices=False)
     for axis in range(2):
         expected = u[:, axis] * s[axis]
         np.testing.assert_allclose(np.abs(scores.map[:, axis]), np.abs(expected), atol=1e-4)
     monkeypatch.setattr("lapsi.data.blocks.WIDEST_SCATTER", 0)  # as for features too many to multiply with each other
-    wide = lapsi.score(X, np.arange(60) % 2, verify=0, progress=False).map
+    wide = lapsi.score(X, np.arange(60) % 2, standardize="each", verify=0, progress=False).map
     np.testing.assert_allclose(wide, scores.map, atol=1e-2)
     monkeypatch.undo()
     flat = lapsi.score(X[:, :1], np.arange(60) % 2, verify=0, progress=False).map

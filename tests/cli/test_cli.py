@@ -126,6 +126,8 @@ def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
         ["peak memory", f"{expected.cost.peak_bytes / 2**30:.2f} GiB (limit 3.00 GiB)"],
         ["work", f"{sum(expected.cost.flop.values()):.2e} flop"],
         ["converged", "90 samples"],
+        ["weight decay", "chosen by leave-one-out loss"],
+        ["scaling of features", "chosen by leave-one-out loss"],
     ]
     assert dict(told)["time"] == "about 1 s on this machine"
     plan = json.loads(run("score", source, "--dry-run", "--json", "--memory-limit", "3G").stdout)
@@ -178,7 +180,7 @@ def test_help_names_units_defaults_and_exit_codes(monkeypatch):
     kinds = (lapsi.LapsiError, lapsi.InputError, lapsi.RunExistsError, lapsi.ConvergenceError, lapsi.MemoryLimitError)
     assert {int(code) for code in re.findall(r"(\d+) [a-z]", codes)} == {0, INTERRUPTED, *(kind.exit_code for kind in kinds)}
     text = run("score", "--help").stdout
-    assert re.search(r"--weight-decay .* L2 weight w of the mean loss.*\[default: 0\.01\]", text)
+    assert re.search(r"--weight-decay .* L2 weight w of the mean loss.*\[default: auto\]", text)
     assert re.search(r"--memory-limit .* e\.g\. 8G or 500M; default: 80 % of what is free", text)
     for parameter in typer.main.get_command(app).get_command(None, "score").params:
         assert parameter.help, parameter.name
@@ -576,7 +578,7 @@ def test_scores_that_are_all_zero_are_kept_and_drawn(tmp_path):
     """At initialisation, far from the decision: nothing moves and no prediction is in doubt."""
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "big.npz", features=rng.normal(size=(40, 3)) * 1e5, labels=np.arange(40) % 2)
-    options = ("--epochs", 0, "--seeds", 1, "--no-standardize", "--prior-precision", 1, "--json")
+    options = ("--epochs", 0, "--seeds", 1, "--standardize", "none", "--prior-precision", 1, "--json")
     result = run("score", tmp_path / "big.npz", "-o", tmp_path / "run", *options)
     assert result.returncode == 0, result.stderr
     assert "NaN" not in result.stdout

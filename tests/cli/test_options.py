@@ -41,8 +41,8 @@ KNOWN = {  # names that users know
         --corruption-seed --curvature --data-dir --device --dry-run --dtype --embed-batch-size --embed-dtype
         --engine --epochs --epsilon --every --feature-prefix --features --flip-labels --force --group --hidden
         --human-labels --ids --images --indices --json --keep --labels --learning-rate --limit --lorem-ipsum
-        --max-tokens --memory-limit --model --momentum --nesterov --no-nesterov --no-normalize --no-standardize
-        --noise --noise-classes --noise-multiplier --noise-removal --noise-variance --normalize --optimizer --output --pooling
+        --max-tokens --memory-limit --model --momentum --nesterov --no-nesterov --no-normalize         --noise
+        --noise-classes --noise-multiplier --noise-removal --noise-variance --normalize --optimizer --output --pooling
         --preset --prior-precision --quiet --reference-labels --refine --removal --restart --resume --sam-radius
         --schedule --seed --seeds --skip-bad --split --split-column --standardize --step-epochs --step-factor --task
         --texts --tolerance --verify --weight-decay --weights -o -q""",
@@ -143,7 +143,8 @@ def test_only_what_is_typed_arrives_and_shared_names_are_one_option():
 def test_help_shows_kinds_defaults_and_panels(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     text = run("score", "--help").stdout
-    for words in ("auto|float32|float64", "map|NUMBER", "SIZE", "[default: 0.9,0.999]", "[default: 0.04]", "--no-standardize"):
+    defaults = ("[default: 0.9,0.999]", "[default: 0.04]")
+    for words in ("auto|float32|float64", "map|NUMBER", "SIZE", "auto|each|one|none", *defaults):
         assert words in text, words
     for panel in ("Images and texts", "Change the data on purpose first", "Probe and engine", "Training recipe"):
         assert f"─ {panel}" in text

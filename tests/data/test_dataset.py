@@ -87,10 +87,14 @@ def test_ids_are_checked_and_taken_from_a_frame():
 def test_standardizer_centres_scales_and_zeroes_constants():
     features = np.c_[X, np.full(6, 1e6 + 0.1)]
     known = survey(ArrayBlocks(features))
-    inputs = standardizer_of(known, True).inputs(features)
+    inputs = standardizer_of(known, "each").inputs(features)
     assert_allclose(inputs.mean(0), [0, 0, 0, 1], atol=1e-12)
     assert_allclose(inputs.std(0), [1, 1, 0, 0], atol=1e-12)
-    assert_array_equal(standardizer_of(known, False).inputs(features), np.c_[features, np.ones(6)])
+    assert_array_equal(standardizer_of(known, "none").inputs(features), np.c_[features, np.ones(6)])
+    one = standardizer_of(known, "one").inputs(features)
+    factor = np.sqrt(features[:, :2].var(0).mean())
+    assert_allclose(one[:, :2], (features[:, :2] - features[:, :2].mean(0)) / factor, rtol=1e-12)
+    assert_array_equal(one[:, 2:], inputs[:, 2:])
 
 
 def test_digest_tells_data_apart():
@@ -127,11 +131,11 @@ def test_digests_of_earlier_versions_are_known():
 
 def test_overflowing_features_are_refused():
     huge = np.array([[1e308], [-1e308], [1e308]])
-    for standardize in (True, False):
+    for standardize in ("each", "one", "none"):
         with pytest.raises(InputError, match="too large for float64.*divide"):
             standardizer_of(survey(ArrayBlocks(huge)), standardize)
     with pytest.raises(InputError, match="vary too little for float64.*multiply"):
-        standardizer_of(survey(ArrayBlocks(np.array([[1e-156], [-1e-156], [0.0]]))), True)
-    calm = standardizer_of(survey(ArrayBlocks(np.ones((3, 1)))), False)
+        standardizer_of(survey(ArrayBlocks(np.array([[1e-156], [-1e-156], [0.0]]))), "each")
+    calm = standardizer_of(survey(ArrayBlocks(np.ones((3, 1)))), "none")
     with pytest.raises(InputError, match="too large"):
         calm.inputs(np.array([[np.inf]]))

@@ -10,6 +10,7 @@ import lapsi
 import oracles
 
 N, DECAY, ROWS = 24, 0.05, [0, 7, 23]
+PLAIN = {"standardize": "each", "progress": False}
 STRUCTURES, PRIORS, REMOVALS = ("diag", "kfac", "full"), ("map", 0.7), ("mean", "sum")
 TRAINED = lapsi.Recipe(epochs=1500, seeds=1)
 # what each engine reaches: converged to 1e-5 of the shift, chord steps and groups to rounding, the recipe to its own end
@@ -43,7 +44,7 @@ def expected(data):
 def test_both_parts_equal_brute_force(data, expected, engine, structure, prior, removal):
     inputs, labels = data
     choices, tolerance = ENGINES[engine]
-    options = {"curvature": structure, "prior_precision": prior, "removal": removal, "weight_decay": DECAY, "progress": False}
+    options = {"curvature": structure, "prior_precision": prior, "removal": removal, "weight_decay": DECAY, **PLAIN}
     if engine == "groups":
         groups = np.full(N, None, dtype=object)
         groups[ROWS] = ROWS

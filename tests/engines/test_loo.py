@@ -6,9 +6,10 @@ import torch
 from torch.testing import assert_close
 
 import oracles
-from lapsi.engines.newton import engine, neighbours, steps
+from lapsi.engines.newton import neighbours, steps
 from lapsi.engines.newton.neighbours import neighbours_of
 from lapsi.engines.newton.steps import Optimum, removal_of
+from lapsi.training import newton
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 NEWTON_STEP = {"rtol": 1e-6, "atol": 1e-10}  # the fit itself is exact to about 1e-10
@@ -162,8 +163,8 @@ def test_products_are_in_float32_up_to_a_condition_number(condition, dtype):
     """Where rounding, amplified, stays below a hundredth; the constant is a plain number, and a large condition no warning."""
     largest = condition * 1e-2 / 2**-23
     hessian = torch.diag(torch.tensor([largest, 1.0], dtype=torch.float64))
-    assert engine._inverse(hessian, None).dtype == getattr(torch, dtype)
-    assert type(engine.FLOAT32_CONDITION) is float
+    assert newton.inverse_of(hessian).dtype == getattr(torch, dtype)
+    assert type(newton.FLOAT32_CONDITION) is float
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert engine._inverse(torch.diag(torch.tensor([1e200, 1.0], dtype=torch.float64)), None).dtype == torch.float64
+        assert newton.inverse_of(torch.diag(torch.tensor([1e200, 1.0], dtype=torch.float64))).dtype == torch.float64

@@ -10,7 +10,7 @@ from lapsi.engines.newton import plan, steps
 from lapsi.engines.newton.plan import Price
 
 N, CLASSES, WEIGHT_DECAY = 90, 3, 0.02
-QUIET = {"weight_decay": WEIGHT_DECAY, "verify": 0, "progress": False}
+QUIET = {"weight_decay": WEIGHT_DECAY, "standardize": "each", "verify": 0, "progress": False}
 
 
 @pytest.fixture(scope="module")

@@ -61,8 +61,8 @@ def test_against_brute_force(data, structure, prior_precision, removal):
 @pytest.mark.slow
 def test_groups_of_one_are_samples(data):
     inputs, labels, _ = data
-    scores = lapsi.score(inputs[:, :-1], labels, weight_decay=DECAY, progress=False)
-    table = lapsi.leave_group_out(inputs[:, :-1], labels, np.arange(60), weight_decay=DECAY, progress=False)
+    scores = lapsi.score(inputs[:, :-1], labels, standardize="each", weight_decay=DECAY, progress=False)
+    table = lapsi.leave_group_out(inputs[:, :-1], labels, np.arange(60), standardize="each", weight_decay=DECAY, progress=False)
     np.testing.assert_allclose(table["lsi"].sort_index(), scores.lsi, rtol=1e-4)  # scores are converged to 1e-5 of the shift
 
 
@@ -77,8 +77,8 @@ def test_a_whole_class_may_leave(data):
 def test_samples_without_a_group_stay(data):
     inputs, labels, groups = data
     some = pd.Series(groups).where(groups != "dan")
-    every = lapsi.leave_group_out(inputs[:, :-1], labels, groups, weight_decay=DECAY, progress=False)
-    table = lapsi.leave_group_out(inputs[:, :-1], labels, some, weight_decay=DECAY, progress=False)
+    every = lapsi.leave_group_out(inputs[:, :-1], labels, groups, standardize="each", weight_decay=DECAY, progress=False)
+    table = lapsi.leave_group_out(inputs[:, :-1], labels, some, standardize="each", weight_decay=DECAY, progress=False)
     pd.testing.assert_frame_equal(table, every.drop(index="dan"))
 
 
@@ -87,9 +87,9 @@ def test_a_group_is_not_the_sum_of_its_members():
     inputs, labels = oracles.make_data(40, 3, 2, seed=5, noise=0.5)
     rare = inputs[:1, :-1] + 4.0
     X, y = np.concatenate([inputs[:, :-1], rare, rare]), np.concatenate([labels, [1 - labels[0]] * 2])
-    scores = lapsi.score(X, y, weight_decay=1e-3, progress=False)
+    scores = lapsi.score(X, y, standardize="each", weight_decay=1e-3, progress=False)
     groups = np.where(np.arange(42) >= 40, "pair", "rest")
-    table = lapsi.leave_group_out(X, y, groups, weight_decay=1e-3, progress=False)
+    table = lapsi.leave_group_out(X, y, groups, standardize="each", weight_decay=1e-3, progress=False)
     assert table.loc["pair", "lsi"] > 2 * scores.lsi[40:].sum()
 
 

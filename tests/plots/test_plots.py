@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 
 import lapsi
 from lapsi import plots
+from lapsi.results.regularization import chosen_of
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:200], Y[:200]
@@ -90,6 +91,23 @@ def test_correlation(scores, other):
     points = axes.collections[0].get_offsets()
     assert sorted(points[:, 0].tolist()) == sorted(scores.lsi.tolist())
     assert axes.get_xlabel() == "LSI, diag (nats)"
+
+
+def test_the_choice_of_the_regularisation(scores):
+    found = chosen_of(scores.provenance.regularization)
+    axes = plots.regularization(scores)
+    assert axes.get_xscale() == "log"
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"each scaled by itself", "all by one factor"}
+    *lines, ring = axes.lines
+    for (name, n_trained), losses, evidence in zip(found.groups(), lines[::2], lines[1::2], strict=True):
+        trials = found.curve(name, n_trained)
+        assert losses.get_xdata().tolist() == evidence.get_xdata().tolist() == [trial.weight_decay for trial in trials]
+        assert losses.get_ydata().tolist() == [trial.loo_loss for trial in trials]
+        np.testing.assert_allclose(evidence.get_ydata(), [-trial.log_evidence / 200 for trial in trials])
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (found.chosen.weight_decay, found.chosen.loo_loss)
+    assert min(min(line.get_ydata()) for line in lines[::2]) == found.chosen.loo_loss
+    with pytest.raises(lapsi.InputError, match="no choice to draw"):
+        plots.regularization(lapsi.score(X, Y, weight_decay=1.0, standardize="each", refine=0, verify=0, progress=False))
 
 
 @pytest.mark.slow

@@ -19,13 +19,15 @@ from commands import run
 from lapsi.data.blocks import ArrayBlocks, survey
 from lapsi.data.samples import EncodedImages, ImageArrays, Texts
 from lapsi.data.standardize import standardizer_of
-from lapsi.report.columns import pack, to_script
+from lapsi.report.kinds.choose import VIEWS, view_of
 from lapsi.report.maps import umap_map
+from lapsi.report.packing import pack, to_script
 from lapsi.report.page import asset, page_script, write_report
-from lapsi.report.quadrants import NAMES, find_quadrants
+from lapsi.report.phrasing import number
 from lapsi.report.thumbnails import encode, gallery_order
-from lapsi.report.words import describe, number
+from lapsi.report.words import describe
 from runs_for_reports import HOSTILE, hostile_scores, make_scores
+from runs_of_targets import digits_as_bits, numbers
 
 
 class Document(HTMLParser):
@@ -75,15 +77,97 @@ def test_the_page_holds_every_column(report):
     data = page.json("column-data")
     assert (summary.n_samples, summary.n_shown, summary.n_bytes) == (50, 50, path.stat().st_size)
     np.testing.assert_allclose(unpack(data["measures"]["lsi"]), scores.lsi, rtol=1e-6)
-    assert_array_equal(unpack(data["label"]), scores.label_codes)
+    targets = data["targets"]
+    assert_array_equal(unpack(targets["given"]), scores.label_codes)
     assert_array_equal(unpack(data["measures"]["rank"]), scores.table["rank"])
     assert data["ids"] == [str(row) for row in range(50)]
     group, age = data["extra"]
     assert [group["names"][code] for code in unpack(group["data"])] == scores.table["group"].tolist()
     np.testing.assert_allclose(unpack(age["data"]), scores.table["age"])
-    top = unpack(data["top"]["codes"]).reshape(50, 3)
+    top = unpack(targets["top"]["codes"]).reshape(50, 3)
     assert_array_equal(top[:, 0], scores.loo_proba.argmax(1))
     assert page.json("about-data")["key"] == f"{scores.provenance.data_hash}:{scores.provenance.created}"
+
+
+def test_the_page_holds_numbers(report):
+    for scores in (numbers(1), numbers(2)):
+        data = report(scores)[1].json("column-data")
+        targets, n_outputs = data["targets"], len(scores.outputs)
+        names = ["label"] if n_outputs == 1 else [f"label_{name}" for name in scores.outputs]
+        assert_array_equal(unpack(targets["given"]).reshape(-1, n_outputs), scores.table[names])  # to the last bit
+        assert_array_equal(unpack(targets["predicted"]).reshape(-1, n_outputs), scores.prediction)
+        assert_array_equal(unpack(targets["doubted"]), scores.table["suggested_label"].notna())
+        first = scores.table[names[0]].to_numpy()
+        assert_array_equal(unpack(targets["part"]), (first[:, None] > np.quantile(first, (0.25, 0.5, 0.75))).sum(1))
+        if n_outputs == 2:
+            assert scores.outputs[unpack(targets["worst"])].tolist() == scores.table["doubted_label"].tolist()
+
+
+def test_the_page_holds_labels(report):
+    scores = digits_as_bits()
+    targets = report(scores)[1].json("column-data")["targets"]
+    names = np.array(targets["names"])
+    for key, column in (("given", "label"), ("found", "loo_label")):
+        sets = np.split(unpack(targets[key]["codes"]), unpack(targets[key]["ends"])[:-1])
+        assert ["|".join(names[codes]) for codes in sets] == scores.table[column].tolist()
+    listed = unpack(targets["listed"]["codes"]).reshape(len(scores), 4)
+    assert_array_equal(np.sort(listed), np.tile(np.arange(4), (len(scores), 1)))
+    shown = unpack(targets["listed"]["probability"]).reshape(len(scores), 4)
+    assert_array_equal(shown, np.take_along_axis(scores.prediction, listed.astype(int), 1))
+
+
+@pytest.mark.parametrize("make", [lambda: numbers(2), digits_as_bits])
+def test_quadrants_of_other_targets(make):
+    scores = make()
+    table, lines = scores.table, view_of(scores).quadrants(scores)
+    kind = np.array(lines.kinds.names)[lines.codes(table)]
+    high = scores.lsi >= np.quantile(scores.lsi, 0.75)
+    if scores.task == "regression":
+        far = table["loo_deviation"].abs() >= 2
+        expected = {"suspect": high & far, "influential": high & ~far, "noisy": ~high & far, "typical": ~high & ~far}
+    else:
+        quality = table["label_quality"]
+        sure = quality >= max(0.5, np.median(quality[~high]))
+        expected = {"likely mislabelled": high & (quality < 0.5), "hard but right": high & (quality >= 0.5)}
+        expected |= {"redundant": ~high & sure, "typical": ~high & ~sure}
+    for name, members in expected.items():
+        assert_array_equal(kind == name, members)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [lambda: numbers(1), digits_as_bits])
+def test_pages_of_other_targets_keep_their_limit(report, make):
+    scores = make()
+    scores = replace(scores, table=scores.table.assign(text="word " * 200))
+    summary, page, path = report(scores, max_bytes=220_000)
+    assert path.stat().st_size <= 220_000
+    assert 100 < summary.n_shown < len(scores)
+    rows = unpack(page.json("column-data")["rows"])
+    assert {scores.lsi.argmax(), scores.lsi.argmin(), scores.table["label_quality"].argmin()} <= set(rows)
+
+
+@pytest.mark.slow
+def test_markup_in_names_of_targets_stays_text(report):
+    labels = digits_as_bits()
+    named = {name: f"{HOSTILE} {name}" for name in labels.outputs}
+    table = labels.table.copy()
+    for column in ("label", "loo_label", "suggested_label"):
+        table[column] = table[column].replace({r"(bit \d)": rf"{HOSTILE} \1"}, regex=True)
+    numbered = numbers(2)
+    columns = {name: name.replace("mass", HOSTILE) for name in numbered.table}
+    described = tuple(replace(column, name=columns.get(column.name, column.name)) for column in numbered.described)
+    other = replace(
+        numbered,
+        table=numbered.table.rename(columns=columns).replace({"doubted_label": {"mass": HOSTILE}}),
+        outputs=np.array(["progression", HOSTILE], dtype=object),
+        described=described,
+    )
+    for scores in (replace(labels, table=table, outputs=np.array([*named.values()], dtype=object)), other):
+        _, page, path = report(scores)
+        executable = [text for attributes, text in page.scripts if "type" not in attributes]
+        assert executable == [page_script(view_of(scores))]
+        assert HOSTILE not in path.read_text(encoding="utf-8")
+        assert page.handlers == []
 
 
 def test_nothing_is_fetched(report):
@@ -93,20 +177,20 @@ def test_nothing_is_fetched(report):
     assert "url(" not in asset("page.css")
     assert "@import" not in asset("page.css")
     for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "fetch(", "XMLHttp", "</script"):
-        assert word not in page_script(), word
+        assert all(word not in page_script(view) for view in VIEWS.values()), word
 
 
 def test_markup_in_the_data_stays_text(report):
     scores = hostile_scores()
     _, page, path = report(scores)
     executable = [text for attributes, text in page.scripts if "type" not in attributes]
-    assert executable == [page_script()]
+    assert executable == [page_script(view_of(scores))]
     assert len(page.scripts) == 4
     assert page.handlers == []
     raw = path.read_text(encoding="utf-8")
     assert HOSTILE not in raw
     data = page.json("column-data")
-    assert data["classes"] == scores.classes.tolist()
+    assert data["targets"]["names"] == scores.classes.tolist()
     assert data["ids"] == scores.table["id"].tolist()
     assert data["texts"] == scores.table["text"].tolist()
     assert any(HOSTILE in text for text in page.text)
@@ -245,9 +329,9 @@ def test_lsi_that_is_not_finite_is_refused(report):
 
 def test_quadrants_part_the_samples():
     scores = make_scores(400)
-    lines = find_quadrants(scores)
+    lines = view_of(scores).quadrants(scores)
     margin = scores.table["loo_margin"].to_numpy()
-    kind = np.array(NAMES)[lines.codes(scores.lsi, margin)]
+    kind = np.array(lines.kinds.names)[lines.codes(scores.table)]
     high = scores.lsi >= np.quantile(scores.lsi, 0.75)
     assert_array_equal(kind == "likely mislabelled", high & (margin < 0))
     assert_array_equal(kind == "hard but right", high & (margin >= 0))
@@ -313,7 +397,7 @@ def test_scores_show_in_a_notebook():
 
 def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
     features = np.random.default_rng(0).normal(size=(20, 3))
-    standardizer = standardizer_of(survey(ArrayBlocks(features)), True)
+    standardizer = standardizer_of(survey(ArrayBlocks(features)), "each")
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(lapsi.InputError, match=r"lapsi\[umap\]"):
         umap_map(features, standardizer)
@@ -335,12 +419,12 @@ def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("--no-standardize",)])
-def test_a_umap_is_of_what_the_probe_saw(tmp_path, monkeypatch, options):
+@pytest.mark.parametrize("scaling", ["each", "one", "none"])
+def test_a_umap_is_of_what_the_probe_saw(tmp_path, monkeypatch, scaling):
     monkeypatch.chdir(tmp_path)
     features = np.random.default_rng(0).normal(3, 5, size=(20, 3))
     np.savez("x.npz", features=features, labels=np.arange(20) % 2)
-    assert run("score", "x.npz", "-o", "run", "--limit", 12, "--verify", 0, "--quiet", *options).returncode == 0
+    assert run("score", "x.npz", "-o", "run", "--limit", 12, "--verify", 0, "--quiet", "--standardize", scaling).returncode == 0
     seen = []
 
     class Fake:
@@ -353,5 +437,6 @@ def test_a_umap_is_of_what_the_probe_saw(tmp_path, monkeypatch, options):
 
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
     assert run("report", "run", "--map", "umap", "--quiet").returncode == 0
-    scaled = features if options else (features - features.mean(0)) / features.std(0)
+    centred = features - features.mean(0)
+    scaled = {"each": centred / features.std(0), "one": centred / np.sqrt(features.var(0).mean()), "none": features}[scaling]
     np.testing.assert_allclose(seen[0], scaled[:12], rtol=1e-12)

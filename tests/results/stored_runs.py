@@ -56,7 +56,7 @@ def write_format_0(scores, directory, call=None):
         np.save(directory / "map.npy", scores.map)
     if scores.trajectory is not None:
         scores.trajectory.to_parquet(directory / "trajectory.parquet", index=False)
-    later = ("plan", "n_source", "data", "measures")
+    later = ("plan", "n_source", "data", "measures", "regularization")
     record = {name: value for name, value in asdict(scores.provenance).items() if name not in later}
     helps = {name: "column of the source" if name == "age" else "as it was" for name in scores.table}
     record["settings"] = _flat(record["settings"])
@@ -70,4 +70,5 @@ def _flat(settings):
     engine = {"engine": settings["engine"]["name"], "recipe": None, "every": None, "refine": "auto"}
     engine |= {name: value for name, value in settings["engine"].items() if name != "name"}
     parts = {name: value for part in ("model", "objective", "execution") for name, value in settings[part].items()}
+    parts["standardize"] = parts["standardize"] == "each"
     return {"curvature": settings["curvature"], **parts, **engine}

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cleanlab.multilabel_classification.filter import find_label_issues
 from numpy.testing import assert_array_equal
 
 import lapsi
-from lapsi.results.interop import WRITTEN, add_columns, to_fiftyone, to_self_influence
+from lapsi.results.interop import add_columns, to_fiftyone, to_label_lists, to_self_influence, written
+from runs_of_targets import digits_as_bits, numbers
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(30, 3)), np.array(["a", "b"] * 15)
@@ -58,7 +60,7 @@ def test_columns_go_beside_the_data(scores, kind):
     data = frame if kind == "pandas" else datasets.Dataset.from_pandas(frame)
     scored = add_columns(data, scores, ids="name")
     table = scored if kind == "pandas" else scored.to_pandas()
-    assert [name for name in table.columns if name.startswith("lapsi_")] == [f"lapsi_{name}" for name in WRITTEN]
+    assert [name for name in table.columns if name.startswith("lapsi_")] == [f"lapsi_{name}" for name in written(scores)]
     by_name = scores.table.set_index("id")
     for row in table.to_dict("records"):
         if row["name"] in by_name.index:
@@ -135,3 +137,32 @@ def test_quanda(scores):
     np.testing.assert_allclose(to_self_influence(backwards).numpy(), scores.lsi, rtol=1e-4)
     with pytest.raises(lapsi.InputError, match="2 of 30 samples were scored"):
         to_self_influence(some)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "own"), [(lambda: numbers(1), ["loo_label", "loo_deviation"]), (digits_as_bits, ["doubted_label"])]
+)
+def test_columns_of_every_kind_of_targets(make, own):
+    run = make()
+    table = add_columns(pd.DataFrame({"value": range(len(run))}), run)
+    assert [name for name in table if name.startswith("lapsi_")] == [f"lapsi_{name}" for name in written(run)]
+    assert written(run) == ["lsi", "rank", "label_quality", "suggested_label", *own]
+    assert_array_equal(table[f"lapsi_{own[0]}"], run.table[own[0]])
+    suggested = to_fiftyone(run, "id")["suggested_label"]
+    for key, text in zip(run.table["id"].astype(str), run.table["suggested_label"], strict=True):
+        expected = text if run.task == "regression" or pd.isna(text) else [each for each in text.split("|") if each]
+        assert suggested[key] == expected or (suggested[key] is None and pd.isna(text))
+
+
+@pytest.mark.slow
+def test_cleanlab_takes_several_labels(scores):
+    run = digits_as_bits()
+    lists = to_label_lists(run)
+    assert ["|".join(run.classes[codes]) for codes in lists] == run.table["label"].tolist()
+    issues = find_label_issues(lists, run.loo_proba)
+    wrong = np.arange(400) % 25 == 0
+    assert wrong[issues].mean() > 0.2
+    assert issues[wrong].mean() > 0.8
+    with pytest.raises(lapsi.InputError, match="this is for several labels a sample"):
+        to_label_lists(scores)

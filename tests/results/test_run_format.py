@@ -19,7 +19,7 @@ from lapsi.data.spec import DataSpec, read_spec
 from lapsi.results.format_0 import data_of_call
 from lapsi.settings.corruption import Corruption
 from lapsi.settings.extractor import ExtractorSettings
-from lapsi.settings.settings import Settings
+from lapsi.settings.settings import make_settings
 from runs_for_reports import make_scores
 
 SPEC = DataSpec(
@@ -110,7 +110,8 @@ def test_runs_of_format_0_are_read(tmp_path):
     assert_array_equal(again.loo_proba, scores.loo_proba)
     assert_array_equal(again.map, scores.map)
     assert again.classes.tolist() == ["a", "b", "c"]
-    expected = replace(scores.provenance, data=data_of_call(CALL), settings=Settings().to_dict())
+    settings = make_settings(weight_decay=0.01, standardize="each").to_dict()
+    expected = replace(scores.provenance, data=data_of_call(CALL), settings=settings)
     assert again.provenance == expected
     assert again.carried == ["group"]
     assert json.loads((again.save(tmp_path / "new") / "run.json").read_text())["format"] == 1

@@ -67,7 +67,7 @@ def test_save_and_load_round_trip(scores, tmp_path):
     assert again.provenance == scores.provenance
     record = json.loads((path / "run.json").read_text())
     assert record["version"] == lapsi.__version__
-    assert record["settings"]["objective"]["weight_decay"] == 0.01
+    assert record["settings"]["objective"]["weight_decay"] == record["regularization"]["chosen"]["weight_decay"]
     assert record["verification"]["max_relative_error"] >= 0
     assert not list(tmp_path.rglob("*.tmp"))
 

@@ -13,6 +13,7 @@ from scipy.stats import pearsonr, spearmanr
 from lapsi.data.dataset import same_digest
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
+from lapsi.settings.settings import settings_from_dict
 
 FRACTIONS = (0.01, 0.1)
 
@@ -24,19 +25,23 @@ class Agreement:
     Attributes:
         n_common: their number.
         same_data: whether both runs saw the same data set; None where their hashes are of different versions.
+        regularization: where the runs differ in it: by its name what the first and the second had. They are of two models then.
         spearman, pearson: correlation of lsi.
         pearson_log: Pearson correlation of ln(lsi); NaN where a value is 0.
         top_shared: for 1 % and 10 %: the share of the most informative samples of one run that are so in the other (as many
             as the fraction, rounded, at least one).
+        target: what the column label of the table is called.
         table: id, label, lsi and rank (among the common samples) in both runs, those whose rank differs most first.
     """
 
     n_common: int
     same_data: bool | None
+    regularization: dict[str, tuple[Any, Any]]
     spearman: float
     pearson: float
     pearson_log: float
     top_shared: dict[float, float]
+    target: str
     table: pd.DataFrame
 
 
@@ -67,12 +72,24 @@ def compare(first: Scores, second: Scores) -> Agreement:
     return Agreement(
         n_common=len(table),
         same_data=same_digest(first.provenance.data_hash, second.provenance.data_hash),
+        regularization=_differing(first, second),
         spearman=_correlation(spearmanr, a, b),
         pearson=_correlation(pearsonr, a, b),
         pearson_log=_correlation(pearsonr, np.log(a), np.log(b)) if positive else float("nan"),
         top_shared={fraction: _shared(table, fraction) for fraction in FRACTIONS},
+        target=next(column.title for column in first.columns if column.name == "label"),
         table=ordered,
     )
+
+
+def _differing(first: Scores, second: Scores) -> dict[str, tuple[Any, Any]]:
+    """Weight decay and scaling of the features, where they are not the same."""
+    a, b = (settings_from_dict(run.provenance.settings) for run in (first, second))
+    pairs = {
+        "weight decay": (a.objective.weight_decay, b.objective.weight_decay),
+        "scaling of the features": (a.model.standardize, b.model.standardize),
+    }
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _correlation(method: Callable[..., Any], a: np.ndarray, b: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Scores rolled up by contributor, class or any other column."""
+"""Scores rolled up by contributor, class, quarter of a number or any other column."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pandas as pd
 
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
+from lapsi.settings.task import MULTILABEL, REGRESSION
 
 TOP_SHARE = 0.1
 NO_GROUP = "(none)"
@@ -31,8 +32,9 @@ def roll_up(scores: Scores, by: str | None = None) -> pd.DataFrame:
     """One row a group, the largest sum of LSI first.
 
     Columns: samples; lsi_sum, lsi_mean and lsi_median (nats); share_of_lsi; top_decile: share of the group's samples among the
-    tenth of all samples with the largest LSI; doubted: labels that the leave-one-out model contradicts. The sum is no LSI of
-    the group: samples that say the same each look redundant and are not together, see `lapsi.leave_group_out`.
+    tenth of all samples with the largest LSI; doubted: samples whose target the leave-one-out model contradicts. By label,
+    numbers are rolled up by quarter of the (first) target, and samples with several labels by all they have. The sum is no LSI
+    of the group: samples that say the same each look redundant and are not together, see `lapsi.leave_group_out`.
 
     Raises:
         InputError: as `group_column`.
@@ -40,7 +42,7 @@ def roll_up(scores: Scores, by: str | None = None) -> pd.DataFrame:
     column = group_column(scores, by)
     table = scores.table
     n_top = max(1, round(TOP_SHARE * len(table)))
-    groups = table[column].astype(object).where(table[column].notna(), NO_GROUP).rename(None)
+    groups = _groups(scores, column)
     rows = table.assign(top=table["rank"] <= n_top, doubted=table["suggested_label"].notna()).groupby(groups, sort=False)
     summed = pd.DataFrame(
         {
@@ -55,3 +57,14 @@ def roll_up(scores: Scores, by: str | None = None) -> pd.DataFrame:
     total = float(table["lsi"].sum())
     summed.insert(4, "share_of_lsi", summed["lsi_sum"] / total if total > 0 else 0.0)
     return summed.sort_values("lsi_sum", ascending=False, kind="stable").rename_axis(column)  # it may be called as a sum is
+
+
+def _groups(scores: Scores, column: str) -> pd.Series:
+    """(n,) the group of each sample."""
+    values = scores.table[column].astype(object)
+    if column == "label" and scores.task == REGRESSION:
+        for name, rows in scores.evidence.parts(scores.table, scores.outputs):
+            values.iloc[rows] = name
+    if column == "label" and scores.task == MULTILABEL:
+        values = values.where(values != "")
+    return values.where(values.notna(), NO_GROUP).rename(None)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lapsi.analysis.reviewed import Reviewed, reviewed_targets
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
 
@@ -18,7 +17,6 @@ KEEP, RELABEL, REMOVE, UNSURE = "keep", "relabel", "remove", "unsure"
 ACTIONS = (KEEP, RELABEL, REMOVE, UNSURE)
 REQUIRED = ("id", "row", "label", "action", "new_label")
 OPTIONAL = ("note", "run")
-INTEGER = re.compile(r"0|-?[1-9][0-9]{0,19}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,14 +24,16 @@ class Cleaned:
     """A data set after a review.
 
     Attributes:
-        table: id, label, what travelled along with the samples, and `original_label`, the label before any change; without
-            the removed samples.
+        table: id, label (and of several numbers a column each), what travelled along with the samples, and `original_label`,
+            the label before any change (and so of each number); without the removed samples.
         log: id, row, action, label, new_label and note of every sample that was removed or relabelled.
+        done: what is told of those that were relabelled.
         n_kept, n_unsure: samples that were looked at and left as they are.
     """
 
     table: pd.DataFrame
     log: pd.DataFrame
+    done: str
     n_kept: int
     n_unsure: int
 
@@ -77,48 +77,49 @@ def apply_review(scores: Scores, review: pd.DataFrame, *, new_classes: bool = Fa
     Args:
         scores: the run that was reviewed.
         review: as `read_review` gives it.
-        new_classes: whether a new label may be none of the classes.
+        new_classes: whether a new label may be none of the run.
 
     Raises:
         InputError: for samples that the run does not have, decisions that are none, and a review of another run.
     """
-    _require_actions(review)
-    rows = _rows_of(scores, review)
+    targets = reviewed_targets(scores)
+    _require_actions(review, targets)
+    rows = _rows_of(scores, review, targets)
     relabelled = review["action"].to_numpy() == RELABEL
-    new_labels = _new_labels(scores, review[relabelled], new_classes)
+    new = [targets.read(record, new_classes) for record in _records(review[relabelled])]
 
-    table = scores.table[["id", "label", *scores.carried]].copy()
-    if "original_label" not in table:  # else it holds the label before an earlier change, which stays the original one
-        table["original_label"] = table["label"]
-    labels = table["label"].to_numpy(dtype=object, copy=True)
-    labels[rows[relabelled]] = new_labels
-    table["label"] = labels.tolist()
+    table = scores.table[["id", *targets.columns, *scores.carried]].copy()
+    for place, name in enumerate(targets.columns):
+        if f"original_{name}" not in table:  # else it holds the target before an earlier change, which stays the original one
+            table[f"original_{name}"] = table[name]
+        values = table[name].to_numpy(dtype=object, copy=True)
+        values[rows[relabelled]] = [each[place] for each in new]
+        table[name] = values.tolist()
     removed = review["action"].to_numpy() == REMOVE
     changed = review[removed | relabelled]
     return Cleaned(
         table=table.drop(index=table.index[rows[removed]]).reset_index(drop=True),
         log=changed[["id", "row", "action", "label", "new_label", "note"]].reset_index(drop=True),
+        done=targets.done,
         n_kept=int((review["action"] == KEEP).sum()),
         n_unsure=int((review["action"] == UNSURE).sum()),
     )
 
 
-def _require_actions(review: pd.DataFrame) -> None:
+def _require_actions(review: pd.DataFrame, targets: Reviewed) -> None:
     for record in _records(review):
         name = f"The review of sample {record['id']!r}"
         if record["action"] not in ACTIONS:
             raise InputError(f"{name} has the action {record['action']!r}; expected one of {', '.join(ACTIONS)}.")
-        if record["action"] == RELABEL and not record["new_label"]:
+        if record["action"] == RELABEL and not record["new_label"] and not targets.may_be_empty:
             raise InputError(f"{name} says relabel without a new label; fill in new_label or choose another action.")
         if record["action"] != RELABEL and record["new_label"]:
             raise InputError(
                 f"{name} says {record['action']} but has the new label {record['new_label']!r}; clear it or relabel."
             )
-        if record["action"] == RELABEL and record["new_label"] == record["label"]:
-            raise InputError(f"{name} relabels it to {record['label']!r}, which is its label; use keep.")
 
 
-def _rows_of(scores: Scores, review: pd.DataFrame) -> np.ndarray:
+def _rows_of(scores: Scores, review: pd.DataFrame, targets: Reviewed) -> np.ndarray:
     """(k,) positions in the table of the run of the reviewed samples, which must be those that the review means."""
     runs = set(review["run"]) - {""}
     if runs - {scores.provenance.data_hash}:
@@ -130,7 +131,6 @@ def _rows_of(scores: Scores, review: pd.DataFrame) -> np.ndarray:
     if len(repeated):
         raise InputError(f"The review names the sample {repeated.iloc[0]!r} twice; expected one decision a sample.")
     position = {str(name): row for row, name in enumerate(scores.table["id"].tolist())}
-    labels = [str(label) for label in scores.table["label"].tolist()]
     rows = np.empty(len(review), dtype=np.int64)
     for place, record in enumerate(_records(review)):
         row = position.get(record["id"])
@@ -138,40 +138,18 @@ def _rows_of(scores: Scores, review: pd.DataFrame) -> np.ndarray:
             raise InputError(
                 f"The review names the sample {record['id']!r}, which the run does not have; is it of another run?"
             )
-        if record["row"] != str(row) or record["label"] != labels[row]:
+        if record["row"] != str(row) or not targets.same(row, record["label"]):
             raise InputError(
-                f"The review belongs to another run: sample {record['id']!r} stands there in row {record['row']} with label "
-                f"{record['label']!r}, here in row {row} with label {labels[row]!r}."
+                f"The review belongs to another run: sample {record['id']!r} stands there in row {record['row']} with "
+                f"{targets.noun} {record['label']!r}, here in row {row} with {str(scores.table['label'].iloc[row])!r}."
+            )
+        if record["action"] == RELABEL and targets.same(row, record["new_label"]):
+            raise InputError(
+                f"The review of sample {record['id']!r} relabels it to {record['new_label']!r}, which is its {targets.noun}; "
+                "use keep."
             )
         rows[place] = row
     return rows
-
-
-def _new_labels(scores: Scores, relabelled: pd.DataFrame, new_classes: bool) -> list[Any]:
-    """Values of the type of the classes."""
-    known = {str(value): value for value in scores.classes.tolist()}
-    return [known[text] if (text := record["new_label"]) in known else _new_class(scores, record, new_classes)
-            for record in _records(relabelled)]  # fmt: skip
-
-
-def _new_class(scores: Scores, record: dict[str, str], allowed: bool) -> Any:
-    name, text = f"The review relabels sample {record['id']!r} to {record['new_label']!r}", record["new_label"]
-    if not allowed:
-        shown = ", ".join(map(str, scores.classes.tolist()[:12])) + (", …" if len(scores.classes) > 12 else "")
-        raise InputError(f"{name}, which is no class of this run ({shown}); allow it with --new-classes (new_classes=True).")
-    if scores.classes.dtype.kind == "b":
-        raise InputError(f"{name}, but the labels are True and False; a third class needs labels of another type.")
-    return _integer(text, scores.classes.dtype, name) if scores.classes.dtype.kind in "iu" else text
-
-
-def _integer(text: str, dtype: np.dtype[Any], name: str) -> int:
-    """A new integer class, written as the known ones are: `1_000`, ` 7`, `007` and digits of other scripts are none."""
-    bounds = np.iinfo(np.uint64 if dtype == np.uint64 else np.int64)
-    if not INTEGER.fullmatch(text) or not bounds.min <= int(text) <= bounds.max:
-        raise InputError(
-            f"{name}, but the labels are integers; expected an integer in plain digits from {bounds.min} to {bounds.max}."
-        )
-    return int(text)
 
 
 def _records(review: pd.DataFrame) -> list[dict[str, str]]:

@@ -1,4 +1,8 @@
-"""Subsets to train on, stratified by class: each class gives the same share of its own ranking (paper, section 4.3)."""
+"""Subsets to train on, stratified: each class gives the same share of its own ranking (paper, section 4.3).
+
+Of numbers each quarter of the (first) target does. With several labels a sample there are no strata: a sample would be in
+several, and those with the very same labels are too few to have a ranking of their own.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +44,9 @@ def select_subset(scores: Scores, strategy: str, fraction: float) -> np.ndarray:
 
     Args:
         scores: of n samples.
-        strategy: `"low"`, `"mid"`, `"high"`: that part of each class's ranking by LSI. `"drop-lowest"`, `"drop-highest"`: all
-            but that part. `"balanced"`: the same number from each class, spread evenly over its ranking.
-        fraction: of each class to take (to drop), above 0 and below 1; with `"balanced"` of all samples.
+        strategy: `"low"`, `"mid"`, `"high"`: that part of each stratum's ranking by LSI. `"drop-lowest"`, `"drop-highest"`: all
+            but that part. `"balanced"`: the same number from each stratum, spread evenly over its ranking.
+        fraction: of each stratum to take (to drop), above 0 and below 1; with `"balanced"` of all samples.
 
     Raises:
         InputError: for another strategy or fraction, or when nothing would be left.
@@ -51,9 +55,9 @@ def select_subset(scores: Scores, strategy: str, fraction: float) -> np.ndarray:
     Number(0, 1, beyond=True).check("fraction", fraction)
     fraction = float(fraction)
     table = scores.table
-    ordered = table["lsi"].to_numpy().argsort(kind="stable")
-    codes = scores.label_codes[ordered]
-    members = [ordered[codes == code] for code in np.unique(codes)]
+    place = np.empty(len(table), dtype=np.int64)
+    place[table["lsi"].to_numpy().argsort(kind="stable")] = np.arange(len(table))
+    members = [rows[np.argsort(place[rows])] for rows in _strata(scores) if len(rows)]
     if strategy == "balanced":
         wanted = _share(fraction, len(table)) // len(members)
         sizes = [min(wanted, len(rows)) for rows in members]
@@ -62,9 +66,16 @@ def select_subset(scores: Scores, strategy: str, fraction: float) -> np.ndarray:
     parts = zip(members, sizes, strict=True)
     chosen = np.sort(np.concatenate([rows[PLACES[strategy](len(rows), size)] for rows, size in parts]))
     if len(chosen) == 0:
-        share = f"{fraction:g} of {len(table)} samples in {len(members)} classes"
+        parts_are = "part" if scores.evidence.overlap else scores.evidence.rows_are
+        share = f"{fraction:g} of {len(table)} samples in {len(members)} {parts_are}"
         raise InputError(f"{share} is below one of each; take more.")
     return chosen
+
+
+def _strata(scores: Scores) -> list[np.ndarray]:
+    """Positions of the samples of each."""
+    evidence = scores.evidence
+    return [np.arange(len(scores))] if evidence.overlap else [rows for _, rows in evidence.parts(scores.table, scores.outputs)]
 
 
 def _share(fraction: float, n: int) -> int:

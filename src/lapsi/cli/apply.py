@@ -32,8 +32,8 @@ def apply(run: Path, review: Path, output: Path, new_classes: bool, force: bool,
         removed = int((cleaned.log["action"] == REMOVE).sum())
         with told(output):
             say(
-                f"{len(cleaned.table):,} samples to {output}: {removed:,} removed, {len(cleaned.log) - removed:,} relabelled, "
-                f"{cleaned.n_kept:,} kept, {cleaned.n_unsure:,} unsure and left as they are. Log: {log}"
+                f"{len(cleaned.table):,} samples to {output}: {removed:,} removed, {len(cleaned.log) - removed:,} "
+                f"{cleaned.done}, {cleaned.n_kept:,} kept, {cleaned.n_unsure:,} unsure and left as they are. Log: {log}"
             )
 
 

@@ -32,7 +32,10 @@ def _print(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, cons
     number = (f"{agreement.n_common:,} samples", "bold")
     console.print(Text.assemble(number, " in both ", cell(name_a), " (a) and ", cell(name_b), " (b)"))
     if agreement.same_data is False:
-        say("The data sets differ (features, labels or ids).", "yellow")
+        say("The data sets differ (features, targets or ids).", "yellow")
+    if agreement.regularization:
+        pairs = (f"{name} {_shown(a)} (a), {_shown(b)} (b)" for name, (a, b) in agreement.regularization.items())
+        say(f"The regularisation differs, so these are scores of two models: {'; '.join(pairs)}.", "yellow")
     table = Table(title="Agreement of LSI", title_justify="left", show_header=False)
     table.add_row("Spearman", f"{agreement.spearman:.5f}")
     table.add_row("Pearson", f"{agreement.pearson:.5f}")
@@ -41,7 +44,7 @@ def _print(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, cons
         table.add_row(f"top {fraction:.0%} in common", f"{share:.1%}")
     console.print(table)
     differing = Table(title="Samples whose rank differs most", title_justify="left")
-    for name in ("id", "label"):
+    for name in ("id", agreement.target):
         differing.add_column(name)
     for name in ("LSI a", "LSI b", "rank a", "rank b"):
         differing.add_column(name, justify="right")
@@ -51,12 +54,17 @@ def _print(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, cons
     console.print(differing)
 
 
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
 def _as_dict(agreement: Agreement, n_extremes: int) -> dict[str, Any]:
     """What `_print` shows, as plain JSON values."""
     numbers = {name: getattr(agreement, name) for name in ("spearman", "pearson", "pearson_log")}
     return {
         "n_common": agreement.n_common,
         "same_data": agreement.same_data,
+        "regularization": {name: list(pair) for name, pair in agreement.regularization.items()},
         **{name: None if np.isnan(value) else value for name, value in numbers.items()},
         "top_shared": {f"{fraction:.0%}": share for fraction, share in agreement.top_shared.items()},
         "differ_most": to_records(agreement.table.head(n_extremes)),

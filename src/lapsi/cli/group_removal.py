@@ -16,6 +16,7 @@ from lapsi.measures.group_lsi import plan_removal, score_groups
 from lapsi.results.scores import Scores
 from lapsi.settings.engine import Retrain
 from lapsi.settings.settings import settings_from_dict
+from lapsi.settings.task import REGRESSION
 
 
 def remove_groups(scores: Scores, column: str, stages: Stages) -> pd.DataFrame:
@@ -28,9 +29,11 @@ def remove_groups(scores: Scores, column: str, stages: Stages) -> pd.DataFrame:
             f"--leave-group-out is of the linear probe at its optimum, but the run {made}, so that its scores are of another "
             "model; score the data with --engine newton, and take the groups of that run."
         )
+    if scores.task == REGRESSION and column == "label":
+        raise InputError("--leave-group-out of quarters of the target means little; name a column of groups with --by.")
     dataset = reopen_features(scores, stages)
     labels = pd.Series(dataset.targets.shown, name="label")
-    groups = labels if column == "label" else dataset.columns[column]
+    groups = labels.where(labels != "") if column == "label" else dataset.columns[column]  # without labels is without a group
     plan = plan_removal(dataset, groups, settings)
     if stages.show:
         seconds = groups_seconds(plan, device_of(settings.execution.device))

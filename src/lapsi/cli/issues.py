@@ -1,4 +1,4 @@
-"""`lapsi issues`: likely label errors of a run."""
+"""`lapsi issues`: likely errors of the targets of a run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from lapsi.analysis.label_issues import SHOWN, Found, LabelIssues, label_issues
+from lapsi.analysis.issues.base import Issues
+from lapsi.analysis.label_issues import Found, LabelIssues, label_issues
 from lapsi.cli.show import samples_table, to_json, to_records
 from lapsi.cli.terminal import say, told
 from lapsi.data.writing import write_table
 from lapsi.execution.files import write_file
-from lapsi.results.columns import COLUMNS, ISSUES
 from lapsi.results.scores import Scores
 
 
 def issues(run: Path, top: int, threshold: float | None, to: Path | None, force: bool, as_json: bool) -> None:
-    """Shows the likely label errors of a run, and writes all ranked samples to `to`."""
+    """Shows the likely errors of a run, and writes the whole ranking to `to`."""
     scores = Scores.load(run)
     found = label_issues(scores, threshold)
     if to is not None:
@@ -30,7 +30,7 @@ def issues(run: Path, top: int, threshold: float | None, to: Path | None, force:
         if as_json:
             print(json.dumps(_as_dict(found, top), indent=2, default=to_json))
             return
-        _print(found, len(scores.classes), top, Console())
+        _print(found, found.kind.threshold(scores), top, Console())
         if to is not None:
             say(f"{len(found.table):,} rows to {to}")
 
@@ -41,25 +41,25 @@ def _as_dict(found: LabelIssues, top: int) -> dict[str, Any]:
     return {"n_flagged": found.n_flagged, "threshold": found.threshold, "truth": truth, "most_likely_errors": ranked}
 
 
-def _print(found: LabelIssues, n_classes: int, top: int, console: Console) -> None:
-    why = "less than a blind guess" if found.threshold == 1 / n_classes else "the threshold that was asked for"
-    console.print(
-        f"[bold]{found.n_flagged:,} of {len(found.table):,} labels are doubtful:[/] a model that never saw the sample gives "
-        f"its label a probability below {found.threshold:.3g} ({why})."
-    )
-    columns = [(COLUMNS | ISSUES)[name] for name in SHOWN]
-    console.print(samples_table("Most likely label errors", columns, found.table.head(top)))
+def _print(found: LabelIssues, default: float, top: int, console: Console) -> None:
+    kind = found.kind
+    why = kind.default if found.threshold == default else "the threshold that was asked for"
+    doubtful = f"{found.n_flagged:,} of {len(found.table):,} {kind.plural} are doubtful:"
+    console.print(f"[bold]{doubtful}[/] {kind.meaning} {found.threshold:.3g} ({why}).")
+    console.print(samples_table(f"Most likely {kind.noun} errors", found.columns, found.table.head(top)))
     if found.found is not None:
-        console.print(_truth_table(found.found))
+        console.print(_truth_table(found.found, kind))
 
 
-def _truth_table(found: Found) -> Table:
-    table = Table(title=f"Against {found.truth}: {found.n_errors:,} labels differ", title_justify="left", show_header=False)
+def _truth_table(found: Found, kind: Issues) -> Table:
+    table = Table(
+        title=f"Against {found.truth}: {found.n_errors:,} {kind.plural} differ", title_justify="left", show_header=False
+    )
     table.add_row("AUROC", f"{found.auroc:.4f}")
     table.add_row("average precision", f"{found.average_precision:.4f}")
     table.add_row(
         f"right among the first {found.n_errors:,}", f"{found.at_noise_rate:.1%} (precision and recall at the noise rate)"
     )
     table.add_row("flagged: precision, recall", f"{found.precision:.1%}, {found.recall:.1%}")
-    table.add_row("suggestions right, of flagged errors", f"{found.suggestions_right:.1%}")
+    table.add_row(kind.better, f"{found.suggestions_right:.1%}")
     return table

@@ -28,4 +28,12 @@ def _draw(kind: str, scores: dict[str, Scores]) -> Axes:
     if kind == "correlation":
         first, second = scores
         return plots.correlation(values[0], values[1], (first, second))
-    return {"by-class": plots.by_class, "corrupted": plots.corrupted, "training": plots.training}[kind](values[0])
+    if kind == "residuals":
+        return plots.residuals(values[0])
+    of_one = {
+        "by-class": plots.by_class,
+        "corrupted": plots.corrupted,
+        "regularization": plots.regularization,
+        "training": plots.training,
+    }
+    return of_one[kind](values[0])

@@ -15,6 +15,7 @@ from lapsi.execution.progress import Stages
 from lapsi.report.maps import umap_map
 from lapsi.report.page import ReportSummary, write_report
 from lapsi.results.scores import Scores
+from lapsi.settings.settings import settings_from_dict
 
 
 def report(run: Path, target: Path, layout: str, force: bool, quiet: bool) -> None:
@@ -34,7 +35,7 @@ def _laid_out(scores: Scores, stages: Stages) -> Scores:
     from lapsi.cli.data import reopen_features  # all else of a report needs no torch
 
     dataset = reopen_features(scores, stages)
-    standardizer = standardizer_of(dataset.survey, scores.provenance.settings["model"]["standardize"])
+    standardizer = standardizer_of(dataset.survey, settings_from_dict(scores.provenance.settings).model.standardize)
     with stages.stage("umap"):
         return replace(scores, map=umap_map(dataset.features.read(rows_of(scores, dataset.ids)), standardizer))
 

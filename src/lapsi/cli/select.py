@@ -14,7 +14,7 @@ from lapsi.results.scores import Scores
 
 
 def select(run: Path, strategy: str, fraction: float, output: Path, force: bool, quiet: bool) -> None:
-    """Writes the index of a subset to train on, stratified by class."""
+    """Writes the index of a subset to train on."""
     scores = Scores.load(run)
     chosen = select_subset(scores, strategy, fraction)
     rows = scores.table.iloc[chosen].sort_values("row")[["id", "row", "label", "lsi", *scores.carried]]

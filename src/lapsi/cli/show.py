@@ -15,6 +15,7 @@ from rich.text import Text
 from lapsi.cli.terminal import cell, say
 from lapsi.results.columns import Column
 from lapsi.results.provenance import Provenance
+from lapsi.results.regularization import chosen_of
 from lapsi.results.scores import Scores
 from lapsi.settings.engine import Newton
 from lapsi.settings.settings import Settings, settings_from_dict
@@ -48,6 +49,7 @@ def run_as_dict(scores: Scores, n_extremes: int) -> dict[str, Any]:
         "train_r2": provenance.train_r2,
         "seconds": provenance.seconds,
         "verification": provenance.verification,
+        "regularization": provenance.regularization,
         "summary": to_records(scores.summary().reset_index()),
         **{name: to_records(part) for name, part in extremes.items()},
     }
@@ -77,8 +79,10 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     columns = [known[name] for name in ("id", "label", "lsi", *scores.evidence.shown)]
     console.print(samples_table(f"Most informative: {scores.evidence.atypical}", columns, ranking.head(n_extremes)))
     console.print(samples_table("Least informative: typical, redundant", columns, ranking.tail(n_extremes)[::-1]))
+    chosen = chosen_of(provenance.regularization)
+    told = [] if chosen is None else [Text(f"Regularisation: {chosen.sentence()}.")]
     lines = [_accuracy_line(provenance.verification), *_above_lines(provenance, settings), _seconds_line(provenance.seconds)]
-    console.print(Group(*lines))
+    console.print(Group(*told, *lines))
 
 
 def tell_run(scores: Scores, n_extremes: int, quiet: bool, as_json: bool, left_out: pd.DataFrame | None = None) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lapsi.data.blocks import Blocks, Survey
 from lapsi.errors import InputError
+from lapsi.settings.model import NONE, ONE
 
 CONSTANT_BELOW = 1e-12
 SMALLEST_DEVIATION = 1e-150  # its inverse can still be squared
@@ -51,8 +52,13 @@ class Standardizer:
         inputs[:, :-1] *= self.scale
 
 
-def standardizer_of(features: Survey, standardize: bool) -> Standardizer:
-    """Mean and 1/standard deviation (population) of every feature; the identity where `standardize` is False.
+def standardizer_of(features: Survey, standardize: str) -> Standardizer:
+    """How features become inputs; constant ones become 0 where they are scaled.
+
+    Args:
+        features: what one pass over them told.
+        standardize: `"each"`: 1/standard deviation (population) of every feature; `"one"`: 1/the root of their mean variance
+            for all; `"none"`: the identity.
 
     Raises:
         InputError: when a feature is too large or too small for float64.
@@ -60,9 +66,19 @@ def standardizer_of(features: Survey, standardize: bool) -> Standardizer:
     std = np.sqrt(features.variance)
     if not np.isfinite(std).all():
         raise InputError(TOO_LARGE)
-    if standardize and ((std > 0) & (std < SMALLEST_DEVIATION)).any():
-        raise InputError(TOO_SMALL)
-    if not standardize:
+    if standardize == NONE:
         return Standardizer(np.zeros(len(std)), np.ones(len(std)))
+    if ((std > 0) & (std < SMALLEST_DEVIATION)).any():
+        raise InputError(TOO_SMALL)
     constant = std <= CONSTANT_BELOW * np.abs(features.mean)
+    if standardize == ONE:
+        std = np.full_like(std, _root_mean(std[~constant]))
     return Standardizer(features.mean, np.where(constant, 0.0, 1 / np.where(constant, 1.0, std)))
+
+
+def _root_mean(deviations: np.ndarray) -> float:
+    """Root of the mean square; 1 of none."""
+    if len(deviations) == 0:
+        return 1.0
+    largest = deviations.max()
+    return float(largest * np.sqrt(np.square(deviations / largest).mean()))

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from lapsi.data.dataset import Dataset, make_dataset
-from lapsi.data.standardize import standardizer_of
 from lapsi.engines.base import Fit, Plan, Units, work_of
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, Observation, evaluate, verify
 from lapsi.engines.groups.engine import groups_fit
@@ -31,7 +30,7 @@ from lapsi.settings.objective import ANEW, ObjectiveSpec
 from lapsi.settings.settings import Settings, make_settings
 from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
 from lapsi.training.newton import fit_map
-from lapsi.training.noise import with_noise
+from lapsi.training.regularization import regularized
 
 HELD_OUT = {CLASSES: "held_out_accuracy", MULTILABEL: "held_out_accuracy", REGRESSION: "held_out_r2"}
 HALF = 0.5
@@ -103,8 +102,8 @@ def score_groups(dataset: Dataset, groups: pd.Series, settings: Settings, stages
     members, device = _members(dataset, groups), require_device(settings.execution.device)
     plan_removal(dataset, groups, settings)
     dataset = weighed(dataset, settings)
-    standardizer = standardizer_of(dataset.survey, settings.model.standardize)
-    problem = linear_problem(dataset, standardizer, with_noise(dataset, standardizer, settings))
+    chosen = regularized(dataset, settings, stages)
+    problem = linear_problem(dataset, chosen.standardizer, chosen.settings)
     with stages.stage("fit") as advance:
         anew = settings.objective.noise_removal == ANEW
         fit: Fit = (ridge_fit if anew else groups_fit)(fit_map(problem, advance=lambda: advance(1)), settings.curvature)

@@ -5,8 +5,20 @@ Every function draws on the matplotlib Axes it is given, or on new ones at the w
 """
 
 from lapsi.plots.agreements import correlation, training
+from lapsi.plots.choices import regularization
 from lapsi.plots.distributions import by_class, corrupted, distribution
 from lapsi.plots.galleries import gallery
+from lapsi.plots.predictions import residuals
 from lapsi.plots.style import save
 
-__all__ = ["by_class", "correlation", "corrupted", "distribution", "gallery", "save", "training"]
+__all__ = [
+    "by_class",
+    "correlation",
+    "corrupted",
+    "distribution",
+    "gallery",
+    "regularization",
+    "residuals",
+    "save",
+    "training",
+]

@@ -12,9 +12,11 @@ from lapsi.analysis.label_issues import disagreement
 from lapsi.errors import InputError
 from lapsi.plots.style import HIGH, INK, LOW, LSI_LABEL, drawing, label_axes, plain
 from lapsi.results.scores import Scores
+from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
 
 N_BINS = 60
 CLASSES_AT_MOST = 40
+WORDS = {CLASSES: "label", MULTILABEL: "label", REGRESSION: "target"}
 
 
 def distribution(scores: Scores | Mapping[str, Scores], axes: Axes | None = None) -> Axes:
@@ -38,15 +40,18 @@ def distribution(scores: Scores | Mapping[str, Scores], axes: Axes | None = None
 
 
 def by_class(scores: Scores, axes: Axes | None = None) -> Axes:
-    """LSI of each class, ordered by its median: quartiles as boxes, 5 to 95 % as whiskers (paper, Figure 7)."""
-    groups = {str(name): part.to_numpy() for name, part in scores.table.groupby("label")["lsi"]}
-    ordered = sorted(groups, key=lambda name: float(np.median(groups[name])))
-    if len(ordered) > CLASSES_AT_MOST:
-        half = CLASSES_AT_MOST // 2
-        ordered = ordered[:half] + ordered[-half:]
+    """LSI of each class, ordered by its median: quartiles as boxes, 5 to 95 % as whiskers (paper, Figure 7).
+
+    With several labels a sample: of the samples that have each label; of numbers: of each quarter of the (first) target.
+    """
+    parts = scores.evidence.parts(scores.table, scores.outputs)
+    known = [(name, scores.lsi[rows]) for name, rows in parts if len(rows)]
+    groups = sorted(known, key=lambda group: float(np.median(group[1])))
+    half = CLASSES_AT_MOST // 2
+    ordered = groups if len(groups) <= CLASSES_AT_MOST else groups[:half] + groups[-half:]
     with drawing(axes, height=max(1.2, 0.17 * len(ordered) + 0.6)) as drawn:
         boxes = drawn.boxplot(
-            [groups[name] for name in ordered],
+            [lsi for _, lsi in ordered],
             orientation="horizontal",
             whis=(5, 95),
             showfliers=False,
@@ -56,16 +61,17 @@ def by_class(scores: Scores, axes: Axes | None = None) -> Axes:
         )
         for box in boxes["boxes"]:
             box.set(facecolor=LOW, alpha=0.45, edgecolor=LOW)
-        drawn.set_yticks(range(1, len(ordered) + 1), [plain(name) for name in ordered])
+        drawn.set_yticks(range(1, len(ordered) + 1), [plain(name) for name, _ in ordered])
         drawn.set_xscale("log")
-        drawn.set_title(f"{len(ordered)} of {len(groups)} classes" if len(groups) > len(ordered) else "", loc="left")
+        left_out = f"{len(ordered)} of {len(groups)} {scores.evidence.rows_are}" if len(groups) > len(ordered) else ""
+        drawn.set_title(left_out, loc="left")
         return label_axes(drawn, LSI_LABEL, "")
 
 
 def corrupted(scores: Scores, axes: Axes | None = None) -> Axes:
     """LSI of samples that were changed on purpose against the others, one line a kind of change (paper, Figures 5 and 6).
 
-    Where nothing was changed, samples whose label differs from `reference_label` against the others.
+    Where nothing was changed, samples whose target differs from `reference_label` against the others.
 
     Raises:
         InputError: when the run knows neither.
@@ -74,11 +80,13 @@ def corrupted(scores: Scores, axes: Axes | None = None) -> Axes:
     if "corruption" in table:
         kinds = table["corruption"].astype(object).where(table["corruption"].notna(), "as found")
     elif "reference_label" in table:
-        known, differs = disagreement(table, "reference_label")
-        names = np.where(known, np.where(differs, "labels differ", "labels agree"), "no second label")
+        known, differs = disagreement(scores, "reference_label")
+        word = WORDS[scores.task]
+        names = np.where(known, np.where(differs, f"{word}s differ", f"{word}s agree"), f"no second {word}")
         kinds = pd.Series(names, index=table.index)
     else:
-        raise InputError("The run knows of no changed samples and no second labels, so there is nothing to compare.")
+        second = f"second {WORDS[scores.task]}s"
+        raise InputError(f"The run knows of no changed samples and no {second}, so there is nothing to compare.")
     values = {str(kind): _positive(part.to_numpy(), str(kind)) for kind, part in table["lsi"].groupby(kinds)}
     bins = _bins(np.concatenate(list(values.values())))
     with drawing(axes) as drawn:

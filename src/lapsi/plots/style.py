@@ -18,6 +18,7 @@ from matplotlib.ticker import NullFormatter
 from lapsi.errors import InputError
 
 LOW, HIGH, INK = "#0072B2", "#D55E00", "#333333"  # blue and vermillion of Okabe and Ito's palette
+RAMP = ("#5FB0E0", "#5F8FC4", "#8A6AA0", "#B0505C", "#B54A00")  # from low to high, one way in lightness
 PALETTE = (LOW, HIGH, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FORMATS = (".png", ".svg", ".pdf")
 LSI_LABEL = "Laplace Sample Information (nats)"

@@ -123,11 +123,15 @@ class LinearProblem(Problem):
         """Σ_j a_j (VᵀS_jV) ⊗ x_jx_jᵀ + l2·I, (P', P'); equal to the GGN plus l2·I."""
         return _add_ridge(weighted_gram(self._hessian_blocks(params)), l2)
 
-    def start_hessian(self) -> Tensor:
-        """v·XᵀAX + l2·I (D, D), v the mean variance at z = 0: the Hessian at params = 0, or about one of its equal blocks."""
+    def start_variance(self) -> float:
+        """v, the mean variance at z = 0."""
         nothing = self.inputs.new_zeros(1, self.likelihood.n_outputs)
-        level = self.likelihood.hessian_sum(self.likelihood.state(nothing), None).trace() / self.model.n_directions
-        gram = level * (self.weigh(self.inputs, slice(None)).T @ self.inputs)
+        total = self.likelihood.hessian_sum(self.likelihood.state(nothing), None).trace()
+        return float(total) / self.model.n_directions
+
+    def start_hessian(self) -> Tensor:
+        """v·XᵀAX + l2·I (D, D): the Hessian at params = 0, or about one of its equal blocks."""
+        gram = self.start_variance() * (self.weigh(self.inputs, slice(None)).T @ self.inputs)
         return _add_ridge(gram, self.objective.l2(self.total))
 
     def in_basis(self, matrices: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from lapsi.data.dataset import Dataset
@@ -21,11 +22,18 @@ from lapsi.settings.model import ModelSpec
 from lapsi.settings.objective import BALANCED
 from lapsi.settings.settings import Settings
 
+Rows = slice | np.ndarray
+ALL = slice(None)
+
 
 def linear_problem(dataset: Dataset, standardizer: Standardizer, settings: Settings) -> LinearProblem:
     """That of the linear model."""
-    inputs = torch.from_numpy(standardizer.all_inputs(dataset.features))
-    return LinearProblem(**_parts(dataset, inputs, settings))
+    return linear_problem_on(dataset, torch.from_numpy(standardizer.all_inputs(dataset.features)), settings)
+
+
+def linear_problem_on(dataset: Dataset, inputs: torch.Tensor, settings: Settings, rows: Rows = ALL) -> LinearProblem:
+    """That of the linear model on the samples `rows`, whose inputs (n, D) are at hand."""
+    return LinearProblem(**_parts(dataset, inputs, settings, rows))
 
 
 def network_problem(
@@ -37,7 +45,7 @@ def network_problem(
     else:
         inputs = torch.from_numpy(standardizer.inputs(dataset.features.read(slice(0, n_rows))))
     model = model_of(inputs.shape[1], dataset.targets.n_outputs, settings.model)
-    return NetworkProblem(model=model, **_parts(dataset, inputs, settings))
+    return NetworkProblem(model=model, **_parts(dataset, inputs, settings, slice(0, n_rows)))
 
 
 def weighed(dataset: Dataset, settings: Settings) -> Dataset:
@@ -60,14 +68,14 @@ def model_of(n_features: int, n_outputs: int, spec: ModelSpec) -> Mlp:
     return Mlp((n_features, *spec.hidden, n_outputs), ACTIVATIONS[spec.activation])
 
 
-def _parts(dataset: Dataset, inputs: torch.Tensor, settings: Settings) -> dict[str, Any]:
-    """What all problems have; `inputs` are of the first rows."""
-    device, chosen, n_rows = device_of(settings.execution.device), settings.objective, len(inputs)
-    weights = None if dataset.weights is None else torch.from_numpy(dataset.weights[:n_rows]).to(device)
+def _parts(dataset: Dataset, inputs: torch.Tensor, settings: Settings, rows: Rows) -> dict[str, Any]:
+    """What all problems have."""
+    device, chosen = device_of(settings.execution.device), settings.objective
+    weights = None if dataset.weights is None else torch.from_numpy(dataset.weights[rows]).to(device)
     return {
         "inputs": inputs.to(device),
-        "targets": torch.from_numpy(dataset.targets.values[:n_rows]).to(device),
+        "targets": torch.from_numpy(dataset.targets.values[rows]).to(device),
         "likelihood": likelihood_of(dataset.targets, settings.objective.noise, device),
-        "objective": Objective(chosen.weight_decay, chosen.prior_precision, chosen.removal),
+        "objective": Objective(chosen.decay, chosen.prior_precision, chosen.removal),
         "weights": weights,
     }

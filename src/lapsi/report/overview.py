@@ -12,8 +12,11 @@ from matplotlib.figure import Figure, FigureBase
 from lapsi.plots.galleries import draw_cells
 from lapsi.plots.style import HIGH, INK, LOW
 from lapsi.results.scores import Scores
+from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
 
 GALLERY_COLUMNS = 10
+OF_LABELS = ["label as found", "label flipped"]
+AS_FOUND = {CLASSES: OF_LABELS, MULTILABEL: OF_LABELS, REGRESSION: ["target as found", "target changed"]}
 
 
 def save_overview(scores: Scores, path: Path, images: np.ndarray | None = None, planted: np.ndarray | None = None) -> None:
@@ -23,7 +26,7 @@ def save_overview(scores: Scores, path: Path, images: np.ndarray | None = None, 
         scores: the run.
         path: the file; its ending chooses the format.
         images: (n, height, width) grey values of the scored samples, for the galleries; None leaves them out.
-        planted: (n,) booleans, labels known to be wrong; they get their own bars.
+        planted: (n,) booleans, targets known to be wrong; they get their own bars.
     """
     if images is None:
         figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -35,21 +38,19 @@ def save_overview(scores: Scores, path: Path, images: np.ndarray | None = None, 
         draw_histogram(top.subplots(), scores, planted)
         order = np.argsort(scores.lsi, kind="stable")
         draw_gallery(low, scores, images, order, "Least informative: typical, redundant", LOW)
-        draw_gallery(high, scores, images, order[::-1], "Most informative: atypical, hard or mislabelled", HIGH)
+        draw_gallery(high, scores, images, order[::-1], f"Most informative: {scores.evidence.atypical}", HIGH)
     figure.savefig(path, dpi=150)
 
 
 def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None) -> Axes:
-    """Distribution of LSI on a logarithmic axis; samples known to be mislabelled apart, where given."""
+    """Distribution of LSI on a logarithmic axis; samples whose target is known to be wrong apart, where given."""
     lsi = scores.lsi
     positive = np.append(lsi[lsi > 0], [] if (lsi > 0).any() else [1.0])
     bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 50).tolist()
     if planted is None:
         axes.hist(lsi, bins=bins, color=LOW, label="samples")
     else:
-        axes.hist(
-            [lsi[~planted], lsi[planted]], bins=bins, stacked=True, color=[LOW, HIGH], label=["label as found", "label flipped"]
-        )
+        axes.hist([lsi[~planted], lsi[planted]], bins=bins, stacked=True, color=[LOW, HIGH], label=AS_FOUND[scores.task])
         axes.legend(frameon=False)
     axes.set_xscale("log")
     median = float(np.median(lsi))

@@ -15,17 +15,23 @@ from markupsafe import Markup
 
 from lapsi.data.samples import IMAGE, Content
 from lapsi.errors import InputError
-from lapsi.report.columns import page_measures, to_script
-from lapsi.report.quadrants import MEANINGS, NAMES, find_quadrants
+from lapsi.report.columns import page_measures
+from lapsi.report.kinds.base import View
+from lapsi.report.kinds.choose import view_of
+from lapsi.report.packing import to_script
 from lapsi.report.room import choose_pictures, fit_rows, notes_on, sample_texts
 from lapsi.report.words import Words, describe
 from lapsi.results.columns import WHOLE
+from lapsi.results.loss_curve import loss_curve
+from lapsi.results.regularization import Regularization, chosen_of
 from lapsi.results.scores import Scores
 
 TEMPLATE, STYLE = "page.html", "page.css"
+TARGETS = "targets"  # stands for what the targets of the run need
 SCRIPTS = (
     "base",
     "data",
+    TARGETS,
     "filters",
     "review",
     "plot",
@@ -90,7 +96,7 @@ def write_report(
     _check(scores, content, positions, features)
     at = np.arange(len(scores)) if positions is None else np.asarray(positions)
     words, texts = describe(scores), sample_texts(scores, content, at)
-    page = _Page(scores, words, map_name)
+    page = _Page(scores, view_of(scores), words, map_name)
     room = max_bytes - len(page.render("", "", []).encode("utf-8", "replace")) - SPARE
     pictured = (content is not None and content.kind == IMAGE) or "path" in scores.table or features is not None
     rows = fit_rows(scores, texts, int(room * (SHARE_OF_COLUMNS if pictured else 1)), max_bytes)
@@ -107,12 +113,18 @@ def write_report(
 @dataclass(frozen=True, slots=True, eq=False)
 class _Page:
     scores: Scores
+    view: View
     words: Words
     map_name: str
 
+    @property
+    def chosen(self) -> Regularization | None:
+        return chosen_of(self.scores.provenance.regularization)
+
     def render(self, columns: str, pictures: str, notes: list[str]) -> str:
         """The document. Scripts and styles are allowed by their hashes only, so that nothing else ever runs."""
-        style, script = asset(STYLE), page_script()
+        style, script = asset(STYLE), page_script(self.view)
+        kinds = self.view.quadrants(self.scores).kinds
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         return environment.from_string(asset(TEMPLATE)).render(
             words=self.words,
@@ -120,8 +132,13 @@ class _Page:
             created=self.scores.provenance.created,
             has_map=self.scores.map is not None,
             map_name=self.map_name,
-            quadrants=list(zip(NAMES, MEANINGS, strict=True)),
+            say=self.view.phrases(self.scores.outputs),
+            has_fit="fit" in self.view.scripts,
+            outputs=self.scores.outputs.astype(str).tolist(),
+            quadrants=list(zip(kinds.names, kinds.meanings, strict=True)),
+            quadrants_note=kinds.note,
             notes=notes,
+            loss_curve=Markup("" if self.chosen is None else loss_curve(self.chosen)),
             style=Markup(style),
             script=Markup(script),
             style_hash=_hash(style),
@@ -132,7 +149,7 @@ class _Page:
         )
 
     def _about(self) -> dict[str, Any]:
-        provenance, lines = self.scores.provenance, find_quadrants(self.scores)
+        provenance = self.scores.provenance
         return {
             "key": f"{provenance.data_hash}:{provenance.created}",
             "hash": provenance.data_hash,
@@ -140,7 +157,7 @@ class _Page:
             "measures": {
                 column.name: [column.title, column.help, column.format == WHOLE] for column in page_measures(self.scores)
             },
-            "quadrants": {"lsi": lines.lsi, "margin": lines.margin, "names": NAMES, "meanings": MEANINGS},
+            "quadrants": self.view.quadrants(self.scores).embed(),
             "spread": _spread(self.scores),
             "median": float(np.median(self.scores.lsi)),
         }
@@ -151,9 +168,10 @@ def asset(name: str) -> str:
     return files("lapsi.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def page_script() -> str:
+def page_script(view: View) -> str:
     """The program of the page: its files, one after the other, in one function."""
-    return "(() => {\n'use strict';\n" + "\n".join(asset(f"{name}.js") for name in (*SCRIPTS, "page")) + "})();"
+    names = [each for name in (*SCRIPTS, "page") for each in (view.scripts if name == TARGETS else (name,))]
+    return "(() => {\n'use strict';\n" + "\n".join(asset(f"{name}.js") for name in names) + "})();"
 
 
 def _hash(text: str) -> str:
@@ -178,9 +196,8 @@ def _check(scores: Scores, content: Content | None, positions: np.ndarray | None
 
 
 def _spread(scores: Scores) -> list[list[float] | None]:
-    """Number of samples, smallest, quantiles and largest LSI of every class; None for a class without scored samples."""
-    codes, lsi = scores.label_codes, scores.lsi
-    parts = [lsi[codes == code] for code in range(len(scores.classes))]
+    """Number of samples, smallest, quantiles and largest LSI of every part; None for one without scored samples."""
+    parts = [scores.lsi[rows] for _, rows in scores.evidence.parts(scores.table, scores.outputs)]
     return [
         [float(len(part)), float(part.min()), *np.quantile(part, QUANTILES).tolist(), float(part.max())] if len(part) else None
         for part in parts

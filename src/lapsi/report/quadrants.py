@@ -1,44 +1,66 @@
-"""Four kinds of samples, by LSI and by how much the model that never saw a sample prefers its label."""
+"""Four kinds of samples, by LSI and by what the model that never saw a sample says of its target."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
-
-from lapsi.results.scores import Scores
+import pandas as pd
 
 HIGH_LSI = 0.75
-NAMES = ("redundant", "typical", "hard but right", "likely mislabelled")
-MEANINGS = (
-    "little LSI, and the model is sure of the label without the sample: it would hardly be missed",
-    "little LSI, ordinary confidence: the main stream of its class",
-    "much LSI, yet the model agrees with the label without having seen it: rare, worth keeping",
-    "much LSI, and the model prefers another label: look at these first",
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """What the four are, from the one that is shown in blue to the one in vermillion.
+
+    Attributes:
+        names, meanings: of each.
+        corners: which of them lies bottom left, bottom right, top left and top right.
+        measure: the column along the horizontal axis; of its size where `of_size`.
+        ends: of that axis; None: those of the run.
+        note: what parts them, in words.
+    """
+
+    names: tuple[str, str, str, str]
+    meanings: tuple[str, str, str, str]
+    corners: tuple[int, int, int, int]
+    measure: str
+    of_size: bool
+    ends: tuple[float, float] | None
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
 class Quadrants:
     """Where the lines run.
 
-    The upper half are the samples with an LSI of at least `lsi`: those whose margin is below 0 are likely mislabelled, the
-    others hard but right. In the lower half a margin of at least `margin` makes a sample redundant, less makes it typical.
+    The upper half are the samples with an LSI of at least `lsi`, parted at `upper` along the horizontal axis; the others are
+    parted at `lower`.
     """
 
+    kinds: Kinds
     lsi: float
-    margin: float
+    upper: float
+    lower: float
 
-    def codes(self, lsi: np.ndarray, margin: np.ndarray) -> np.ndarray:
-        """(n,) int64, positions in `NAMES`."""
-        high = np.where(margin < 0, 3, 2)
-        low = np.where(margin >= self.margin, 0, 1)
-        return np.where(lsi >= self.lsi, high, low)
+    def across(self, table: pd.DataFrame) -> np.ndarray:
+        """(n,) along the horizontal axis."""
+        values = table[self.kinds.measure].to_numpy()
+        return np.abs(values) if self.kinds.of_size else values
+
+    def codes(self, table: pd.DataFrame) -> np.ndarray:
+        """(n,) int64, positions in the names."""
+        high = table["lsi"].to_numpy() >= self.lsi
+        right = self.across(table) >= np.where(high, self.upper, self.lower)
+        return np.array(self.kinds.corners)[2 * high + right]
+
+    def embed(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self.kinds), "lsi": self.lsi, "upper": self.upper, "lower": self.lower}
 
 
-def find_quadrants(scores: Scores) -> Quadrants:
-    """The top quarter by LSI above, the rest below; the rest parted at its median margin, or at 0 where that is negative."""
-    lsi, margin = scores.lsi, scores.table["loo_margin"].to_numpy()
-    line = float(np.quantile(lsi, HIGH_LSI))
-    below = margin[lsi < line]
-    return Quadrants(line, max(0.0, float(np.median(below))) if len(below) else 0.0)
+def lsi_line(lsi: np.ndarray) -> float:
+    """Above it lies the top quarter."""
+    return float(np.quantile(lsi, HIGH_LSI))

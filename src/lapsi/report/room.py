@@ -9,7 +9,9 @@ import numpy as np
 
 from lapsi.data.samples import IMAGE, TEXT, Content
 from lapsi.errors import InputError
-from lapsi.report.columns import as_strings, embed_columns, to_script
+from lapsi.report.columns import embed_columns
+from lapsi.report.kinds.choose import view_of
+from lapsi.report.packing import as_strings, to_script
 from lapsi.report.thumbnails import (
     NO_PICTURES,
     Pictures,
@@ -83,18 +85,18 @@ def choose_pictures(
 
 def notes_on(scores: Scores, rows: FittingRows, pictures: Pictures, texts: list[str] | None) -> list[str]:
     """What was left out, in plain words."""
-    notes = []
+    notes, say = [], view_of(scores).phrases(scores.outputs)
     n_shown, n_pictures = len(rows.positions), len(pictures.rows)
     if n_shown < len(scores):
         notes.append(
             f"To keep this file small it holds {n_shown:,} of {len(scores):,} samples: both ends of the ranking, overall and "
-            "by class, and a random choice of the rest. Figures, sentences and classes describe all of them."
+            f"by {say.part}, and a random choice of the rest. Figures, sentences and {say.parts} describe all of them."
         )
     kind = "thumbnail" if pictures.kind == "image" else "sketch of the features"
     if pictures.kind != "none" and n_pictures + pictures.unreadable < n_shown:
         notes.append(
             f"{n_pictures:,} of {n_shown:,} samples have a {kind}, to keep this file small: those at both ends of the ranking, "
-            "overall and by class, those with the least trusted labels, and a random choice of the rest."
+            f"overall and by {say.part}, those with the {say.least}, and a random choice of the rest."
         )
     elif n_pictures:
         notes.append(f"{n_pictures:,} of {n_shown:,} samples have a {kind}.")
@@ -103,5 +105,5 @@ def notes_on(scores: Scores, rows: FittingRows, pictures: Pictures, texts: list[
     if texts is not None and rows.text_limit is not None and max(map(len, texts), default=0) > rows.text_limit:
         notes.append(f"Texts are cut after {rows.text_limit:,} characters.")
     if texts is None and not n_pictures:
-        notes.append("The raw samples were not at hand, so the galleries show ids and labels only.")
+        notes.append(f"The raw samples were not at hand, so the galleries show ids and {say.many} only.")
     return notes

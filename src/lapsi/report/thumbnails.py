@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from lapsi.data.samples import UNREADABLE, Content, decode_image, read_file
-from lapsi.report.columns import pack
+from lapsi.report.packing import pack
 from lapsi.results.scores import Scores
 
 SIDE = 96
@@ -55,14 +55,15 @@ NO_PICTURES = Pictures("none", [], [], 0)
 
 
 def gallery_order(scores: Scores, rows: np.ndarray, seed: int = 0) -> Iterator[int]:
-    """All of `rows`: both ends of LSI, the least trusted labels, both ends of every class in turn, then the rest at random."""
+    """All of `rows`: both ends of LSI, the least trusted targets, both ends of every part in turn, then the rest at random."""
     lsi, quality = scores.lsi[rows], scores.table["label_quality"].to_numpy()[rows]
     order = np.argsort(lsi, kind="stable")
     lists = [order[:FIRST], order[::-1][:FIRST], np.argsort(quality, kind="stable")[:FIRST]]
-    codes = scores.label_codes[rows][order]
-    sizes = np.bincount(codes, minlength=len(scores.classes))
-    by_class = np.split(order[np.argsort(codes, kind="stable")], np.cumsum(sizes)[:-1])
-    ends = [end for part in by_class for end in (part[:FIRST], part[::-1][:FIRST])]
+    places = np.empty(len(rows), dtype=np.int64)
+    places[order] = np.arange(len(order))
+    parts = scores.evidence.parts(scores.table.iloc[rows], scores.outputs)
+    by_part = [part[np.argsort(places[part])] for _, part in parts]
+    ends = [end for part in by_part for end in (part[:FIRST], part[::-1][:FIRST])]
     lists += [np.array([end[place] for end in ends if place < len(end)], dtype=np.int64) for place in range(FIRST)]
     lists.append(np.random.default_rng(seed).permutation(len(rows)))
     seen: set[int] = set()

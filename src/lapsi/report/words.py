@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from lapsi.report.columns import page_columns
+from lapsi.report.kinds.base import View
+from lapsi.report.kinds.choose import view_of
+from lapsi.report.phrasing import counted, number
+from lapsi.results.regularization import chosen_of
 from lapsi.results.scores import Scores
 
 TOP = 0.1
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 REFERENCES = {
     "exact": "models trained to convergence without them",
     "removal form": "models trained to convergence without them",
@@ -27,6 +31,7 @@ class Words:
         sentences: the data set in plain words.
         settings, provenance, columns: names and values.
         accuracy: how exact the scores are.
+        regularization: how it was chosen; "" where it was given.
     """
 
     figures: list[tuple[str, str]]
@@ -35,72 +40,50 @@ class Words:
     provenance: list[tuple[str, str]]
     columns: list[tuple[str, str]]
     accuracy: str
+    regularization: str
 
 
 def describe(scores: Scores) -> Words:
     """All words of a run."""
+    view = view_of(scores)
     return Words(
-        figures=_figures(scores),
-        sentences=_sentences(scores),
-        settings=_flat(scores.provenance.settings),
+        figures=_figures(scores, view),
+        sentences=_sentences(scores, view),
+        settings=[(name, value) for name, value in _flat(scores.provenance.settings) if name not in view.hidden],
         provenance=_provenance(scores),
-        columns=[(column.name, column.help) for column in scores.columns],
-        accuracy=_accuracy(scores.provenance.verification),
+        columns=[(view.called(column), column.help) for column in page_columns(scores)],
+        accuracy=_accuracy(scores.provenance.verification, view.phrases(scores.outputs).exactness),
+        regularization=_regularization(scores),
     )
 
 
-def number(value: float) -> str:
-    """Three significant digits, e.g. "0.0123" or "4.56 × 10⁻⁷"."""
-    if value == 0:
-        return "0"
-    if 1e-3 <= abs(value) < 1e5:
-        return f"{value:,.{max(0, 2 - _exponent(value))}f}"
-    mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+def _figures(scores: Scores, view: View) -> list[tuple[str, str]]:
+    of_targets = view.figures(scores)
+    median = (number(float(np.median(scores.lsi))), "median LSI, nats")
+    return [(f"{len(scores):,}", "samples scored"), *of_targets[:-3], median, *of_targets[-3:]]
 
 
-def _exponent(value: float) -> int:
-    return int(np.floor(np.log10(abs(value))))
-
-
-def _figures(scores: Scores) -> list[tuple[str, str]]:
-    doubted = int(scores.table["suggested_label"].notna().sum())
-    return [
-        (f"{len(scores):,}", "samples scored"),
-        (f"{scores.provenance.n_classes:,}", "classes"),
-        (number(float(np.median(scores.lsi))), "median LSI, nats"),
-        (f"{doubted:,}", f"labels doubted ({doubted / len(scores):.1%})"),
-        (f"{1 - doubted / len(scores):.1%}", "leave-one-out accuracy"),
-        (f"{scores.provenance.train_accuracy:.1%}", "training accuracy"),
-    ]
-
-
-def _sentences(scores: Scores) -> list[str]:
+def _sentences(scores: Scores, view: View) -> list[str]:
     provenance, lsi, summary = scores.provenance, scores.lsi, scores.summary().iloc[:-1]
     scored = "all of them" if len(scores) == provenance.n_samples else f"{len(scores):,} of them"
     top = max(1, round(0.01 * len(scores)))
     share = np.sort(lsi)[-top:].sum() / lsi.sum() if lsi.sum() > 0 else 0.0
-    doubted = int(scores.table["suggested_label"].notna().sum())
     sentences = [
-        f"The data set has {provenance.n_samples:,} samples in {provenance.n_classes:,} classes, each described by "
+        f"The data set has {provenance.n_samples:,} samples {view.predicted(scores)}, each described by "
         f"{provenance.n_features:,} features; {scored} were scored.",
         f"LSI runs from {number(lsi.min())} to {number(lsi.max())} nats; half of the samples lie below "
-        f"{number(float(np.median(lsi)))}. The highest {_samples(top)} hold{'s' if top == 1 else ''} {share:.0%} of all LSI.",
+        f"{number(float(np.median(lsi)))}. The highest {counted(top)} hold{'s' if top == 1 else ''} {share:.0%} of all LSI.",
     ]
     if len(summary) > 1:
-        least, most = summary.iloc[0], summary.iloc[-1]
+        least, most = (view.part_named(summary.index[place], scores.outputs) for place in (0, -1))
+        medians = summary["lsi_median"]
         sentences.append(
-            f"By median, samples of class “{summary.index[-1]}” teach the model most ({number(most['lsi_median'])}), those of "
-            f"“{summary.index[0]}” least ({number(least['lsi_median'])})."
+            f"By median, {most} teach the model most ({number(medians.iloc[-1])}), {least} least ({number(medians.iloc[0])})."
         )
-    sentences.append(
-        f"For {_samples(doubted)} ({doubted / len(scores):.1%}) the model that never saw the sample prefers another label. "
-        "A doubted label is not a wrong one: look before you change it."
-    )
-    return sentences + _planted(scores)
+    return [*sentences, view.doubts(scores), *_planted(scores, view)]
 
 
-def _planted(scores: Scores) -> list[str]:
+def _planted(scores: Scores, view: View) -> list[str]:
     if "corrupted" not in scores.table:
         return []
     marked = scores.table["corrupted"].fillna(False).astype(bool).to_numpy()
@@ -110,23 +93,19 @@ def _planted(scores: Scores) -> list[str]:
     by_lsi = marked[np.argsort(-scores.lsi, kind="stable")[:top]].sum()
     by_quality = marked[np.argsort(scores.table["label_quality"].to_numpy(), kind="stable")[:top]].sum()
     return [
-        f"Known to be corrupted: {_samples(int(marked.sum()))}. The top tenth by LSI holds {by_lsi:,} of them, the tenth with "
-        f"the lowest label quality {by_quality:,}."
+        f"Known to be corrupted: {counted(int(marked.sum()))}. The top tenth by LSI holds {by_lsi:,} of them, the tenth with "
+        f"the lowest {view.phrases(scores.outputs).quality} {by_quality:,}."
     ]
 
 
-def _samples(count: int) -> str:
-    return f"{count:,} sample{'' if count == 1 else 's'}"
-
-
-def _accuracy(verification: dict[str, Any] | None) -> str:
+def _accuracy(verification: dict[str, Any] | None, word: str) -> str:
     if verification is None:
-        return "The accuracy of these scores was not measured (verify 0)."
+        return f"The {word} of these scores was not measured (verify 0)."
     if verification.get("failure"):
-        return f"The accuracy of these scores was NOT measured: the check failed ({verification['failure']})."
+        return f"The {word} of these scores was NOT measured: the check failed ({verification['failure']})."
     reference = REFERENCES.get(verification["reference"], verification["reference"])
     text = (
-        f"{_samples(len(verification['rows']))} were checked against {reference}: the largest relative error of LSI is "
+        f"{counted(len(verification['rows']))} were checked against {reference}: the largest relative error of LSI is "
         f"{number(verification['max_relative_error'])}, the median {number(verification['median_relative_error'])}."
     )
     suspected, random = (verification.get(f"max_relative_error_{name}") for name in ("suspected", "random"))
@@ -137,6 +116,11 @@ def _accuracy(verification: dict[str, Any] | None) -> str:
         )
     dense = verification.get("max_relative_error_exact")
     return text if dense is None else f"{text} Other samples' curvature included, the largest is {number(dense)}."
+
+
+def _regularization(scores: Scores) -> str:
+    chosen = chosen_of(scores.provenance.regularization)
+    return "" if chosen is None else f"Regularisation: {chosen.sentence()}."
 
 
 def _provenance(scores: Scores) -> list[tuple[str, str]]:
@@ -173,4 +157,6 @@ def _plain(value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -7,6 +7,8 @@ from typing import Any
 
 from lapsi.results.columns import COLUMNS, TRAVELLING, source_column
 from lapsi.settings.engine import ENGINES
+from lapsi.settings.model import EACH
+from lapsi.settings.objective import PAPER_DECAY
 from lapsi.settings.settings import PARTS, settings_from_dict
 
 SAME = ("features", "labels", "ids", "images", "texts", "group", "reference_labels", "class_names")
@@ -31,7 +33,7 @@ def from_format_0(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def nested_settings(flat: Any) -> dict[str, Any]:
-    """`Settings.to_dict` from the flat settings; what is missing is left to its default.
+    """`Settings.to_dict` from the flat settings; what is missing is what it was by default.
 
     Raises:
         ValueError: when they are no object.
@@ -39,6 +41,7 @@ def nested_settings(flat: Any) -> dict[str, Any]:
     if not isinstance(flat, dict):
         raise ValueError("settings of run.json is no object")
     parts = {name: [each.name for each in fields(kind)] for name, kind in PARTS.items()}
+    flat = {"weight_decay": PAPER_DECAY, "standardize": EACH} | flat
     nested = {name: {each: flat[each] for each in names if each in flat} for name, names in parts.items()}
     engine = "retrain" if flat.get("engine") == "retrain" or flat.get("recipe") is not None else "newton"
     options = {each.name: flat[each.name] for each in fields(ENGINES[engine]) if flat.get(each.name) is not None}

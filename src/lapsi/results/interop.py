@@ -8,30 +8,39 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from lapsi.data.targets import SEPARATOR
 from lapsi.errors import InputError
+from lapsi.results.evidence.labels import states_of
 from lapsi.results.scores import Scores
+from lapsi.settings.task import MULTILABEL
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WRITTEN = ("lsi", "rank", "label_quality", "suggested_label", "loo_probability")
+WRITTEN = ("lsi", "rank", "label_quality", "suggested_label")
+
+
+def written(scores: Scores) -> list[str]:
+    """The columns that `add_columns` adds where none are named: those of every kind of targets, then those of its own."""
+    return [*WRITTEN, *(name for name in scores.evidence.shown if name not in WRITTEN)]
 
 
 def add_columns(
-    data: Any, scores: Scores, columns: Sequence[str] = WRITTEN, ids: str | None = None, prefix: str = "lapsi_"
+    data: Any, scores: Scores, columns: Sequence[str] | None = None, ids: str | None = None, prefix: str = "lapsi_"
 ) -> Any:
     """A copy of a table or a Hugging Face `Dataset` with columns of the scores; missing where a row was not scored.
 
     Args:
         data: pandas frame, or anything with `add_column(name, list)` and `len`, as `datasets.Dataset`.
         scores: of its rows.
-        columns: of the scores to add.
+        columns: of the scores to add; None: those of `written`.
         ids: its column that holds the ids of the scores; None: its rows are those of the source that was scored.
         prefix: of the new names.
 
     Raises:
         InputError: when a column is unknown or taken, or a scored sample does not occur.
     """
+    columns = written(scores) if columns is None else columns
     names = list(data.columns) if isinstance(data, pd.DataFrame) else list(data.column_names)
     unknown = [name for name in columns if name not in scores.table]
     taken = [prefix + name for name in columns if prefix + name in names]
@@ -70,7 +79,7 @@ def to_fiftyone(scores: Scores, by: str = "path") -> dict[str, dict[str, Any]]:
 
     Returns:
         For each field lsi, lsi_rank, label_quality, mistakenness (1 − label_quality, as `compute_mistakenness` names it) and
-        suggested_label: plain values by key.
+        suggested_label (of samples with several labels a list): plain values by key.
 
     Raises:
         InputError: when the run has no such column.
@@ -84,9 +93,21 @@ def to_fiftyone(scores: Scores, by: str = "path") -> dict[str, dict[str, Any]]:
         "lsi_rank": table["rank"],
         "label_quality": table["label_quality"],
         "mistakenness": 1 - table["label_quality"],
-        "suggested_label": table["suggested_label"],
+        "suggested_label": _suggested(scores),
     }
     return {name: dict(zip(keys, _plain(values), strict=True)) for name, values in fields.items()}
+
+
+def to_label_lists(scores: Scores) -> list[list[int]]:
+    """The labels of each sample as positions in `scores.classes`: what cleanlab's `multilabel_classification` counts by, beside
+    `scores.loo_proba`.
+
+    Raises:
+        InputError: when samples do not have several labels.
+    """
+    if scores.task != MULTILABEL:
+        raise InputError(f"The targets of the run are those of task {scores.task!r}; this is for several labels a sample.")
+    return [np.flatnonzero(each).tolist() for each in states_of(scores.table["label"], scores.classes)]
 
 
 def to_self_influence(scores: Scores) -> Tensor:
@@ -101,6 +122,13 @@ def to_self_influence(scores: Scores) -> Tensor:
     import torch  # no other way to look at scores needs it
 
     return torch.from_numpy(scores.lsi[np.argsort(rows)].astype(np.float32))
+
+
+def _suggested(scores: Scores) -> pd.Series:
+    suggested = scores.table["suggested_label"]
+    if scores.task != MULTILABEL:
+        return suggested
+    return suggested.astype(object).map(lambda text: [each for each in text.split(SEPARATOR) if each], na_action="ignore")
 
 
 def _plain(values: pd.Series) -> list[Any]:

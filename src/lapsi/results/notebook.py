@@ -9,7 +9,9 @@ import pandas as pd
 
 from lapsi.results.columns import Column
 from lapsi.results.evidence.choose import evidence_of
+from lapsi.results.loss_curve import loss_curve
 from lapsi.results.provenance import Provenance
+from lapsi.results.regularization import chosen_of
 
 ENDS = 5
 CLASSES_SHOWN = 12
@@ -37,13 +39,16 @@ def notebook_view(table: pd.DataFrame, summary: pd.DataFrame, provenance: Proven
     rows = pd.concat([classes, summary.iloc[-1:]]).reset_index()
     ends = [known[name] for name in ("id", "label", "lsi", *evidence.shown)]
     parts = [column for name, column in evidence.summary_columns.items() if name not in NOT_SHOWN]
+    chosen = chosen_of(provenance.regularization)
     target, quality = known["label"].title, known["label_quality"].title
     return (
         f"<div><p><b>{len(table):,} of {provenance.n_samples:,} samples</b> from {escape(provenance.source)}</p>"
         + _html(title, rows, [replace(known["label"], format=""), *parts])
         + _html(f"Most informative: {evidence.atypical}", ranked.head(ENDS), ends)
         + _html("Least informative: typical, redundant", ranked.tail(ENDS)[::-1], ends)
-        + f"<p>High LSI is not the same as a wrong {target}; low {quality} is the evidence for one.</p></div>"
+        + f"<p>High LSI is not the same as a wrong {target}; low {quality} is the evidence for one.</p>"
+        + ("" if chosen is None else f"<p>{escape(chosen.sentence())}</p>{loss_curve(chosen)}")
+        + "</div>"
     )
 
 

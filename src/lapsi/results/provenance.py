@@ -41,6 +41,8 @@ class Provenance:
         data: what opened the data, to open them again; empty from Python. source; columns (fields of
             `lapsi.data.readers.columns.Columns`); split; data_dir; extractor (fields of `ExtractorSettings`); corruption
             (fields of `Corruption`, human labels by their file); cache; skip_bad.
+        regularization: how the weight decay and the scaling in `settings` were chosen (fields of
+            `lapsi.results.regularization.Regularization`), or None where both were given.
         measures: of each measure that was added to the run, where it comes from.
         task: what the targets are, one of `lapsi.settings.task.TASKS`.
         train_r2: share of the variance of numbers that the probe trained on all samples explains; None for other targets.
@@ -68,6 +70,7 @@ class Provenance:
     plan: dict[str, Any] = field(default_factory=dict)
     n_source: Count | None = None
     data: dict[str, Any] = field(default_factory=dict)
+    regularization: dict[str, Any] | None = None
     measures: dict[str, dict[str, Any]] = field(default_factory=dict)
     task: Text = CLASSES
     train_r2: Real | None = None

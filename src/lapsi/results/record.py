@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from lapsi.results.columns import Column, find_column
 from lapsi.results.format_0 import from_format_0
 from lapsi.results.provenance import Count, Provenance, Text
+from lapsi.results.regularization import Regularization
 from lapsi.results.verification import Verification
 from lapsi.settings.settings import settings_from_dict
 from lapsi.settings.task import CLASSES
@@ -122,6 +123,8 @@ def read_record(path: Path) -> RunRecord:
         _require(_Data, provenance.data, "data")
     if provenance.verification is not None:
         _require(Verification, provenance.verification, "verification")
+    if provenance.regularization is not None:
+        _require(Regularization, provenance.regularization, "regularization")
     _require_classes(beside.classes, provenance)
     return RunRecord(provenance, beside.classes, columns, beside.files if number > 0 else None)
 

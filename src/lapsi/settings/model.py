@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lapsi.settings.option import Choice, Flag, Integer, Numbers, check_options, option
+from lapsi.settings.option import Choice, Integer, Numbers, check_options, option
 
 ACTIVATIONS = ("relu", "gelu", "tanh")
 PROBE = "Probe and engine"
+AUTO, EACH, ONE, NONE = "auto", "each", "one", "none"
+SCALINGS = (EACH, ONE)  # those that "auto" chooses among
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,10 @@ class ModelSpec:
     Attributes:
         hidden: units of the hidden layers; none: the linear probe. Hidden layers need the engine `Retrain`.
         activation: of the hidden layers: `"relu"`, `"gelu"` or `"tanh"`.
-        standardize: scale every feature to mean 0, standard deviation 1 first (constant features become 0).
+        standardize: how features are scaled first. `"each"` (or True): every one to mean 0, standard deviation 1 (constant ones
+            become 0). `"one"`: all centred and divided by one number, the root of their mean variance, which keeps the lengths
+            and angles that an embedding has. `"none"` (or False): not at all. `"auto"`: `"each"` or `"one"`, whichever has the
+            lower leave-one-out loss; with the engine `Retrain` it is `"each"`.
     """
 
     hidden: tuple[int, ...] = option(
@@ -27,7 +32,11 @@ class ModelSpec:
         panel=PROBE,
     )
     activation: str = option("relu", Choice(ACTIVATIONS), "Of the hidden layers.", panel=PROBE)
-    standardize: bool = option(True, Flag(), "Scale features to mean 0, deviation 1.")
+    standardize: str = option(
+        AUTO,
+        Choice((AUTO, EACH, ONE, NONE), {True: EACH, False: NONE}),
+        "Features: each scaled, all by one factor, none; auto: each or one, by leave-one-out loss.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from lapsi.settings.option import Choice, Estimated, Number, check_options, option
 
-MAP = "map"
+MAP, AUTO = "map", "auto"
+PAPER_DECAY = 0.01  # of the paper's probes
 RESIDUALS = "residuals"
 HELD, ANEW = "held", "anew"
 BALANCED = "balanced"
@@ -16,11 +17,12 @@ REMOVALS = ("mean", "sum")
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveSpec:
-    """Weight decay, prior and removal convention. Defaults follow the paper (Appendix N) where it names a value.
+    """Weight decay, prior and removal convention.
 
     Attributes:
-        weight_decay: w of the training objective (1/N) Σ loss + (w/2)·‖params‖²; biases included. 0 only with the engine
-            `Retrain` and a number as `prior_precision`.
+        weight_decay: w of the training objective (1/N) Σ loss + (w/2)·‖params‖²; biases included. `"auto"`: the one with the
+            least leave-one-out loss; with the engine `Retrain` it is 0.01, the paper's (Appendix N). 0 only with that engine
+            and a number as `prior_precision`.
         prior_precision: `"map"` reads the weight decay as the prior (N·w with the sample, what `removal` leaves without it); a
             number is used for both posteriors (`1.0` reproduces the authors' code).
         removal: what stays fixed when a sample leaves. `"mean"`: w in the *mean* loss, as a retraining with the same optimiser
@@ -33,7 +35,9 @@ class ObjectiveSpec:
         class_weight: `"balanced"` gives every class the same weight in all.
     """
 
-    weight_decay: float = option(0.01, Number(0), "L2 weight w of the mean loss; biases included.")
+    weight_decay: float | str = option(
+        AUTO, Number(0, word=AUTO), "L2 weight w of the mean loss; auto: least leave-one-out loss (retrain: 0.01)."
+    )
     prior_precision: float | str = option(
         MAP, Number(0, beyond=True, word=MAP), "'map' (N·w, the weight decay read as prior) or a number > 0."
     )
@@ -53,6 +57,12 @@ class ObjectiveSpec:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    @property
+    def decay(self) -> float:
+        """w, once it is known."""
+        assert not isinstance(self.weight_decay, str), "the weight decay is chosen before it is used"
+        return self.weight_decay
 
     @property
     def noise(self) -> tuple[float, ...]:

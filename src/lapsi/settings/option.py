@@ -38,16 +38,16 @@ class Rule(ABC):
 @final
 @dataclass(frozen=True, slots=True)
 class Choice(Rule):
-    """One of some words, or another name for one, or None."""
+    """One of some words, or another name for one (a text or a boolean), or None."""
 
     words: tuple[str, ...]
-    aliases: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str | bool, str] = field(default_factory=dict)
     optional: bool = False
 
     def check(self, name: str, value: Any) -> str | None:
         if self.optional and value is None:
             return None
-        word = self.aliases.get(value, value) if isinstance(value, str) else value
+        word = self.aliases.get(value, value) if isinstance(value, str) or _is_bool(value) else value
         if word not in self.words:
             raise InputError(f"{name} is {value!r}; expected one of {', '.join(map(repr, self.words))}.")
         return str(word)
@@ -204,7 +204,7 @@ class Flag(Rule):
     def check(self, name: str, value: Any) -> bool | None:
         if self.optional and value is None:
             return None
-        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+        if not _is_bool(value):
             raise InputError(f"{name} is {value!r}; expected {'None, ' if self.optional else ''}True or False.")
         return bool(value)
 
@@ -228,6 +228,11 @@ class Name(Rule):
     @property
     def metavar(self) -> str:
         return self.kind
+
+
+def _is_bool(value: Any) -> bool:
+    """Whether a value is a boolean of Python or numpy."""
+    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
 
 
 def option(default: Any, rule: Rule, help: str, *, panel: str = "", flag: str = "") -> Any:

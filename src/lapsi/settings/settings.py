@@ -8,8 +8,8 @@ from typing import Any
 from lapsi.errors import InputError
 from lapsi.settings.engine import AUTO, ENGINES, TOLERANCE, EngineSpec, Newton, Retrain
 from lapsi.settings.execution import Execution
-from lapsi.settings.model import ModelSpec
-from lapsi.settings.objective import ANEW, MAP, ObjectiveSpec
+from lapsi.settings.model import EACH, ModelSpec
+from lapsi.settings.objective import ANEW, MAP, PAPER_DECAY, ObjectiveSpec
 from lapsi.settings.option import Choice, check_options, option
 from lapsi.settings.recipe import Recipe, used
 
@@ -50,8 +50,8 @@ class Settings:
                 "engine='retrain'."
             )
         retrains = isinstance(self.engine, Retrain)
-        if isinstance(self.engine, Retrain) and self.engine.recipe.public_divisor:
-            object.__setattr__(self, "objective", replace(self.objective, removal="sum"))
+        if isinstance(self.engine, Retrain):
+            self._as_in_the_paper(self.engine)
         if retrains and self.objective.noise_removal == ANEW:
             raise InputError(
                 "noise_removal is 'anew', which engine 'retrain' cannot; leave it at 'held', or use engine 'newton'."
@@ -59,9 +59,23 @@ class Settings:
         if self.objective.weight_decay == 0 and not (retrains and self.objective.prior_precision != MAP):
             raise InputError(
                 "weight_decay is 0: without regularisation the loss of separable data has no finite optimum, so there is "
-                "no posterior to compare. Use a small positive value such as 1e-4 (default: 0.01), or engine 'retrain' with a "
+                "no posterior to compare. Use a small positive value such as 1e-4, or engine 'retrain' with a "
                 "number as prior_precision."
             )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether weight decay or scaling is still to be chosen, by the data."""
+        return AUTO in (self.objective.weight_decay, self.model.standardize)
+
+    def _as_in_the_paper(self, engine: Retrain) -> None:
+        """Settles what the closed form would choose, and the removal that a public divisor implies."""
+        if self.objective.weight_decay == AUTO:
+            object.__setattr__(self, "objective", replace(self.objective, weight_decay=PAPER_DECAY))
+        if self.model.standardize == AUTO:
+            object.__setattr__(self, "model", replace(self.model, standardize=EACH))
+        if engine.recipe.public_divisor:
+            object.__setattr__(self, "objective", replace(self.objective, removal="sum"))
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain JSON values."""

@@ -8,6 +8,7 @@ The fixed point σ² = RSS/(W − degrees of freedom) is where the marginal like
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,25 +32,42 @@ def with_noise(dataset: Dataset, standardizer: Standardizer, settings: Settings)
     Raises:
         InputError: when it was given for other targets, or another number of them than there are outputs.
     """
+    return noise_finder(dataset, standardizer, settings)(settings)
+
+
+def noise_finder(dataset: Dataset, standardizer: Standardizer, settings: Settings) -> Callable[[Settings], Settings]:
+    """`with_noise` of settings that differ from these in their weight decay alone: they share one eigenbasis.
+
+    Raises:
+        InputError: as `with_noise`.
+    """
     targets, rule = dataset.targets, settings.objective.noise_variance
     anew = settings.objective.noise_removal == ANEW
     if not isinstance(targets, RealTargets):
         if rule != RESIDUALS or anew:
             name = "noise_removal" if anew else "noise_variance"
             raise InputError(f"{name} was given, but the targets are those of task {targets.task!r}; leave it out.")
-        return settings
-    if isinstance(rule, str):
-        found = _estimates(dataset, targets, standardizer, settings.objective.weight_decay)
-    elif len(rule) in (1, targets.n_outputs):
-        found = rule * (targets.n_outputs // len(rule))
-    else:
-        raise InputError(f"noise_variance has {len(rule)} values for {targets.n_outputs} outputs; give one, or one for each.")
-    if anew:
-        expected = _estimates(dataset, targets, standardizer, settings.objective.weight_decay)
-        if not np.allclose(found, expected, rtol=SAME):
+        return lambda chosen: chosen
+    if not isinstance(rule, str) and not anew:
+        if len(rule) not in (1, targets.n_outputs):
+            raise InputError(
+                f"noise_variance has {len(rule)} values for {targets.n_outputs} outputs; give one, or one for each."
+            )
+        given = rule * (targets.n_outputs // len(rule))
+        return lambda chosen: _with(chosen, given)
+    ridges = ridges_of(standardizer.all_inputs(dataset.features), targets.values, dataset.weights)
+
+    def found(chosen: Settings) -> Settings:
+        noise = _estimates(ridges, targets, chosen.objective.decay)
+        if not isinstance(rule, str) and (len(rule) != len(noise) or not np.allclose(rule, noise, rtol=SAME)):
             raise InputError("noise_removal is 'anew', so noise_variance is that of the residuals; leave it at 'residuals'.")
-        found = expected
-    return replace(settings, objective=replace(settings.objective, noise_variance=found))
+        return _with(chosen, noise)
+
+    return found
+
+
+def _with(settings: Settings, noise: tuple[float, ...]) -> Settings:
+    return replace(settings, objective=replace(settings.objective, noise_variance=noise))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +92,8 @@ class Ridge:
         return rss / (self.total - float((self.values / (self.values + strength)).sum()))
 
 
-def _estimates(dataset: Dataset, targets: RealTargets, standardizer: Standardizer, weight_decay: float) -> tuple[float, ...]:
+def _estimates(ridges: list[Ridge], targets: RealTargets, weight_decay: float) -> tuple[float, ...]:
     """In the units of the numbers, squared."""
-    ridges = ridges_of(standardizer.all_inputs(dataset.features), targets.values, dataset.weights)
     found = [residual_noise(ridge, weight_decay) for ridge in ridges]
     return tuple(float(noise * scale**2) for noise, scale in zip(found, targets.scale, strict=True))
 

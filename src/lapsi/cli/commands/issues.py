@@ -1,4 +1,4 @@
-"""`lapsi issues`: likely label errors of a run."""
+"""`lapsi issues`: likely errors of the targets of a run."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from lapsi.results.paths import require_run
 
 def issues(
     run: Run,
-    top: Annotated[int, typer.Option("--top", min=0, help="Labels shown.")] = 20,
+    top: Annotated[int, typer.Option("--top", min=0, help="Rows shown.")] = 20,
     threshold: Annotated[
-        float | None, typer.Option(help="Flag labels of lower quality. Default: 1 / number of classes, the chance of guessing.")
+        float | None,
+        typer.Option(
+            help="Flag targets of lower quality, a probability. Default: the chance of guessing (1 / number of classes; 0.5 "
+            "for several labels a sample); for numbers 0.0027, three standard deviations."
+        ),
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", help="Also write all ranked samples: .csv, .parquet or .json.")] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rank likely label errors by what models that never saw the sample say, with the label they suggest.
+    """Rank likely errors by what models that never saw the sample say: of labels with the label they suggest, of numbers with
+    the value they predict; with several labels a sample, label by label.
 
-    Where the run knows the truth (labels changed on purpose, or second labels), how well the errors are found.
+    Where the run knows the truth (targets changed on purpose, or second ones), how well the errors are found.
     """
     require_run(run)
     from lapsi.cli import issues as work

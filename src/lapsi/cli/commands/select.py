@@ -28,7 +28,7 @@ def select(
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Choose a subset to train on, stratified by class, and write its index."""
+    """Choose a subset to train on, stratified by class (numbers: by quarter), and write its index."""
     Choice(STRATEGIES).check("strategy", strategy)
     require_run(run)
     from lapsi.cli import select as work

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lapsi.curvature.base import Curvature
@@ -28,9 +27,8 @@ from lapsi.problem.removed import Removed
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.objective import ANEW
 from lapsi.settings.settings import Settings
-from lapsi.training.newton import fit_map, invert, reduced_hessian
+from lapsi.training.newton import fit_map, inverse_of, reduced_hessian
 
-FLOAT32_CONDITION = 1e-2 / float(np.finfo(np.float32).eps)
 SHIFT_TOLERANCE = 1e-10
 REFINED_TOLERANCE = 1e-5
 
@@ -140,7 +138,7 @@ def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: S
     with stages.stage("fit") as advance:
         fit = fit_map(problem, advance=lambda: advance(1))
         hessian = reduced_hessian(fit)
-        inverse = _inverse(hessian, settings.execution.dtype)
+        inverse = inverse_of(hessian, settings.execution.dtype)
     optimum = Optimum(problem, fit.params, inverse)
     with stages.stage("curvature"):
         if plan.details["settles"]:
@@ -150,18 +148,6 @@ def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: S
             curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse, streams=streams)
     origin = {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
     return NewtonFit(optimum, curvature, spec_of(settings), plan.details["converges"], plan.details["budget"], origin)
-
-
-def _inverse(hessian: Tensor, dtype: str | None) -> Tensor:
-    """H⁻¹ in the asked dtype, or in float32 where rounding, amplified by the condition number, stays below 1e-2.
-
-    The bound is pessimistic: at a condition number of 1e4 the shifts differ from those in float64 by 1e-6.
-    """
-    inverse = invert(hessian)
-    if dtype is None:
-        condition = torch.linalg.matrix_norm(hessian, 1) * torch.linalg.matrix_norm(inverse, 1)
-        dtype = "float32" if float(condition) <= FLOAT32_CONDITION else "float64"
-    return inverse.to(getattr(torch, dtype))
 
 
 def _told(chunks: Iterator[Removed], advance: Advance) -> Iterator[Removed]:

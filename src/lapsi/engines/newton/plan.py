@@ -15,6 +15,7 @@ from lapsi.execution.cost import LIBRARIES_BYTES, Cost, flop_rate, memory_limit
 from lapsi.problem.linear import BLOCK_BYTES, LinearProblem
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.settings import Settings
+from lapsi.training.regularization import STAGE, choice_flop, choice_notes
 
 FIT_PASSES = 90  # evaluations of the objective that L-BFGS and Newton take
 REFINE_FLOOR = 5e11  # below it every sample is converged
@@ -25,7 +26,7 @@ FITTING_STEPS = 4  # Hessians that fitting a sample anew takes
 CORRECTION_OVERHEAD = 1e8
 ENTRY_PRODUCTS = 150  # multiplications that take as long as one entry of a derivative, made before it is multiplied
 REFINE_STEPS = 4  # chord-Newton steps that converging takes
-RATES = {"fit": 1 / 6, "hessian": 0.8, "curvature": 0.7, "leave-one-out": 0.6, "refine": 1.0, "verify": 0.5}
+RATES = {"fit": 1 / 6, "hessian": 0.8, "curvature": 0.7, "leave-one-out": 0.6, "refine": 1.0, "verify": 0.5, STAGE: 0.6}
 IN_FLOAT32 = ("curvature", "leave-one-out")
 
 
@@ -51,6 +52,8 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
         cheapest = min(_price(work).correcting, _price(work).converging)
         n_refined = work.n_units if converges else min(work.n_units, int(budget / cheapest))
         flop["refine"] = budget if converges else n_refined * cheapest
+    if settings.is_open:
+        flop[STAGE] = choice_flop(work.n_samples, work.n_features, work.n_outputs, work.n_directions, settings)
     settles = converges or refine not in (AUTO, 0)
     if settings.curvature == "full":
         dense = exact_flop(work.n_samples, work.n_directions * work.n_features, work.n_units)
@@ -69,7 +72,7 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
     notes = [_note(spec_of(settings), details)]
     if settings.curvature == "full":
         notes.append(("curvature of the others", "exact" if settles else "held (removal form)"))
-    return Plan(cost, details, tuple(notes))
+    return Plan(cost, details, (*notes, *choice_notes(settings)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,14 @@ function number(value) {
   return value.toLocaleString('en', { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).replace('-', '−');
 }
 
+/** A given number with the digits that a person may want, up to six. */
+function figure(value) {
+  if (!Number.isFinite(value)) return '–';
+  const size = Math.abs(value);
+  if (value !== 0 && (size < 1e-4 || size >= 1e12)) return number(value);
+  return value.toLocaleString('en', size >= 1e6 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 6 }).replace('-', '−');
+}
+
 /** Calls `work` once before the next frame, however often it is asked for. */
 function onFrame(work) {
   let waiting = false;

@@ -1,13 +1,14 @@
-// LSI by class, ordered by median: thin line 90 %, thick bar 50 %, dot median; ticks are selected samples.
+// LSI by part (class, label, quarter), ordered by median: thin line 90 %, thick bar 50 %, dot median; ticks are selected samples.
 
 const CLASS_HEIGHT = 28;
 const TALLEST = 364;
-const presentClasses = classes.map((_, code) => code).filter((code) => about.spread[code]);
+const presentClasses = targets.parts.map((_, code) => code).filter((code) => about.spread[code]);
 const classesHeight = Math.min(TALLEST, presentClasses.length * CLASS_HEIGHT) + 56;
 
 function setUpClasses() {
+  const { parts, say } = targets;
   const order = presentClasses.sort((a, b) => about.spread[b][4] - about.spread[a][4]);
-  const place = new Int32Array(classes.length).fill(-1);
+  const place = new Int32Array(targets.parts.length).fill(-1);
   order.forEach((code, position) => { place[code] = position; });
   const [low, high] = LSI_RANGE;
   const host = $('classes');
@@ -36,8 +37,10 @@ function setUpClasses() {
       ctx.fillStyle = theme.ink;
       ctx.globalAlpha = 0.55;
       for (const row of view.shown) {
-        const y = area.top + place[data.label[row]] * CLASS_HEIGHT - first + CLASS_HEIGHT / 2;
-        if (y > -20 && y < area.top + area.height + 20) ctx.fillRect(x(data.measures.lsi[row]), y - 9, 1, 5);
+        for (const code of targets.partsOf(row)) {
+          const y = area.top + place[code] * CLASS_HEIGHT - first + CLASS_HEIGHT / 2;
+          if (y > -20 && y < area.top + area.height + 20) ctx.fillRect(x(data.measures.lsi[row]), y - 9, 1, 5);
+        }
       }
     }
     ctx.restore();
@@ -48,7 +51,7 @@ function setUpClasses() {
     ctx.textAlign = 'right';
     ctx.textBaseline = 'middle';
     ctx.fillStyle = active ? theme.ink : theme.muted;
-    ctx.fillText(fitText(ctx, classes[code], area.left - 16), area.left - 10, y);
+    ctx.fillText(fitText(ctx, parts[code], area.left - 16), area.left - 10, y);
     ctx.fillStyle = active ? theme.bar : theme.faint;
     ctx.fillRect(x(q05), y - 1, Math.max(1, x(q95) - x(q05)), 2);
     ctx.fillRect(x(q25), y - 5, Math.max(2, x(q75) - x(q25)), 10);
@@ -64,17 +67,17 @@ function setUpClasses() {
 
   const choose = (codes) => {
     chosen = codes;
-    const label = codes === null ? '' : codes.size === 1 ? `class ${classes[[...codes][0]]}` : `${count(codes.size)} classes`;
-    select('classes', label, codes === null ? null : (row) => codes.has(data.label[row]), plot.clear);
+    const label = codes === null ? '' : codes.size === 1 ? `${say.part} ${parts[[...codes][0]]}` : `${count(codes.size)} ${say.parts}`;
+    select('classes', label, codes === null ? null : (row) => targets.partsOf(row).some((code) => codes.has(code)), plot.clear);
   };
 
   const plot = makePlot(host, {
-    label: `LSI by class, from the most to the least informative: ${order.slice(0, 40).map((code) => classes[code]).join(', ')}. `
-      + 'Up and down select classes.',
+    label: `LSI by ${say.part}, from the most to the least informative: ${order.slice(0, 40).map((code) => parts[code]).join(', ')}. `
+      + `Up and down select ${say.parts}.`,
     direction: 'y',
     height: () => classesHeight,
     margin: (width, ctx) => {
-      const widest = order.slice(0, 200).reduce((most, code) => Math.max(most, ctx.measureText(classes[code].slice(0, 40)).width), 0);
+      const widest = order.slice(0, 200).reduce((most, code) => Math.max(most, ctx.measureText(parts[code].slice(0, 40)).width), 0);
       return { left: Math.min(width * 0.34, widest + 20), right: 12, top: 8, bottom: 48 };
     },
     draw,
@@ -99,7 +102,7 @@ function setUpClasses() {
       const code = classAt(y, area);
       if (code === undefined || y < area.top) return null;
       const [size, least, , q25, q50, q75, , most] = about.spread[code];
-      return [classes[code], plural(size, 'sample'), `median ${number(q50)}, middle half ${number(q25)} to ${number(q75)}`,
+      return [parts[code], plural(size, 'sample'), `median ${number(q50)}, middle half ${number(q25)} to ${number(q75)}`,
         `all ${number(least)} to ${number(most)}`];
     },
   });
@@ -109,7 +112,7 @@ function setUpClasses() {
     scroller.style.height = `${tall}px`;
     scroller.firstChild.style.height = `${whole}px`;
     host.append(scroller);
-    host.after(el('p', { class: 'small' }, `${count(order.length)} classes; scroll in the plot, or Page Down, for more.`));
+    host.after(el('p', { class: 'small' }, `${count(order.length)} ${say.parts}; scroll in the plot, or Page Down, for more.`));
     scroller.addEventListener('scroll', () => { first = scroller.scrollTop; plot.draw(); });
     plot.canvas.addEventListener('wheel', (event) => {
       const before = scroller.scrollTop;

@@ -20,35 +20,31 @@ function takeJson(id) {
 
 const about = takeJson('about-data');
 const data = readColumns(takeJson('column-data'));
-const { n, classes } = data;
+const { n } = data;
 
 function readColumns(raw) {
-  const label = unpack(raw.label);
-  const predicted = unpack(raw.predicted);
   const measures = Object.fromEntries(Object.entries(raw.measures).map(([name, packed]) => [name, unpack(packed)]));
   const smallest = measures.lsi.reduce((least, value) => (value > 0 && value < least ? value : least), Infinity);
   const floor = Number.isFinite(smallest) ? smallest : 1e-12;  // a logarithmic axis has no place for 0
   return {
-    n: raw.n, total: raw.total, classes: raw.classes, ids: raw.ids, texts: raw.texts, label, predicted, measures,
+    n: raw.n, total: raw.total, targets: raw.targets, ids: raw.ids, texts: raw.texts, measures,
     rows: raw.rows ? unpack(raw.rows) : null,
-    top: { codes: unpack(raw.top.codes), probability: unpack(raw.top.probability) },
     extra: raw.extra.map((column) => (column.data ? { ...column, data: unpack(column.data) } : column)),
     corrupted: raw.corrupted ? unpack(raw.corrupted) : null,
     map: raw.map ? unpack(raw.map) : null,
     floor,
     logLsi: measures.lsi.map((value) => Math.log10(Math.max(value, floor))),
-    doubted: Uint8Array.from(label, (code, row) => (code === predicted[row] ? 0 : 1)),
   };
 }
 
-const quadrant = Uint8Array.from(data.logLsi, (_, row) => {
-  const margin = data.measures.loo_margin[row];
-  if (data.measures.lsi[row] >= Math.fround(about.quadrants.lsi)) return margin < 0 ? 3 : 2;
-  return margin >= Math.fround(about.quadrants.margin) ? 0 : 1;
+/** Where each sample lies on the horizontal axis of the quadrants. */
+const sideways = about.quadrants.of_size ? data.measures[about.quadrants.measure].map(Math.abs) : data.measures[about.quadrants.measure];
+const quadrant = Uint8Array.from(sideways, (value, row) => {
+  const { lsi, upper, lower, corners } = about.quadrants;
+  const above = data.measures.lsi[row] >= Math.fround(lsi);
+  return corners[2 * above + (value >= Math.fround(above ? upper : lower))];
 });
 
-const labelOf = (row) => classes[data.label[row]];
-const suggestionOf = (row) => (data.doubted[row] ? classes[data.predicted[row]] : '');
 const rowNumber = (row) => (data.rows ? data.rows[row] : row);
 
 function extraText(column, row) {

@@ -11,7 +11,7 @@ function openDetail(row, askForLabel = false) {
     dialog.showModal();
     dialog.focus();
   }
-  if (askForLabel) dialog.querySelector('input[list]').focus();
+  if (askForLabel) dialog.querySelector('.new-target input').focus();
 }
 
 /** Previous and next follow the gallery that holds the focus, else the table. */
@@ -40,7 +40,7 @@ function fillDetail() {
   const place = detail.order.indexOf(row);
   const step = (by, text, sign) => el('button', { type: 'button', class: 'quiet', 'data-step': by, 'aria-label': text, disabled: detail.order[place + by] === undefined, onclick: () => stepDetail(by) }, sign);
   const pair = (name, value, help) => el('div', {}, el('dt', { title: help }, name), el('dd', {}, value));
-  const measures = Object.keys(data.measures).filter((name) => name !== 'label_quality' && name !== 'loo_probability');
+  const measures = Object.keys(data.measures).filter((name) => !targets.apart.includes(name));
   dialog.dataset.row = row;
   dialog.replaceChildren(
     el('div', { class: 'detail-head' },
@@ -51,11 +51,9 @@ function fillDetail() {
       el('div', { class: 'detail-left' }, sampleFace(row), decision(row)),
       el('div', { class: 'detail-right' },
         el('dl', { class: 'pairs' },
-          pair('given label', labelOf(row)),
-          pair('suggested label', suggestionOf(row) || 'none: the model agrees'),
-          pair('label quality', `${percent(data.measures.label_quality[row])} (leave-one-out probability of the given label)`),
+          ...targets.facts(row).map(([name, value]) => pair(name, value)),
           pair('kind', about.quadrants.names[quadrant[row]])),
-        el('h3', {}, 'What the model that never saw it says'), predictionsOf(row),
+        el('h3', {}, 'What the model that never saw it says'), targets.predictions(row),
         el('h3', {}, 'All measures'),
         el('dl', { class: 'pairs' }, ...measures.map((name) => pair(about.measures[name][0], measured(name, row), about.measures[name][1])),
           pair('row', count(rowNumber(row))),
@@ -65,25 +63,15 @@ function fillDetail() {
   if (within) dialog.querySelector(`[data-step="${within}"]`)?.focus();
 }
 
-function predictionsOf(row) {
-  const top = data.top.codes.length / n;
-  return el('ul', { class: 'predictions' }, ...Array.from({ length: top }, (_, place) => {
-    const code = data.top.codes[row * top + place];
-    const share = data.top.probability[row * top + place];
-    const bar = el('span', { class: 'meter', 'aria-hidden': 'true' }, el('i', {}));
-    bar.firstChild.style.width = `${100 * share}%`;
-    return el('li', {}, el('span', { class: 'name' }, classes[code], code === data.label[row] ? ' (given)' : ''), bar, el('span', { class: 'share' }, percent(share)));
-  }));
+/** A name with a probability. */
+function shareLine(share, name, remark) {
+  const bar = el('span', { class: 'meter', 'aria-hidden': 'true' }, el('i', {}));
+  bar.firstChild.style.width = `${100 * share}%`;
+  return el('li', {}, el('span', { class: 'name' }, name, remark), bar, el('span', { class: 'share' }, percent(share)));
 }
 
 function decision(row) {
   const before = marks.get(row);
-  const label = el('input', { type: 'text', list: 'class-names', autocomplete: 'off', placeholder: suggestionOf(row) || 'choose or write' });
-  label.value = before?.action === 'relabel' ? before.new_label : '';
-  label.addEventListener('change', () => {
-    const value = label.value.trim();
-    if (value && value !== labelOf(row)) mark(row, 'relabel', value);
-  });
   const note = el('input', { type: 'text', autocomplete: 'off', placeholder: 'optional' });
   note.value = before?.note ?? '';
   note.addEventListener('change', () => {
@@ -94,12 +82,11 @@ function decision(row) {
     }
   });
   return el('div', { class: 'decision' }, markButtons(row, true, true), el('p', { class: 'mark-text', role: 'status' }),
-    el('label', {}, el('span', {}, 'New label'), label), el('label', {}, el('span', {}, 'Note'), note));
+    targets.editor(row, newTarget(row)), el('label', {}, el('span', {}, 'Note'), note));
 }
 
 function setUpDetail() {
   const dialog = $('detail');
-  $('class-names').append(...classes.map((name) => el('option', { value: name })));
   dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener('keydown', (event) => {
     if (isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;

@@ -1,7 +1,8 @@
-// Which samples are let through: selections in plots, search, label and kind, all narrowing each other.
+// Which samples are let through: selections in plots, search, targets and kind, all narrowing each other.
 
 const selections = new Map();  // plot → { label, mask, clear }
-const query = { search: '', label: -1, kind: 'all' };
+const query = { search: '', chosen: targets.filters.map(() => -1), kind: 'all' };
+const FIELDS = ['class-filter', 'second-filter'];  // of `query.chosen`
 const sorting = { key: 'lsi', descending: true };
 const view = { shown: new Uint32Array(0), mask: new Uint8Array(n), order: byLsi.slice().reverse(), filtered: false };
 const followers = [];  // called after every change of the view
@@ -10,7 +11,7 @@ let haystack = null;
 
 function searchable() {
   haystack ??= Array.from({ length: n }, (_, row) => {
-    const parts = [data.ids[row], labelOf(row), suggestionOf(row), data.texts ? data.texts[row] : ''];
+    const parts = [data.ids[row], targets.text(row), targets.suggestion(row) ?? '', data.texts ? data.texts[row] : ''];
     for (const column of data.extra) if (column.kind !== 'number') parts.push(extraText(column, row));
     return parts.join('\n').toLowerCase();
   });
@@ -19,8 +20,8 @@ function searchable() {
 
 const KINDS = {
   all: ['all samples', () => true],
-  doubted: ['doubted labels', (row) => data.doubted[row] === 1],
-  agreed: ['labels the model agrees with', (row) => data.doubted[row] === 0],
+  doubted: [targets.say.doubted, (row) => targets.doubted[row] === 1],
+  agreed: [targets.say.agreed, (row) => targets.doubted[row] === 0],
   marked: ['marked', (row) => marks.has(row)],
   unmarked: ['not marked yet', (row) => !marks.has(row)],
 };
@@ -32,7 +33,7 @@ function refilter() {
   const masks = [...selections.values()].map((selection) => selection.mask);
   const accepts = KINDS[query.kind][1];
   for (let row = 0; row < n; row++) {
-    let inside = query.label < 0 || data.label[row] === query.label;
+    let inside = query.chosen.every((code, place) => code < 0 || targets.filters[place].accepts(row, code));
     for (let each = 0; inside && each < masks.length; each++) inside = masks[each][row] === 1;
     if (inside && query.kind !== 'all') inside = accepts(row);
     for (let each = 0; inside && each < words.length; each++) inside = text[row].includes(words[each]);
@@ -52,8 +53,7 @@ function resort() {
 
 function sortKeys(key) {
   if (key in data.measures) return data.measures[key];
-  if (key === 'label') return data.label;
-  if (key === 'suggested') return Array.from(data.predicted, (code, row) => (data.doubted[row] ? code : NaN));
+  if (key in targets.keys) return targets.keys[key];
   if (key === 'mark') return Array.from({ length: n }, (_, row) => (marks.has(row) ? ACTIONS.indexOf(marks.get(row).action) : NaN));
   if (key === 'corrupted') return data.corrupted;
   if (key === 'text') return data.texts;
@@ -73,9 +73,9 @@ function select(plot, label, accepts, clear) {
 function clearAll() {
   for (const { clear } of [...selections.values()]) clear();
   selections.clear();
-  Object.assign(query, { search: '', label: -1, kind: 'all' });
+  Object.assign(query, { search: '', chosen: targets.filters.map(() => -1), kind: 'all' });
   $('search').value = '';
-  $('class-filter').value = '-1';
+  for (const field of FIELDS) $(field).value = '-1';
   $('kind-filter').value = 'all';
   refilterSoon();
 }
@@ -89,9 +89,9 @@ function tellView() {
     el('span', {}, label), el('span', { 'aria-hidden': 'true' }, '×'));
   const chips = [...selections.values()].map(({ label, clear }) => chip(label, clear));
   if (query.search) chips.push(chip(`search: ${query.search}`, () => { query.search = $('search').value = ''; refilterSoon(); }));
-  if (query.label >= 0) {
-    chips.push(chip(`label: ${classes[query.label]}`, () => { query.label = -1; $('class-filter').value = '-1'; refilterSoon(); }));
-  }
+  query.chosen.forEach((code, place) => {
+    if (code >= 0) chips.push(chip(targets.filters[place].chip(code), () => { query.chosen[place] = -1; $(FIELDS[place]).value = '-1'; refilterSoon(); }));
+  });
   if (query.kind !== 'all') {
     chips.push(chip(KINDS[query.kind][0], () => { query.kind = $('kind-filter').value = 'all'; refilterSoon(); }));
   }
@@ -106,9 +106,14 @@ function setUpFilters() {
     $('planted').addEventListener('change', (event) => { planted = event.target.checked; redrawPlots(); });
   }
   const option = (value, text) => el('option', { value }, text);
-  $('class-filter').append(option(-1, 'all labels'), ...classes.map((name, code) => option(code, name)));
+  targets.filters.forEach(({ title, all, names }, place) => {
+    const field = $(FIELDS[place]);
+    field.parentElement.hidden = false;
+    field.previousElementSibling.textContent = title;
+    field.append(option(-1, all), ...names.map((name, code) => option(code, name)));
+    field.addEventListener('change', () => { query.chosen[place] = Number(field.value); refilterSoon(); });
+  });
   $('kind-filter').append(...Object.entries(KINDS).map(([kind, [text]]) => option(kind, text)));
   $('search').addEventListener('input', afterPause(() => { query.search = $('search').value.trim(); refilterSoon(); }, 120));
-  $('class-filter').addEventListener('change', (event) => { query.label = Number(event.target.value); refilterSoon(); });
   $('kind-filter').addEventListener('change', (event) => { query.kind = event.target.value; refilterSoon(); });
 }

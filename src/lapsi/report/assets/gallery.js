@@ -5,8 +5,8 @@ const MORE_CARDS = 24;
 
 const GALLERIES = [
   { name: 'lowest', title: 'Least informative', lead: 'Lowest LSI: typical or redundant, the others teach the same.', order: byLsi },
-  { name: 'highest', title: 'Most informative', lead: 'Highest LSI: atypical, hard or mislabelled.', order: byLsi.slice().reverse() },
-  { name: 'doubted', title: 'Least trusted labels', lead: 'Lowest label quality: look here for wrong labels.', order: byQuality },
+  { name: 'highest', title: 'Most informative', lead: targets.say.highest, order: byLsi.slice().reverse() },
+  { name: 'doubted', title: targets.say.least[0], lead: targets.say.least[1], order: byQuality },
 ];
 
 function setUpGalleries() {
@@ -38,19 +38,18 @@ function showGallery(gallery) {
   const rows = firstOf(gallery.order, gallery.limit);
   gallery.rows = rows;
   gallery.list.replaceChildren(...rows.map((row, place) => card(row, place === 0)));
-  const scope = query.label >= 0 ? ` with label ${labelOf(rows[0] ?? 0)}` : '';
+  const scope = query.chosen[0] >= 0 ? targets.filters[0].scope(query.chosen[0]) : '';
   gallery.note.textContent = rows.length ? `${count(rows.length)} of ${plural(view.shown.length, 'sample')}${view.filtered ? ' selected' : ''}${scope}` : 'No sample passes these filters.';
   gallery.more.hidden = rows.length >= view.shown.length;
 }
 
 function card(row, first) {
   const { lsi, label_quality: quality } = data.measures;
-  const suggestion = suggestionOf(row);
-  const name = `sample ${data.ids[row]}, label ${labelOf(row)}${suggestion ? `, suggested ${suggestion}` : ''}, LSI ${number(lsi[row])}, label quality ${percent(quality[row])}`;
+  const [text, suggestion] = [targets.text(row), targets.suggestion(row)];
+  const name = `sample ${data.ids[row]}, ${targets.say.label} ${text}${suggestion === null ? '' : `, suggested ${suggestion}`}, LSI ${number(lsi[row])}, ${targets.say.quality} ${percent(quality[row])}`;
   const node = el('li', { class: 'sample', tabindex: first ? 0 : -1, 'data-row': row, 'aria-label': name, onclick: () => openDetail(row) },
     sampleFace(row),
-    el('p', { class: 'labels', title: suggestion ? `${labelOf(row)} → ${suggestion}?` : labelOf(row) },
-      el('b', {}, labelOf(row)), suggestion ? el('span', { class: 'suggestion' }, ` → ${suggestion}?`) : null),
+    el('p', { class: targets.roomy ? 'labels roomy' : 'labels', title: suggestion === null ? text : `${text} → ${suggestion}?` }, ...targets.face(row).filter((node) => node !== null)),
     el('p', { class: 'numbers' }, el('span', {}, `LSI ${number(lsi[row])}`), el('span', {}, `quality ${percent(quality[row])}`)),
     markButtons(row, false));
   showMark(node, row);

@@ -59,6 +59,7 @@ setUpHistogram();
 setUpClasses();
 setUpScatter();
 setUpMap();
+targets.setUp();
 setUpTable();
 setUpGalleries();
 setUpDetail();

@@ -172,8 +172,8 @@ function hideTip() {
 }
 
 const sampleTip = (row) => [
-  data.ids[row], `label ${labelOf(row)}${data.doubted[row] ? `, model says ${suggestionOf(row)}` : ''}`,
-  `LSI ${number(data.measures.lsi[row])}, label quality ${percent(data.measures.label_quality[row])}`,
+  data.ids[row], targets.say.tip(row),
+  `LSI ${number(data.measures.lsi[row])}, ${targets.say.quality} ${percent(data.measures.label_quality[row])}`,
 ];
 
 /** Text cut to a width, with an ellipsis. */
@@ -221,4 +221,33 @@ function drawLogX(ctx, area, title, gap = 8) {
   }
   ctx.fillStyle = theme.muted;
   ctx.fillText(title, area.left + area.width / 2, base + gap + 20);
+}
+
+/** Round values of a linear axis. */
+function linearTicks(low, high, wanted) {
+  const rough = (high - low) / wanted;
+  const size = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * size).find((each) => each >= rough);
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, place) => Number(((first + place) * step).toPrecision(12)));
+}
+
+/** A horizontal axis below the area, at the given values or round ones; those that would touch the one before are left out. */
+function drawLinearX(ctx, area, low, high, title, values = linearTicks(low, high, 5)) {
+  const base = area.top + area.height;
+  ctx.textAlign = 'center';
+  ctx.textBaseline = 'top';
+  let free = -Infinity;
+  for (const value of values) {
+    const x = area.left + ((value - low) / (high - low)) * area.width;
+    ctx.fillStyle = theme.line;
+    ctx.fillRect(Math.round(x), area.top, 1, area.height + 4);
+    const half = ctx.measureText(figure(value)).width / 2;
+    if (x - half < free) continue;
+    ctx.fillStyle = theme.muted;
+    ctx.fillText(figure(value), x, base + 8);
+    free = x + half + 10;
+  }
+  ctx.fillStyle = theme.muted;
+  ctx.fillText(fitText(ctx, title, area.width), area.left + area.width / 2, base + 28);
 }

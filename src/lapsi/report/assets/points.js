@@ -3,15 +3,15 @@
 const MANY = 6000;
 const NEAR = 12;  // pixels
 const SHAPES = ['circle', 'square', 'triangle', 'diamond'];
-const LEGEND_CLASSES = 32;
+const LEGEND_ENTRIES = 32;
 
-/** A brushable cloud. options: name, title, x and y (n,), ranges, groups() → per row, style(group) → colour and shape, frame(ctx, area). */
+/** A brushable cloud. options: name, title, x and y (n,) and ranges (read anew for each drawing), groups() → per row, style(group) → colour and shape, frame(ctx, area). */
 function makeCloud(options) {
-  const { x, y, ranges: [[left, right], [bottom, top]] } = options;
   const [px, py] = [new Float32Array(n), new Float32Array(n)];
   let size = 0;
 
   function place(area) {
+    const { x, y, ranges: [[left, right], [bottom, top]] } = options;
     for (let row = 0; row < n; row++) {
       px[row] = area.left + ((x[row] - left) / (right - left)) * area.width;
       py[row] = area.top + ((top - y[row]) / (top - bottom)) * area.height;
@@ -74,6 +74,7 @@ function makeCloud(options) {
         select(options.name, '', null);
         return;
       }
+      const { x, y, ranges: [[left, right], [bottom, top]] } = options;
       const [x0, x1] = [rectangle.x0, rectangle.x1].map((share) => left + share * (right - left));
       const [y0, y1] = [rectangle.y1, rectangle.y0].map((share) => top - share * (top - bottom));
       select(options.name, options.title, (row) => x[row] >= x0 && x[row] <= x1 && y[row] >= y0 && y[row] <= y1, plot.clear);
@@ -107,11 +108,14 @@ function trace(ctx, shape, x, y, size) {
 }
 
 function setUpScatter() {
-  const { lsi, margin, names, meanings } = about.quadrants;
+  const { lsi, upper, lower, ends, corners, names, meanings } = about.quadrants;
+  const { axis } = targets;
   const pad = 0.1 * (LSI_RANGE[1] - LSI_RANGE[0]);  // room for the names of the quadrants
-  const ranges = [[-1.02, 1.02], [LSI_RANGE[0] - pad, LSI_RANGE[1] + pad]];
+  const farthest = sideways.reduce((most, value) => Math.max(most, value), Math.max(upper, lower));
+  const [left, right] = ends ?? [-0.02 * farthest, 1.05 * farthest];
+  const ranges = [[left, right], [LSI_RANGE[0] - pad, LSI_RANGE[1] + pad]];
   const line = Math.log10(Math.max(lsi, data.floor));
-  const across = (value, area) => area.left + ((value + 1.02) / 2.04) * area.width;
+  const across = (value, area) => area.left + ((value - left) / (right - left)) * area.width;
   const down = (value, area) => area.top + ((ranges[1][1] - value) / (ranges[1][1] - ranges[1][0])) * area.height;
 
   function frame(ctx, area) {
@@ -130,15 +134,7 @@ function setUpScatter() {
     }
     ctx.textAlign = 'left';
     ctx.fillText('LSI in nats, logarithmic', 0, 12);
-    ctx.textAlign = 'center';
-    ctx.textBaseline = 'top';
-    for (const value of [-1, -0.5, 0, 0.5, 1]) {
-      ctx.fillStyle = theme.line;
-      ctx.fillRect(Math.round(across(value, area)), area.top, 1, area.height + 4);
-      ctx.fillStyle = theme.muted;
-      ctx.fillText(value.toString().replace('-', '−'), across(value, area), area.top + area.height + 8);
-    }
-    ctx.fillText(fitText(ctx, area.width < 330 ? 'leave-one-out confidence' : 'leave-one-out confidence: margin of the given label', area.width), area.left + area.width / 2, area.top + area.height + 28);
+    drawLinearX(ctx, area, left, right, ctx.measureText(axis.wide).width > area.width ? axis.narrow : axis.wide, axis.ticks ?? undefined);
   }
 
   function over(ctx, area) {
@@ -149,10 +145,10 @@ function setUpScatter() {
     const y = Math.round(down(line, area)) + 0.5;
     ctx.moveTo(area.left, y);
     ctx.lineTo(area.left + area.width, y);
-    ctx.moveTo(across(0, area), area.top);
-    ctx.lineTo(across(0, area), y);
-    ctx.moveTo(across(margin, area), y);
-    ctx.lineTo(across(margin, area), area.top + area.height);
+    ctx.moveTo(across(upper, area), area.top);
+    ctx.lineTo(across(upper, area), y);
+    ctx.moveTo(across(lower, area), y);
+    ctx.lineTo(across(lower, area), area.top + area.height);
     ctx.stroke();
     ctx.setLineDash([]);
     nameCorners(ctx, area);
@@ -164,9 +160,10 @@ function setUpScatter() {
     const narrow = area.width < 280;  // two words would touch across the middle: one word a line
     names.forEach((name, code) => {
       const lines = narrow ? [name.slice(0, name.lastIndexOf(' ') + 1).trim(), name.slice(name.lastIndexOf(' ') + 1)].filter(Boolean) : [name];
-      const right = code % 2 === 0;
+      const corner = corners.indexOf(code);
+      const right = corner % 2 === 1;
       const x = right ? area.left + area.width - 6 : area.left + 6;
-      const first = code < 2 ? area.top + area.height - 12 - 16 * (lines.length - 1) : area.top + 12;
+      const first = corner < 2 ? area.top + area.height - 12 - 16 * (lines.length - 1) : area.top + 12;
       const width = Math.max(...lines.map((line) => ctx.measureText(line).width)) + 8;
       ctx.globalAlpha = 0.82;
       ctx.fillStyle = theme.surface;
@@ -181,9 +178,9 @@ function setUpScatter() {
 
   makeCloud({
     name: 'scatter',
-    title: 'part of the confidence plot',
-    label: 'LSI against leave-one-out confidence. Arrow keys place a selection; the buttons below select a quadrant.',
-    x: data.measures.loo_margin,
+    title: axis.title,
+    label: `${axis.label} Arrow keys place a selection; the buttons below select a quadrant.`,
+    x: sideways,
     y: data.logLsi,
     ranges,
     margin: (_, ctx) => ({ left: 14 + Math.max(...logTicks(...ranges[1]).map(({ text }) => ctx.measureText(text).width), 20), right: 14, top: 28, bottom: 48 }),
@@ -219,7 +216,7 @@ function setUpMap() {
     const pad = high > low ? 0.03 * (high - low) : 1;
     return [low - pad, high + pad];
   };
-  let byClass = false;
+  let byTarget = false;
 
   const plot = makeCloud({
     name: 'map',
@@ -229,9 +226,9 @@ function setUpMap() {
     y,
     ranges: [range(x), range(y)],
     margin: () => ({ left: 8, right: 8, top: 8, bottom: 8 }),
-    groups: () => (byClass ? classes.length : 32),
-    group: (row) => (byClass ? data.label[row] : colourStep(data.logLsi[row])),
-    style: (group) => (byClass ? classStyle(group) : { colour: theme.ramp[group], shape: 'circle' }),
+    groups: () => (byTarget ? targets.colouring.groups : 32),
+    group: (row) => (byTarget ? targets.colouring.group(row) : colourStep(data.logLsi[row])),
+    style: (group) => (byTarget ? targets.colouring.style(group) : { colour: theme.ramp[group], shape: 'circle' }),
     frame: (ctx, area) => {
       ctx.strokeStyle = theme.line;
       ctx.strokeRect(area.left + 0.5, area.top + 0.5, area.width - 1, area.height - 1);
@@ -239,37 +236,49 @@ function setUpMap() {
     over: () => {},
   });
 
-  const classStyle = (code) => ({ colour: theme.categories[code % 8], shape: SHAPES[Math.floor(code / 8) % 4] });
-  function legend() {
-    if (!byClass) {
-      const bar = el('canvas', { class: 'ramp', width: 32, height: 1, 'aria-hidden': 'true' });
-      const ctx = bar.getContext('2d');
-      theme.ramp.forEach((colour, step) => { ctx.fillStyle = colour; ctx.fillRect(step, 0, 1, 1); });
-      const [low, high] = [data.measures.lsi[byLsi[0]], data.measures.lsi[byLsi[n - 1]]];
-      return [el('span', {}, `LSI ${number(low)}`), bar, el('span', {}, `${number(high)} nats, logarithmic`)];
-    }
-    const entries = classes.slice(0, LEGEND_CLASSES).map((name, code) => {
-      const key = el('canvas', { width: 28, height: 28, class: 'key', 'aria-hidden': 'true' });
-      const ctx = key.getContext('2d');
-      const { colour, shape } = classStyle(code);
-      ctx.fillStyle = colour;
-      ctx.beginPath();
-      trace(ctx, shape, 14, 14, 9);
-      ctx.fill();
-      return el('span', { class: 'entry' }, key, el('span', { title: name }, name));
-    });
-    const more = classes.length - LEGEND_CLASSES;
-    return more > 0 ? [...entries, el('span', {}, `and ${count(more)} more, colours and shapes repeat`)] : entries;
-  }
   function show(which) {
-    byClass = which;
-    $('by-lsi').setAttribute('aria-pressed', String(!byClass));
-    $('by-class').setAttribute('aria-pressed', String(byClass));
-    $('map-legend').replaceChildren(...legend());
+    byTarget = which;
+    $('by-lsi').setAttribute('aria-pressed', String(!byTarget));
+    $('by-class').setAttribute('aria-pressed', String(byTarget));
+    $('map-legend').replaceChildren(...(byTarget ? targets.colouring.legend() : lsiLegend()));
     plot.draw();
   }
   $('by-lsi').addEventListener('click', () => show(false));
   $('by-class').addEventListener('click', () => show(true));
-  plot.afterTheme = () => show(byClass);
+  plot.afterTheme = () => show(byTarget);
   show(false);
+}
+
+/** A bar of all colours with its two ends. */
+function rampLegend(low, high) {
+  const bar = el('canvas', { class: 'ramp', width: 32, height: 1, 'aria-hidden': 'true' });
+  const ctx = bar.getContext('2d');
+  theme.ramp.forEach((colour, step) => { ctx.fillStyle = colour; ctx.fillRect(step, 0, 1, 1); });
+  return [el('span', {}, low), bar, el('span', {}, high)];
+}
+
+const lsiLegend = () => {
+  const [low, high] = [data.measures.lsi[byLsi[0]], data.measures.lsi[byLsi[n - 1]]];
+  return rampLegend(`LSI ${number(low)}`, `${number(high)} nats, logarithmic`);
+};
+
+/** How named groups are coloured: eight colours, then the same in other shapes. */
+function coloursOf(names, group) {
+  const style = (code) => ({ colour: theme.categories[code % 8], shape: SHAPES[Math.floor(code / 8) % 4] });
+  const entry = (name, code) => {
+    const key = el('canvas', { width: 28, height: 28, class: 'key', 'aria-hidden': 'true' });
+    const ctx = key.getContext('2d');
+    const { colour, shape } = style(code);
+    ctx.fillStyle = colour;
+    ctx.beginPath();
+    trace(ctx, shape, 14, 14, 9);
+    ctx.fill();
+    return el('span', { class: 'entry' }, key, el('span', { title: name }, name));
+  };
+  const legend = () => {
+    const more = names.length - LEGEND_ENTRIES;
+    const entries = names.slice(0, LEGEND_ENTRIES).map(entry);
+    return more > 0 ? [...entries, el('span', {}, `and ${count(more)} more, colours and shapes repeat`)] : entries;
+  };
+  return { groups: names.length, group, style, legend };
 }

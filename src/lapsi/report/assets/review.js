@@ -32,13 +32,13 @@ function storeMarks() {
   }
 }
 
-/** Decides about a sample; `null` takes the decision back. Relabelling without a suggestion asks for the new label first. */
-function mark(row, action, newLabel = '') {
+/** Decides about a sample; `null` takes the decision back. Relabelling without a suggestion asks for the new target first. */
+function mark(row, action, newLabel = null) {
   if (action === null) marks.delete(row);
   else if (action === 'relabel') {
     const before = marks.get(row);
-    const label = newLabel || (before?.action === 'relabel' ? before.new_label : '') || suggestionOf(row);
-    if (!label || label === labelOf(row)) {
+    const label = newLabel ?? newTarget(row) ?? targets.proposed(row);
+    if (label === null || label === targets.written(row)) {
       openDetail(row, true);
       return;
     }
@@ -58,21 +58,27 @@ function afterMark(row) {
   for (const node of document.querySelectorAll(`[data-row="${row}"]`)) showMark(node, row);
 }
 
+/** What a sample is relabelled to, as the file has it; null for nothing. */
+const newTarget = (row) => (marks.get(row)?.action === 'relabel' ? marks.get(row).new_label : null);
+
 function markText(row) {
   const decision = marks.get(row);
-  return !decision ? '' : decision.action === 'relabel' ? `relabel as ${decision.new_label}` : decision.action;
+  return !decision ? '' : decision.action === 'relabel' ? `${targets.say.relabelled} ${targets.readable(decision.new_label)}` : decision.action;
 }
+
+/** What a person reads of an action; files name it as they always do. */
+const calledAction = (action) => (action === 'relabel' ? targets.say.relabel : action);
 
 /** The four buttons of a sample. Keys do the same, so they are left out of the tab order where `tabbable` is false. */
 function markButtons(row, tabbable, withWords = false) {
   const button = (action, place) => el('button', {
-    type: 'button', class: 'mark', 'data-action': action, tabindex: tabbable ? 0 : -1, title: `${action} (key ${place + 1})`,
-    'aria-label': `${action} sample ${data.ids[row]}`,
+    type: 'button', class: 'mark', 'data-action': action, tabindex: tabbable ? 0 : -1, title: `${calledAction(action)} (key ${place + 1})`,
+    'aria-label': `${calledAction(action)} sample ${data.ids[row]}`,
     onclick: (event) => {
       event.stopPropagation();
       mark(row, marks.get(row)?.action === action ? null : action);
     },
-  }, el('span', { 'aria-hidden': 'true' }, SIGNS[action]), withWords ? el('span', { class: 'word' }, action) : null);
+  }, el('span', { 'aria-hidden': 'true' }, SIGNS[action]), withWords ? el('span', { class: 'word' }, calledAction(action)) : null);
   return el('div', { class: 'marks', role: 'group', 'aria-label': 'Review' }, ...ACTIONS.map(button));
 }
 
@@ -85,6 +91,7 @@ function showMark(node, row) {
   }
   const text = node.querySelector('.mark-text');
   if (text) text.textContent = markText(row);
+  node.querySelector('.new-target')?.fill(newTarget(row));
 }
 
 function tellProgress() {
@@ -92,11 +99,11 @@ function tellProgress() {
   let looked = 0;
   for (const [row, { action }] of marks) {
     counts[action] += 1;
-    looked += data.doubted[row];
+    looked += targets.doubted[row];
   }
-  const doubted = data.doubted.reduce((sum, value) => sum + value, 0);
-  const parts = ACTIONS.filter((action) => counts[action]).map((action) => `${count(counts[action])} ${action}`);
-  const [done, all, what] = doubted ? [looked, doubted, 'doubted labels'] : [marks.size, n, 'samples'];
+  const doubted = targets.doubted.reduce((sum, value) => sum + value, 0);
+  const parts = ACTIONS.filter((action) => counts[action]).map((action) => `${count(counts[action])} ${calledAction(action)}`);
+  const [done, all, what] = doubted ? [looked, doubted, targets.say.doubted] : [marks.size, n, 'samples'];
   $('progress').textContent = [
     `${plural(marks.size, 'sample')} reviewed${parts.length ? `: ${parts.join(', ')}` : ''}`,
     `${count(done)} of ${count(all)} ${what}`,
@@ -111,7 +118,7 @@ const csvCell = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '
 function reviewCsv() {
   const lines = [...marks.keys()].sort((a, b) => a - b).map((row) => {
     const { action, new_label: newLabel, note } = marks.get(row);
-    return [data.ids[row], String(rowNumber(row)), labelOf(row), action, newLabel, note, about.hash].map(csvCell).join(',');
+    return [data.ids[row], String(rowNumber(row)), targets.written(row), action, newLabel, note, about.hash].map(csvCell).join(',');
   });
   return [CSV_COLUMNS.join(','), ...lines, ''].join('\r\n');
 }

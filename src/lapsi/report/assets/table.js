@@ -17,20 +17,19 @@ const ending = (text, width) => {
   return text.length > room ? `…${text.slice(1 - room)}` : text;
 };
 
+/** Of a measure; width in pixels, grow is the share of what is left over. */
+const measureColumn = (key, width) => ({ key, title: about.measures[key][0], help: about.measures[key][1], width, grow: 0, numeric: true });
+
 const TABLE_COLUMNS = (() => {
-  const [idWidth, labelWidth, pathWidth] = [widthOf(data.ids, 104, 260), widthOf(classes, 104, 220), 260];
-  // width in pixels; grow is the share of what is left over
-  const measure = (key, width) => ({ key, title: about.measures[key][0], help: about.measures[key][1], width, grow: 0, numeric: true });
+  const [idWidth, pathWidth] = [widthOf(data.ids, 104, 260), 260];
   const columns = [{ key: 'mark', title: 'review', help: 'your decision', width: 140, grow: 0 }];
   if (pictures.kind !== 'none') columns.push({ key: null, title: '', width: 56, grow: 0, cell: (row) => pictureOf(row) });
   columns.push(
     { key: 'id', title: 'id', help: 'identifier of the sample', width: idWidth, grow: 1, cell: (row) => ending(data.ids[row], idWidth), full: (row) => data.ids[row] },
-    { key: 'label', title: 'label', help: 'the given label', width: labelWidth, grow: 1, cell: labelOf },
-    { key: 'suggested', title: 'suggested', help: 'what the model that never saw the sample says, where it differs', width: Math.max(116, labelWidth), grow: 1, cell: suggestionOf },
-    { ...measure('lsi', 124), cell: (row) => number(data.measures.lsi[row]) },
-    { ...measure('label_quality', 152), cell: qualityCell },
-    { ...measure('loo_margin', 172), cell: (row) => data.measures.loo_margin[row].toFixed(2).replace('-', '−') },
-    { ...measure('rank', 88), cell: (row) => count(data.measures.rank[row]) },
+    ...targets.columns(),
+    { ...measureColumn('lsi', 124), cell: (row) => number(data.measures.lsi[row]) },
+    ...targets.evidence(),
+    { ...measureColumn('rank', 88), cell: (row) => count(data.measures.rank[row]) },
   );
   if (data.corrupted) {
     columns.push({ key: 'corrupted', title: 'corrupted', help: 'whether the sample was changed on purpose', width: 120, grow: 0, cell: (row) => (data.corrupted[row] ? el('span', { class: 'badge' }, 'corrupted') : '') });
@@ -47,7 +46,7 @@ const TABLE_COLUMNS = (() => {
 
 function qualityCell(row) {
   const value = data.measures.label_quality[row];
-  const meter = el('span', { class: value < 0.5 ? 'meter poor' : 'meter', 'aria-hidden': 'true' }, el('i', {}));
+  const meter = el('span', { class: value < targets.poorBelow ? 'meter poor' : 'meter', 'aria-hidden': 'true' }, el('i', {}));
   meter.firstChild.style.width = `${100 * value}%`;
   return el('span', { class: 'quality' }, meter, el('span', {}, percent(value)));
 }

@@ -49,6 +49,7 @@ class Evidence(ABC, Generic[Kind]):
     rows_are: ClassVar[str]  # what its rows are, in a word
     shown: ClassVar[tuple[str, ...]]  # columns beside id, target and LSI, where there is little room
     atypical: ClassVar[str]  # what a high LSI may mean, in words
+    overlap: ClassVar[bool]  # whether a sample may be in several of its `parts`
 
     @abstractmethod
     def columns(self, outputs: np.ndarray) -> dict[str, Column]:
@@ -73,6 +74,14 @@ class Evidence(ABC, Generic[Kind]):
         Raises:
             ValueError: with the first thing that is wrong.
         """
+
+    @abstractmethod
+    def parts(self, table: pd.DataFrame, outputs: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """What summaries, charts and subsets go by, each with its name and the positions of its samples, ascending."""
+
+    @abstractmethod
+    def differs(self, table: pd.DataFrame, other: pd.Series) -> np.ndarray:
+        """(n,) whether another target of each sample, as a column of the table tells it, is not the given one."""
 
     @abstractmethod
     def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:

@@ -24,6 +24,7 @@ class ClassEvidence(Evidence[ClassTargets]):
     summary_title: ClassVar[str] = "By class, ordered by median LSI (nats)"
     rows_are: ClassVar[str] = "classes"
     atypical: ClassVar[str] = "atypical, hard or mislabelled"
+    overlap: ClassVar[bool] = False
     shown: ClassVar[tuple[str, ...]] = ("loo_probability", "label_quality", "suggested_label")
 
     def columns(self, outputs: np.ndarray) -> dict[str, Column]:
@@ -58,12 +59,22 @@ class ClassEvidence(Evidence[ClassTargets]):
 
     def require(self, table: pd.DataFrame, prediction: np.ndarray, outputs: list[Any]) -> None:
         if prediction.min() < 0 or np.abs(prediction.sum(1, dtype=np.float64) - 1).max() > ROUNDING:
-            raise ValueError("the probabilities hold rows that are none")
+            raise ValueError("the probabilities hold rows that are no probabilities")
         classes = pd.Index(outputs)
         for name in ("label", "loo_label", "suggested_label"):
             known = table[name].dropna() if name == "suggested_label" else table[name]
             if (classes.get_indexer(pd.Index(known)) < 0).any():
                 raise ValueError(f"the column {name!r} holds a value that is no class of the run")
+
+    def parts(self, table: pd.DataFrame, outputs: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """The classes, those without a scored sample too."""
+        codes = np.searchsorted(outputs, table["label"].to_numpy())
+        order, sizes = np.argsort(codes, kind="stable"), np.bincount(codes, minlength=len(outputs))
+        return list(zip(outputs.astype(str).tolist(), np.split(order, np.cumsum(sizes)[:-1]), strict=True))
+
+    def differs(self, table: pd.DataFrame, other: pd.Series) -> np.ndarray:
+        different: np.ndarray = (other.astype(str) != table["label"].astype(str)).to_numpy()
+        return different
 
     def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
         """A row a class."""

@@ -69,6 +69,7 @@ class LabelsEvidence(Evidence[MultiLabelTargets]):
     summary_title: ClassVar[str] = "By label, of the samples that have it, ordered by median LSI (nats)"
     rows_are: ClassVar[str] = "labels"
     atypical: ClassVar[str] = "atypical, hard or mislabelled"
+    overlap: ClassVar[bool] = True
     shown: ClassVar[tuple[str, ...]] = ("label_quality", "doubted_label", "suggested_label")
 
     def columns(self, outputs: np.ndarray) -> dict[str, Column]:
@@ -107,6 +108,14 @@ class LabelsEvidence(Evidence[MultiLabelTargets]):
         if prediction.min() < 0 or prediction.max() > 1:
             raise ValueError("the probabilities are not all from 0 to 1")
 
+    def parts(self, table: pd.DataFrame, outputs: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """The labels, each of the samples that have it."""
+        given = states_of(table["label"], outputs)
+        return [(str(name), np.flatnonzero(given[:, k])) for k, name in enumerate(outputs)]
+
+    def differs(self, table: pd.DataFrame, other: pd.Series) -> np.ndarray:
+        return np.array([label_set(a) != label_set(b) for a, b in zip(table["label"], other, strict=True)], dtype=bool)
+
     def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
         """A row a label."""
         given, found = states_of(table["label"], outputs), states_of(table["loo_label"], outputs)
@@ -122,8 +131,16 @@ class LabelsEvidence(Evidence[MultiLabelTargets]):
 
 def states_of(sets: pd.Series, labels: np.ndarray) -> np.ndarray:
     """(n, K) booleans: which labels each text with labels names."""
-    split = [set(str(text).split(SEPARATOR)) for text in sets]
-    return np.array([[str(label) in each for label in labels] for each in split])
+    position = {str(label): k for k, label in enumerate(labels)}
+    present = np.zeros((len(sets), len(labels)), dtype=bool)
+    for row, text in enumerate(sets):
+        present[row, [position[name] for name in label_set(text) if name in position]] = True
+    return present
+
+
+def label_set(text: str) -> set[str]:
+    """The labels that a text names."""
+    return {part.strip() for part in str(text).split(SEPARATOR) if part.strip()}
 
 
 def _probability(logits: np.ndarray) -> np.ndarray:

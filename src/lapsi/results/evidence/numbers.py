@@ -16,6 +16,8 @@ from lapsi.results.evidence.base import Evidence, Seen, lsi_summary
 from lapsi.settings import task
 
 GAUSSIAN = "gaussian"
+QUARTERS = (0.25, 0.5, 0.75)
+ROUNDING = 1e-6  # relative, of numbers that went through a file of text
 DOUBTED_BELOW = 0.0027  # a normal number beyond three standard deviations
 
 _number = partial(Column, measure=GAUSSIAN, format=".4g")
@@ -49,6 +51,13 @@ OWN = (
     ),
 )
 WORST = _number("doubted_label", "doubted target", "of several targets the one of largest deviation", format="")
+REPLACED = {
+    "lsi": replace(
+        COLUMNS["lsi"],
+        help="Laplace Sample Information, KL(with ‖ without), nats, ≥ 0; high: atypical, influential or with a wrong target",
+    ),
+    "leverage": replace(COLUMNS["leverage"], help="how much the sample bends its own fit (closed form)"),
+}
 LEFT_OUT = {column.name for column in COLUMNS.values() if column.measure == SOFTMAX} | {"label", "rank_in_class"}
 SUMMARY = {
     **{name: CLASSES[name] for name in ("samples", "lsi_median", "lsi_mean", "lsi_max", "curvature_share")},
@@ -72,23 +81,21 @@ class NumbersEvidence(Evidence[RealTargets]):
     summary_title: ClassVar[str] = "By quarter of the target, ordered by median LSI (nats)"
     rows_are: ClassVar[str] = "quarters"
     atypical: ClassVar[str] = "atypical, influential or with a wrong target"
+    overlap: ClassVar[bool] = False
     shown: ClassVar[tuple[str, ...]] = ("loo_label", "loo_deviation", "label_quality", "suggested_label")
 
     def columns(self, outputs: np.ndarray) -> dict[str, Column]:
         """Of several targets each has its own number, prediction and residual, and what names them together is text."""
         several = len(outputs) > 1
-        first, last = (
-            SAMPLE_FIRST,
-            [column for name, column in COLUMNS.items() if name not in LEFT_OUT and name not in FIRST_NAMES],
-        )
-        before, after = _split_at(last, "leverage")
+        rest = [REPLACED.get(name, column) for name, column in COLUMNS.items() if name not in {*LEFT_OUT, *FIRST_NAMES}]
+        before, after = _split_at(rest, "leverage")
         label, prediction, suggested = (
             replace(each, format="") if several else each for each in (LABEL, PREDICTION, SUGGESTED)
         )
         each = [*_of_each(LABEL, outputs), *_of_each(PREDICTION, outputs)] if several else []
         residuals = _of_each(RESIDUAL, outputs) if several else [RESIDUAL]
         own = [prediction, *each, *residuals, *OWN, *([WORST] if several else []), suggested]
-        return {column.name: column for column in (*first, label, *before, *own, *after)}
+        return {column.name: column for column in (*SAMPLE_FIRST, label, *before, *own, *after)}
 
     def compute(self, seen: Seen[RealTargets]) -> dict[str, Any]:
         targets, noise = seen.targets, np.asarray(seen.noise_variance)
@@ -129,16 +136,25 @@ class NumbersEvidence(Evidence[RealTargets]):
             if not np.isfinite(table[name]).all():
                 raise ValueError(f"the column {name!r} holds values that are not finite")
 
+    def parts(self, table: pd.DataFrame, outputs: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """The quarters of the (first) target, from the lowest."""
+        first = given_numbers(table, outputs)[:, 0]
+        quarter = np.searchsorted(np.quantile(first, QUARTERS), first)
+        found = [np.flatnonzero(quarter == each) for each in np.unique(quarter)]
+        return [(f"{first[rows].min():.4g} to {first[rows].max():.4g}", rows) for rows in found]
+
+    def differs(self, table: pd.DataFrame, other: pd.Series) -> np.ndarray:
+        """By more than rounding; of several targets their texts are compared."""
+        if not pd.api.types.is_numeric_dtype(table[LABEL.name]):
+            different: np.ndarray = (other.astype(str) != table[LABEL.name].astype(str)).to_numpy()
+            return different
+        return ~np.isclose(pd.to_numeric(other).to_numpy(np.float64), table[LABEL.name].to_numpy(), ROUNDING, 0)
+
     def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
-        """A row a quarter of the (first) target."""
+        """A row a quarter."""
         residuals = self._residuals(outputs)
-        first = table["label" if len(outputs) == 1 else f"label_{outputs[0]}"]
-        cut = pd.qcut(first, 4, duplicates="drop")
-        groups = [
-            (f"{first[part.index].min():.4g} to {first[part.index].max():.4g}", part)
-            for _, part in table.groupby(cut, observed=True)
-        ]
-        rows = pd.DataFrame([self._row(name, part, table, residuals) for name, part in groups]).sort_values("lsi_median")
+        quarters = [(name, table.iloc[rows]) for name, rows in self.parts(table, outputs)]
+        rows = pd.DataFrame([self._row(name, part, table, residuals) for name, part in quarters]).sort_values("lsi_median")
         whole = pd.DataFrame([self._row("all", table, table, residuals)])
         return pd.concat([rows, whole], ignore_index=True).set_index("label")[list(SUMMARY)]
 
@@ -156,6 +172,13 @@ class NumbersEvidence(Evidence[RealTargets]):
 
 FIRST_NAMES = ("id", "row")
 SAMPLE_FIRST = [COLUMNS[name] for name in FIRST_NAMES]
+
+
+def given_numbers(table: pd.DataFrame, outputs: np.ndarray) -> np.ndarray:
+    """(n, K) the targets of a table."""
+    names = [LABEL.name] if len(outputs) == 1 else [column.name for column in _of_each(LABEL, outputs)]
+    numbers: np.ndarray = table[names].to_numpy(np.float64)
+    return numbers
 
 
 def _split_at(columns: list[Column], name: str) -> tuple[list[Column], list[Column]]:

@@ -1,0 +1,1 @@
+"""Likely errors of targets of each kind."""

@@ -1,0 +1,1 @@
+"""What the page shows and says of targets of each kind."""

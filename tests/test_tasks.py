@@ -9,8 +9,8 @@ from sklearn.datasets import load_diabetes, load_digits
 import lapsi
 import oracles
 from lapsi.data.dataset import make_dataset
+from lapsi.data.labels import make_targets
 from lapsi.data.standardize import standardizer_of
-from lapsi.data.targets import make_targets
 from lapsi.results.evidence.numbers import chi_square_tail
 from lapsi.settings.settings import make_settings
 from lapsi.training.noise import with_noise

@@ -86,7 +86,7 @@ def score(
         columns: what else is known of the samples, (N,) each by name; it travels along to the scores (usual names:
             `lapsi.results.columns.TRAVELLING`).
         task: `"classes"`, `"multilabel"` or `"regression"`; `"auto"` goes by the type of the labels
-            (`lapsi.data.targets.task_of`).
+            (`lapsi.data.labels.task_of`).
         sample_weight: (N,) how often each sample counts; a sample leaves with all its weight.
         indices: positions of the samples to score (the others still train the model); default: all.
         checkpoint: directory where retraining keeps its finished parts. The same call goes on from there after a kill; it

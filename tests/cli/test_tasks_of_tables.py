@@ -76,6 +76,12 @@ def test_texts_are_several_labels_where_it_is_asked_for():
     assert list(lapsi.Scores.load("run").outputs) == ["big", "old", "red"]
 
 
+def test_the_cost_of_retraining_on_numbers_is_told_before_their_noise_is_known():
+    told = run("score", "table.csv", "--feature-prefix", "f_", "--labels", "price", "--epochs", 5, "--hidden", 3, "--dry-run")
+    assert told.returncode == 0
+    assert "models at once" in told.stdout
+
+
 def test_what_is_shown_has_words_of_its_own():
     score("--labels", "price", "-o", "run")
     shown = run("show", "run").stdout.lower()

@@ -7,7 +7,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import lapsi
 from lapsi.data.dataset import make_dataset
-from lapsi.data.targets import ClassTargets, MultiLabelTargets, RealTargets, make_targets
+from lapsi.data.labels import make_targets
+from lapsi.data.targets import ClassTargets, MultiLabelTargets, RealTargets
 
 RNG = np.random.default_rng(0)
 BITS = RNG.integers(0, 2, (12, 3))

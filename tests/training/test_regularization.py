@@ -22,6 +22,7 @@ from lapsi.problem.objective import Objective
 from lapsi.results.regularization import LARGEST, SMALLEST, Regularization, chosen_of
 from lapsi.settings.settings import make_settings
 from lapsi.training import regularization
+from lapsi.training.decay_curve import decay_at, step_of
 from lapsi.training.leave_one_out import (
     FOLDS,
     average,
@@ -31,7 +32,7 @@ from lapsi.training.leave_one_out import (
     log_evidence,
 )
 from lapsi.training.newton import fit_map, invert, near_map, spectrum_of
-from lapsi.training.regularization import ENDS, decay_at, regularized, step_of
+from lapsi.training.regularization import ENDS, regularized
 from lapsi.training.search import bracket, vertex, walk
 
 N, D, DECAY = 40, 4, 0.05

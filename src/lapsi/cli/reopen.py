@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from lapsi.data.dataset import Dataset
+from lapsi.data.labels import make_targets
 from lapsi.data.readers.source import open_spec
 from lapsi.data.samples import Content, Samples
 from lapsi.data.spec import DataSpec, read_spec
-from lapsi.data.targets import make_targets
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
 

@@ -13,8 +13,9 @@ import pandas as pd
 
 from lapsi.data.arrays import decoded, feature_matrix, one_dimensional
 from lapsi.data.blocks import ArrayBlocks, Blocks, Survey, survey
+from lapsi.data.labels import make_targets
 from lapsi.data.storable import one_type, require_names, stored
-from lapsi.data.targets import ClassTargets, Targets, make_targets
+from lapsi.data.targets import ClassTargets, Targets
 from lapsi.errors import InputError
 
 # columns that travel along with the samples, by the names that lapsi gives them

@@ -8,41 +8,30 @@ leaving one out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer, standardizer_of
 from lapsi.data.targets import Targets
-from lapsi.errors import ConvergenceError, InputError, LapsiError
 from lapsi.execution.device import device_of
 from lapsi.execution.progress import Stages
 from lapsi.models.likelihoods.choose import directions_of
-from lapsi.problem.base import weight_of
-from lapsi.problem.linear import LinearProblem
-from lapsi.problem.of_dataset import Rows, linear_problem_on
 from lapsi.results.regularization import LARGEST, SMALLEST, End, Regularization, Trial
 from lapsi.settings.model import AUTO, SCALINGS
 from lapsi.settings.settings import Settings
+from lapsi.training.decay_curve import A_DECADE, Curve, decay_at, step_of, with_choice
 from lapsi.training.leave_one_out import (
     FOLDS,
-    average,
-    copy_hessian,
-    cross_validated_losses,
-    leave_one_out_losses,
-    log_evidence,
 )
-from lapsi.training.newton import Spectrum, inverse_of, near_map, rough_map, spectrum_of
+from lapsi.training.newton import spectrum_of
 from lapsi.training.noise import noise_finder
 from lapsi.training.search import bracket, is_less, vertex, walk
 
 STAGE = "choose weight decay"
-A_DECADE = 24
 ENDS = (-6 * A_DECADE, 2 * A_DECADE)
 PAPER = -2 * A_DECADE  # 0.01
 SPANS = (12, 4)
@@ -55,7 +44,6 @@ FOLDS_ABOVE = 5e9  # flop of one evaluation on some samples, above which it goes
 AFFORDABLE_FLOP = 1e10  # up to which it is all made on all samples
 SOME_ROWS, LOSS_ROWS = 2048, 4096
 NEAR_PASSES = 150  # evaluations of the objective, in the time of large products
-FLOAT32_ABOVE = 256  # rows of a Hessian
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +72,7 @@ def regularized(dataset: Dataset, settings: Settings, stages: Stages) -> Regular
     if settings.is_open:
         with stages.stage(STAGE, EVALUATIONS * len(_scalings(settings))) as advance:
             record = _search(dataset, settings, lambda: advance(1))
-        chosen = _with(settings, record.chosen.weight_decay, record.chosen.standardize)
+        chosen = with_choice(settings, record.chosen.weight_decay, record.chosen.standardize)
     standardizer = standardizer_of(dataset.survey, chosen.model.standardize)
     return Regularized(noise_finder(dataset, standardizer, chosen)(chosen), standardizer, record)
 
@@ -120,115 +108,13 @@ def choice_notes(settings: Settings) -> tuple[tuple[str, str], ...]:
     return tuple((names[asked], "chosen by leave-one-out loss") for asked in _asked(settings))
 
 
-def decay_at(step: int) -> float:
-    """The weight decay of a lattice step, 0 for 1, in two digits."""
-    return float(f"{10 ** (step / A_DECADE):.2g}")
-
-
-def step_of(weight_decay: float) -> int:
-    """The lattice step of `decay_at`."""
-    return round(A_DECADE * math.log10(weight_decay))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Curve:
-    """Leave-one-out loss by weight decay, of one scaling and some of the samples; each is computed once.
-
-    Attributes:
-        dataset, settings: of all samples; the scaling is known, the weight decay not yet.
-        with_noise: settings of a weight decay to those with their noise variance.
-        rows: the samples that are trained on; of these `counted` (m,) have their losses averaged.
-        inputs, spectrum: (n, D) of `rows`, and its spectrum.
-        advance: called once a weight decay.
-        by_folds: whether losses are cross-validated.
-        trials, params, failures: what was found by weight decay; params (F, D) to start from, from here or elsewhere.
-    """
-
-    dataset: Dataset
-    settings: Settings
-    with_noise: Callable[[Settings], Settings]
-    rows: Rows
-    inputs: Tensor
-    spectrum: Spectrum
-    counted: Tensor
-    advance: Callable[[], None]
-    by_folds: bool
-    trials: dict[float, Trial] = field(default_factory=dict)
-    params: dict[float, Tensor] = field(default_factory=dict)
-    failures: dict[float, LapsiError] = field(default_factory=dict)
-
-    def loss(self, weight_decay: float) -> float:
-        """Leave-one-out loss; infinite where there is no optimum."""
-        if weight_decay not in self.trials and weight_decay not in self.failures:
-            self.advance()
-            try:
-                self.trials[weight_decay] = self._trial(weight_decay)
-            except (ConvergenceError, InputError) as error:
-                self.failures[weight_decay] = error
-        return self.trials[weight_decay].loo_loss if weight_decay in self.trials else float("inf")
-
-    def at(self, step: int) -> float:
-        """The loss at a lattice step."""
-        return self.loss(decay_at(step))
-
-    def best(self) -> Trial:
-        """The trial with the least loss; of several that have it the largest weight decay.
-
-        Raises:
-            ConvergenceError, InputError: what the first failed by, where all did.
-        """
-        if not self.trials:
-            raise next(iter(self.failures.values()))
-        least = min(trial.loo_loss for trial in self.trials.values())
-        return max((trial for trial in self.trials.values() if not is_less(least, trial.loo_loss)), key=_decay)
-
-    def problem(self, weight_decay: float) -> LinearProblem:
-        """That of a weight decay of all samples: the prior precision is the same on some of them."""
-        chosen = self.with_noise(_with(self.settings, weight_decay))
-        part = linear_problem_on(self.dataset, self.inputs, chosen, self.rows)
-        whole = self.dataset.n_samples if self.dataset.weights is None else float(self.dataset.weights.sum())
-        return replace(part, objective=replace(part.objective, weight_decay=weight_decay * whole / part.total))
-
-    def _trial(self, weight_decay: float) -> Trial:
-        problem = self.problem(weight_decay)
-        params, losses, evidence = self._found(problem, self._start(weight_decay))
-        found = average(losses, weight_of(problem, self.counted))
-        if not math.isfinite(found.mean):
-            raise ConvergenceError("The leave-one-out loss is not finite; use a larger weight decay.")
-        self.params[weight_decay] = params
-        return Trial(weight_decay, self.settings.model.standardize, found.mean, found.error, evidence, len(self.inputs))
-
-    def _found(self, problem: LinearProblem, start: Tensor | None) -> tuple[Tensor, Tensor, float | None]:
-        """Params, losses, and the evidence where it is known."""
-        return self._cross_validated(problem, start) if self.by_folds else self._exact(problem, start)
-
-    def _exact(self, problem: LinearProblem, start: Tensor | None) -> tuple[Tensor, Tensor, float]:
-        """Params, losses and evidence, by the whole Hessian."""
-        fit, factor = near_map(problem, self.spectrum, start)
-        inverse = inverse_of(copy_hessian(fit), None if len(factor) > FLOAT32_ABOVE else "float64")
-        return fit.params, leave_one_out_losses(problem, fit.params, inverse, self.counted), log_evidence(fit, factor)
-
-    def _cross_validated(self, problem: LinearProblem, start: Tensor | None) -> tuple[Tensor, Tensor, None]:
-        """Params and losses, by fits of the other folds."""
-
-        def refit(part: LinearProblem, near: Tensor | None) -> Tensor:
-            return rough_map(part, self.spectrum, near)
-
-        params = refit(problem, start)
-        return params, cross_validated_losses(problem, params, refit), None
-
-    def _start(self, weight_decay: float) -> Tensor | None:
-        nearest = min(self.params, key=lambda known: abs(math.log(known / weight_decay)), default=None)
-        return None if nearest is None else self.params[nearest]
-
-
 def _search(dataset: Dataset, settings: Settings, advance: Callable[[], None]) -> Regularization:
     n_samples, targets = dataset.n_samples, dataset.targets
     shape = dataset.n_features + 1, targets.n_outputs, directions_of(targets)
     large = _is_large(n_samples, *shape)
     on_all = not large and (n_samples <= SOME_ROWS or EVALUATIONS * evaluation_flop(n_samples, *shape) <= AFFORDABLE_FLOP)
     some = np.arange(n_samples) if on_all else spread(targets, min(SOME_ROWS, n_samples // 2))
-    curves = [_curve(dataset, _with(settings, standardize=name), some, advance, large) for name in _scalings(settings)]
+    curves = [_curve(dataset, with_choice(settings, standardize=name), some, advance, large) for name in _scalings(settings)]
     start = None
     for curve in curves:
         _coarse(curve, start)
@@ -333,17 +219,6 @@ def _asked(settings: Settings) -> tuple[str, ...]:
 def _scalings(settings: Settings) -> tuple[str, ...]:
     """Those that are tried."""
     return SCALINGS if settings.model.standardize == AUTO else (settings.model.standardize,)
-
-
-def _with(settings: Settings, weight_decay: float | None = None, standardize: str | None = None) -> Settings:
-    """The settings with a weight decay, a scaling, or both."""
-    if weight_decay is not None:
-        settings = replace(settings, objective=replace(settings.objective, weight_decay=weight_decay))
-    return settings if standardize is None else replace(settings, model=replace(settings.model, standardize=standardize))
-
-
-def _decay(trial: Trial) -> float:
-    return trial.weight_decay
 
 
 def _place(trial: Trial) -> tuple[str, int, float]:

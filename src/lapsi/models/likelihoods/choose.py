@@ -12,14 +12,17 @@ from lapsi.models.likelihoods.softmax import softmax
 
 
 def likelihood_of(targets: Targets, noise_variance: tuple[float, ...], device: torch.device) -> Likelihood:
-    """What the targets are predicted with; `noise_variance` (K,) of numbers, in their own units squared; () for others."""
+    """What the targets are predicted with; `noise_variance` (K,) of numbers, in their own units squared; () for others,
+    and where it is not known yet: their variance stands for it.
+    """
     match targets:
         case ClassTargets():
             return softmax(targets.n_outputs, device)
         case MultiLabelTargets():
             return bernoulli(targets.n_outputs, device)
         case RealTargets():
-            scaled = torch.tensor(noise_variance, dtype=torch.float64) / torch.from_numpy(targets.scale).square()
+            variance = torch.from_numpy(targets.scale).square()
+            scaled = torch.tensor(noise_variance or variance.tolist(), dtype=torch.float64) / variance
             return gaussian(scaled.to(device))
     raise NotImplementedError(type(targets).__name__)
 

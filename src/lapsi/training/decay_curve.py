@@ -1,0 +1,136 @@
+"""The leave-one-out loss by weight decay, on a lattice of 24 weight decays to a decade."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from lapsi.data.dataset import Dataset
+from lapsi.errors import ConvergenceError, InputError, LapsiError
+from lapsi.problem.base import weight_of
+from lapsi.problem.linear import LinearProblem
+from lapsi.problem.of_dataset import Rows, linear_problem_on
+from lapsi.results.regularization import Trial
+from lapsi.settings.settings import Settings
+from lapsi.training.leave_one_out import average, copy_hessian, cross_validated_losses, leave_one_out_losses, log_evidence
+from lapsi.training.newton import Spectrum, inverse_of, near_map, rough_map
+from lapsi.training.search import is_less
+
+A_DECADE = 24
+FLOAT32_ABOVE = 256  # rows of a Hessian
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """Leave-one-out loss by weight decay, of one scaling and some of the samples; each is computed once.
+
+    Attributes:
+        dataset, settings: of all samples; the scaling is known, the weight decay not yet.
+        with_noise: settings of a weight decay to those with their noise variance.
+        rows: the samples that are trained on; of these `counted` (m,) have their losses averaged.
+        inputs, spectrum: (n, D) of `rows`, and its spectrum.
+        advance: called once a weight decay.
+        by_folds: whether losses are cross-validated.
+        trials, params, failures: what was found by weight decay; params (F, D) to start from, from here or elsewhere.
+    """
+
+    dataset: Dataset
+    settings: Settings
+    with_noise: Callable[[Settings], Settings]
+    rows: Rows
+    inputs: Tensor
+    spectrum: Spectrum
+    counted: Tensor
+    advance: Callable[[], None]
+    by_folds: bool
+    trials: dict[float, Trial] = field(default_factory=dict)
+    params: dict[float, Tensor] = field(default_factory=dict)
+    failures: dict[float, LapsiError] = field(default_factory=dict)
+
+    def loss(self, weight_decay: float) -> float:
+        """Leave-one-out loss; infinite where there is no optimum."""
+        if weight_decay not in self.trials and weight_decay not in self.failures:
+            self.advance()
+            try:
+                self.trials[weight_decay] = self._trial(weight_decay)
+            except (ConvergenceError, InputError) as error:
+                self.failures[weight_decay] = error
+        return self.trials[weight_decay].loo_loss if weight_decay in self.trials else float("inf")
+
+    def at(self, step: int) -> float:
+        """The loss at a lattice step."""
+        return self.loss(decay_at(step))
+
+    def best(self) -> Trial:
+        """The trial with the least loss; of several that have it the largest weight decay.
+
+        Raises:
+            ConvergenceError, InputError: what the first failed by, where all did.
+        """
+        if not self.trials:
+            raise next(iter(self.failures.values()))
+        least = min(trial.loo_loss for trial in self.trials.values())
+        return max((trial for trial in self.trials.values() if not is_less(least, trial.loo_loss)), key=_decay)
+
+    def problem(self, weight_decay: float) -> LinearProblem:
+        """That of a weight decay of all samples: the prior precision is the same on some of them."""
+        chosen = self.with_noise(with_choice(self.settings, weight_decay))
+        part = linear_problem_on(self.dataset, self.inputs, chosen, self.rows)
+        whole = self.dataset.n_samples if self.dataset.weights is None else float(self.dataset.weights.sum())
+        return replace(part, objective=replace(part.objective, weight_decay=weight_decay * whole / part.total))
+
+    def _trial(self, weight_decay: float) -> Trial:
+        problem = self.problem(weight_decay)
+        params, losses, evidence = self._found(problem, self._start(weight_decay))
+        found = average(losses, weight_of(problem, self.counted))
+        if not math.isfinite(found.mean):
+            raise ConvergenceError("The leave-one-out loss is not finite; use a larger weight decay.")
+        self.params[weight_decay] = params
+        return Trial(weight_decay, self.settings.model.standardize, found.mean, found.error, evidence, len(self.inputs))
+
+    def _found(self, problem: LinearProblem, start: Tensor | None) -> tuple[Tensor, Tensor, float | None]:
+        """Params, losses, and the evidence where it is known."""
+        return self._cross_validated(problem, start) if self.by_folds else self._exact(problem, start)
+
+    def _exact(self, problem: LinearProblem, start: Tensor | None) -> tuple[Tensor, Tensor, float]:
+        """Params, losses and evidence, by the whole Hessian."""
+        fit, factor = near_map(problem, self.spectrum, start)
+        inverse = inverse_of(copy_hessian(fit), None if len(factor) > FLOAT32_ABOVE else "float64")
+        return fit.params, leave_one_out_losses(problem, fit.params, inverse, self.counted), log_evidence(fit, factor)
+
+    def _cross_validated(self, problem: LinearProblem, start: Tensor | None) -> tuple[Tensor, Tensor, None]:
+        """Params and losses, by fits of the other folds."""
+
+        def refit(part: LinearProblem, near: Tensor | None) -> Tensor:
+            return rough_map(part, self.spectrum, near)
+
+        params = refit(problem, start)
+        return params, cross_validated_losses(problem, params, refit), None
+
+    def _start(self, weight_decay: float) -> Tensor | None:
+        nearest = min(self.params, key=lambda known: abs(math.log(known / weight_decay)), default=None)
+        return None if nearest is None else self.params[nearest]
+
+
+def decay_at(step: int) -> float:
+    """The weight decay of a lattice step, 0 for 1, in two digits."""
+    return float(f"{10 ** (step / A_DECADE):.2g}")
+
+
+def step_of(weight_decay: float) -> int:
+    """The lattice step of `decay_at`."""
+    return round(A_DECADE * math.log10(weight_decay))
+
+
+def with_choice(settings: Settings, weight_decay: float | None = None, standardize: str | None = None) -> Settings:
+    """The settings with a weight decay, a scaling, or both."""
+    if weight_decay is not None:
+        settings = replace(settings, objective=replace(settings.objective, weight_decay=weight_decay))
+    return settings if standardize is None else replace(settings, model=replace(settings.model, standardize=standardize))
+
+
+def _decay(trial: Trial) -> float:
+    return trial.weight_decay

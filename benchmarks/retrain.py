@@ -211,7 +211,9 @@ def speed(arguments: argparse.Namespace) -> None:
 def agreement(arguments: argparse.Namespace) -> None:
     dataset = read_dataset(arguments.data, Columns())
     everything = np.arange(dataset.n_samples)
-    closed, _ = score_dataset(dataset, make_settings(verify=0), everything, Stages(show=False))
+    closed, _ = score_dataset(
+        dataset, make_settings(weight_decay=WEIGHT_DECAY, standardize="each", verify=0), everything, Stages(show=False)
+    )
     order = np.argsort(closed.lsi)
     rows = order[np.linspace(0, len(order) - 1, arguments.models).round().astype(int)]
     recipe = replace(Recipe(), epochs=arguments.epochs, seeds=arguments.seeds)

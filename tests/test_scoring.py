@@ -353,11 +353,12 @@ def test_an_unknown_device_is_refused(data):
 def test_digits_stay_within_the_stated_accuracy(structure):
     """Every digit by default; the closed form alone on features of one scale, as MATH states it."""
     X, y = load_digits(return_X_y=True)
-    default = lapsi.score(X, y, curvature=structure, verify=100, progress=False).provenance.verification
+    options = {"curvature": structure, "weight_decay": 0.01, "verify": 100, "progress": False}
+    default = lapsi.score(X, y, standardize="each", **options).provenance.verification
     assert default["max_relative_error"] < 1e-4
-    closed = lapsi.score(X / 16, y, standardize=False, curvature=structure, refine=0, verify=100, progress=False)
+    closed = lapsi.score(X / 16, y, standardize=False, refine=0, **options)
     assert closed.provenance.verification["max_relative_error"] < 2.5e-2
-    assert closed.provenance.verification["median_relative_error"] < 2e-3
+    assert closed.provenance.verification["median_relative_error"] < 4e-3  # half of the rows are those suspected of most
 
 
 @pytest.mark.slow
@@ -367,7 +368,8 @@ def test_samples_that_the_closed_form_cannot_measure_are_converged(monkeypatch):
     y = np.arange(60) % 3
     X = rng.standard_t(1.5, size=(60, 30)) + 2 * np.eye(3, 30)[y]
     expected = lapsi.score(X, y, standardize="each", weight_decay=1e-3, **QUIET)
-    monkeypatch.setattr(plan, "REFINE_FLOOR", 0)
+    for name in ("REFINE_FLOOR", "BUDGET_FLOOR", "BUDGET_SHARE"):
+        monkeypatch.setattr(plan, name, 0)
     broken = []
     judge = evaluate._are_divergences
     monkeypatch.setattr(evaluate, "_are_divergences", lambda found: broken.append(~judge(found)) or ~broken[-1])

@@ -229,7 +229,7 @@ def test_no_weight_decay_of_a_fine_grid_is_better(load, scaling):
     X, y = load(return_X_y=True)
     dataset, settings = make_dataset(X, y), make_settings(standardize=scaling)
     record = regularized(dataset, settings, Stages(False)).record
-    curve = regularization._curve(dataset, settings, np.arange(len(y)), lambda: None)
+    curve = regularization._curve(dataset, settings, np.arange(len(y)), lambda: None, False)
     grid = [curve.at(step) for step in range(*ENDS, 8)]
     assert record.chosen.loo_loss <= min(grid) * 1.001
 

@@ -29,7 +29,7 @@ from lapsi.settings.settings import make_settings
 
 QUIET = {"progress": False, "verify": 0}
 LSI_FLOAT32 = {"rtol": 1e-3}
-GROUPS_OF_ONE = {"rtol": 1e-10}  # both are exact; training stops 1e-11 short of the optimum
+GROUPS_OF_ONE = {"rtol": 3e-10}  # groups stop 1e-10 short of the shift, of which lsi is the square, and training 1e-11
 N, D, C = 60, 4, 3
 
 

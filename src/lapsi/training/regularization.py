@@ -24,9 +24,7 @@ from lapsi.results.regularization import LARGEST, SMALLEST, End, Regularization,
 from lapsi.settings.model import AUTO, SCALINGS
 from lapsi.settings.settings import Settings
 from lapsi.training.decay_curve import A_DECADE, Curve, decay_at, step_of, with_choice
-from lapsi.training.leave_one_out import (
-    FOLDS,
-)
+from lapsi.training.leave_one_out import FOLDS
 from lapsi.training.newton import spectrum_of
 from lapsi.training.noise import noise_finder
 from lapsi.training.search import bracket, is_less, vertex, walk

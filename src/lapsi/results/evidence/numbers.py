@@ -58,6 +58,8 @@ REPLACED = {
     ),
     "leverage": replace(COLUMNS["leverage"], help="how much the sample bends its own fit (closed form)"),
 }
+FIRST_NAMES = ("id", "row")
+SAMPLE_FIRST = [COLUMNS[name] for name in FIRST_NAMES]
 LEFT_OUT = {column.name for column in COLUMNS.values() if column.measure == SOFTMAX} | {"label", "rank_in_class"}
 SUMMARY = {
     **{name: CLASSES[name] for name in ("samples", "lsi_median", "lsi_mean", "lsi_max", "curvature_share")},
@@ -168,10 +170,6 @@ class NumbersEvidence(Evidence[RealTargets]):
 
     def _label_of(self, residual: str) -> str:
         return residual.replace(RESIDUAL.name, LABEL.name, 1)
-
-
-FIRST_NAMES = ("id", "row")
-SAMPLE_FIRST = [COLUMNS[name] for name in FIRST_NAMES]
 
 
 def given_numbers(table: pd.DataFrame, outputs: np.ndarray) -> np.ndarray:

@@ -88,14 +88,12 @@ def numbers(inputs: Array, targets: Array, noise: Array) -> Model:
 
 
 def labels(inputs: Array, present: Array) -> Model:
-    spread = lambda z: expit(z) * expit(-z)  # noqa: E731
-    return Model(
-        inputs,
-        present,
-        np.ones(len(inputs)),
-        lambda z, y: expit(z) - y,
-        lambda z: spread(z)[:, :, None] * np.eye(present.shape[1]),
-    )
+    eye = np.eye(present.shape[1])
+
+    def hessians(outputs: Array) -> Array:
+        return (expit(outputs) * expit(-outputs))[:, :, None] * eye
+
+    return Model(inputs, present, np.ones(len(inputs)), lambda z, y: expit(z) - y, hessians)
 
 
 def classes(inputs: Array, codes: Array, weights: Array) -> Model:

@@ -9,9 +9,8 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from lapsi.data.targets import SEPARATOR, as_shown, label_sets
+from lapsi.data.targets import SEPARATOR, as_shown, label_set, label_sets
 from lapsi.errors import InputError
-from lapsi.results.evidence.labels import label_set
 from lapsi.results.evidence.numbers import given_numbers
 from lapsi.results.scores import Scores
 from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION

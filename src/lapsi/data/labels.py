@@ -9,7 +9,7 @@ import pandas as pd
 
 from lapsi.data.arrays import decoded, one_dimensional, to_numpy
 from lapsi.data.storable import one_type, require_names
-from lapsi.data.targets import SEPARATOR, ClassTargets, MultiLabelTargets, RealTargets, Targets
+from lapsi.data.targets import SEPARATOR, ClassTargets, MultiLabelTargets, RealTargets, Targets, label_set
 from lapsi.errors import InputError
 from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION, TASKS
 
@@ -206,7 +206,7 @@ def _indicators(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for row, given in enumerate(labels):
         each = given
         if isinstance(given, str):
-            each = [part.strip() for part in given.split(SEPARATOR) if part.strip()]
+            each = label_set(given)
         elif not isinstance(each, list | tuple | set | np.ndarray):
             raise InputError(
                 f"The labels of row {row} are {each!r}; expected a list of labels, or text with {SEPARATOR!r} between."

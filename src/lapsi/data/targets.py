@@ -179,6 +179,11 @@ def as_shown(numbers: np.ndarray) -> np.ndarray:
     return np.array([", ".join(f"{number:.4g}" for number in row) for row in numbers], dtype=object)
 
 
+def label_set(text: str) -> set[str]:
+    """The labels that a text names."""
+    return {part.strip() for part in str(text).split(SEPARATOR) if part.strip()}
+
+
 def label_sets(present: np.ndarray, names: np.ndarray) -> np.ndarray:
     """(N,) text: the names of the labels that are `present` (N, K)."""
     texts = np.asarray(names).astype(str)

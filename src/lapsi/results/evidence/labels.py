@@ -9,7 +9,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 import pandas as pd
 
-from lapsi.data.targets import SEPARATOR, MultiLabelTargets, label_sets
+from lapsi.data.targets import SEPARATOR, MultiLabelTargets, label_set, label_sets
 from lapsi.results.columns import CLASSES, COLUMNS, WHOLE, Column
 from lapsi.results.evidence.base import Evidence, Seen, lsi_summary
 from lapsi.settings import task
@@ -136,11 +136,6 @@ def states_of(sets: pd.Series, labels: np.ndarray) -> np.ndarray:
     for row, text in enumerate(sets):
         present[row, [position[name] for name in label_set(text) if name in position]] = True
     return present
-
-
-def label_set(text: str) -> set[str]:
-    """The labels that a text names."""
-    return {part.strip() for part in str(text).split(SEPARATOR) if part.strip()}
 
 
 def _probability(logits: np.ndarray) -> np.ndarray:

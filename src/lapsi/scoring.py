@@ -105,8 +105,7 @@ def score(
         ConvergenceError: the fit did not converge, or training diverged.
     """
     settings = make_settings(engine, curvature, model=model, objective=objective, execution=execution, **choices)
-    chosen = None if task == "auto" else task
-    dataset = make_dataset(X, y, task=chosen, weights=sample_weight, ids=ids, columns=columns)
+    dataset = make_dataset(X, y, task=task, weights=sample_weight, ids=ids, columns=columns)
     rows = check_indices(indices, dataset.n_samples)
     keep = None if checkpoint is None else Keep(Path(checkpoint), {})
     return score_dataset(dataset, settings, rows, Stages(progress), keep)[0]

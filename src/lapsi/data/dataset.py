@@ -174,7 +174,7 @@ def make_dataset(
         features: (N, d) numbers: numpy array, mapped from a file or not, torch tensor, pandas frame, lists, or `Blocks`.
         labels: (N,) integers, strings or booleans; gaps are fine. pandas and torch objects too. Or numbers, or several labels,
             as `make_targets` takes them.
-        task: what the labels are, one of `lapsi.settings.task.TASKS`; None tells by their type.
+        task: what the labels are, one of `lapsi.settings.task.TASKS`; None and "auto" tell by their type.
         weights: (N,) how often each sample counts; None: once.
         ids: (N,) unique identifiers; None numbers the rows, or takes the index of a pandas frame where it is unique.
         columns: what else is known of the samples, (N,) each by name, or a pandas frame; usual names: `CARRIED`.

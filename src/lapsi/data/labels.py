@@ -11,7 +11,7 @@ from lapsi.data.arrays import decoded, one_dimensional, to_numpy
 from lapsi.data.storable import one_type, require_names
 from lapsi.data.targets import SEPARATOR, ClassTargets, MultiLabelTargets, RealTargets, Targets, label_set
 from lapsi.errors import InputError
-from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION, TASKS
+from lapsi.settings.task import AUTO, CLASSES, MULTILABEL, REGRESSION, TASKS
 
 FEW_VALUES = 20  # floating-point numbers without a fraction are classes up to so many, or where
 PER_VALUE = 5  # so many samples share each
@@ -23,14 +23,14 @@ def make_targets(labels: Any, n_samples: int, task: str | None = None, weights: 
     Args:
         labels: (N,) classes or numbers; (N, K) indicators of labels or numbers; (N,) lists of labels.
         n_samples: N.
-        task: what they are; None tells by their type (`task_of`).
+        task: what they are; None and "auto" tell by their type (`task_of`).
         weights: (N,) of the samples, by which numbers are centred and scaled.
 
     Raises:
         InputError: when they are none of the task, naming the one that would take them.
     """
     values, names = _with_names(labels)
-    if task is None:
+    if task in (None, AUTO):
         task = task_of(values, n_samples)
         _require_no_one_hot(values, task)
     if task not in TASKS:

@@ -81,8 +81,7 @@ def leave_group_out(
     if unused:
         raise InputError(f"{unused[0]} was given, but groups are left out without it; expected some of {', '.join(TAKEN)}.")
     settings = make_settings("newton", curvature, objective=objective, execution=execution, **choices)
-    chosen = None if task == "auto" else task
-    dataset = make_dataset(X, y, task=chosen, weights=sample_weight, columns={"group": groups})
+    dataset = make_dataset(X, y, task=task, weights=sample_weight, columns={"group": groups})
     return score_groups(dataset, dataset.columns["group"], settings, Stages(progress))
 
 

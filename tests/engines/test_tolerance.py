@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 
 import lapsi
@@ -111,3 +112,19 @@ def test_small_data_are_converged_to_the_end_whatever_the_tolerance(data, expect
     assert set(scores.table["refinement"]) == {"converged"}
     assert errors_of(scores, expected["diag"]).max() <= 1e-4
     assert lapsi.score(*data, tolerance=1e-7, **QUIET).table["lsi_error"].max() <= 1e-7
+
+
+def test_lsi_that_moves_faster_than_the_shift_is_refined_further(monkeypatch):
+    """Where rows of large weight leave, the variance of others moves far: twice what is missing of the shift is too little."""
+    rng = np.random.default_rng(3)
+    y = rng.integers(6, size=400)
+    X = rng.normal(size=(400, 10)) + rng.normal(size=(6, 10))[y]
+    y = np.where(rng.random(400) < 0.05, rng.integers(6, size=400), y)
+    heavy = rng.random(400) < 0.1
+    X[heavy] *= rng.standard_t(1.5, size=(heavy.sum(), 1))
+    options = {**QUIET, "weight_decay": 1e-3}
+    exact = lapsi.score(X, y, tolerance=1e-8, **options).lsi
+    monkeypatch.setattr(plan, "REFINE_FLOOR", 0)
+    assert abs(lapsi.score(X, y, **options).lsi / exact - 1).max() <= 1e-3
+    monkeypatch.setattr("lapsi.engines.newton.tolerance._steepness", lambda removal, *_: torch.ones(len(removal.rows)).double())
+    assert abs(lapsi.score(X, y, **options).lsi / exact - 1).max() > 1e-3

@@ -40,6 +40,25 @@ class Optimum:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Approach:
+    """How far chord steps came.
+
+    Attributes:
+        shift: (n, F, D).
+        remaining: (n,) what remains, relative to the shift; infinite for each that did not get there.
+        step: (n, F, D) the last step, which was subtracted.
+    """
+
+    shift: Tensor
+    remaining: Tensor
+    step: Tensor
+
+    def part(self, chosen: Tensor) -> Approach:
+        """The same for some of the samples: where `chosen` (n,) is true."""
+        return Approach(self.shift[chosen], self.remaining[chosen], self.step[chosen])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Removal:
     """What the steps of a chunk of samples that leave share: Y, K, S (shapes as in `woodbury`); build it with `removal_of`."""
 
@@ -96,25 +115,25 @@ class Removal:
             remaining, last = _left_to_go(size, last), size
         return shift, remaining
 
-    def approach(self, tolerance: float, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-        """Chord-Newton steps in `dtype` until what remains is below `tolerance` relative to the shift.
+    def approach(self, tolerance: Tensor | float, dtype: torch.dtype = torch.float64, start: Tensor | None = None) -> Approach:
+        """Chord-Newton steps in `dtype` until what remains is below `tolerance` (n,) relative to the shift.
 
-        Steps that shrink by a factor ρ leave step·ρ/(1 − ρ) to go; after the first, whose ρ is not known, the step itself is
-        what remains. A sample whose steps do not shrink, the first against the shift it corrects, rests where it was.
-
-        Returns:
-            Shifts (n, F, D), and what remains (n,); infinite for each that did not get there.
+        After the first step, which none can be compared with, the step itself is what remains. A sample whose steps do not
+        shrink, the first against the shift it corrects, rests where it was, and infinitely much remains. `start` (n, F, D) is
+        the first shift; else the Newton step.
         """
-        shift = self.newton_step().to(dtype)
+        shift = (self.newton_step() if start is None else start).to(dtype)
         left = torch.full((len(shift),), torch.inf, dtype=torch.float64, device=shift.device)
+        tolerance, taken = torch.as_tensor(tolerance).to(left).expand_as(left), torch.zeros_like(shift)
         active, last, removal = torch.arange(len(shift), device=shift.device), torch.ones_like(left), self
         for count in range(CHORD_STEPS):
             step = removal.chord_step(shift[active])
             size = relative_norm(step, shift[active])
             shrinks = size < last
             shift[active[shrinks]] -= step[shrinks]
-            remaining = size if count == 0 else size.square() / (last - size)
-            converged = shrinks & (remaining <= tolerance)
+            taken[active[shrinks]] = step[shrinks]
+            remaining = size if count == 0 else _to_go(size, last)
+            converged = shrinks & (remaining <= tolerance[active])
             left[active[converged]] = remaining[converged]
             goes_on = shrinks & ~converged
             if not bool(goes_on.any()):
@@ -122,7 +141,7 @@ class Removal:
             if not bool(goes_on.all()):
                 active, size, removal = active[goes_on], size[goes_on], removal.part(goes_on)
             last = size
-        return shift, left
+        return Approach(shift, left, taken)
 
     def part(self, chosen: Tensor) -> Removal:
         """The same for some of the samples: where `chosen` (n,) is true."""
@@ -131,7 +150,8 @@ class Removal:
 
     def settle(self, tolerance: float) -> tuple[Tensor, Tensor]:
         """`approach`; a sample whose steps do not contract is fitted anew without it."""
-        return self.refit(*self.approach(tolerance))
+        approach = self.approach(tolerance)
+        return self.refit(approach.shift, approach.remaining)
 
     def refit(self, shift: Tensor, remaining: Tensor) -> tuple[Tensor, Tensor]:
         """Shifts (n, F, D) and what remains (n,), with each sample of which that is infinite fitted anew without it."""
@@ -160,12 +180,18 @@ def relative_norm(step: Tensor, shift: Tensor) -> Tensor:
     return (step.flatten(1).norm(dim=1) / shift.flatten(1).norm(dim=1)).double()
 
 
-def _left_to_go(size: Tensor, last: Tensor) -> Tensor:
-    """What steps leave whose last was `size` and the one before `last`; infinite where they do not shrink.
+def _to_go(size: Tensor, last: Tensor) -> Tensor:
+    """What steps leave whose last was `size` and the one before `last`: they shrink by √(size/last) from here on.
 
-    Small ones that do not shrink are rounding, and leave as much again.
+    The factor rises while what is of higher order dies out, hence the root.
     """
-    return torch.where(size < last, size.square() / (last - size), torch.where(size < ROUNDING_BELOW, size, torch.inf))
+    factor = (size / last).sqrt()
+    return size * factor / (1 - factor)
+
+
+def _left_to_go(size: Tensor, last: Tensor) -> Tensor:
+    """`_to_go`; infinite where they do not shrink. Small ones that do not shrink are rounding, and leave as much again."""
+    return torch.where(size < last, _to_go(size, last), torch.where(size < ROUNDING_BELOW, size, torch.inf))
 
 
 def chunk_size(problem: LinearProblem, dtype: torch.dtype) -> int:

@@ -13,13 +13,14 @@ from torch import Tensor
 from lapsi.curvature.base import Curvature
 from lapsi.engines.newton.neighbours import Neighbours, neighbours_of
 from lapsi.engines.newton.plan import Price
-from lapsi.engines.newton.steps import Optimum, relative_norm, removal_of
+from lapsi.engines.newton.steps import Approach, Optimum, Removal, relative_norm, removal_of
 from lapsi.engines.newton.streams import FLOOR, corrected, in_chunks, removal_at, removed_of
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, Removed
 
 FEWEST_PROBES, MOST_PROBES = 64, 1024
 PROBE_SHARE = 0.1  # of the budget
 PROBE_TOLERANCE = 1e-4
+STEEPEST = 100.0  # half of the relative change of LSI for one of the shift; more was not seen
 NEARLY_FREE = 0.1  # of the price of converging
 FLOAT32_TOLERANCE = 1e-4  # what is asked for less is converged in float64
 
@@ -44,6 +45,7 @@ class Refinement:
 
     Attributes:
         optimum: where the steps start.
+        curvature: of the posterior there.
         neighbours: what corrections take; None where converging a sample takes no longer than correcting it.
         missing: as estimated.
         tolerance: the relative error of LSI that is asked for.
@@ -52,6 +54,7 @@ class Refinement:
     """
 
     optimum: Optimum
+    curvature: Curvature
     neighbours: Neighbours | None
     missing: Missing
     tolerance: float
@@ -92,7 +95,7 @@ class Refinement:
         budget -= len(positions) * self.price.converging
         for part in in_chunks(self.optimum, positions, dtype):
             removal = removal_at(self.optimum, rows, part)
-            shift, remaining = removal.approach(self.tolerance / 2 - rounding, dtype)
+            shift, remaining = approached(removal, self.curvature, self.tolerance / 2 - rounding, dtype)
             settled = remaining.isfinite()
             fails = torch.nonzero(~settled).flatten()[: max(0, int(budget / self.price.fitting))]
             settled[fails] = True
@@ -111,7 +114,37 @@ def refinement_of(optimum: Optimum, curvature: Curvature, tolerance: float, pric
     neighbours = neighbours_of(optimum) if price.correcting < price.converging else None
     n_probes = int(np.clip(PROBE_SHARE * budget / price.converging, FEWEST_PROBES, MOST_PROBES))
     missing = missing_of(optimum, curvature, neighbours, n_probes)
-    return Refinement(optimum, neighbours, missing, tolerance, price, budget)
+    return Refinement(optimum, curvature, neighbours, missing, tolerance, price, budget)
+
+
+def approached(removal: Removal, curvature: Curvature, tolerance: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Shifts (n, F, D) so near that LSI misses at most twice `tolerance` relative to it, and half of what it misses (n,).
+
+    LSI goes with the square of a shift, or steeper, where removing the sample moves the variance of others far. How steep is
+    measured where it matters; those of which too much is missing then go on.
+    """
+    first = removal.approach(tolerance, dtype)
+    steepness = torch.full_like(first.remaining, STEEPEST)
+    matters = first.remaining.isfinite() & (STEEPEST * first.remaining > tolerance)
+    if bool(matters.any()):
+        steepness[matters] = _steepness(removal.part(matters), curvature, first.part(matters))
+    shift, remaining = first.shift, steepness * first.remaining
+    goes_on = remaining.isfinite() & (remaining > tolerance)
+    if bool(goes_on.any()):
+        second = removal.part(goes_on).approach(tolerance / steepness[goes_on], dtype, shift[goes_on])
+        shift[goes_on], remaining[goes_on] = second.shift, steepness[goes_on] * second.remaining
+    return shift, remaining
+
+
+def _steepness(removal: Removal, curvature: Curvature, approach: Approach) -> Tensor:
+    """Half of the relative change of LSI for a relative change of the shift, along the last step (n,); at least 1."""
+    positions = np.arange(len(approach.shift))
+    after, before = (
+        curvature.divergence(removed_of(removal, positions, shift, CONVERGED)).total
+        for shift in (approach.shift, approach.shift + approach.step)
+    )
+    steepness = (before / after - 1).abs() / 2 / relative_norm(approach.step, approach.shift)
+    return steepness.nan_to_num(nan=1.0).clamp(min=1.0)
 
 
 def missing_of(optimum: Optimum, curvature: Curvature, neighbours: Neighbours | None, n_probes: int) -> Missing:
@@ -133,7 +166,7 @@ def _shares(optimum: Optimum, curvature: Curvature, neighbours: Neighbours | Non
     """(3, n) shares of samples `rows` (n,), as in `Missing`; 0 where nothing moves."""
     removal, positions = removal_of(optimum, rows), np.arange(len(rows))
     shift = removal.newton_step()
-    exact, remaining = removal.approach(PROBE_TOLERANCE, shift.dtype)
+    exact, remaining = approached(removal, curvature, PROBE_TOLERANCE, shift.dtype)
     closed = removed_of(removal, positions, shift, CLOSED_FORM)
     truth = curvature.divergence(removed_of(removal, positions, exact, CONVERGED)).total
 

@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A process a core, of one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 
 .PHONY: demo test quick check docs clean
 
@@ -9,10 +11,10 @@ demo: $(VENV)/.installed
 	$(BIN)/lapsi demo -o demo-run --force
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 quick: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(PYTEST) -m "not slow and not browser"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check src tests benchmarks

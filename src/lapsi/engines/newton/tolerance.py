@@ -166,13 +166,13 @@ def _shares(optimum: Optimum, curvature: Curvature, neighbours: Neighbours | Non
     """(3, n) shares of samples `rows` (n,), as in `Missing`; 0 where nothing moves."""
     removal, positions = removal_of(optimum, rows), np.arange(len(rows))
     shift = removal.newton_step()
-    exact, remaining = approached(removal, curvature, PROBE_TOLERANCE, shift.dtype)
+    exact = removal.approach(PROBE_TOLERANCE, shift.dtype)
     closed = removed_of(removal, positions, shift, CLOSED_FORM)
-    truth = curvature.divergence(removed_of(removal, positions, exact, CONVERGED)).total
+    truth = curvature.divergence(removed_of(removal, positions, exact.shift, CONVERGED)).total
 
     def missing(removed: Removed) -> Tensor:
-        gap = ((curvature.divergence(removed).total / truth - 1).abs() / 2 - remaining - FLOOR).clamp(min=0.0)
-        return torch.where(remaining.isfinite(), gap, 1.0)
+        gap = ((curvature.divergence(removed).total / truth - 1).abs() / 2 - exact.remaining - FLOOR).clamp(min=0.0)
+        return torch.where(exact.remaining.isfinite(), gap, 1.0)
 
     of_closed, moved = missing(closed), closed.diagnostics["output_change"]
     of_corrected, size = torch.ones_like(of_closed), torch.ones_like(of_closed)

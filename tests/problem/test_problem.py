@@ -52,3 +52,17 @@ def test_gradient_without_is_a_difference_of_gradients(fitted):
     for row, index in enumerate(indices.tolist()):
         _, expected = problem.remove(torch.tensor([index])).value_and_gradient(fit.params + shift[row])
         assert_close(gradient[row], expected, rtol=1e-8, atol=1e-9)
+
+
+def test_hessian_product_is_that_of_the_matrix_without_the_unit(fitted):
+    problem, fit, _ = fitted
+    vectors = torch.randn(3, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    units = torch.tensor([[0, 7], [31, 2], [5, PADDING]])
+    for given in (problem, replace(problem, weights=torch.linspace(0.5, 2, 40, dtype=torch.float64))):
+        products = given.hessian_product(units, fit.params, vectors)
+        nobody = given.hessian_product(units[:, :0], fit.params, vectors)
+        for unit, vector, product, whole in zip(units, vectors, products, nobody, strict=True):
+            left = given.remove(unit[unit != PADDING])
+            for one, found in ((left, product), (given, whole)):
+                matrix = one.hessian(fit.params, one.objective.l2(one.total))
+                assert_close(found.flatten(), matrix @ vector.flatten(), rtol=1e-10, atol=1e-10)

@@ -39,6 +39,11 @@ class LinearModel(Model):
         return self.basis.shape[1]
 
     @property
+    def sees_all(self) -> bool:
+        """Whether the loss sees every direction of the outputs; the basis is then the identity."""
+        return self.n_directions == self.n_outputs
+
+    @property
     def n_params(self) -> int:
         """P' = F·D, the parameters that the likelihood sees."""
         return self.n_directions * self.n_features
@@ -55,8 +60,8 @@ class LinearModel(Model):
     def outputs(self, params: Tensor, inputs: Tensor) -> Tensor:
         """z = W x (…, n, K) for every row of `inputs` (n, D); `params` is (…, F, D)."""
         directions = inputs @ params.mT
-        return directions @ self.basis.to(directions.dtype).T
+        return directions if self.sees_all else directions @ self.basis.to(directions.dtype).T
 
     def weights(self, params: Tensor) -> Tensor:
         """W = V U: (…, F, D) to (…, K, D)."""
-        return torch.einsum("cm,...mk->...ck", self.basis.to(params.dtype), params)
+        return params if self.sees_all else torch.einsum("cm,...mk->...ck", self.basis.to(params.dtype), params)

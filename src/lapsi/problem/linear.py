@@ -52,6 +52,10 @@ class LinearProblem(Problem):
         """Shapes and forward pass."""
         return LinearModel(self.inputs.shape[1], self.likelihood.basis)
 
+    def in_outputs(self) -> LinearProblem:
+        """The same whose params are plain weights (K, D); the L2 term alone holds what the loss does not see of them."""
+        return replace(self, likelihood=self.likelihood.in_outputs())
+
     @property
     def plain_model(self) -> Mlp:
         """The model in plain weights, for predictions."""
@@ -171,6 +175,23 @@ class LinearProblem(Problem):
         own_outputs = self.model.outputs(map_params, own_inputs) + self.own_output_change(units, shift)
         own = weights[..., None] * self.likelihood.residual(self.likelihood.state(own_outputs), self.targets[units])
         return gradient - torch.einsum("ngc,cm,ngk->nmk", own, self.likelihood.basis, own_inputs).to(shift.dtype)
+
+    def hessian_product(self, units: Tensor, params: Tensor, vectors: Tensor) -> Tensor:
+        """The Hessian at params (F, D) of the objective without the samples units[n] (n, g), times vectors[n] (n, F, D).
+
+        In the dtype of the vectors; no matrix of the parameters is made.
+        """
+        likelihood, basis = self.likelihood, self.likelihood.basis
+        by_output = vectors.new_zeros(len(basis), len(units), self.inputs.shape[1])
+        for rows, inputs, state, output_change in self.output_changes(params, vectors, basis):
+            slope = likelihood.residual_derivative(state, output_change, axis=1)
+            by_output += matmul(slope.flatten(1).T, self.weigh(inputs, rows)).view_as(by_output)
+        inputs, state, output_change = self.own_change(units, params, vectors)
+        weights = weight_of(self, units)
+        own = weights[..., None] * likelihood.residual_derivative(state, output_change)
+        left = self.objective.l2_without(self.total, weights.sum(1).to(vectors.dtype))[:, None, None] * vectors
+        own_product = torch.einsum("ngc,cm,ngk->nmk", own, basis, inputs).to(vectors.dtype)
+        return torch.einsum("cnk,cm->nmk", by_output, basis.to(vectors.dtype)) + left - own_product
 
     def perturbed(self, map_params: Tensor, shift: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """For every block of rows: inputs (b, D), state (b, K, 1) and change of the residual (b, K, n) under n shifts."""

@@ -7,6 +7,7 @@ need to know of z, in its shape: probabilities for the softmax, z itself where t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 from torch import Tensor
 
@@ -27,6 +28,10 @@ class Likelihood(ABC):
     @abstractmethod
     def basis(self) -> Tensor:
         """V (K, F) float64, orthonormal columns: the directions of z that the loss sees. The identity where it sees all."""
+
+    @abstractmethod
+    def in_outputs(self) -> Self:
+        """The same with the identity as its basis: a direction for every output, whether the loss sees it or not."""
 
     @abstractmethod
     def relative(self, weights: Tensor) -> Tensor:

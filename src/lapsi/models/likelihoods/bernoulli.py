@@ -32,6 +32,9 @@ class Bernoulli(Likelihood):
     def n_outputs(self) -> int:
         return len(self.basis)
 
+    def in_outputs(self) -> Bernoulli:
+        return self
+
     def relative(self, weights: Tensor) -> Tensor:
         return weights
 

@@ -28,7 +28,7 @@ class Softmax(Likelihood):
     """C classes; targets are labels int64 in 0…C−1; build it with `softmax`.
 
     Attributes:
-        basis: V (C, C−1), the contrasts.
+        basis: V (C, C−1), the contrasts; or the identity (C, C).
     """
 
     basis: Tensor
@@ -36,6 +36,9 @@ class Softmax(Likelihood):
     @property
     def n_outputs(self) -> int:
         return len(self.basis)
+
+    def in_outputs(self) -> Softmax:
+        return Softmax(torch.eye(self.n_outputs, dtype=self.basis.dtype, device=self.basis.device))
 
     def relative(self, weights: Tensor) -> Tensor:
         """Those of all classes but the last, relative to it."""

@@ -1,0 +1,126 @@
+"""The MAP of a strictly convex problem whose Hessian is too large for memory: L-BFGS, then truncated Newton steps.
+
+Each step is solved by conjugate gradients with products of the Hessian (Dembo, Eisenstat and Steihaug 1982), preconditioned by
+its diagonal blocks, one an output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from lapsi.errors import ConvergenceError
+from lapsi.linalg.conjugate_gradients import Solution, conjugate_gradients
+from lapsi.linalg.matmul import matmul
+from lapsi.problem.linear import LinearProblem
+from lapsi.training.newton import rough_map, spectrum_of
+
+STEPS = 30
+STEP_TOLERANCE = 1e-9  # of the last step, relative to the parameters
+ROUNDING_STEP = 1e-6  # a step below it that lowers the gradient no more is rounding
+FORCING = 0.01  # residual of each step
+PRODUCTS = 200
+BLOCK_ROWS = 16384
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Optimum:
+    """A converged optimum without its Hessian.
+
+    Attributes:
+        params: (F, D).
+        blocks: the diagonal blocks of the Hessian, about there.
+        grad_norm: norm of the gradient of the mean-form objective.
+        n_iterations: evaluations of L-BFGS's gradients and products of the Hessian together.
+    """
+
+    params: Tensor
+    blocks: BlockPreconditioner
+    grad_norm: float
+    n_iterations: int
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockPreconditioner:
+    """Inverse of the diagonal blocks of a Hessian by their Cholesky factors; build it with `block_preconditioner`.
+
+    Attributes:
+        factors: (F, D, D) float32.
+    """
+
+    factors: Tensor
+
+    def __call__(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Of vectors (r, F, D); the same for all units."""
+        columns = vectors.permute(1, 2, 0).to(self.factors.dtype)
+        return torch.cholesky_solve(columns, self.factors).permute(2, 0, 1).to(vectors.dtype)
+
+
+def block_preconditioner(problem: LinearProblem, params: Tensor) -> BlockPreconditioner:
+    """From Σ_j a_j v_jc x_jx_jᵀ + l2·I of every output c, v the variance at `params`; of a model that sees all outputs.
+
+    In float32: what it is multiplied by need only be near the inverse.
+    """
+    n_outputs, n_features = params.shape
+    blocks = torch.zeros(n_outputs, n_features, n_features, dtype=torch.float32, device=params.device)
+    for start in range(0, len(problem.inputs), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        variances = problem.weigh(problem.likelihood.variance(problem.state_of(params, problem.inputs[rows])), rows).float()
+        inputs = problem.inputs[rows].float()
+        for block, variance in zip(blocks, variances.T, strict=True):
+            block += matmul((inputs * variance[:, None]).T.contiguous(), inputs)
+    blocks.diagonal(dim1=1, dim2=2).add_(problem.objective.l2(problem.total))
+    factors, info = torch.linalg.cholesky_ex(blocks)
+    if bool((info != 0).any()):
+        raise ConvergenceError(
+            "A block of the Hessian is not positive definite in float32: the weight decay is too small for features of this "
+            "scale. Use a larger weight decay, or standardize the features."
+        )
+    return BlockPreconditioner(factors)
+
+
+def fit_without_hessian(problem: LinearProblem, advance: Callable[[], None] = lambda: None) -> Optimum:
+    """The optimum, to a relative step of 1e-9 or the rounding of the gradient; of a model that sees all outputs.
+
+    Raises:
+        ConvergenceError: when 30 steps do not get there.
+        InputError: when the squares of the inputs overflow.
+    """
+    params = rough_map(problem, spectrum_of(problem.inputs, problem.weights), None)
+    blocks = block_preconditioner(problem, params)
+    gradient, n_iterations = problem.value_and_gradient(params)[1], 0
+    for _ in range(STEPS):
+        advance()
+        solved = _newton_step(problem, params, gradient, blocks)
+        n_iterations += solved.n_iterations
+        size = float(solved.value.norm()) / float(params.norm())
+        moved = params - solved.value[0]
+        after = problem.value_and_gradient(moved)[1]
+        falls = float(after.norm()) < float(gradient.norm())
+        if falls:
+            params, gradient = moved, after
+        if size <= STEP_TOLERANCE or (not falls and size <= ROUNDING_STEP):
+            return Optimum(params, blocks, float(gradient.norm()) / problem.total, n_iterations)
+        if not falls:
+            break
+    raise ConvergenceError(
+        f"The fit did not converge: the last Newton step was {size:.1e} of the parameters. Use a larger weight decay (now "
+        f"{problem.objective.weight_decay:g}), or standardize the features."
+    )
+
+
+def _newton_step(problem: LinearProblem, params: Tensor, gradient: Tensor, blocks: BlockPreconditioner) -> Solution:
+    """H⁻¹·gradient (1, F, D)."""
+    nobody = torch.empty(1, 0, dtype=torch.int64, device=params.device)
+    return conjugate_gradients(
+        lambda vectors, _: problem.hessian_product(nobody, params, vectors),
+        gradient[None],
+        blocks,
+        tolerance=FORCING,
+        max_iterations=PRODUCTS,
+    )

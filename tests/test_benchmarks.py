@@ -124,6 +124,15 @@ def test_linear_probe(figures, features):
     assert record["peak_gib"] > 0.1
 
 
+def test_many_classes(figures, features):
+    record = figures("many_classes", features, "--classes", 8, "--coupled", 4, "--converge", 3, "--checks", 6)
+    assert record["shape"] == [150, 5, 8]
+    assert 0 < record["median_error"] <= record["max_error"] < 1
+    assert record["spearman"] > 0.9
+    assert 0 < record["max_error_converged"] < 1e-5
+    assert min(record["peak_gib"], record["planned_gib"], record["seconds_whole"]) > 0.1
+
+
 def test_refinement(figures, monkeypatch):
     monkeypatch.setattr("lapsi.engines.newton.plan.REFINE_FLOOR", 0)
     record = figures("refinement", "heavy", "--samples", 150, "--features", 4, "--classes", 3)

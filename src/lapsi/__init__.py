@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lapsi.measures.group_lsi import leave_group_out
     from lapsi.results.scores import Scores
     from lapsi.scoring import score
-    from lapsi.settings.engine import Newton, Retrain
+    from lapsi.settings.engine import Local, Newton, Retrain
     from lapsi.settings.execution import Execution
     from lapsi.settings.model import ModelSpec
     from lapsi.settings.objective import ObjectiveSpec
@@ -29,6 +29,7 @@ __all__ = [
     "LaplaceSampleInformation",
     "LaplaceSampleInformationRegressor",
     "LapsiError",
+    "Local",
     "MemoryLimitError",
     "ModelSpec",
     "Newton",
@@ -51,6 +52,7 @@ _PLACES = {
     "LaplaceSampleInformation": "lapsi.estimator",
     "LaplaceSampleInformationRegressor": "lapsi.estimator",
     "ModelSpec": "lapsi.settings.model",
+    "Local": "lapsi.settings.engine",
     "Newton": "lapsi.settings.engine",
     "ObjectiveSpec": "lapsi.settings.objective",
     "Recipe": "lapsi.settings.recipe",

@@ -102,6 +102,8 @@ class LaplaceSampleInformation(ClassifierMixin, _Probe):
         every: int | None = None,
         refine: int | str = "auto",
         tolerance: float = 1e-3,
+        coupled: int = 8,
+        converge: int = 0,
         verify: int = 16,
         device: str | None = None,
         dtype: str | None = None,
@@ -122,6 +124,8 @@ class LaplaceSampleInformation(ClassifierMixin, _Probe):
         self.every = every
         self.refine = refine
         self.tolerance = tolerance
+        self.coupled = coupled
+        self.converge = converge
         self.verify = verify
         self.device = device
         self.dtype = dtype
@@ -202,6 +206,8 @@ class LaplaceSampleInformationRegressor(RegressorMixin, _Probe):
         every: int | None = None,
         refine: int | str = "auto",
         tolerance: float = 1e-3,
+        coupled: int = 8,
+        converge: int = 0,
         verify: int = 16,
         device: str | None = None,
         dtype: str | None = None,
@@ -223,6 +229,8 @@ class LaplaceSampleInformationRegressor(RegressorMixin, _Probe):
         self.every = every
         self.refine = refine
         self.tolerance = tolerance
+        self.coupled = coupled
+        self.converge = converge
         self.verify = verify
         self.device = device
         self.dtype = dtype

@@ -78,8 +78,8 @@ def score(
             sample, as (N, K) indicators or lists.
         model: the probe, a `ModelSpec`.
         objective: what it minimises, an `ObjectiveSpec`.
-        engine: `"newton"`, `"retrain"`, or a `Newton` or `Retrain` with its options. `"auto"`: `"newton"`, unless hidden
-            layers, a recipe or `every` are asked for.
+        engine: `"newton"`, `"local"` (many classes), `"retrain"`, or a `Newton`, `Local` or `Retrain` with its options.
+            `"auto"`: `"newton"`, unless options of another are given, or hidden layers.
         curvature: structure of the posterior precision: `"diag"`, `"kfac"` or `"full"`.
         execution: device, limits, checks and seed, an `Execution`.
         ids: (N,) unique identifiers; default: the index of a pandas frame, else the row number.
@@ -93,8 +93,8 @@ def score(
             stays when all is done.
         progress: draw progress bars on standard error.
         choices: fields of the parts by their own names: hidden, activation, standardize (`ModelSpec`); weight_decay,
-            prior_precision, removal, noise_variance, class_weight (`ObjectiveSpec`); refine, tolerance (`Newton`); recipe,
-            every (`Retrain`); verify, device, dtype, seed, memory_limit (`Execution`).
+            prior_precision, removal, noise_variance, class_weight (`ObjectiveSpec`); refine, tolerance (`Newton`);
+            coupled, converge (`Local`); recipe, every (`Retrain`); verify, device, dtype, seed, memory_limit (`Execution`).
 
     Returns:
         `Scores`, one row a scored sample.

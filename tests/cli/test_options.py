@@ -38,8 +38,8 @@ KINDS = (
 )
 KNOWN = {  # names that users know
     "score": """--activation --batch-size --batching --betas --cache --class-names --class-weight --clip-norm
-        --corruption-seed --curvature --data-dir --device --dry-run --dtype --embed-batch-size --embed-dtype
-        --engine --epochs --epsilon --every --feature-prefix --features --flip-labels --force --group --hidden
+        --converge --corruption-seed --coupled --curvature --data-dir --device --dry-run --dtype --embed-batch-size
+        --embed-dtype --engine --epochs --epsilon --every --feature-prefix --features --flip-labels --force --group --hidden
         --human-labels --ids --images --indices --json --keep --labels --learning-rate --limit --lorem-ipsum
         --max-tokens --memory-limit --model --momentum --nesterov --no-nesterov --no-normalize         --noise
         --noise-classes --noise-multiplier --noise-removal --noise-variance --normalize --optimizer --output --pooling

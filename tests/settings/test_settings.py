@@ -11,7 +11,7 @@ from lapsi.cli.main import app
 from lapsi.cli.options import to_changed_spec, to_embed_spec, to_settings
 from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
-from lapsi.settings.engine import Newton, Retrain
+from lapsi.settings.engine import Local, Newton, Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.model import ModelSpec
@@ -32,6 +32,7 @@ CHOSEN = {  # of every setting another value than its default, by the field that
     },
     "execution": {"verify": 1, "device": "cpu", "dtype": "float64", "seed": 3, "memory_limit": 2**33},
     "newton": {"refine": 2, "tolerance": 1e-4},
+    "local": {"coupled": 3, "converge": 5},
     "retrain": {"recipe": Recipe(epochs=4, seeds=1), "every": 2},
 }
 
@@ -58,6 +59,12 @@ CHOSEN = {  # of every setting another value than its default, by the field that
         ({"tolerance": 0}, "tolerance is 0; expected a finite number greater than 0"),
         ({"tolerance": "high"}, "tolerance is 'high'"),
         ({"tolerance": 1e-4, "refine": 2}, "tolerance is 0.0001 but refine is 2.*expected refine 'auto', or no tolerance"),
+        ({"engine": "local", "curvature": "kfac"}, "curvature is 'kfac'; engine 'local' offers 'diag'"),
+        ({"engine": "local", "dtype": "float64"}, "dtype is 'float64', but engine 'local' takes its products in float32"),
+        ({"engine": "local", "hidden": (4,)}, "engine is 'local' but hidden was given"),
+        ({"engine": "local", "noise_removal": "anew"}, "noise_removal is 'anew', which engine 'local' cannot"),
+        ({"coupled": 0}, "coupled is 0"),
+        ({"converge": 5, "engine": "newton"}, "converge is 5 but belongs to engine 'local'; leave it at 0"),
         ({"tolerance": 1e-4, "engine": "retrain"}, "tolerance is 0.0001 but belongs to engine 'newton'"),
         ({"verify": -2}, "verify is -2"),
         ({"verify": 1.5}, "verify is 1.5"),
@@ -126,7 +133,7 @@ def test_the_functions_of_python_leave_the_defaults_to_the_settings(door):
 )
 def test_the_estimators_have_the_defaults_of_the_settings(door, of_other_targets):
     asked = defaults_of_door(door)
-    expected = {name: value for kind in (*PARTS.values(), Newton, Retrain) for name, value in defaults_of(kind).items()}
+    expected = {name: value for kind in (*PARTS.values(), Newton, Local, Retrain) for name, value in defaults_of(kind).items()}
     assert set(expected) | {"recipe"} == set(setting_names())
     for name in of_other_targets:
         del expected[name]
@@ -140,11 +147,11 @@ def test_embedding_has_the_defaults_of_the_extractor():
 
 def test_every_short_name_lands_in_its_field():
     assert [name for part in CHOSEN.values() for name in part] == setting_names()
-    default = {**{name: kind() for name, kind in PARTS.items()}, "newton": Newton(), "retrain": Retrain()}
+    default = {**{name: kind() for name, kind in PARTS.items()}, "newton": Newton(), "local": Local(), "retrain": Retrain()}
     for part, chosen in CHOSEN.items():
         for name, value in chosen.items():
             settings = make_settings(**{name: value})
-            holder = settings.engine if part in ("newton", "retrain") else getattr(settings, part)
+            holder = settings.engine if part in ("newton", "local", "retrain") else getattr(settings, part)
             assert type(holder) is type(default[part])
             assert getattr(holder, name) == value != getattr(default[part], name)
             others = [kept for kept in PARTS if kept != part]
@@ -153,12 +160,19 @@ def test_every_short_name_lands_in_its_field():
 
 
 @pytest.mark.parametrize(
-    ("engine", "idle"), [("newton", ["hidden", "refine"]), ("newton", ["hidden", "tolerance"]), ("retrain", [])]
+    ("engine", "idle"),
+    [
+        ("newton", ["hidden", "refine"]),
+        ("newton", ["hidden", "tolerance"]),
+        ("local", ["hidden", "dtype"]),
+        ("retrain", []),
+    ],
 )
 def test_every_short_name_reaches_the_run(engine, idle):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(12, 2)), np.arange(12) % 2
-    chosen = CHOSEN["model"] | CHOSEN["objective"] | CHOSEN[engine] | CHOSEN["execution"] | {"curvature": "kfac"}
+    chosen = CHOSEN["model"] | CHOSEN["objective"] | CHOSEN[engine] | CHOSEN["execution"]
+    chosen |= {"curvature": "diag" if engine == "local" else "kfac"}
     for name in ("noise_variance", "noise_removal", *idle):  # the first two are of numbers
         del chosen[name]
     expected = make_settings(engine, **chosen).to_dict()

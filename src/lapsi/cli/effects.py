@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from lapsi.cli.generated import Options
 from lapsi.cli.options import to_changed_spec, to_settings
 from lapsi.data.readers.names import require_source
 from lapsi.errors import InputError
-from lapsi.settings.engine import AUTO, Newton, Retrain
+from lapsi.settings.engine import AUTO, Local, Newton, Retrain
 from lapsi.settings.recipe import require_use
 from lapsi.settings.settings import Settings
 
@@ -50,9 +52,12 @@ def require_effect(given: set[str], options: Options, settings: Settings) -> Non
         raise InputError(
             f"--activation is {settings.model.activation!r} but no layer is hidden; leave it out, or give some with --hidden."
         )
-    for name in ("refine", "tolerance"):
-        if name in given and recipe is not None:
-            raise InputError(f"--{name} belongs to engine 'newton', and this is 'retrain'; leave it out.")
+    for kind in (Newton, Local):
+        for name in (each.name for each in fields(kind)):
+            if name in given and not isinstance(settings.engine, kind):
+                raise InputError(
+                    f"--{name} belongs to engine {kind.name!r}, and this is {settings.engine.name!r}; leave it out."
+                )
     if "tolerance" in given and isinstance(settings.engine, Newton) and settings.engine.refine != AUTO:
         raise InputError(f"--tolerance belongs to --refine auto, and this is {settings.engine.refine}; leave one of them out.")
     if "removal" in given and options["removal"] == "mean" and recipe is not None and recipe.public_divisor:

@@ -13,7 +13,7 @@ from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.names import NAMES
 from lapsi.data.spec import DataSpec
 from lapsi.settings.corruption import Corruption
-from lapsi.settings.engine import AUTO, ENGINES, Newton, Retrain
+from lapsi.settings.engine import AUTO, ENGINES, Local, Newton, Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.model import PROBE, ModelSpec
@@ -43,14 +43,17 @@ class Start:
     """
 
     engine: str = option(
-        AUTO, Choice((AUTO, *ENGINES)), "newton: closed form; retrain: train without each sample.", panel=PROBE
+        AUTO,
+        Choice((AUTO, *ENGINES)),
+        "newton: closed form; local: the same for many classes; retrain: train without each sample.",
+        panel=PROBE,
     )
     preset: str | None = option(None, Choice(tuple(PRESETS)), "Where the recipe starts from.", panel=RECIPE)
 
 
 START, RECIPE_FIELDS = Part(Start), Part(Recipe)
 COLUMNS, EXTRACTOR, DATA, CHANGES = Part(Columns), Part(ExtractorSettings), Part(DataSpec), Part(Corruption)
-SCORING = (Part(Settings), Part(ObjectiveSpec), Part(ModelSpec), Part(Newton), Part(Retrain), Part(Execution))
+SCORING = (Part(Settings), Part(ObjectiveSpec), Part(ModelSpec), Part(Newton), Part(Local), Part(Retrain), Part(Execution))
 EMBED_COLUMNS = Part(Columns, without=("features", "prefix"))
 EMBED_EXTRACTOR = Part(ExtractorSettings, own_names=True)
 EMBED_DATA = Part(DataSpec, without=("human_labels",))

@@ -5,6 +5,7 @@ Legend of the indices: n unit that leaves, g its samples, j other samples, c out
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
@@ -22,6 +23,25 @@ from lapsi.problem.removed import Removed
 CACHE_ROWS = 16
 
 
+class VarianceSlope(ABC):
+    """How the curvature of all samples moves with the parameters, to first order."""
+
+    @abstractmethod
+    def change(self, shift: Tensor) -> Tensor:
+        """Change (n, K·D) of Σ_j a_j x_j² v_j under shifts (n, F, D)."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseSlope(VarianceSlope):
+    """The whole derivative M (K·D, P') = ∂λ/∂params."""
+
+    derivative: Tensor
+
+    def change(self, shift: Tensor) -> Tensor:
+        return matmul(shift.flatten(1).to(self.derivative.dtype), self.derivative.T)
+
+
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class DiagCurvature(Curvature):
@@ -30,13 +50,13 @@ class DiagCurvature(Curvature):
     Attributes:
         problem, map_params: where the posterior sits.
         precision: λ (K·D,).
-        derivative: M (K·D, P') = ∂λ/∂params, through which Δλ is linear in the shift; None where all shifts are settled.
+        slope: through which Δλ is linear in the shift; None where all shifts are settled.
     """
 
     problem: LinearProblem
     map_params: Tensor
     precision: DiagPrecision
-    derivative: Tensor | None
+    slope: VarianceSlope | None
 
     @property
     def form(self) -> str:
@@ -56,9 +76,9 @@ class DiagCurvature(Curvature):
             others = self._variance_change_sum(shift)
             scale = removed.hessian_scale
         else:
-            assert self.derivative is not None
+            assert self.slope is not None
             moved = likelihood.variance_derivative(state, likelihood.residual_derivative(state, output_change))
-            others = matmul(shift.flatten(1).to(self.derivative.dtype), self.derivative.T)
+            others = self.slope.change(shift)
             scale = None
         weights = weight_of(self.problem, removed.units)
         own = weights[..., None] * (likelihood.variance(state) + moved)
@@ -109,7 +129,7 @@ def diag_curvature(problem: LinearProblem, map_params: Tensor, dtype: torch.dtyp
             slope = likelihood.variance_derivative(state[:, None, :], directions)
             _add_products(derivative, squares, inputs, slope)
     precision = DiagPrecision(diagonal.flatten())
-    return DiagCurvature(problem, map_params, precision, None if derivative is None else derivative.flatten(0, 1))
+    return DiagCurvature(problem, map_params, precision, None if derivative is None else DenseSlope(derivative.flatten(0, 1)))
 
 
 def _add_products(derivative: Tensor, squares: Tensor, inputs: Tensor, slope: Tensor) -> None:

@@ -50,6 +50,25 @@ class Newton:
 
 
 @dataclass(frozen=True, slots=True)
+class Local:
+    """The closed form for many outputs: memory linear in their number, exact among those that are coupled; `diag` alone.
+
+    Attributes:
+        coupled: outputs that are solved together, each with those most coupled to it. More are nearer to the exact step and
+            take more memory and time.
+        converge: samples of the highest LSI that are converged to their leave-one-out optimum.
+    """
+
+    name: ClassVar[str] = "local"
+
+    coupled: int = option(8, Integer(1), "local: outputs solved together, each with those most coupled to it.", panel=PROBE)
+    converge: int = option(0, Integer(0), "local: samples of the highest LSI that are converged.", panel=PROBE)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Retrain:
     """The paper's own definition: the probe is trained anew without each sample.
 
@@ -71,5 +90,5 @@ class Retrain:
             raise InputError(f"every is {self.every} but training has {self.recipe.epochs} epochs; expected at most that.")
 
 
-EngineSpec = Newton | Retrain
-ENGINES: dict[str, type[Newton] | type[Retrain]] = {engine.name: engine for engine in (Newton, Retrain)}
+EngineSpec = Newton | Local | Retrain
+ENGINES: dict[str, type[Newton] | type[Local] | type[Retrain]] = {engine.name: engine for engine in (Newton, Local, Retrain)}

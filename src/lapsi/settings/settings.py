@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from lapsi.errors import InputError
-from lapsi.settings.engine import AUTO, ENGINES, TOLERANCE, EngineSpec, Newton, Retrain
+from lapsi.settings.engine import AUTO, ENGINES, EngineSpec, Local, Newton, Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.model import EACH, ModelSpec
 from lapsi.settings.objective import ANEW, MAP, PAPER_DECAY, ObjectiveSpec
@@ -43,18 +43,28 @@ class Settings:
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"{name} is {getattr(self, name)!r}; expected a lapsi.{kind.__name__}.")
         if not isinstance(self.engine, EngineSpec):
-            raise InputError(f"engine is {self.engine!r}; expected 'auto', 'newton', 'retrain', lapsi.Newton or lapsi.Retrain.")
-        if isinstance(self.engine, Newton) and self.model.hidden:
+            raise InputError(f"engine is {self.engine!r}; expected {_engine_names()}.")
+        if isinstance(self.engine, Newton | Local) and self.model.hidden:
             raise InputError(
-                "engine is 'newton' but hidden was given: the closed form is that of the converged linear probe. Use "
-                "engine='retrain'."
+                f"engine is {self.engine.name!r} but hidden was given: the closed form is that of the converged linear "
+                "probe. Use engine='retrain'."
             )
         retrains = isinstance(self.engine, Retrain)
         if isinstance(self.engine, Retrain):
             self._as_in_the_paper(self.engine)
-        if retrains and self.objective.noise_removal == ANEW:
+        if isinstance(self.engine, Local):
+            self._chosen_without_search()
+            if self.curvature != "diag":
+                raise InputError(f"curvature is {self.curvature!r}; engine 'local' offers 'diag'.")
+            if self.execution.dtype == "float64":
+                raise InputError(
+                    "dtype is 'float64', but engine 'local' takes its products in float32; leave it out, or use engine "
+                    "'newton'."
+                )
+        if not isinstance(self.engine, Newton) and self.objective.noise_removal == ANEW:
             raise InputError(
-                "noise_removal is 'anew', which engine 'retrain' cannot; leave it at 'held', or use engine 'newton'."
+                f"noise_removal is 'anew', which engine {self.engine.name!r} cannot; leave it at 'held', or use engine "
+                "'newton'."
             )
         if self.objective.weight_decay == 0 and not (retrains and self.objective.prior_precision != MAP):
             raise InputError(
@@ -70,12 +80,16 @@ class Settings:
 
     def _as_in_the_paper(self, engine: Retrain) -> None:
         """Settles what the closed form would choose, and the removal that a public divisor implies."""
+        self._chosen_without_search()
+        if engine.recipe.public_divisor:
+            object.__setattr__(self, "objective", replace(self.objective, removal="sum"))
+
+    def _chosen_without_search(self) -> None:
+        """The paper's weight decay and scaling where those that the closed form would choose are not looked for."""
         if self.objective.weight_decay == AUTO:
             object.__setattr__(self, "objective", replace(self.objective, weight_decay=PAPER_DECAY))
         if self.model.standardize == AUTO:
             object.__setattr__(self, "model", replace(self.model, standardize=EACH))
-        if engine.recipe.public_divisor:
-            object.__setattr__(self, "objective", replace(self.objective, removal="sum"))
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain JSON values."""
@@ -148,31 +162,37 @@ def _with_fields(part: Any, name: str, kind: type, own: dict[str, Any]) -> Any:
 
 def _engine(engine: str | EngineSpec, model: ModelSpec, choices: dict[str, Any]) -> EngineSpec:
     """The engine that is asked for by name or as an object; takes its options out of `choices`."""
-    every, recipe, refine, tolerance = (choices.pop(name, None) for name in ("every", "recipe", "refine", "tolerance"))
-    newton = {} if refine is None or refine == AUTO else {"refine": refine}
-    newton |= {} if tolerance is None or tolerance == TOLERANCE else {"tolerance": tolerance}
-    retrain = {name: value for name, value in (("recipe", recipe), ("every", every)) if value is not None}
+    own = {kind: _own_options(kind, choices) for kind in ENGINES.values()}
     if isinstance(engine, EngineSpec):
-        if newton or retrain:
-            taken = next(iter(newton | retrain))
-            holder = Newton if taken in newton else Retrain
-            holds = ", which holds it" if isinstance(engine, holder) else f"={type(engine).__name__}(…)"
-            raise InputError(f"{taken} was given beside engine{holds}; put it into engine=lapsi.{holder.__name__}(…).")
+        for kind, given in own.items():
+            for taken in given:
+                holds = ", which holds it" if isinstance(engine, kind) else f"={type(engine).__name__}(…)"
+                raise InputError(f"{taken} was given beside engine{holds}; put it into engine=lapsi.{kind.__name__}(…).")
         return engine
     if engine not in (AUTO, *ENGINES):
-        names = ", ".join(map(repr, (AUTO, *ENGINES)))
-        raise InputError(f"engine is {engine!r}; expected one of {names}, or lapsi.Newton(…) or lapsi.Retrain(…).")
+        raise InputError(f"engine is {engine!r}; expected {_engine_names()}.")
     if engine == AUTO:
-        engine = Retrain.name if retrain or model.hidden else Newton.name
-    if engine == Newton.name:
-        if retrain:
-            raise InputError(
-                f"engine is 'newton' but {' and '.join(retrain)} was given: the closed form is that of the converged linear "
-                "probe. Use engine='retrain'."
-            )
-        return Newton(**newton)
-    if newton:
-        name, value = next(iter(newton.items()))
-        default = AUTO if name == "refine" else f"{TOLERANCE:g}"
-        raise InputError(f"{name} is {value!r} but belongs to engine 'newton'; leave it at {default!r}.")
-    return Retrain(**retrain)
+        engine = Retrain.name if own[Retrain] or model.hidden else Local.name if own[Local] else Newton.name
+    chosen = ENGINES[engine]
+    if chosen is not Retrain and own[Retrain]:
+        raise InputError(
+            f"engine is {engine!r} but {' and '.join(own[Retrain])} was given: the closed form is that of the converged linear "
+            "probe. Use engine='retrain'."
+        )
+    for kind, given in own.items():
+        for name, value in given.items() if kind is not chosen else ():
+            default = next(each.default for each in fields(kind) if each.name == name)
+            raise InputError(f"{name} is {value!r} but belongs to engine {kind.name!r}; leave it at {default!r}.")
+    return chosen(**own[chosen])
+
+
+def _own_options(kind: type, choices: dict[str, Any]) -> dict[str, Any]:
+    """The options of an engine that were given and are not what they are anyway, taken out of `choices`."""
+    given = {each.name: (choices.pop(each.name, None), each.default) for each in fields(kind)}
+    return {name: value for name, (value, default) in given.items() if value is not None and value != default}
+
+
+def _engine_names() -> str:
+    """What an engine can be asked for by."""
+    names = ", ".join(map(repr, (AUTO, *ENGINES)))
+    return f"{names}, or {', '.join(f'lapsi.{kind.__name__}(…)' for kind in ENGINES.values())}"

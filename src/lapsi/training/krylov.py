@@ -73,7 +73,7 @@ def block_preconditioner(problem: LinearProblem, params: Tensor) -> BlockPrecond
         variances = problem.weigh(problem.likelihood.variance(problem.state_of(params, problem.inputs[rows])), rows).float()
         inputs = problem.inputs[rows].float()
         for block, variance in zip(blocks, variances.T, strict=True):
-            block += matmul((inputs * variance[:, None]).T.contiguous(), inputs)
+            block.add_(matmul((inputs * variance[:, None]).T.contiguous(), inputs))
     blocks.diagonal(dim1=1, dim2=2).add_(problem.objective.l2(problem.total))
     factors, info = torch.linalg.cholesky_ex(blocks)
     if bool((info != 0).any()):

@@ -86,9 +86,14 @@ def settle(
 
 
 def approach(
-    problem: LinearProblem, map_params: Tensor, units: Tensor, solve: Solve, advance: Advance
+    problem: LinearProblem,
+    map_params: Tensor,
+    units: Tensor,
+    solve: Solve,
+    advance: Advance,
+    tolerance: float = TOLERANCE,
 ) -> tuple[Tensor, Tensor]:
-    """Chord steps of all units at once, until what remains of the shift is 1e-10 of it; arguments as in `settle`.
+    """Chord steps of all units at once, until what remains of the shift is `tolerance` of it; arguments as in `settle`.
 
     Steps that shrink by a factor ρ leave step·ρ/(1 − ρ) to go. A unit whose steps do not shrink, the first against the shift it
     corrects, rests where it was.
@@ -111,7 +116,7 @@ def approach(
         active, step, size = active[shrinks], step[shrinks], size[shrinks]
         shift[active] -= step
         left = torch.where(size == 0, 0.0, size.square() / (last[active] - size) / shift[active].flatten(1).norm(dim=1))
-        there = left <= TOLERANCE
+        there = left <= tolerance
         remaining[active[there]] = left[there]
         last[active] = size
         advance(int(there.sum()))

@@ -66,8 +66,9 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
     n_params = work.n_outputs * work.n_features
     cost.require_memory(
         f"Its {n_params:,} parameters ({work.n_features - 1} features and bias × {work.n_outputs} outputs) need matrices with "
-        f"{n_params:,}² entries. Raise the memory limit if the machine has more, or reduce the features first, e.g. "
-        "sklearn.decomposition.PCA (memory falls with the square of the number of features)."
+        f"{n_params:,}² entries. Raise the memory limit if the machine has more, take engine 'local' (curvature 'diag'; memory "
+        "linear in the outputs), or reduce the features first, e.g. sklearn.decomposition.PCA (memory falls with the square of "
+        "the number of features)."
     )
     notes = [_note(spec_of(settings), details)]
     if settings.curvature == "full":

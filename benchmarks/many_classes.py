@@ -1,0 +1,109 @@
+"""Many classes: engine local on real features whose labels are clusters, a share of them flipped; prints one JSON line.
+
+    python benchmarks/many_classes.py FEATURES.npz [--classes 100] [--rows N] [--dimensions D] [--coupled 8] [--converge 0]
+                                      [--checks 64]
+
+Clusters of MiniBatchKMeans (seed 0) on standardized features, 5 % of the labels drawn anew. With --dimensions the features are
+projected at random. Checked are samples spread evenly over the ranking, against their converged leave-one-out optima.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+from sklearn.cluster import MiniBatchKMeans
+
+from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.data.readers.arrays import read_dataset
+from lapsi.data.readers.columns import Columns
+from lapsi.data.standardize import standardizer_of
+from lapsi.engines.base import work_of
+from lapsi.engines.local.engine import local_fit
+from lapsi.engines.local.plan import plan_local
+from lapsi.engines.local.steps import converged
+from lapsi.execution.cost import GIB
+from lapsi.execution.progress import Stages
+from lapsi.problem.of_dataset import linear_problem
+from lapsi.scoring import score_dataset
+from lapsi.settings.engine import Local
+from lapsi.settings.settings import Settings, make_settings
+
+FLIPPED = 0.05
+
+
+def read(path: Path, n_classes: int, n_rows: int | None, n_dimensions: int | None) -> Dataset:
+    """Features with the clusters they fall into as labels."""
+    rng = np.random.default_rng(0)
+    features = np.asarray(read_dataset(path, Columns()).features)[:n_rows].astype(np.float32)
+    if n_dimensions is not None:
+        features = features @ rng.normal(size=(features.shape[1], n_dimensions)).astype(np.float32)
+    scaled = (features - features.mean(0)) / np.maximum(features.std(0), 1e-9)
+    labels = MiniBatchKMeans(n_classes, random_state=0, n_init=3).fit_predict(scaled)
+    flipped = rng.random(len(labels)) < FLIPPED
+    labels[flipped] = rng.integers(n_classes, size=flipped.sum())
+    return make_dataset(features, labels)
+
+
+def true_lsi(dataset: Dataset, settings: Settings, rows: np.ndarray) -> np.ndarray:
+    """LSI of samples `rows` at their converged leave-one-out optima."""
+    stages = Stages(False)
+    problem = linear_problem(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings).in_outputs()
+    fit = local_fit(problem, Local(coupled=1), stages)
+    found = converged(fit.step, fit.problem.targets.new_tensor(rows), np.arange(len(rows)))
+    return np.concatenate([fit.curvature.divergence(removed).total.numpy() for removed in found])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--dimensions", type=int)
+    parser.add_argument("--coupled", type=int, default=Local().coupled)
+    parser.add_argument("--converge", type=int, default=0)
+    parser.add_argument("--checks", type=int, default=64)
+    parser.add_argument("--weight-decay", type=float, default=0.01)
+    arguments = parser.parse_args()
+
+    dataset = read(arguments.data, arguments.classes, arguments.rows, arguments.dimensions)
+    spec = Local(coupled=arguments.coupled, converge=arguments.converge)
+    settings = make_settings(spec, weight_decay=arguments.weight_decay, verify=0)
+    planned = plan_local(work_of(dataset, dataset.n_samples), settings).cost.peak_bytes
+    start = time.perf_counter()
+    scores, _ = score_dataset(dataset, settings, np.arange(dataset.n_samples), Stages(False))
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    spread = np.argsort(scores.lsi)[np.linspace(0, dataset.n_samples - 1, arguments.checks).astype(int)]
+    start = time.perf_counter()
+    truth = true_lsi(dataset, settings, spread)
+    errors = np.abs(scores.lsi[spread] / truth - 1)
+    highest = np.isin(spread, np.argsort(-scores.lsi)[: arguments.converge])
+    record = {
+        "data": arguments.data.name,
+        "shape": [dataset.n_samples, dataset.n_features, dataset.n_classes],
+        "coupled": arguments.coupled,
+        "converge": arguments.converge,
+        "seconds": {name: round(value, 1) for name, value in scores.provenance.seconds.items()},
+        "seconds_whole": round(seconds, 1),
+        "peak_gib": round(peak / GIB, 2),
+        "planned_gib": round(planned / GIB, 2),
+        "n_checked": len(spread),
+        "seconds_to_check": round(time.perf_counter() - start, 1),
+        "median_error": float(np.median(errors)),
+        "max_error": float(errors.max()),
+        "max_error_converged": float(errors[highest].max()) if highest.any() else None,
+        "spearman": float(spearmanr(scores.lsi[spread], truth)[0]),
+        "cores": os.cpu_count(),
+    }
+    print(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The closed-form engine for many outputs: memory linear in their number, exact among those that are coupled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lapsi.curvature.diag import DiagCurvature, diag_curvature
+from lapsi.data.dataset import Dataset
+from lapsi.data.standardize import Standardizer
+from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work, single_rows
+from lapsi.engines.local.blocks import nearest_outputs, samples_of, slopes
+from lapsi.engines.local.inverse import LocalColumns, local_inverse
+from lapsi.engines.local.plan import local_seconds, plan_local, spec_of
+from lapsi.engines.local.steps import LocalSlope, LocalStep, converged, pull_of
+from lapsi.execution.device import device_of
+from lapsi.execution.progress import Stages
+from lapsi.problem.base import mean_weight
+from lapsi.problem.linear import LinearProblem
+from lapsi.problem.of_dataset import linear_problem
+from lapsi.problem.removed import Removed
+from lapsi.settings.engine import Local
+from lapsi.settings.settings import Settings
+from lapsi.training.krylov import fit_without_hessian
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LocalEngine(Engine):
+    """Leaves samples out of the converged linear probe of many outputs, in closed form among those that are coupled."""
+
+    name: ClassVar[str] = Local.name
+    goes_on: ClassVar[bool] = False
+
+    settings: Settings
+
+    def plan(self, work: Work) -> Plan:
+        return plan_local(work, self.settings)
+
+    def kept(self, plan: Plan) -> dict[str, Any]:
+        return {}
+
+    def continued(self, plan: Plan, kept: dict[str, Any]) -> Plan:
+        return plan
+
+    def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
+        return local_seconds(plan, device_of(self.settings.execution.device))
+
+    def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> Fit:
+        problem = linear_problem(dataset, standardizer, self.settings).in_outputs()
+        return local_fit(problem, replace(spec_of(self.settings), coupled=plan.details["coupled"]), stages)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalFit(Fit):
+    """The optimum of all samples and the local inverse; build it with `local_fit`.
+
+    Attributes:
+        step: the closed form.
+        curvature: of the posterior at the optimum.
+        n_converged: samples of the highest LSI that are converged.
+    """
+
+    step: LocalStep
+    curvature: DiagCurvature
+    n_converged: int
+
+    @property
+    def problem(self) -> LinearProblem:
+        return self.step.problem
+
+    @property
+    def reference_name(self) -> str:
+        return self.curvature.form
+
+    def parts(self, n_units: int) -> list[Part]:
+        """One: it is done in one go."""
+        return [Part(Local.name, 0, n_units, n_units + min(self.n_converged, n_units))]
+
+    def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
+        """The closed form of all, then those whose parameters move most in the metric of the posterior converged."""
+        everyone = single_rows(units)[part.start : part.stop]
+        moved = np.empty(len(everyone))
+        for rows, positions in self.step.chunks(everyone):
+            removed = self.step.removed(rows, positions)
+            moved[positions] = self.curvature.precision.quad(removed.shift.flatten(1).double()).cpu().numpy()
+            yield removed
+            advance(len(rows))
+        highest = np.argsort(-moved, kind="stable")[: self.n_converged]
+        if len(highest) > 0:
+            yield from converged(self.step, everyone, highest, advance)
+
+    def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
+        yield from converged(self.step, single_rows(units)[part.start : part.stop], positions)
+
+    def reference(self, units: Units) -> Iterator[Removed]:
+        yield from converged(self.step, single_rows(units), np.arange(len(units)))
+
+    def n_checks(self, verify: int, n_units: int) -> int:
+        return min(verify, n_units)
+
+    def record(self, params: Tensor) -> dict[str, Any]:
+        optimum = self.step.optimum
+        return {"grad_norm": optimum.grad_norm, "n_iterations": optimum.n_iterations, "dtype": "float32"}
+
+
+def local_fit(problem: LinearProblem, spec: Local, stages: Stages) -> LocalFit:
+    """The optimum, the local inverse Hessian, and the curvature; of a problem that sees all outputs."""
+    with stages.stage("fit") as advance:
+        optimum = fit_without_hessian(problem, advance=lambda: advance(1))
+    with stages.stage("blocks"):
+        samples = samples_of(problem, optimum.params)
+        nearest = nearest_outputs(samples, spec.coupled)
+        l2 = problem.objective.l2(problem.total) - problem.objective.l2_drop(mean_weight(problem))
+        step = LocalStep(problem, optimum, local_inverse(samples, nearest, l2), pull_of(problem, optimum))
+    with stages.stage("curvature"):
+        precision = diag_curvature(problem, optimum.params, None).precision
+        slope = LocalSlope(LocalColumns(nearest, torch.stack(list(slopes(samples, nearest)))))
+        curvature = DiagCurvature(problem, optimum.params, precision, slope)
+    return LocalFit(step, curvature, spec.converge)

@@ -92,14 +92,15 @@ def relative_errors(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def draw_rows(lsi: np.ndarray, errors: np.ndarray, n_checks: int, seed: int) -> Drawn:
     """What to check of n units of LSI `lsi` (n,) and estimated errors (n,), NaN where there is none.
 
-    The largest LSI; half of the others, rounded up, are those with the largest estimates; one at random from each equal slice
-    of the ranking of those left fills up.
+    The largest LSI; half of the others, rounded up, are those with the largest estimates, none where most have no estimate; one
+    at random from each equal slice of the ranking of those left fills up.
     """
     n_checks = min(n_checks, len(lsi))
     order = np.argsort(lsi, kind="stable")
     others = order[:-1]
     known = others[~np.isnan(errors[others])]
-    suspected = known[np.argsort(-errors[known], kind="stable")][: n_checks // 2]
+    n_suspected = n_checks // 2 if 2 * len(known) >= len(others) else 0
+    suspected = known[np.argsort(-errors[known], kind="stable")][:n_suspected]
     left = others[~np.isin(others, suspected)]
     n_random = n_checks - 1 - len(suspected)
     generator = np.random.default_rng(seed)

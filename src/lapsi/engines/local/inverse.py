@@ -28,19 +28,15 @@ class LocalColumns:
 
     Attributes:
         nearest: (K, p) outputs.
-        columns: (K, p, D, D) float32, symmetric products of features on the right: M[b][p] x.
+        columns: (K, p, D, D) float32: block p of the column of b.
     """
 
     nearest: Tensor
     columns: Tensor
 
-    def times(self, inputs: Tensor, factors: Tensor, support: Tensor) -> Tensor:
-        """Σ_s factors[n, s] · column block of support[n, s] · inputs[n] (n, K, D) float32, for inputs (n, D)."""
-        vectors = (factors[..., None] * inputs[:, None, :]).to(self.columns.dtype)
-        return self.columns_times(vectors, support)
-
-    def columns_times(self, vectors: Tensor, support: Tensor) -> Tensor:
-        """Σ_s column block of support[n, s] · vectors[n, s] (n, K, D), for vectors (n, s, D)."""
+    def times(self, vectors: Tensor, support: Tensor) -> Tensor:
+        """Σ_s column block of support[n, s] · vectors[n, s] (n, K, D) float32, for vectors (n, s, D)."""
+        vectors = vectors.to(self.columns.dtype)
         total = vectors.new_zeros(len(vectors), len(self.nearest), vectors.shape[2])
         for output, rows, places in _by_output(support):
             product = self._product(output, vectors[rows, places])

@@ -49,7 +49,7 @@ class LocalSlope(VarianceSlope):
     def change(self, shift: Tensor) -> Tensor:
         support = shift.square().sum(2).topk(min(SUPPORT, shift.shape[1]), dim=1).indices
         moved = shift.gather(1, support[..., None].expand(*support.shape, shift.shape[2]))
-        return self.blocks.columns_times(moved.to(self.blocks.columns.dtype), support).flatten(1)
+        return self.blocks.times(moved, support).flatten(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,9 +70,9 @@ class LocalStep:
 
     def removed(self, rows: Tensor, positions: np.ndarray) -> Removed:
         """Samples `rows` (n,) that leave, each alone."""
-        problem, params, likelihood = self.problem, self.optimum.params, self.problem.likelihood
-        inputs, outputs, weights = problem.inputs[rows], problem.outputs(params, rows), weight_of(problem, rows)
-        state = likelihood.state(outputs)
+        problem, likelihood = self.problem, self.problem.likelihood
+        inputs, weights = problem.inputs[rows], weight_of(problem, rows)
+        state = likelihood.state(problem.outputs(self.optimum.params, rows))
         residual = weights[:, None] * likelihood.residual(state, problem.targets[rows])
         support = (residual.abs() + likelihood.variance(state)).topk(min(SUPPORT, residual.shape[1]), dim=1).indices
         residual, hessians = residual.gather(1, support), weights[:, None, None] * _hessians(self.problem, state, support)
@@ -80,11 +80,22 @@ class LocalStep:
         drop = problem.objective.l2_drop(weights)
         pulled = drop[:, None] * (inputs @ self.pull.T).gather(1, support)
         projection = torch.einsum("nab,nb->na", gram, residual) + pulled
-        shift = self.inverse.times(inputs, residual + reaction(gram, hessians, projection), support)
+        factors = residual + reaction(gram, hessians, projection)
+        shift = self.inverse.times(factors[..., None] * inputs[:, None, :], support)
         shift += (drop[:, None, None] * self.pull).to(shift.dtype)
         leverage = torch.einsum("nab,nba->n", hessians, gram)
         unknown = torch.full((len(rows),), torch.nan, dtype=torch.float64)
-        return _removed(problem, params, rows, positions, shift, outputs, (CLOSED_FORM, unknown), leverage)
+        return self.found(rows, positions, shift, CLOSED_FORM, unknown, leverage)
+
+    def found(
+        self, rows: Tensor, positions: np.ndarray, shift: Tensor, refinement: str, remaining: Tensor, leverage: Tensor
+    ) -> Removed:
+        """The chunk of a shift (n, K, D) that was made by `refinement` and of which `remaining` (n,) is missing."""
+        units, params = rows[:, None], self.optimum.params
+        change = self.problem.own_output_change(units, shift)[:, 0]
+        outputs = (self.problem.outputs(params, rows) + change)[:, None]
+        diagnostics = {"leverage": leverage, "output_change": change.abs().amax(1)}
+        return Removed(units, positions, params, shift, outputs, refinement, remaining, diagnostics)
 
     def chunks(self, rows: Tensor) -> Iterator[tuple[Tensor, np.ndarray]]:
         """Samples `rows` (n,) and their positions, like ones together: their blocks are multiplied at once."""
@@ -113,8 +124,7 @@ def converged(step: LocalStep, rows: Tensor, positions: np.ndarray, advance: Adv
                 "decay."
             )
         leverage = step.removed(own, part).diagnostics["leverage"]
-        outputs = problem.outputs(params, own)
-        yield _removed(problem, params, own, part, shift, outputs, (CONVERGED, remaining), leverage)
+        yield step.found(own, part, shift, CONVERGED, remaining, leverage)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,19 +170,3 @@ def _hessians(problem: LinearProblem, state: Tensor, support: Tensor) -> Tensor:
         direction = torch.zeros_like(state).scatter_(1, support[:, place : place + 1], 1.0)
         columns.append(problem.likelihood.residual_derivative(state, direction).gather(1, support))
     return torch.stack(columns, 2)
-
-
-def _removed(
-    problem: LinearProblem,
-    params: Tensor,
-    rows: Tensor,
-    positions: np.ndarray,
-    shift: Tensor,
-    outputs: Tensor,
-    made: tuple[str, Tensor],
-    leverage: Tensor,
-) -> Removed:
-    units = rows[:, None]
-    change = problem.own_output_change(units, shift)[:, 0]
-    diagnostics = {"leverage": leverage, "output_change": change.abs().amax(1)}
-    return Removed(units, positions, params, shift, (outputs + change)[:, None], *made, diagnostics)

@@ -159,3 +159,16 @@ def test_numbers_are_left_out_exactly(many):
     expected = lapsi.score(X, targets, verify=0, **QUIET)
     found = lapsi.score(X, targets, engine="local", coupled=1, verify=0, **QUIET)
     assert_allclose(found.lsi, expected.lsi, rtol=1e-3)
+
+
+def test_leverage_among_few_outputs_is_symmetric_and_nothing_beyond_them(problem):
+    outputs = problem.in_outputs()
+    samples = samples_of(outputs, fit_map(outputs).params)
+    found = local_inverse(samples, nearest_outputs(samples, 3), 1.0)
+    inputs, support = outputs.inputs[:7], torch.tensor([[0, 1, 2, 3, 4, 5]]).expand(7, 6)
+    gram = found.forms(inputs, support)
+    whole = torch.zeros(CLASSES, CLASSES, 7, dtype=torch.float64)
+    for output, others in enumerate(found.nearest.tolist()):
+        whole[others, output] = torch.einsum("nk,pkl,nl->pn", inputs, found.columns[output].double(), inputs)
+    assert_close(gram, 0.5 * (whole + whole.transpose(0, 1)).permute(2, 0, 1), rtol=1e-5, atol=1e-6)
+    assert float((whole - whole.transpose(0, 1)).abs().max()) > 1e-3

@@ -35,7 +35,7 @@ class Optimum:
         params: (F, D).
         blocks: the diagonal blocks of the Hessian, about there.
         grad_norm: norm of the gradient of the mean-form objective.
-        n_iterations: evaluations of L-BFGS's gradients and products of the Hessian together.
+        n_iterations: products of the Hessian that the Newton steps took.
     """
 
     params: Tensor
@@ -75,13 +75,22 @@ def block_preconditioner(problem: LinearProblem, params: Tensor) -> BlockPrecond
         for block, variance in zip(blocks, variances.T, strict=True):
             block.add_(matmul((inputs * variance[:, None]).T.contiguous(), inputs))
     blocks.diagonal(dim1=1, dim2=2).add_(problem.objective.l2(problem.total))
-    factors, info = torch.linalg.cholesky_ex(blocks)
+    return BlockPreconditioner(float32_factor(blocks))
+
+
+def float32_factor(matrices: Tensor) -> Tensor:
+    """Cholesky factors of parts (…, m, m) of a Hessian.
+
+    Raises:
+        ConvergenceError: where one is not positive definite in float32.
+    """
+    factors, info = torch.linalg.cholesky_ex(matrices)
     if bool((info != 0).any()):
         raise ConvergenceError(
-            "A block of the Hessian is not positive definite in float32: the weight decay is too small for features of this "
+            "A part of the Hessian is not positive definite in float32: the weight decay is too small for features of this "
             "scale. Use a larger weight decay, or standardize the features."
         )
-    return BlockPreconditioner(factors)
+    return factors
 
 
 def fit_without_hessian(problem: LinearProblem, advance: Callable[[], None] = lambda: None) -> Optimum:
@@ -96,7 +105,7 @@ def fit_without_hessian(problem: LinearProblem, advance: Callable[[], None] = la
     gradient, n_iterations = problem.value_and_gradient(params)[1], 0
     for _ in range(STEPS):
         advance()
-        solved = _newton_step(problem, params, gradient, blocks)
+        solved = hessian_solve(problem, params, gradient, blocks, tolerance=FORCING)
         n_iterations += solved.n_iterations
         size = float(solved.value.norm()) / float(params.norm())
         moved = params - solved.value[0]
@@ -114,13 +123,15 @@ def fit_without_hessian(problem: LinearProblem, advance: Callable[[], None] = la
     )
 
 
-def _newton_step(problem: LinearProblem, params: Tensor, gradient: Tensor, blocks: BlockPreconditioner) -> Solution:
-    """H⁻¹·gradient (1, F, D)."""
+def hessian_solve(
+    problem: LinearProblem, params: Tensor, right: Tensor, blocks: BlockPreconditioner, *, tolerance: float, drop: float = 0.0
+) -> Solution:
+    """H⁻¹·right (1, F, D) for right (F, D), H the Hessian of all samples at `params` with an L2 strength lower by `drop`."""
     nobody = torch.empty(1, 0, dtype=torch.int64, device=params.device)
     return conjugate_gradients(
-        lambda vectors, _: problem.hessian_product(nobody, params, vectors),
-        gradient[None],
+        lambda vectors, _: problem.hessian_product(nobody, params, vectors) - drop * vectors,
+        right[None],
         blocks,
-        tolerance=FORCING,
+        tolerance=tolerance,
         max_iterations=PRODUCTS,
     )

@@ -18,8 +18,8 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from torch import Tensor
 
 from lapsi.engines.local.blocks import Samples
-from lapsi.errors import ConvergenceError
 from lapsi.linalg.matmul import matmul
+from lapsi.training.krylov import float32_factor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,15 +99,9 @@ def _add_blocks(blocks: dict[tuple[int, int], Tensor], samples: Samples, first: 
 
 def _first_columns(matrix: Tensor, count: int) -> Tensor:
     """The first columns (m, count) of the inverse of a matrix (m, m)."""
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    if int(info) != 0:
-        raise ConvergenceError(
-            "A part of the Hessian is not positive definite in float32: the weight decay is too small for features of this "
-            "scale. Use a larger weight decay, or standardize the features."
-        )
     unit = torch.zeros(len(matrix), count, dtype=matrix.dtype, device=matrix.device)
     unit[:count].fill_diagonal_(1.0)
-    return torch.cholesky_solve(unit, factor)
+    return torch.cholesky_solve(unit, float32_factor(matrix))
 
 
 def _near_ones_together(nearest: Tensor) -> list[int]:

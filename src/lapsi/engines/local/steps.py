@@ -26,12 +26,12 @@ from lapsi.linalg.woodbury import reaction
 from lapsi.problem.base import mean_weight, weight_of
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, Removed
-from lapsi.training.krylov import BlockPreconditioner, Optimum
+from lapsi.training.krylov import PRODUCTS, BlockPreconditioner, Optimum, hessian_solve
 
 SUPPORT = 12
 CHUNK_BYTES = 256 * 2**20
 REFERENCE_CHUNK = 64
-SOLVE_TOLERANCE, SOLVE_PRODUCTS = 1e-3, 200
+SOLVE_TOLERANCE = 1e-3
 REFERENCE_TOLERANCE = 1e-8
 
 
@@ -144,23 +144,16 @@ class _Solve:
             (gradient / scale).float(),
             self.blocks,
             tolerance=SOLVE_TOLERANCE,
-            max_iterations=SOLVE_PRODUCTS,
+            max_iterations=PRODUCTS,
         )
         return solved.value.to(gradient.dtype) * scale
 
 
 def pull_of(problem: LinearProblem, optimum: Optimum) -> Tensor:
     """H⁻¹·params (K, D): what `LocalStep` holds."""
-    nobody = torch.empty(1, 0, dtype=torch.int64, device=optimum.params.device)
     drop = problem.objective.l2_drop(mean_weight(problem))
-    solved = conjugate_gradients(
-        lambda vectors, _: problem.hessian_product(nobody, optimum.params, vectors) - drop * vectors,
-        optimum.params[None],
-        optimum.blocks,
-        tolerance=REFERENCE_TOLERANCE,
-        max_iterations=SOLVE_PRODUCTS,
-    )
-    return solved.value[0]
+    params, blocks = optimum.params, optimum.blocks
+    return hessian_solve(problem, params, params, blocks, tolerance=REFERENCE_TOLERANCE, drop=drop).value[0]
 
 
 def _hessians(problem: LinearProblem, state: Tensor, support: Tensor) -> Tensor:

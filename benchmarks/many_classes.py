@@ -27,7 +27,7 @@ from lapsi.data.standardize import standardizer_of
 from lapsi.engines.base import work_of
 from lapsi.engines.local.engine import local_fit
 from lapsi.engines.local.plan import plan_local
-from lapsi.engines.local.steps import converged
+from lapsi.engines.local.steps import Converging, converged
 from lapsi.execution.cost import GIB
 from lapsi.execution.progress import Stages
 from lapsi.problem.of_dataset import linear_problem
@@ -55,7 +55,7 @@ def true_lsi(dataset: Dataset, settings: Settings, rows: np.ndarray) -> np.ndarr
     """LSI of samples `rows` at their converged leave-one-out optima."""
     stages = Stages(False)
     problem = linear_problem(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings).in_outputs()
-    fit = local_fit(problem, Local(coupled=1), stages)
+    fit = local_fit(problem, 1, Converging(), stages)
     found = converged(fit.step, fit.problem.targets.new_tensor(rows), np.arange(len(rows)))
     return np.concatenate([fit.curvature.divergence(removed).total.numpy() for removed in found])
 

@@ -10,7 +10,32 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from lapsi.linalg.matmul import matmul
+
 COLUMN_TILES = 4
+
+
+def gram_of_those_that_matter(
+    inputs: Tensor, rows: Tensor, weights: Tensor, left_out: float, *, squares: bool = False
+) -> Tensor:
+    """Σ_j w_j x_jx_jᵀ (D, D) over `rows` (n,) of the inputs (N, D), without small weights that sum to less than `left_out`.
+
+    Args:
+        inputs: of all samples.
+        rows: those of the sum.
+        weights: w (n,).
+        left_out: a share of Σ|w|.
+        squares: take Σ_j w_j x_j²x_jᵀ, the squares elementwise.
+    """
+    matter = that_matter(weights.abs(), left_out)
+    some = inputs.index_select(0, rows[matter])
+    left = some.square() if squares else some
+    return matmul((left * weights[matter, None]).T, some)
+
+
+def that_matter(sizes: Tensor, left_out: float) -> Tensor:
+    """Positions (m,) of sizes (n,) ≥ 0 without small ones, which sum to less than a share `left_out` of all."""
+    return torch.nonzero(sizes > left_out * sizes.mean()).flatten()
 
 
 def weighted_gram(blocks: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

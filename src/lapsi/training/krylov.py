@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lapsi.errors import ConvergenceError
 from lapsi.linalg.conjugate_gradients import Solution, conjugate_gradients
-from lapsi.linalg.matmul import matmul
+from lapsi.linalg.gram import gram_of_those_that_matter
 from lapsi.problem.linear import LinearProblem
 from lapsi.training.newton import rough_map, spectrum_of
 
@@ -25,6 +25,7 @@ ROUNDING_STEP = 1e-6  # a step below it that lowers the gradient no more is roun
 FORCING = 0.01  # residual of each step
 PRODUCTS = 200
 BLOCK_ROWS = 16384
+LEFT_OUT = 1e-3  # of what weighs the samples in a block that is a preconditioner
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,9 +72,9 @@ def block_preconditioner(problem: LinearProblem, params: Tensor) -> BlockPrecond
     for start in range(0, len(problem.inputs), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         variances = problem.weigh(problem.likelihood.variance(problem.state_of(params, problem.inputs[rows])), rows).float()
-        inputs = problem.inputs[rows].float()
+        inputs, everyone = problem.inputs[rows].float(), torch.arange(len(variances), device=params.device)
         for block, variance in zip(blocks, variances.T, strict=True):
-            block.add_(matmul((inputs * variance[:, None]).T.contiguous(), inputs))
+            block.add_(gram_of_those_that_matter(inputs, everyone, variance, LEFT_OUT))
     blocks.diagonal(dim1=1, dim2=2).add_(problem.objective.l2(problem.total))
     return BlockPreconditioner(float32_factor(blocks))
 
@@ -85,12 +86,21 @@ def float32_factor(matrices: Tensor) -> Tensor:
         ConvergenceError: where one is not positive definite in float32.
     """
     factors, info = torch.linalg.cholesky_ex(matrices)
-    if bool((info != 0).any()):
+    require_positive(bool((info != 0).any()))
+    return factors
+
+
+def require_positive(failed: bool) -> None:
+    """Refuses what could not be factorised in float32.
+
+    Raises:
+        ConvergenceError: where it failed.
+    """
+    if failed:
         raise ConvergenceError(
             "A part of the Hessian is not positive definite in float32: the weight decay is too small for features of this "
             "scale. Use a larger weight decay, or standardize the features."
         )
-    return factors
 
 
 def fit_without_hessian(problem: LinearProblem, advance: Callable[[], None] = lambda: None) -> Optimum:

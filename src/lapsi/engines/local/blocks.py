@@ -15,10 +15,32 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lapsi.linalg.matmul import matmul
+from lapsi.linalg.gram import gram_of_those_that_matter, that_matter
 from lapsi.problem.linear import LinearProblem
 
-LEFT_OUT = 1e-3  # of the sum of what weighs the samples
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """What is left out at most of a sum, as a share of what its terms weigh.
+
+    Attributes:
+        of_one, of_two: samples, of a block of the Hessian of one output and of two.
+        of_slopes: samples, of the derivative of the diagonal, whose own share of LSI is small.
+        of_support: outputs, of the squares of what a sample says of them.
+        of_shift: outputs, of the squares of a shift, when it moves the curvature.
+        slopes: how many outputs such a move reaches, each with its nearest.
+    """
+
+    of_one: float
+    of_two: float
+    of_slopes: float
+    of_support: float
+    of_shift: float
+    slopes: int
+
+
+LOCAL = Cuts(1e-3, 0.1, 0.3, 1e-2, 1e-2, 4)  # less than what the coupling of far outputs leaves out
+DENSE = Cuts(1e-4, 1e-4, 0.01, 3e-5, 1e-4, 16)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,63 +49,52 @@ class Samples:
 
     Attributes:
         problem: that sees all outputs.
+        cuts: what the sums may leave out.
         inputs, state: (N, D), (N, K) float32.
         variances: (N, K) float32, the weighted diagonals of S.
     """
 
     problem: LinearProblem
+    cuts: Cuts
     inputs: Tensor
     state: Tensor
     variances: Tensor
 
-    def that_vary(self, output: int) -> Tensor:
-        """Rows (r,) of the samples of which an output varies."""
-        return _that_matter(self.variances[:, output])
+    def blocks(self, output: int, others: list[int]) -> Iterator[Tensor]:
+        """H_ab (D, D) of one output b with each of others a."""
+        rows, coupling = self._coupling(output)
+        for other in others:
+            cut = self.cuts.of_one if other == output else self.cuts.of_two
+            yield gram_of_those_that_matter(self.inputs, rows, coupling[:, other], cut)
 
-    def coupling(self, output: int, rows: Tensor) -> Tensor:
-        """Column S_j,·b (r, K) of one output, of the samples `rows`, weighted."""
+    def slopes(self, output: int, others: list[int]) -> Iterator[Tensor]:
+        """T_ab (D, D) of one output b with each of others a."""
+        rows, coupling = self._coupling(output)
+        slope = self.problem.likelihood.variance_derivative(self.state[rows], coupling)
+        for other in others:
+            yield gram_of_those_that_matter(self.inputs, rows, slope[:, other], self.cuts.of_slopes, squares=True)
+
+    def strength(self, output: int) -> Tensor:
+        """Σ_j a_j |S_j,ab| (K,) of one output b with all others."""
+        return self._coupling(output)[1].abs().sum(0)
+
+    def _coupling(self, output: int) -> tuple[Tensor, Tensor]:
+        """Rows (r,) of the samples of which an output b varies, and their columns S_j,·b (r, K), weighted."""
+        rows = that_matter(self.variances[:, output], self.cuts.of_one)
         state = self.state[rows]
         direction = torch.zeros_like(state[:1])
         direction[0, output] = 1.0
-        return self.problem.weigh(self.problem.likelihood.residual_derivative(state, direction), rows)
-
-    def slope(self, rows: Tensor, coupling: Tensor) -> Tensor:
-        """Derivative (r, K) of the variances along the output of a `coupling`, weighted."""
-        return self.problem.likelihood.variance_derivative(self.state[rows], coupling)
-
-    def block(self, rows: Tensor, weights: Tensor, *, squares: bool = False) -> Tensor:
-        """Σ_j w_j x_jx_jᵀ (D, D) over samples `rows` (r,) with weights w (r,); of x_j² and x_j with `squares`."""
-        matter = _that_matter(weights.abs())
-        inputs = self.inputs[rows[matter]]
-        left = inputs.square() if squares else inputs
-        return matmul((left * weights[matter, None]).T.contiguous(), inputs)
+        return rows, self.problem.weigh(self.problem.likelihood.residual_derivative(state, direction), rows)
 
 
-def samples_of(problem: LinearProblem, params: Tensor) -> Samples:
+def samples_of(problem: LinearProblem, params: Tensor, cuts: Cuts) -> Samples:
     """Of a problem that sees all outputs, at `params`."""
     state = problem.state_of(params, problem.inputs)
     variances = problem.weigh(problem.likelihood.variance(state), slice(None))
-    return Samples(problem, problem.inputs.float(), state.float(), variances.float())
+    return Samples(problem, cuts, problem.inputs.float(), state.float(), variances.float())
 
 
 def nearest_outputs(samples: Samples, count: int) -> Tensor:
     """(K, count) the outputs most coupled to each by Σ_j a_j |S_j,ab|, itself first."""
-    n_outputs = samples.state.shape[1]
-    strength = samples.state.new_empty(n_outputs, n_outputs)
-    for output in range(n_outputs):
-        strength[output] = samples.coupling(output, samples.that_vary(output)).abs().sum(0)
-    strength.fill_diagonal_(torch.inf)
-    return strength.topk(count, dim=1).indices
-
-
-def slopes(samples: Samples, nearest: Tensor) -> Iterator[Tensor]:
-    """T_ab (count, D, D) of the outputs a nearest to b, for every b."""
-    for output, others in enumerate(nearest.tolist()):
-        rows = samples.that_vary(output)
-        slope = samples.slope(rows, samples.coupling(output, rows))
-        yield torch.stack([samples.block(rows, slope[:, other], squares=True) for other in others])
-
-
-def _that_matter(weights: Tensor) -> Tensor:
-    """Positions (r,) of weights (n,) ≥ 0 without the small ones, which sum to less than a thousandth."""
-    return torch.nonzero(weights > LEFT_OUT * weights.mean()).flatten()
+    strength = torch.stack([samples.strength(output) for output in range(samples.state.shape[1])])
+    return strength.fill_diagonal_(torch.inf).topk(count, dim=1).indices

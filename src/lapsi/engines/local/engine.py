@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lapsi.curvature.diag import DiagCurvature, diag_curvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work, single_rows
-from lapsi.engines.local.blocks import nearest_outputs, samples_of, slopes
-from lapsi.engines.local.inverse import LocalColumns, local_inverse
-from lapsi.engines.local.plan import local_seconds, plan_local, spec_of
-from lapsi.engines.local.steps import LocalSlope, LocalStep, converged, pull_of
+from lapsi.engines.local.blocks import DENSE, LOCAL, nearest_outputs, samples_of
+from lapsi.engines.local.inverse import inverse_hessian
+from lapsi.engines.local.plan import local_seconds, plan_local
+from lapsi.engines.local.steps import Converging, LocalStep, converged, local_slope, pull_of
 from lapsi.execution.device import device_of
 from lapsi.execution.progress import Stages
 from lapsi.problem.base import mean_weight
@@ -53,7 +52,7 @@ class LocalEngine(Engine):
 
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> Fit:
         problem = linear_problem(dataset, standardizer, self.settings).in_outputs()
-        return local_fit(problem, replace(spec_of(self.settings), coupled=plan.details["coupled"]), stages)
+        return local_fit(problem, plan.details["coupled"], Converging(**plan.details["converging"]), stages)
 
 
 @final
@@ -64,12 +63,12 @@ class LocalFit(Fit):
     Attributes:
         step: the closed form.
         curvature: of the posterior at the optimum.
-        n_converged: samples of the highest LSI that are converged.
+        converging: which samples are converged.
     """
 
     step: LocalStep
     curvature: DiagCurvature
-    n_converged: int
+    converging: Converging
 
     @property
     def problem(self) -> LinearProblem:
@@ -81,20 +80,23 @@ class LocalFit(Fit):
 
     def parts(self, n_units: int) -> list[Part]:
         """One: it is done in one go."""
-        return [Part(Local.name, 0, n_units, n_units + min(self.n_converged, n_units))]
+        return [Part(Local.name, 0, n_units, n_units + min(self.converging.highest + self.converging.doubtful, n_units))]
 
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
-        """The closed form of all, then those whose parameters move most in the metric of the posterior converged."""
+        """The closed form of all, then those converged whose parameters move most in the metric of the posterior, or of which
+        the closed form is doubtful."""
         everyone = single_rows(units)[part.start : part.stop]
-        moved = np.empty(len(everyone))
+        moved, leverage = np.empty((2, len(everyone)))
         for rows, positions in self.step.chunks(everyone):
             removed = self.step.removed(rows, positions)
             moved[positions] = self.curvature.precision.quad(removed.shift.flatten(1).double()).cpu().numpy()
+            leverage[positions] = removed.diagnostics["leverage"].cpu().numpy()
             yield removed
             advance(len(rows))
-        highest = np.argsort(-moved, kind="stable")[: self.n_converged]
-        if len(highest) > 0:
-            yield from converged(self.step, everyone, highest, advance)
+        chosen = self.converging.of(moved, leverage)
+        if len(chosen) > 0:
+            yield from converged(self.step, everyone, chosen, advance)
+        advance(part.work - len(everyone) - len(chosen))
 
     def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
         yield from converged(self.step, single_rows(units)[part.start : part.stop], positions)
@@ -110,17 +112,17 @@ class LocalFit(Fit):
         return {"grad_norm": optimum.grad_norm, "n_iterations": optimum.n_iterations, "dtype": "float32"}
 
 
-def local_fit(problem: LinearProblem, spec: Local, stages: Stages) -> LocalFit:
+def local_fit(problem: LinearProblem, coupled: int, converging: Converging, stages: Stages) -> LocalFit:
     """The optimum, the local inverse Hessian, and the curvature; of a problem that sees all outputs."""
     with stages.stage("fit") as advance:
         optimum = fit_without_hessian(problem, advance=lambda: advance(1))
     with stages.stage("blocks"):
-        samples = samples_of(problem, optimum.params)
-        nearest = nearest_outputs(samples, spec.coupled)
+        samples = samples_of(problem, optimum.params, DENSE if coupled == problem.model.n_outputs else LOCAL)
+        nearest = nearest_outputs(samples, coupled)
         l2 = problem.objective.l2(problem.total) - problem.objective.l2_drop(mean_weight(problem))
-        step = LocalStep(problem, optimum, local_inverse(samples, nearest, l2), pull_of(problem, optimum))
+        inverse = inverse_hessian(samples, nearest, l2)
+        step = LocalStep(problem, optimum, inverse, pull_of(problem, optimum), samples.cuts.of_support)
     with stages.stage("curvature"):
         precision = diag_curvature(problem, optimum.params, None).precision
-        slope = LocalSlope(LocalColumns(nearest, torch.stack(list(slopes(samples, nearest)))))
-        curvature = DiagCurvature(problem, optimum.params, precision, slope)
-    return LocalFit(step, curvature, spec.converge)
+        curvature = DiagCurvature(problem, optimum.params, precision, local_slope(samples, nearest))
+    return LocalFit(step, curvature, converging)

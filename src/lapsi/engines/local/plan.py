@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from lapsi.engines.base import Plan, Work
-from lapsi.engines.local.steps import CHUNK_BYTES, SUPPORT
+from lapsi.engines.local.blocks import DENSE, LOCAL
+from lapsi.engines.local.steps import CHUNK_BYTES
 from lapsi.execution.cost import LIBRARIES_BYTES, Cost, flop_rate, memory_limit
 from lapsi.problem.linear import BLOCK_BYTES
 from lapsi.settings.engine import Local
@@ -14,7 +17,10 @@ from lapsi.settings.settings import Settings
 FIT_PASSES = 120  # gradients of L-BFGS and products of the Hessian
 VARYING = 0.3  # of the samples in a block of the diagonal, as seen
 COUPLED = 0.1  # of the samples in a block of two outputs, as seen
-CHECK_PASSES = 40
+SUPPORT = 5  # outputs that a sample says something of, as seen
+CHECK_PASSES = 40  # products of the Hessian that converging a sample takes
+CONVERGE_FLOOR = 2e11  # below it every sample is converged
+DOUBTFUL_SHARE = 0.25  # of the cost of the rest, for those of which the closed form is doubtful
 RATES = {"fit": 0.25, "blocks": 0.6, "curvature": 0.6, "leave-one-out": 0.4, "converge": 0.4, "verify": 0.4}
 IN_FLOAT64 = ("fit",)
 
@@ -31,32 +37,61 @@ def plan_local(work: Work, settings: Settings) -> Plan:
     Raises:
         MemoryLimitError: when it does not fit.
     """
-    n, d, k = work.n_samples, work.n_features, work.n_outputs
-    nearest = min(spec_of(settings).coupled, k)
-    matrices = 4.0 * d * d
-    live = min(k * (k + 1) // 2, k * nearest * 2)  # blocks of H at a time, at most
-    held = (k + 2 * k * nearest) * matrices
-    building = (live + 2 * nearest**2) * matrices + 4.0 * 4 * n * k
-    peak = LIBRARIES_BYTES + 12 * n * d + 4 * 4 * n * k + held + max(building, 3 * CHUNK_BYTES) + 4 * BLOCK_BYTES
-    blocks = 2.0 * n * d * d * (k * VARYING + k * nearest**2 / 2 * COUPLED) + k * (
-        (nearest * d) ** 3 / 3 + 2 * (nearest * d) ** 2 * d
-    )
-    support = min(SUPPORT, k)
+    n, d, k, spec = work.n_samples, work.n_features, work.n_outputs, spec_of(settings)
+    coupled, sample = min(spec.coupled, k), CHECK_PASSES * 4.0 * n * d * k
     flop = {
-        "fit": 4.0 * FIT_PASSES * n * d * k,
-        "blocks": blocks,
-        "curvature": 2.0 * n * d * d * k * nearest * COUPLED,
-        "leave-one-out": work.n_units * 6.0 * support * nearest * d * d,
-        "converge": CHECK_PASSES * min(spec_of(settings).converge, work.n_units) * 4.0 * n * d * k,
-        "verify": CHECK_PASSES * min(settings.execution.verify, work.n_units) * 4.0 * n * d * k,
+        "fit": 4.0 * FIT_PASSES * n * d * k + 2.0 * VARYING * n * d * d * k,
+        "blocks": 2.0 * n * d * d * (k * VARYING + _pairs(k, coupled) * COUPLED) + _inverse_flop(k, d, coupled),
+        "curvature": 2.0 * n * d * d * k * _slopes(k, coupled) * COUPLED,
+        "leave-one-out": 4.0 * work.n_units * min(SUPPORT, k) * coupled * d * d,
     }
-    cost = Cost(int(peak), memory_limit(settings.execution), flop)
+    everyone = work.n_units * sample <= CONVERGE_FLOOR
+    highest = work.n_units if everyone else min(spec.converge, work.n_units)
+    doubtful = min(work.n_units - highest, int(DOUBTFUL_SHARE * sum(flop.values()) / sample))
+    flop |= {"converge": highest * sample, "verify": min(settings.execution.verify, work.n_units) * sample}
+    cost = Cost(_peak_bytes(work, coupled), memory_limit(settings.execution), flop)
     cost.require_memory(
-        f"Blocks of {d} features of the {nearest} outputs that are solved together take most of it. Raise the memory limit if "
+        f"Blocks of {d} features of the {coupled} outputs that are solved together take most of it. Raise the memory limit if "
         "the machine has more, lower --coupled, or reduce the features first, e.g. sklearn.decomposition.PCA."
     )
-    notes = (("solved together", f"each of {k:,} outputs with the {nearest - 1} most coupled to it"),)
-    return Plan(cost, {"coupled": nearest}, notes)
+    details = {"coupled": coupled, "converging": {"highest": highest, "doubtful": doubtful}}
+    return Plan(cost, details, tuple(_notes(k, coupled, highest)))
+
+
+def _notes(k: int, coupled: int, highest: int) -> Iterator[tuple[str, str]]:
+    """What a person is told."""
+    if coupled == k:
+        yield "solved together", f"all {k:,} outputs, in float32"
+    else:
+        yield "solved together", f"each of {k:,} outputs with the {coupled - 1} most coupled to it"
+    if highest > 0:
+        yield "converged", f"{highest:,} samples"
+
+
+def _pairs(k: int, coupled: int) -> float:
+    """Blocks of two outputs that are summed, about."""
+    return min(k * (k - 1) / 2, k * coupled**2 / 3)
+
+
+def _slopes(k: int, coupled: int) -> int:
+    """Blocks of the derivative of the diagonal for each output."""
+    return min(coupled, (DENSE if coupled == k else LOCAL).slopes)
+
+
+def _inverse_flop(k: int, d: int, coupled: int) -> float:
+    if coupled == k:
+        return float(k * d) ** 3
+    return k * (float(coupled * d) ** 3 / 3 + 2 * float(coupled * d) ** 2 * d)
+
+
+def _peak_bytes(work: Work, coupled: int) -> int:
+    n, d, k = work.n_samples, work.n_features, work.n_outputs
+    matrices = 4.0 * d * d
+    inverse = k * coupled * matrices
+    live = 0 if coupled == k else min(k * (k + 1) // 2, k * coupled * 2) + 2 * coupled**2  # blocks of H at a time, at most
+    held = LIBRARIES_BYTES + 12 * n * d + 4 * 4 * n * k + (k + k * _slopes(k, coupled)) * matrices + inverse
+    building = live * matrices + 4.0 * 4 * n * k
+    return int(held + max(building, 3 * CHUNK_BYTES) + 4 * BLOCK_BYTES)
 
 
 def local_seconds(plan: Plan, device: torch.device) -> float:

@@ -19,7 +19,8 @@ from torch import Tensor
 from lapsi.curvature.diag import VarianceSlope
 from lapsi.engines.base import Advance
 from lapsi.engines.groups.steps import approach
-from lapsi.engines.local.inverse import LocalColumns
+from lapsi.engines.local.blocks import Samples
+from lapsi.engines.local.columns import Columns, LocalColumns
 from lapsi.errors import ConvergenceError
 from lapsi.linalg.conjugate_gradients import conjugate_gradients
 from lapsi.linalg.woodbury import reaction
@@ -28,8 +29,10 @@ from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, Removed
 from lapsi.training.krylov import PRODUCTS, BlockPreconditioner, Optimum, hessian_solve
 
-SUPPORT = 12
+LEAST_SUPPORT = 2
+HIGH_LEVERAGE = 0.5  # above it the step of a sample may be off by as much as it is long
 CHUNK_BYTES = 256 * 2**20
+ROWS_AT_A_TIME = 8192
 REFERENCE_CHUNK = 64
 SOLVE_TOLERANCE = 1e-3
 REFERENCE_TOLERANCE = 1e-8
@@ -42,14 +45,37 @@ class LocalSlope(VarianceSlope):
 
     Attributes:
         blocks: ∂(Σ_j a_j x_j² v_ja)/∂params_b.
+        left_out: of the squares of a shift, beyond the outputs along which it moves the curvature.
     """
 
     blocks: LocalColumns
+    left_out: float
 
     def change(self, shift: Tensor) -> Tensor:
-        support = shift.square().sum(2).topk(min(SUPPORT, shift.shape[1]), dim=1).indices
+        support, counts = supports(shift.square().sum(2), self.left_out)
         moved = shift.gather(1, support[..., None].expand(*support.shape, shift.shape[2]))
-        return self.blocks.times(moved, support).flatten(1)
+        return self.blocks.times(moved * counts[..., None], support).flatten(1)
+
+
+def local_slope(samples: Samples, nearest: Tensor) -> LocalSlope:
+    """Of the outputs nearest to each, `nearest` (K, p) or some of them."""
+    few = nearest[:, : samples.cuts.slopes]
+    columns = [torch.stack(list(samples.slopes(output, others))) for output, others in enumerate(few.tolist())]
+    return LocalSlope(LocalColumns(few, torch.stack(columns)), samples.cuts.of_shift)
+
+
+def support_sizes(shares: Tensor, left_out: float) -> Tensor:
+    """How many of the largest shares (n, K) ≥ 0 (n,) leave less than `left_out` of all to the others; 2 at least."""
+    from_least = shares.sort(dim=1).values.cumsum(1)
+    beyond = (from_least < left_out * from_least[:, -1:]).sum(1)
+    return (shares.shape[1] - beyond).clamp(min=min(LEAST_SUPPORT, shares.shape[1]))
+
+
+def supports(shares: Tensor, left_out: float) -> tuple[Tensor, Tensor]:
+    """The outputs (n, s) of the largest shares (n, K), and whether each is one of `support_sizes` or fills the row up."""
+    sizes = support_sizes(shares, left_out)
+    support = shares.topk(int(sizes.max()), dim=1).indices
+    return support, torch.arange(support.shape[1], device=sizes.device) < sizes[:, None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,31 +87,38 @@ class LocalStep:
         optimum: of all samples.
         inverse: H⁻¹ at the L2 strength that is left when a sample of mean weight leaves.
         pull: H⁻¹·params (K, D) float64: how the optimum moves when the L2 strength falls by 1.
+        left_out: of the squares of what a sample says of its outputs, beyond its support.
     """
 
     problem: LinearProblem
     optimum: Optimum
-    inverse: LocalColumns
+    inverse: Columns
     pull: Tensor
+    left_out: float
 
-    def removed(self, rows: Tensor, positions: np.ndarray) -> Removed:
-        """Samples `rows` (n,) that leave, each alone."""
+    def leaving(self, rows: Tensor) -> Leaving:
+        """Samples `rows` (n,), each on the outputs of which it says most."""
         problem, likelihood = self.problem, self.problem.likelihood
         inputs, weights = problem.inputs[rows], weight_of(problem, rows)
         state = likelihood.state(problem.outputs(self.optimum.params, rows))
         residual = weights[:, None] * likelihood.residual(state, problem.targets[rows])
-        support = (residual.abs() + likelihood.variance(state)).topk(min(SUPPORT, residual.shape[1]), dim=1).indices
-        residual, hessians = residual.gather(1, support), weights[:, None, None] * _hessians(self.problem, state, support)
-        gram = self.inverse.forms(inputs, support)
-        drop = problem.objective.l2_drop(weights)
-        pulled = drop[:, None] * (inputs @ self.pull.T).gather(1, support)
-        projection = torch.einsum("nab,nb->na", gram, residual) + pulled
-        factors = residual + reaction(gram, hessians, projection)
-        shift = self.inverse.times(factors[..., None] * inputs[:, None, :], support)
+        support, counts = supports(self._says(rows), self.left_out)
+        residual = counts * residual.gather(1, support)
+        hessians = (counts[:, :, None] & counts[:, None, :]) * weights[:, None, None] * _hessians(problem, state, support)
+        return Leaving(inputs, weights, support, residual, hessians, self.inverse.forms(inputs, support))
+
+    def removed(self, rows: Tensor, positions: np.ndarray) -> Removed:
+        """Samples `rows` (n,) that leave, each alone."""
+        leaving = self.leaving(rows)
+        drop = self.problem.objective.l2_drop(leaving.weights)
+        pulled = drop[:, None] * (leaving.inputs @ self.pull.T).gather(1, leaving.support)
+        projection = torch.einsum("nab,nb->na", leaving.gram, leaving.residual) + pulled
+        factors = leaving.residual + reaction(leaving.gram, leaving.hessians, projection)
+        shift = self.inverse.times(factors[..., None] * leaving.inputs[:, None, :], leaving.support)
         shift += (drop[:, None, None] * self.pull).to(shift.dtype)
-        leverage = torch.einsum("nab,nba->n", hessians, gram)
-        unknown = torch.full((len(rows),), torch.nan, dtype=torch.float64)
-        return self.found(rows, positions, shift, CLOSED_FORM, unknown, leverage)
+        leverage = leaving.leverage
+        missing = torch.where(leverage <= HIGH_LEVERAGE, torch.nan, leverage.nan_to_num(torch.inf))
+        return self.found(rows, positions, shift, CLOSED_FORM, missing, leverage)
 
     def found(
         self, rows: Tensor, positions: np.ndarray, shift: Tensor, refinement: str, remaining: Tensor, leverage: Tensor
@@ -98,13 +131,71 @@ class LocalStep:
         return Removed(units, positions, params, shift, outputs, refinement, remaining, diagnostics)
 
     def chunks(self, rows: Tensor) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """Samples `rows` (n,) and their positions, like ones together: their blocks are multiplied at once."""
+        """Samples `rows` (n,) and their positions, like ones together."""
         n_outputs, n_features = self.optimum.params.shape
-        size = max(16, CHUNK_BYTES // (8 * n_outputs * n_features))
-        own = [self.problem.outputs(self.optimum.params, part).argmax(1) for part in rows.split(8192)]
-        order = torch.argsort(torch.cat(own), stable=True)
-        for positions in order.split(size):
+        sizes, own = torch.empty_like(rows), torch.empty_like(rows)
+        for positions in torch.arange(len(rows), device=rows.device).split(ROWS_AT_A_TIME):
+            says = self._says(rows[positions])
+            sizes[positions], own[positions] = support_sizes(says, self.left_out), says.argmax(1)
+        order = torch.argsort(own - n_outputs * sizes, stable=True)  # the largest supports first
+        start = 0
+        while start < len(order):
+            width = int(sizes[order[start]])
+            count = max(16, CHUNK_BYTES // (4 * n_features * (2 * n_outputs + 2 * width)))
+            positions = order[start : start + count]
             yield rows[positions], positions.cpu().numpy()
+            start += count
+
+    def _says(self, rows: Tensor) -> Tensor:
+        """What samples `rows` (n,) say of each output (n, K): (|residual| + variance)²."""
+        likelihood = self.problem.likelihood
+        state = likelihood.state(self.problem.outputs(self.optimum.params, rows))
+        return (likelihood.residual(state, self.problem.targets[rows]).abs() + likelihood.variance(state)).square()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Leaving:
+    """What the closed form of some samples is made of, each on its support.
+
+    Attributes:
+        inputs, weights: (n, D), (n,).
+        support: (n, s) outputs.
+        residual, hessians: of the samples there (n, s), (n, s, s), weighted; 0 where an output fills the support up.
+        gram: x_nᵀH⁻¹x_n there (n, s, s).
+    """
+
+    inputs: Tensor
+    weights: Tensor
+    support: Tensor
+    residual: Tensor
+    hessians: Tensor
+    gram: Tensor
+
+    @property
+    def leverage(self) -> Tensor:
+        """tr(S K) (n,)."""
+        return torch.einsum("nab,nba->n", self.hessians, self.gram)
+
+
+@dataclass(frozen=True, slots=True)
+class Converging:
+    """Which samples are converged after the closed form.
+
+    Attributes:
+        highest: so many whose parameters move most.
+        doubtful: at most so many more, of which the closed form is doubtful.
+    """
+
+    highest: int = 0
+    doubtful: int = 0
+
+    def of(self, moved: np.ndarray, leverage: np.ndarray) -> np.ndarray:
+        """Positions (k,) among samples whose parameters move by `moved` (n,), of a `leverage` (n,)."""
+        highest = np.argsort(-moved, kind="stable")[: self.highest]
+        doubt = np.where(leverage <= HIGH_LEVERAGE, 0.0, np.nan_to_num(leverage, nan=np.inf))
+        doubt[highest] = 0.0
+        doubtful = np.argsort(-doubt, kind="stable")[: min(self.doubtful, np.count_nonzero(doubt))]
+        return np.concatenate([highest, doubtful])
 
 
 def converged(step: LocalStep, rows: Tensor, positions: np.ndarray, advance: Advance = lambda _: None) -> Iterator[Removed]:
@@ -123,8 +214,7 @@ def converged(step: LocalStep, rows: Tensor, positions: np.ndarray, advance: Adv
                 f"The leave-one-out optimum of row {int(own[~remaining.isfinite()][0])} was not reached. Use a larger weight "
                 "decay."
             )
-        leverage = step.removed(own, part).diagnostics["leverage"]
-        yield step.found(own, part, shift, CONVERGED, remaining, leverage)
+        yield step.found(own, part, shift, CONVERGED, remaining, step.leaving(own).leverage)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

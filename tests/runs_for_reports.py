@@ -42,7 +42,7 @@ def make_scores(
     provenance = Provenance(
         version="0.1.0",
         created="2026-11-24T06:08:02+00:00",
-        settings={**make_settings(weight_decay=0.01, standardize="each").to_dict(), "recipe": {"epochs": 3}},
+        settings={**make_settings("newton", weight_decay=0.01, standardize="each").to_dict(), "recipe": {"epochs": 3}},
         engine="newton",
         dtype="float32",
         device="cpu",

@@ -283,28 +283,27 @@ def test_accuracy_is_that_of_the_fitted_model(data):
 
 def plan_of(n_classes, **choices):
     """The plan for features of the size of CIFAR-10 of a ResNet-18."""
-    return make_engine(make_settings(memory_limit=2**50, **choices)).plan(Work(50_000, 513, n_classes, n_classes - 1, 50_000))
+    settings = make_settings("newton", memory_limit=2**50, **choices)
+    return make_engine(settings).plan(Work(50_000, 513, n_classes, n_classes - 1, 50_000))
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-def test_seconds_add_up_the_stages(structure, monkeypatch):
+def test_seconds_add_up_the_stages(structure):
     """A stage takes the time of its flop, at most as fast as large products in its precision, and at least a sixth of it."""
-    rates = {torch.float64: 1e9, torch.float32: 3e9}
-    monkeypatch.setattr(plan, "flop_rate", lambda dtype, device: rates[dtype])
+    slow = cost.Speed(1e9, 3e9)
     whole = plan_of(10, curvature=structure)
 
-    def seconds_by_stage():
+    def seconds_by_stage(speed):
         alone = {stage: replace(whole.cost, flop={stage: flop}) for stage, flop in whole.cost.flop.items()}
-        return {stage: plan.newton_seconds(replace(whole, cost=cost), torch.device("cpu")) for stage, cost in alone.items()}
+        return {stage: plan.newton_seconds(replace(whole, cost=each), speed) for stage, each in alone.items()}
 
-    before = seconds_by_stage()
+    before = seconds_by_stage(slow)
     assert set(before) == {"fit", "hessian", "curvature", "leave-one-out", "refine", "verify", "choose weight decay"}
-    assert_allclose(plan.newton_seconds(whole, torch.device("cpu")), sum(before.values()))
+    assert_allclose(plan.newton_seconds(whole, slow), sum(before.values()))
     for stage, seconds in before.items():
-        rate = rates[torch.float32 if stage in ("curvature", "leave-one-out") else torch.float64]
+        rate = slow.float32 if stage in ("curvature", "leave-one-out") else slow.float64
         assert 1 / 6 <= whole.cost.flop[stage] / seconds / rate <= 1
-    monkeypatch.setitem(rates, torch.float32, 6e9)
-    after = seconds_by_stage()
+    after = seconds_by_stage(replace(slow, float32=6e9))
     assert {stage: before[stage] / after[stage] for stage in before} == {
         stage: 2 if stage in ("curvature", "leave-one-out") else 1 for stage in before
     }

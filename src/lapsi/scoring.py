@@ -18,7 +18,7 @@ from lapsi.analysis.maps import centre_of, principal_axes
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Engine, Fit, Plan, single_rows, work_of
-from lapsi.engines.choose import make_engine
+from lapsi.engines.choose import chosen_engine, make_engine
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, PARAMS, evaluate, n_steps, verify
 from lapsi.errors import InputError
 from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
@@ -79,7 +79,8 @@ def score(
         model: the probe, a `ModelSpec`.
         objective: what it minimises, an `ObjectiveSpec`.
         engine: `"newton"`, `"local"` (many classes), `"retrain"`, or a `Newton`, `Local` or `Retrain` with its options.
-            `"auto"`: `"newton"`, unless options of another are given, or hidden layers.
+            `"auto"`: `"retrain"` with hidden layers or options of it; else `"newton"`, or `"local"` where that does not fit
+            into memory or takes very much longer.
         curvature: structure of the posterior precision: `"diag"`, `"kfac"` or `"full"`.
         execution: device, limits, checks and seed, an `Execution`.
         ids: (N,) unique identifiers; default: the index of a pandas frame, else the row number.
@@ -124,8 +125,10 @@ def score_dataset(
     if taken:
         raise InputError(f"A column of the samples is named {taken[0]!r}, as one of the scores is; rename it.")
     dataset = weighed(dataset, settings)
-    engine = make_engine(settings)
-    plan = engine.plan(work_of(dataset, len(rows)))
+    work = work_of(dataset, len(rows))
+    taken_engine = chosen_engine(settings, work)
+    settings, engine = taken_engine.settings, make_engine(taken_engine.settings)
+    plan = engine.plan(work)
     checkpoint = _open(engine, plan, keep, identity(dataset, settings, rows))
     try:
         chosen = regularized(dataset, settings, stages)
@@ -142,7 +145,7 @@ def score_dataset(
         "verification": verification,
         "train_accuracy": None,
         **evidence.agreement(dataset.targets, _outputs(model, fit)),
-        "plan": plan.details | rows_above(settings.engine, by_seed[0]),
+        "plan": plan.details | taken_engine.record() | rows_above(settings.engine, by_seed[0]),
         "regularization": None if chosen.record is None else chosen.record.to_dict(),
     }
     provenance = _provenance(given, settings, dict(stages.seconds), details)

@@ -119,7 +119,7 @@ def test_quiet_prints_nothing_and_json_prints_only_json(source, tmp_path):
 def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
     result = run("score", source, "-o", tmp_path / "run", "--dry-run", "--memory-limit", "3G")
     assert result.returncode == 0
-    expected = make_engine(make_settings(memory_limit=3 * 2**30)).plan(Work(90, 6, 3, 2, 90))
+    expected = make_engine(make_settings("newton", memory_limit=3 * 2**30)).plan(Work(90, 6, 3, 2, 90))
     told = table_cells(result.stdout)
     assert [cells for cells in told if cells[0] != "time"] == [
         ["engine", "newton"],
@@ -132,7 +132,13 @@ def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
     assert dict(told)["time"] == "about 1 s on this machine"
     plan = json.loads(run("score", source, "--dry-run", "--json", "--memory-limit", "3G").stdout)
     assert 0 < plan.pop("seconds") < 1
-    decided = {"n_refined": 90, "converges": True, "budget": 90 * 4 * 8.0 * 90 * 6 * 3, "settles": True, "streams": False}
+    decided = {
+        "n_refined": 90,
+        "converges": True,
+        "budget": 90 * 4.0 * 90 * 3 * (8 * 6 + 300),
+        "settles": True,
+        "streams": False,
+    }
     assert plan == {"engine": "newton", **asdict(expected.cost), **decided, "embedding": None}
     assert 0 < plan["peak_bytes"] < plan["limit_bytes"]
     assert list(tmp_path.iterdir()) == []

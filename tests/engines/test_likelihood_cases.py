@@ -102,7 +102,7 @@ def fit_of(oracle, engine, structure):
         model = Mlp((D, KINDS[oracle.kind]), ACTIVATIONS["relu"])
         return RetrainEngine(settings).fit_problem(NetworkProblem(model=model, **parts(oracle)), N)
     refine = "auto" if engine == "converged" else 16
-    settings = make_settings(curvature=structure, refine=refine, dtype="float64")
+    settings = make_settings("newton", curvature=structure, refine=refine, dtype="float64")
     plan = Plan(
         Cost(0, 1, {}), {"n_refined": N, "converges": engine == "converged", "budget": 0.0, "settles": True, "streams": False}
     )

@@ -149,7 +149,7 @@ def evaluated(fit, units):
 def test_newton(data, structure):
     details = {"n_refined": N, "converges": True, "budget": 0.0, "settles": True, "streams": False}
     plan = Plan(Cost(0, 1, {}), details)
-    fit = newton_fit(linear_problem(data), make_settings(curvature=structure), plan, Stages(show=False))
+    fit = newton_fit(linear_problem(data), make_settings("newton", curvature=structure), plan, Stages(show=False))
     units = torch.arange(0, N, 7)[:, None]
     (found,) = evaluated(fit, units)
     expected = np.array([lsi(structure, data, [row]) for row in units[:, 0].tolist()])

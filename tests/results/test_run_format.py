@@ -110,7 +110,7 @@ def test_runs_of_format_0_are_read(tmp_path):
     assert_array_equal(again.loo_proba, scores.loo_proba)
     assert_array_equal(again.map, scores.map)
     assert again.classes.tolist() == ["a", "b", "c"]
-    settings = make_settings(weight_decay=0.01, standardize="each").to_dict()
+    settings = make_settings("newton", weight_decay=0.01, standardize="each").to_dict()
     expected = replace(scores.provenance, data=data_of_call(CALL), settings=settings)
     assert again.provenance == expected
     assert again.carried == ["group"]

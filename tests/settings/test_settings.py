@@ -11,7 +11,7 @@ from lapsi.cli.main import app
 from lapsi.cli.options import to_changed_spec, to_embed_spec, to_settings
 from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
-from lapsi.settings.engine import Local, Newton, Retrain
+from lapsi.settings.engine import Auto, Local, Newton, Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.model import ModelSpec
@@ -111,7 +111,7 @@ def parameters(command):
 
 
 def test_the_settings_have_the_defaults_of_their_parts():
-    assert make_settings() == Settings() == Settings(ModelSpec(), ObjectiveSpec(), Newton(), "diag", Execution())
+    assert make_settings() == Settings() == Settings(ModelSpec(), ObjectiveSpec(), Auto(), "diag", Execution())
     assert make_settings("retrain") == Settings(engine=Retrain()) == Settings(engine=Retrain(Recipe()))
 
 
@@ -120,7 +120,7 @@ def test_the_functions_of_python_leave_the_defaults_to_the_settings(door):
     asked = defaults_of_door(door)
     parts = {name: asked.get(name) for name in PARTS}
     assert parts == dict.fromkeys(PARTS)
-    assert make_settings(asked.get("engine", "newton"), asked["curvature"], **parts) == Settings()
+    assert make_settings(asked.get("engine", "auto"), asked["curvature"], **parts) == Settings()
     assert set(asked).isdisjoint(setting_names())
 
 

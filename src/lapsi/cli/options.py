@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -75,7 +75,10 @@ def to_absolute(options: Options) -> Options:
 def to_settings(options: Options) -> Settings:
     """The settings that were asked for."""
     choices = {name: value for part in SCORING for name, value in part.values(options).items()}
-    return make_settings(engine=options.get("engine", AUTO), recipe=to_recipe(options), **choices)
+    engine, recipe = options.get("engine", AUTO), to_recipe(options)
+    if engine == AUTO and recipe is None:  # one of its options says which, be it as it is anyway
+        engine = next((kind.name for kind in (Local, Newton) if any(each.name in options for each in fields(kind))), AUTO)
+    return make_settings(engine=engine, recipe=recipe, **choices)
 
 
 def to_recipe(options: Options) -> Recipe | None:

@@ -25,7 +25,7 @@ from lapsi.data.opening import Opened, sketch_data
 from lapsi.data.readers.arrays import read_indices
 from lapsi.data.writing import write_table
 from lapsi.engines.base import work_of
-from lapsi.engines.choose import make_engine
+from lapsi.engines.choose import chosen_engine, make_engine
 from lapsi.errors import InputError, RunExistsError
 from lapsi.execution.checkpoint import Hold, Keep, differences, has_parts, hold, read_progress, remove_checkpoint
 from lapsi.execution.device import require_device
@@ -36,6 +36,7 @@ from lapsi.results.paths import not_begun, unfinished_path
 from lapsi.results.run_directory import LEFT_OUT, PICTURE, require_free
 from lapsi.results.scores import Scores
 from lapsi.scoring import ROUTINE, check_indices, score_dataset
+from lapsi.settings.engine import Retrain
 from lapsi.settings.settings import Settings
 
 INTERRUPTED = 130
@@ -86,7 +87,7 @@ def score(typed: Options, how: Call) -> None:
             _tell_plan(given, options, record["name"], settings, stages, how.as_json)
             return
         assert output is not None
-        goes_on = make_engine(settings).goes_on
+        goes_on = isinstance(settings.engine, Retrain)
         try:
             opened = open_and_tell(to_changed_spec(options), record["name"], stages)
             require_extractor_effect(given, opened.content is not None)
@@ -206,10 +207,13 @@ def _tell_plan(given: set[str], options: Options, name: str, settings: Settings,
     dataset, embedding = sketch_data(to_changed_spec(options), name, stages)
     require_extractor_effect(given, embedding is not None)
     n_scored = len(_rows(options, dataset))
-    engine, work = make_engine(settings), work_of(dataset, n_scored)
+    work = work_of(dataset, n_scored)
+    chosen = chosen_engine(settings, work)
+    engine = make_engine(chosen.settings)
     plan = engine.plan(work)
     seconds = engine.seconds(plan, work, dataset)
     if as_json:
-        print(json.dumps(plan_as_dict(engine.name, plan, seconds) | {"embedding": embedding}, indent=2))
+        told = plan_as_dict(engine.name, plan, seconds) | chosen.record()
+        print(json.dumps(told | {"embedding": embedding}, indent=2))
     else:
-        print_plan(engine.name, plan, seconds, embedding, Console())
+        print_plan(f"{engine.name}: {chosen.reason}" if chosen.reason else engine.name, plan, seconds, embedding, Console())

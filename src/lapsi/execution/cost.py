@@ -54,6 +54,26 @@ def memory_limit(execution: Execution) -> int:
     return int(execution.memory_limit or AVAILABLE_SHARE * available)
 
 
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Flop a second of large matrix products.
+
+    Attributes:
+        float64, float32: in each.
+    """
+
+    float64: float
+    float32: float
+
+
+TWO_CORES = Speed(5e10, 1e11)  # of an AMD EPYC: what choices are made by, so that they are equal everywhere
+
+
+def speed_of(device: torch.device) -> Speed:
+    """That of a device of this machine, measured in a moment."""
+    return Speed(flop_rate(torch.float64, device), flop_rate(torch.float32, device))
+
+
 def flop_rate(dtype: torch.dtype, device: torch.device) -> float:
     """Flop a second of large matrix products on a device, measured."""
     matrix = torch.ones(CALIBRATION_SIZE, CALIBRATION_SIZE, dtype=dtype, device=device)

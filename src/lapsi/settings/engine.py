@@ -15,6 +15,13 @@ TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
+class Auto:
+    """The closed form by the engine that fits into memory and time, chosen when the data are known: `Newton` or `Local`."""
+
+    name: ClassVar[str] = AUTO
+
+
+@dataclass(frozen=True, slots=True)
 class Newton:
     """The closed form: one exact leave-one-out Newton step of the converged linear probe.
 
@@ -90,5 +97,5 @@ class Retrain:
             raise InputError(f"every is {self.every} but training has {self.recipe.epochs} epochs; expected at most that.")
 
 
-EngineSpec = Newton | Local | Retrain
+EngineSpec = Auto | Newton | Local | Retrain
 ENGINES: dict[str, type[Newton] | type[Local] | type[Retrain]] = {engine.name: engine for engine in (Newton, Local, Retrain)}

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from lapsi.errors import InputError
-from lapsi.settings.engine import AUTO, ENGINES, EngineSpec, Local, Newton, Retrain
+from lapsi.settings.engine import AUTO, ENGINES, Auto, EngineSpec, Local, Newton, Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.model import EACH, ModelSpec
 from lapsi.settings.objective import ANEW, MAP, PAPER_DECAY, ObjectiveSpec
@@ -31,7 +31,7 @@ class Settings:
 
     model: ModelSpec = field(default_factory=ModelSpec)
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
-    engine: EngineSpec = field(default_factory=Newton)
+    engine: EngineSpec = field(default_factory=Auto)
     curvature: str = option(
         "diag", Choice(CURVATURES, {"kron": "kfac"}), "Structure of the posterior precision (kron is kfac)."
     )
@@ -44,7 +44,7 @@ class Settings:
                 raise InputError(f"{name} is {getattr(self, name)!r}; expected a lapsi.{kind.__name__}.")
         if not isinstance(self.engine, EngineSpec):
             raise InputError(f"engine is {self.engine!r}; expected {_engine_names()}.")
-        if isinstance(self.engine, Newton | Local) and self.model.hidden:
+        if isinstance(self.engine, Auto | Newton | Local) and self.model.hidden:
             raise InputError(
                 f"engine is {self.engine.name!r} but hidden was given: the closed form is that of the converged linear "
                 "probe. Use engine='retrain'."
@@ -61,7 +61,7 @@ class Settings:
                     "dtype is 'float64', but engine 'local' takes its products in float32; leave it out, or use engine "
                     "'newton'."
                 )
-        if not isinstance(self.engine, Newton) and self.objective.noise_removal == ANEW:
+        if not isinstance(self.engine, Auto | Newton) and self.objective.noise_removal == ANEW:
             raise InputError(
                 f"noise_removal is 'anew', which engine {self.engine.name!r} cannot; leave it at 'held', or use engine "
                 "'newton'."
@@ -106,7 +106,7 @@ class Settings:
 def make_settings(engine: str | EngineSpec = AUTO, curvature: str = "diag", **choices: Any) -> Settings:
     """Settings from parts (`model`, `objective`, `execution`) and from fields of the parts by their own names.
 
-    `engine` "auto" is `Newton`, unless hidden layers, a recipe or `every` are asked for.
+    `engine` "auto" is `Auto`, unless hidden layers, or options of another are asked for.
 
     Raises:
         InputError: for a name that no part has, a field beside the part that holds it, or what `Settings` refuses.
@@ -134,7 +134,7 @@ def settings_from_dict(values: dict[str, Any]) -> Settings:
         return {each.name: given[each.name] for each in fields(kind) if each.name in given}
 
     engine = dict(values["engine"])
-    kind = ENGINES.get(engine.get("name", ""))
+    kind = ({AUTO: Auto} | ENGINES).get(engine.get("name", ""))
     if kind is None:
         raise InputError(f"The engine of the run is {engine.get('name')!r}; expected one of {', '.join(ENGINES)}.")
     if "recipe" in engine:
@@ -172,7 +172,10 @@ def _engine(engine: str | EngineSpec, model: ModelSpec, choices: dict[str, Any])
     if engine not in (AUTO, *ENGINES):
         raise InputError(f"engine is {engine!r}; expected {_engine_names()}.")
     if engine == AUTO:
-        engine = Retrain.name if own[Retrain] or model.hidden else Local.name if own[Local] else Newton.name
+        asked = next((kind.name for kind in (Retrain, Local, Newton) if own[kind]), AUTO)
+        engine = Retrain.name if model.hidden else asked
+    if engine == AUTO:
+        return Auto()
     chosen = ENGINES[engine]
     if chosen is not Retrain and own[Retrain]:
         raise InputError(

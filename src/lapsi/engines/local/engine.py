@@ -17,6 +17,7 @@ from lapsi.engines.local.blocks import DENSE, LOCAL, nearest_outputs, samples_of
 from lapsi.engines.local.inverse import inverse_hessian
 from lapsi.engines.local.plan import local_seconds, plan_local
 from lapsi.engines.local.steps import Converging, LocalStep, converged, local_slope, pull_of
+from lapsi.execution.cost import speed_of
 from lapsi.execution.device import device_of
 from lapsi.execution.progress import Stages
 from lapsi.problem.base import mean_weight
@@ -48,7 +49,7 @@ class LocalEngine(Engine):
         return plan
 
     def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
-        return local_seconds(plan, device_of(self.settings.execution.device))
+        return local_seconds(plan, speed_of(device_of(self.settings.execution.device)))
 
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> Fit:
         problem = linear_problem(dataset, standardizer, self.settings).in_outputs()

@@ -19,6 +19,7 @@ from lapsi.engines.newton.ridge import ridge_fit
 from lapsi.engines.newton.steps import Optimum
 from lapsi.engines.newton.streams import closed_forms, converged, refined
 from lapsi.engines.newton.tolerance import refinement_of
+from lapsi.execution.cost import speed_of
 from lapsi.execution.device import device_of
 from lapsi.execution.progress import Stages
 from lapsi.problem.linear import LinearProblem
@@ -53,7 +54,7 @@ class NewtonEngine(Engine):
         return plan
 
     def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
-        return newton_seconds(plan, device_of(self.settings.execution.device))
+        return newton_seconds(plan, speed_of(device_of(self.settings.execution.device)))
 
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> Fit:
         problem = linear_problem(dataset, standardizer, self.settings)

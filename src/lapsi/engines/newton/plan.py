@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from lapsi.curvature.full import EXACT_FLOP, exact_flop
 from lapsi.engines.base import Plan, Work
 from lapsi.engines.newton.neighbours import NEIGHBOURS
 from lapsi.engines.newton.steps import CHUNK_BYTES
-from lapsi.execution.cost import LIBRARIES_BYTES, Cost, flop_rate, memory_limit
+from lapsi.execution.cost import LIBRARIES_BYTES, Cost, Speed, memory_limit
 from lapsi.problem.linear import BLOCK_BYTES, LinearProblem
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.settings import Settings
@@ -94,8 +92,8 @@ def price_of(problem: LinearProblem) -> Price:
 def _price(work: Work) -> Price:
     n, d, k = work.n_samples, work.n_features, work.n_outputs
     correcting = 2.0 * n * d + CORRECTION_OVERHEAD + 4.0 * NEIGHBOURS * d * k
-    step = _chord_step(work) + 2.0 * ENTRY_PRODUCTS * n * k
-    return Price(correcting, CONVERGING_STEPS * step, FITTING_STEPS * _hessian_flop(work) + CONVERGING_STEPS * step)
+    converging = CONVERGING_STEPS * _chord_step(work)
+    return Price(correcting, converging, FITTING_STEPS * _hessian_flop(work) + converging)
 
 
 def _note(spec: Newton, details: dict[str, Any]) -> tuple[str, str]:
@@ -106,15 +104,14 @@ def _note(spec: Newton, details: dict[str, Any]) -> tuple[str, str]:
     return (f"refined to {spec.tolerance:g}", f"those estimated above it, up to about {samples} ({details['budget']:.1e} flop)")
 
 
-def newton_seconds(plan: Plan, device: torch.device) -> float:
-    """Estimated wall time on a device of this machine, from a short calibration."""
-    slow, fast = flop_rate(torch.float64, device), flop_rate(torch.float32, device)
-    rates = {stage: share * (fast if stage in IN_FLOAT32 else slow) for stage, share in RATES.items()}
+def newton_seconds(plan: Plan, speed: Speed) -> float:
+    """Estimated wall time."""
+    rates = {stage: share * (speed.float32 if stage in IN_FLOAT32 else speed.float64) for stage, share in RATES.items()}
     return sum(flop / rates[stage] for stage, flop in plan.cost.flop.items())
 
 
 def _chord_step(work: Work) -> float:
-    return 8.0 * work.n_samples * work.n_features * work.n_outputs
+    return work.n_samples * work.n_outputs * (8.0 * work.n_features + 2.0 * ENTRY_PRODUCTS)
 
 
 def _streams(work: Work, settings: Settings) -> bool:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from lapsi.data.dataset import Dataset
-from lapsi.data.readers.arrays import FEATURES, MADE_BY, SAMPLES
+from lapsi.data.readers.containers import FEATURES, MADE_BY, SAMPLES
 from lapsi.errors import InputError
 
 WRITTEN = (".csv", ".parquet", ".json")

@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy as np
 
+from lapsi.data.blocks import Blocks
 from lapsi.data.samples import IMAGE, TEXT, Content
 from lapsi.errors import InputError
 from lapsi.report.columns import embed_columns
@@ -68,7 +69,7 @@ def choose_pictures(
     content: Content | None,
     positions: np.ndarray,
     texts: list[str] | None,
-    features: np.ndarray | None,
+    features: Blocks | None,
 ) -> Pictures:
     """Thumbnails of images at hand, else of the files in the column `path`, else, without texts, sketches of features."""
     if content is not None and content.kind == IMAGE:

@@ -270,9 +270,9 @@ def _ids(ids: np.ndarray) -> np.ndarray:
     if ids.dtype.kind == "O":
         ids = one_type(ids, "ids")
     require_names(ids, "ids")
-    unique, counts = np.unique(ids.astype(str), return_counts=True)
-    if len(unique) < len(ids):
-        raise InputError(
-            f"The ids are not unique: {str(unique[counts > 1][0])!r} occurs {counts.max()} times; expected one a sample."
-        )
+    names = pd.Series(list(map(str, ids.tolist())), dtype=object)
+    repeated = names[names.duplicated(keep=False)]
+    if len(repeated) > 0:
+        count = int(repeated.value_counts().max())
+        raise InputError(f"The ids are not unique: {repeated.min()!r} occurs {count} times; expected one a sample.")
     return ids

@@ -59,7 +59,7 @@ class DataSpec:
             "corruption": {**corruption, "noise_classes": list(self.corruption.noise_classes)},
             "cache": self.cache,
             "skip_bad": self.skip_bad,
-            "shards": list(self.shards),
+            **({"shards": list(self.shards)} if self.shards else {}),
         }
 
 

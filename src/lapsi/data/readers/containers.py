@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-import torch
 from safetensors import safe_open
 
 from lapsi.data.arrays import EXACT
 from lapsi.data.readers.feature_columns import feature_rows
-from lapsi.data.readers.mapped import BrainFloats, mapped_member
+from lapsi.data.readers.mapped import brain_floats, mapped_member
 from lapsi.data.readers.parquet import parquet_features
 from lapsi.data.readers.text_tables import Cells, csv_cells, exact_column, jsonl_cells, magnitude, read_csv, read_jsonl
 from lapsi.data.readers.unreadable import reading
@@ -101,9 +100,7 @@ def _open_safetensors(path: Path) -> NamedArrays:
 
     def features(names: list[str]) -> Any:
         tensor = archive.get_tensor(names[0])
-        if tensor.dtype == torch.bfloat16 and tensor.ndim == 2:
-            return BrainFloats(tensor.view(torch.uint16).numpy())
-        return tensor
+        return tensor if tensor.ndim != 2 or archive.get_slice(names[0]).get_dtype() != "BF16" else brain_floats(tensor)
 
     if MADE_BY not in (archive.metadata() or {}):
         return NamedArrays(list(archive.keys()), archive.get_tensor, features, archive.get_tensor)

@@ -6,11 +6,14 @@ import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
 from lapsi.data.blocks import Blocks
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = 2**20  # bytes
 LOCAL_HEADER = struct.Struct("<26xHH")  # of a member of a zip file: the lengths of its name and of what is added to it
@@ -52,6 +55,13 @@ def mapped_member(path: Path, name: str, least: int) -> np.ndarray | None:
         if dtype.hasobject or 0 in shape:
             return None
         return np.memmap(path, dtype, "r", file.tell(), shape, "F" if in_columns else "C")
+
+
+def brain_floats(tensor: Tensor) -> BrainFloats:
+    """The rows of a tensor (N, d) of bfloat16."""
+    import torch  # no other file of features needs it
+
+    return BrainFloats(tensor.view(torch.uint16).numpy())
 
 
 @final

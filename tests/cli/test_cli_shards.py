@@ -64,10 +64,11 @@ def test_npy_shards_know_their_labels_from_anywhere(folder, monkeypatch):
     for part in range(2):
         np.save(folder / "npy" / f"features-{part}.npy", X[45 * part : 45 * part + 45])
         np.save(folder / "npy" / f"labels-{part}.npy", Y[45 * part : 45 * part + 45])
-    whole = scored("whole.npz")
-    for source in (["npy"], ["npy/features-*.npy", "--labels", "npy/labels-*.npy"]):
+    np.save(folder / "npy" / "ones.npy", np.ones(90))
+    whole, pattern = scored("whole.npz"), ["npy/features-*.npy", "--labels", "npy/labels-*.npy"]
+    for source in (["npy"], pattern, [*pattern, "--weights", "npy/ones.npy"]):
         scores = scored(*source)
-        np.testing.assert_array_equal(scores.lsi, whole.lsi)
+        np.testing.assert_allclose(scores.lsi, whole.lsi, rtol=1e-9)
         monkeypatch.chdir(folder / "npy")
         assert "90 with a picture" in run("report", "../run", "-o", "../page.html", "--force").stdout
         monkeypatch.chdir(folder)

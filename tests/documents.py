@@ -73,6 +73,15 @@ def write_files(folder, monkeypatch):
     np.save("X.npy", X)
     np.save("y.npy", y)
     np.save("rows.npy", np.arange(10))
+    for folder_of, kind in (("shards", "parquet"), ("halves", "npy")):
+        Path(folder_of).mkdir()
+        for part, rows in enumerate((slice(0, 70), slice(70, 150))):
+            if kind == "npy":
+                np.save(f"{folder_of}/features-{part}.npy", X[rows].astype(np.float16))
+                np.save(f"{folder_of}/labels-{part}.npy", y[rows])
+            else:
+                table = pd.DataFrame({"features": list(X[rows]), "label": y[rows]})
+                table.to_parquet(f"{folder_of}/part-{part}.{kind}")
     pd.DataFrame({"value": range(150)}).to_csv("data.csv", index=False)
     names = [f"flower {row}" for row in range(150)]
     pd.DataFrame(X, columns=["f0", "f1", "f2", "f3"]).assign(species=y, name=names).to_parquet("table.parquet")

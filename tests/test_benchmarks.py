@@ -133,6 +133,18 @@ def test_many_classes(figures, features):
     assert min(record["peak_gib"], record["planned_gib"], record["seconds_whole"]) > 0.1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("container", ["npy", "parquet", "safetensors"])
+def test_many_rows(figures, features, tmp_path, container):
+    shape = ("--rows", 700, "--dimensions", 4, "--dtype", "float16", "--shards", 3, "--folder", tmp_path)
+    options = ("--verify", 0, "--weight-decay", 0.01)
+    record = figures("many_rows", features, *shape, "--container", container, "--", *options)
+    assert (record["shape"], record["shards"], record["data"]) == ([700, 4, 3], 3, "features.npz")
+    assert min(record["peak_resident_gib"], record["planned_gib"], record["seconds_whole"]) > 0.1
+    assert record["options"] == ["--verify", "0", "--weight-decay", "0.01"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_refinement(figures, monkeypatch):
     monkeypatch.setattr("lapsi.engines.newton.plan.REFINE_FLOOR", 0)
     record = figures("refinement", "heavy", "--samples", 150, "--features", 4, "--classes", 3)

@@ -219,10 +219,10 @@ def _scores(
     dataset: Dataset, rows: np.ndarray, fit: Fit, by_seed: list[Arrays], model: FittedModel, provenance: Provenance
 ) -> Scores:
     evidence, measures = evidence_of(dataset.targets.task), lsi_columns(by_seed, fit.curvature.form)
-    combined = fit.problem.likelihood.combine(torch.from_numpy(np.stack([arrays["outputs"] for arrays in by_seed])))
+    combined = _combined(fit, [arrays["outputs"] for arrays in by_seed])
     train_loss = np.stack([arrays["train_loss"] for arrays in by_seed])
     noise = settings_from_dict(provenance.settings).objective.noise
-    seen = Seen(dataset.targets.take(rows), combined.numpy(), train_loss, measures.get("leverage"), noise)
+    seen = Seen(dataset.targets.take(rows), combined, train_loss, measures.get("leverage"), noise)
     known = evidence.columns(dataset.targets.names)
     samples = {"id": dataset.ids[rows], "row": dataset.rows[rows]}
     table = build_table(samples | measures | evidence.compute(seen), known)
@@ -233,6 +233,16 @@ def _scores(
         trajectory.insert(0, "id", dataset.ids[rows][trajectory.pop("position")])
     on_map = _map(dataset, fit, model.standardizer, rows)
     return Scores(table, evidence.prediction(seen), dataset.targets.names, provenance, trajectory, on_map, described)
+
+
+def _combined(fit: Fit, outputs: list[np.ndarray]) -> np.ndarray:
+    """(n, K) outputs that predict as the models of all seeds, (n, K) each, do together."""
+    combined = np.empty_like(outputs[0])
+    for start in range(0, len(combined), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        several = torch.from_numpy(np.stack([each[rows] for each in outputs]))
+        combined[rows] = fit.problem.likelihood.combine(several).numpy()
+    return combined
 
 
 def _map(dataset: Dataset, fit: Fit, standardizer: Standardizer, rows: np.ndarray) -> np.ndarray:

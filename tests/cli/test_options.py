@@ -154,4 +154,4 @@ def test_every_field_but_parts_and_what_is_no_text_is_an_option():
     without = {f"{kind.__name__}.{each.name}" for kind in KINDS for each in fields(kind) if RULE not in each.metadata}
     parts = {"DataSpec.columns", "DataSpec.corruption", "DataSpec.extractor", "Retrain.recipe"}
     parts |= {f"Settings.{name}" for name in ("engine", "execution", "model", "objective")}
-    assert without == parts | {"Corruption.human_labels", "DataSpec.source"}
+    assert without == parts | {"Corruption.human_labels", "DataSpec.source", "DataSpec.shards"}

@@ -4,6 +4,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 
+from lapsi.data import writing
 from lapsi.data.readers.arrays import Columns, read_dataset, read_indices
 from lapsi.data.writing import write_table
 from lapsi.errors import InputError
@@ -145,3 +146,14 @@ def test_tables_are_written(tmp_path, kind):
     assert again["suggested_label"].isna().tolist() == [True, False]
     with pytest.raises(InputError, match="kind '.doc'"):
         write_table(table, tmp_path / "t.doc")
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 4, 5])
+def test_json_is_written_some_rows_at_a_time(tmp_path, monkeypatch, n_rows):
+    table = pd.DataFrame({"id": ["a", "<é>", "c", None, "e"], "lsi": [1 / 3, 1e-9, np.nan, 2.0, 3.0], "n": range(5)}).iloc[
+        :n_rows
+    ]
+    monkeypatch.setattr(writing, "JSON_ROWS", 2)
+    write_table(table, tmp_path / "t.json")
+    expected = table.to_json(orient="records", indent=1, force_ascii=False, double_precision=15)
+    assert (tmp_path / "t.json").read_text(encoding="utf-8") == expected

@@ -18,8 +18,9 @@ import lapsi
 from commands import fail, run
 from lapsi.data.corruption import corrupt_dataset
 from lapsi.data.dataset import make_dataset
-from lapsi.data.readers.arrays import open_arrays, read_indices
+from lapsi.data.readers.arrays import read_indices
 from lapsi.data.readers.columns import Columns
+from lapsi.data.readers.containers import open_arrays
 from lapsi.data.readers.image_folders import read_image_folder
 from lapsi.data.readers.labels import read_labels
 from lapsi.data.readers.source import open_source

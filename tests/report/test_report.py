@@ -19,6 +19,7 @@ from commands import run
 from lapsi.data.blocks import ArrayBlocks, survey
 from lapsi.data.samples import EncodedImages, ImageArrays, Texts
 from lapsi.data.standardize import standardizer_of
+from lapsi.report import room
 from lapsi.report.kinds.choose import VIEWS, view_of
 from lapsi.report.maps import umap_map
 from lapsi.report.packing import pack, to_script
@@ -254,6 +255,21 @@ def test_the_page_keeps_its_limit_by_cutting_texts_then_samples(report):
     assert any(f"holds {fewer.n_shown:,} of 2,000 samples" in text for text in page.text)
     with pytest.raises(lapsi.InputError, match="max_bytes is 20,000, too little"):
         report(scores, max_bytes=20_000)
+
+
+@pytest.mark.parametrize(("limit", "whole"), [(400_000, 0), (1_000_000, 1), (20_000_000, 1)])
+def test_of_many_samples_a_part_tells_how_many_fit(report, monkeypatch, limit, whole):
+    scores = make_scores(2000, columns={"text": ["word " * 200] * 2000})
+    expected, page, _ = report(scores, max_bytes=limit)
+    tried, embed = [], room.embed_columns
+    monkeypatch.setattr(room, "TRIED_ROWS", 200)
+    monkeypatch.setattr(
+        room, "embed_columns", lambda scores, rows, *rest: tried.append(len(rows)) or embed(scores, rows, *rest)
+    )
+    summary, again, _ = report(scores, max_bytes=limit)
+    assert tried.count(2000) == whole
+    assert summary.n_shown == pytest.approx(expected.n_shown, rel=0.05)
+    assert again.json("column-data")["texts"][0] == page.json("column-data")["texts"][0]
 
 
 def test_missing_and_damaged_images_are_counted(report, tmp_path):

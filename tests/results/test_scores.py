@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from sklearn.datasets import load_iris
 
 import lapsi
 from lapsi.analysis.groups import roll_up
+from lapsi.results import run_files
 from lapsi.results.columns import COLUMNS
+from lapsi.results.evidence import classes
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +128,32 @@ def test_what_is_no_run_is_refused(scores, tmp_path):
     (path / "scores.parquet").write_bytes(b"half")
     with pytest.raises(lapsi.InputError, match="cannot be read"):
         lapsi.load_run(path)
+
+
+def test_large_predictions_stay_in_their_file(scores, tmp_path, monkeypatch):
+    scores.save(tmp_path / "run")
+    monkeypatch.setattr(run_files, "MAPPED_FROM", 0)
+    monkeypatch.setattr(run_files, "BLOCK_ROWS", 64)
+    loaded = lapsi.load_run(tmp_path / "run")
+    assert isinstance(loaded.prediction.base, np.memmap)
+    assert_array_equal(loaded.prediction, scores.prediction)
+    loaded.save(tmp_path / "run", force=True)
+    assert_array_equal(lapsi.load_run(tmp_path / "run").prediction, scores.prediction)
+    broken = scores.prediction.copy()
+    broken[149, 1] = np.nan
+    replace(scores, prediction=broken).save(tmp_path / "broken")
+    with pytest.raises(lapsi.InputError, match="loo_proba.npy holds numbers that are not finite"):
+        lapsi.load_run(tmp_path / "broken")
+
+
+def test_evidence_is_the_same_in_any_blocks(scores, monkeypatch):
+    X, y = load_iris(return_X_y=True)
+    monkeypatch.setattr(classes, "BLOCK_ROWS", 7)
+    monkeypatch.setattr("lapsi.scoring.BLOCK_ROWS", 64)
+    again = lapsi.score(X, np.array(["a", "b", "c"])[y], verify=3, progress=False)
+    assert_array_equal(again.table["loo_margin"], scores.table["loo_margin"])
+    assert_array_equal(again.prediction, scores.prediction)
+    own, others = again.label_codes[:, None], np.array(again.prediction, dtype=np.float64)
+    given = np.take_along_axis(others, own, 1)[:, 0]
+    np.put_along_axis(others, own, 0, 1)
+    np.testing.assert_allclose(again.table["loo_margin"], given - others.max(1), atol=1e-6)

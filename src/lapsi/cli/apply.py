@@ -16,8 +16,9 @@ from lapsi.results.scores import Scores
 def apply(run: Path, review: Path, output: Path, new_classes: bool, force: bool, quiet: bool) -> None:
     """Writes the samples of a run as a review decided, and a log of what was changed."""
     scores = Scores.load(run)
-    opened = scores.provenance.data.get("source") or scores.provenance.source  # the first is absolute
-    _require_not_source(output, [Path(scores.provenance.source), Path(opened), review, run])
+    data, source = scores.provenance.data, scores.provenance.source
+    opened = data.get("shards") or [data.get("source") or source]  # these are absolute
+    _require_not_source(output, [Path(source), *map(Path, opened), review, run])
     cleaned = apply_review(scores, read_review(review), new_classes=new_classes)
     log = output.with_name(f"{output.name}.log.csv")
 

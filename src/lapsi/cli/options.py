@@ -10,8 +10,10 @@ import typer
 
 from lapsi.cli.generated import Options, Part
 from lapsi.data.readers.columns import Columns
-from lapsi.data.readers.names import NAMES
+from lapsi.data.readers.names import HUB_PREFIX, NAMES
+from lapsi.data.readers.shard_names import SEPARATOR, shards_of
 from lapsi.data.spec import DataSpec
+from lapsi.errors import InputError
 from lapsi.settings.corruption import Corruption
 from lapsi.settings.engine import AUTO, ENGINES, Local, Newton, Retrain
 from lapsi.settings.execution import Execution
@@ -28,8 +30,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to s
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing run or file.")]
 
 SOURCE_HELP = (
-    "Features (.npz, .npy, .safetensors, .parquet, .csv, .jsonl), a table of texts or image paths, an image folder with one "
-    "subfolder a class, a saved Hugging Face data set, hf:NAME on the hub, or a named data set such as digits or cifar10."
+    "Features (.npz, .npy, .safetensors, .parquet, .csv, .jsonl), shards of them (a folder, a pattern or several files), a "
+    "table of texts or image paths, an image folder with one subfolder a class, a saved Hugging Face data set, hf:NAME on the "
+    "hub, or a named data set such as digits or cifar10."
 )
 
 
@@ -62,14 +65,42 @@ EMBED_DATA = Part(DataSpec, without=("human_labels",))
 def to_absolute(options: Options) -> Options:
     """The same with the names of files independent of the folder."""
     files = ["indices", "data_dir", "cache", "human_labels"]
-    if options.get("source") is not None and options["source"] not in NAMES and Path(options["source"]).exists():
+    source = options.get("source")
+    shards = None if source is None or source in NAMES or source.startswith(HUB_PREFIX) else shards_of(source)
+    if source is not None and source not in NAMES and (shards or Path(source).exists()):
         files.append("source")
-    if str(options.get("source")).lower().endswith(".npy"):
-        files += ["labels", "ids", "group", "split_column", "reference_labels"]
+    if str(shards[0] if shards else source).lower().endswith(".npy"):
+        files += ["labels", "ids", "weights", "group", "split_column", "reference_labels"]
     if options.get("model") is not None and Path(options["model"]).is_dir():
         files.append("model")
     given = [name for name in files if options.get(name) is not None]
-    return options | {name: str(Path(options[name]).absolute()) for name in given}
+    return options | {name: _absolute(options[name]) for name in given}
+
+
+def _absolute(names: str) -> str:
+    """The name of a file, a folder or a pattern, or of several files, independent of the folder."""
+    several = [names] if Path(names).exists() else names.split(SEPARATOR)
+    return SEPARATOR.join(str(Path(name).absolute()) for name in several)
+
+
+def one_source(names: list[str] | None) -> str | None:
+    """What was named to be scored, several files as one source.
+
+    Raises:
+        InputError: when one of several has a comma in its name.
+    """
+    if not names:
+        return None
+    odd = [name for name in names if SEPARATOR in name]
+    if len(names) > 1 and odd:
+        raise InputError(f"{odd[0]!r} is one of {len(names)} files and has a comma in its name; name their folder instead.")
+    return SEPARATOR.join(names)
+
+
+def called(source: str) -> str:
+    """A source in a few words: the first file, where it is several."""
+    first, *more = [source] if Path(source).exists() else source.split(SEPARATOR)
+    return f"{first} and {len(more)} more" if more else first
 
 
 def to_settings(options: Options) -> Settings:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lapsi.data.blocks import Blocks
+from lapsi.data.composed import ChosenBlocks
 from lapsi.data.dataset import Dataset
 from lapsi.data.labels import make_targets
 from lapsi.data.readers.source import open_spec
@@ -54,12 +56,12 @@ class Raw:
 
     Attributes:
         content, positions: the images or texts, and the position (n,) of each row in them.
-        features: (n, d).
+        features: (n, d), where they lie.
     """
 
     content: Content | None = None
     positions: np.ndarray | None = None
-    features: np.ndarray | None = None
+    features: Blocks | None = None
 
 
 def reopen_raw(scores: Scores) -> Raw:
@@ -84,5 +86,5 @@ def reopen_raw(scores: Scores) -> Raw:
     if not same.all() or not unchanged:
         raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
     if isinstance(source, Dataset):
-        return Raw(features=source.features.read(positions))
+        return Raw(features=ChosenBlocks(source.features, positions))
     return Raw(content=source.content, positions=positions)

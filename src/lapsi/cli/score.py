@@ -16,7 +16,7 @@ from rich.console import Console
 from lapsi.cli.data import open_and_tell
 from lapsi.cli.effects import require_extractor_effect, require_sense
 from lapsi.cli.generated import Options
-from lapsi.cli.options import to_absolute, to_changed_spec, to_settings
+from lapsi.cli.options import called, to_absolute, to_changed_spec, to_settings
 from lapsi.cli.plan import plan_as_dict, print_plan
 from lapsi.cli.show import tell_left_out, tell_run
 from lapsi.cli.terminal import say, told
@@ -66,7 +66,8 @@ class Call:
 
 def score(typed: Options, how: Call) -> None:
     """Scores what the options that were typed ask for."""
-    record: dict[str, Any] = {"options": to_absolute(typed), "name": typed.get("source"), "force": how.force}
+    name = called(typed["source"]) if "source" in typed else None
+    record: dict[str, Any] = {"options": to_absolute(typed), "name": name, "force": how.force}
     given, output, resume, force = set(typed), how.output, how.resume, how.force
     with ExitStack() as until_done:
         held = None

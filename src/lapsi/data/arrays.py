@@ -76,7 +76,7 @@ def one_dimensional(values: Any, name: str, n_samples: int) -> np.ndarray:
 
 
 def feature_matrix(features: Any) -> np.ndarray:
-    """Numbers (N, d).
+    """Numbers (N, d), of the type that they have: what is small stays small.
 
     Raises:
         InputError: for anything else, or fewer than 2 samples.
@@ -98,8 +98,6 @@ def feature_matrix(features: Any) -> np.ndarray:
         )
     if matrix.dtype.kind not in "fiub" or matrix.dtype.itemsize > 8:
         raise InputError(f"The features have dtype {matrix.dtype}; expected real numbers of at most 64 bits.")
-    if matrix.dtype == np.float16 or matrix.dtype.kind == "b":
-        matrix = matrix.astype(np.float32)
     n_samples, n_features = matrix.shape
     if n_samples == 0:
         raise InputError("The data set is empty: 0 samples; expected at least 2.")

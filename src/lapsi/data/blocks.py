@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -45,13 +45,20 @@ class Blocks(ABC):
     def __len__(self) -> int:
         return self.shape[0]
 
+    @property
+    def block_rows(self) -> int:
+        """Rows that take little memory in float64."""
+        return max(16, BLOCK_BYTES // (8 * self.shape[1]))
+
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """All rows in order, in parts that take little memory in float64."""
-        n_rows, n_columns = self.shape
-        size = max(16, BLOCK_BYTES // (8 * n_columns))
-        for start in range(0, n_rows, size):
-            rows = slice(start, min(start + size, n_rows))
+        """All rows in order, `block_rows` at a time, wherever they lie: sums over them are the same to the last bit."""
+        for start in range(0, len(self), self.block_rows):
+            rows = slice(start, min(start + self.block_rows, len(self)))
             yield rows, self.read(rows)
+
+    def place(self, row: int) -> str:
+        """Where a row lies, in words."""
+        return f"row {row}"
 
 
 @final
@@ -81,6 +88,33 @@ class ArrayBlocks(Blocks):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.array, dtype=dtype, copy=copy)
+
+
+def rebatched(parts: Iterable[np.ndarray], size: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows in parts of any size (n, d), cut and joined to parts of one size; the last may be smaller."""
+    start, waiting = 0, 0
+    held: list[np.ndarray] = []
+    for part in parts:
+        rest = part
+        while waiting + len(rest) >= size:
+            taken = size - waiting
+            yield slice(start, start + size), np.concatenate([*held, rest[:taken]]) if held else rest[:taken]
+            start, waiting, held, rest = start + size, 0, [], rest[taken:]
+        if len(rest) > 0:
+            held.append(rest)
+            waiting += len(rest)
+    if held:
+        yield slice(start, start + waiting), np.concatenate(held)
+
+
+def widened_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """float32 for float16 and booleans, which it holds exactly; any other type as it is."""
+    return np.dtype(np.float32) if dtype == np.float16 or dtype.kind == "b" else dtype
+
+
+def widened(numbers: np.ndarray) -> np.ndarray:
+    """Numbers in the type that sums and hashes of them are of."""
+    return numbers.astype(widened_type(numbers.dtype), copy=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,9 +149,10 @@ def survey(features: Blocks, weights: np.ndarray | None = None) -> Survey:
     sample: list[np.ndarray] = []
     digest = hashlib.blake2b(digest_size=16)
     with np.errstate(over="ignore", invalid="ignore"):
-        for rows, block in features.blocks():
-            if block.dtype.kind == "f" and not np.isfinite(block).all():
+        for rows, stored in features.blocks():
+            if stored.dtype.kind == "f" and not np.isfinite(stored).all():
                 _refuse_gaps(features)
+            block = widened(stored)
             digest.update(np.ascontiguousarray(block).data)
             own = None if weights is None else weights[rows]
             total = float(len(block) if own is None else own.sum())
@@ -149,6 +184,6 @@ def _refuse_gaps(features: Blocks) -> None:
             first = rows.start + row, column
     assert first is not None
     raise InputError(
-        f"The features contain {n_bad} NaN or infinite values in {n_rows} samples, the first at row {first[0]}, column "
-        f"{first[1]}. Remove these samples or fill the values in, then score again."
+        f"The features contain {n_bad} NaN or infinite values in {n_rows} samples, the first at {features.place(first[0])}, "
+        f"column {first[1]}. Remove these samples or fill the values in, then score again."
     )

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from lapsi.data.arrays import decoded
+from lapsi.data.blocks import Blocks, widened_type
+from lapsi.data.composed import ChangedBlocks
 from lapsi.data.dataset import Dataset
 from lapsi.data.samples import TEXT, Samples, Texts
 from lapsi.errors import InputError
@@ -59,7 +61,7 @@ def corrupt_dataset(dataset: Dataset, corruption: Corruption) -> Dataset:
         dataset = _relabel(dataset, flipped, FLIP)
     if corruption.noise > 0:
         touched = _of_classes(dataset, corruption.noise_classes)
-        features = add_noise(np.asarray(dataset.features), touched, corruption.noise, _generator(corruption, NOISE))
+        features = add_noise(dataset.features, touched, corruption.noise, _generator(corruption, NOISE))
         columns = _mark(dataset.columns, dataset.classes[dataset.labels], touched, NOISE)
         made_from = dataset.features_hash and f"{dataset.features_hash} {corruption.record()}"
         dataset = replace(dataset.with_features(features, made_from), columns=columns)
@@ -74,13 +76,28 @@ def flip_labels(labels: np.ndarray, n_classes: int, share: float, generator: np.
     return flipped
 
 
-def add_noise(features: np.ndarray, touched: np.ndarray, scale: float, generator: np.random.Generator) -> np.ndarray:
-    """Features (N, d) where the samples `touched` (k,) got Gaussian noise of `scale` standard deviations of each feature."""
-    kind = np.float32 if features.dtype == np.float32 else np.float64
-    noised = features.astype(kind)
-    deviation = features.std(0, dtype=np.float64)
-    noised[touched] += (scale * deviation * generator.standard_normal((len(touched), features.shape[1]))).astype(kind)
-    return noised
+def add_noise(features: Blocks, touched: np.ndarray, scale: float, generator: np.random.Generator) -> Blocks:
+    """Features (N, d) where samples `touched` (k,), ascending, got Gaussian noise of `scale` standard deviations of each."""
+    kind = np.float32 if widened_type(features.dtype) == np.float32 else np.float64
+    noise, spread = np.empty((len(touched), features.shape[1]), kind), scale * _deviation(features)
+    for start in range(0, len(noise), features.block_rows):
+        part = noise[start : start + features.block_rows]
+        part[:] = spread * generator.standard_normal(part.shape)
+    return ChangedBlocks(features, touched, noise)
+
+
+def _deviation(features: Blocks) -> np.ndarray:
+    """(d,) of each feature, as numpy sums it: row by row."""
+    n_rows, n_columns = features.shape
+    if n_columns == 1:  # numpy sums a single column in another order
+        return np.asarray(features).std(0, dtype=np.float64)
+    total, squares = np.zeros(n_columns), np.zeros(n_columns)
+    for _, block in features.blocks():
+        total = np.vstack([total, block]).sum(0)
+    mean = total / n_rows
+    for _, block in features.blocks():
+        squares = np.vstack([squares, np.square(block - mean)]).sum(0)
+    return np.asarray(np.sqrt(squares / n_rows))
 
 
 def lorem_ipsum(lengths: list[int], seed: int) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lapsi.data.arrays import decoded, feature_matrix, one_dimensional
-from lapsi.data.blocks import ArrayBlocks, Blocks, Survey, survey
+from lapsi.data.blocks import ArrayBlocks, Blocks, Survey, survey, widened, widened_type
 from lapsi.data.labels import make_targets
 from lapsi.data.storable import one_type, require_names, stored
 from lapsi.data.targets import ClassTargets, Targets
@@ -103,7 +103,7 @@ class Dataset:
     def digest(self) -> str:
         """Hash of features, targets, their names, weights and ids: equal for equal data."""
         made_from, names = self.features_hash or self.survey.digest, _plain(self.targets.names)
-        header = [self.features.shape, str(self.features.dtype), made_from, names, _plain(self.ids)]
+        header = [self.features.shape, self._type(), made_from, names, _plain(self.ids)]
         digest = hashlib.blake2b(json.dumps(header).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(self.targets.values).data)
         if self.weights is not None:
@@ -129,10 +129,9 @@ class Dataset:
             )
         return replace(self, weights=given * (given.sum() / (self.n_classes * by_class))[self.labels])
 
-    def with_features(self, features: np.ndarray, features_hash: str) -> Dataset:
+    def with_features(self, features: Blocks, features_hash: str) -> Dataset:
         """The same with other features (N, d)."""
-        blocks = ArrayBlocks(features)
-        return replace(self, features=blocks, survey=survey(blocks, self.weights), features_hash=features_hash)
+        return replace(self, features=features, survey=survey(features, self.weights), features_hash=features_hash)
 
     def has_digest(self, digest: str) -> bool:
         """Whether these are the data of a digest, be it without a mark: so were those that did not tell "1" and 1 apart."""
@@ -140,12 +139,20 @@ class Dataset:
 
     def _first_digest(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(repr((self.features.shape, str(self.features.dtype))).encode())
-        digest.update(self.features_hash.encode() or np.ascontiguousarray(np.asarray(self.features)).data)
+        digest.update(repr((self.features.shape, self._type())).encode())
+        if self.features_hash:
+            digest.update(self.features_hash.encode())
+        else:
+            for _, block in self.features.blocks():
+                digest.update(np.ascontiguousarray(widened(block)).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         for names in (self.classes, self.ids):
             digest.update("\x00".join(map(str, names.tolist())).encode())
         return digest.hexdigest()
+
+    def _type(self) -> str:
+        """Of the features, as hashes name it."""
+        return str(widened_type(self.features.dtype))
 
 
 def same_digest(first: str, second: str) -> bool | None:
@@ -263,9 +270,9 @@ def _ids(ids: np.ndarray) -> np.ndarray:
     if ids.dtype.kind == "O":
         ids = one_type(ids, "ids")
     require_names(ids, "ids")
-    unique, counts = np.unique(ids.astype(str), return_counts=True)
-    if len(unique) < len(ids):
-        raise InputError(
-            f"The ids are not unique: {str(unique[counts > 1][0])!r} occurs {counts.max()} times; expected one a sample."
-        )
+    names = pd.Series(list(map(str, ids.tolist())), dtype=object)
+    repeated = names[names.duplicated(keep=False)]
+    if len(repeated) > 0:
+        count = int(repeated.value_counts().max())
+        raise InputError(f"The ids are not unique: {repeated.min()!r} occurs {count} times; expected one a sample.")
     return ids

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsi.data.blocks import ArrayBlocks
+from lapsi.data.composed import ChosenBlocks
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
 from lapsi.data.dataset import Dataset
 from lapsi.data.extractors.embedding import embed_content, trial
 from lapsi.data.readers.labels import changes_of
+from lapsi.data.readers.shard_names import shards_of
 from lapsi.data.readers.source import open_spec
 from lapsi.data.samples import Content
 from lapsi.data.spec import DataSpec
@@ -47,7 +50,7 @@ def open_data(spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], N
     """
     source = open_spec(spec)
     corruption = changes_of(spec)
-    record: dict[str, Any] = {"data": spec.to_record()}
+    record: dict[str, Any] = {"data": replace(spec, shards=tuple(map(str, shards_of(spec.source) or ()))).to_record()}
     if isinstance(source, Dataset):
         left_out, content, dataset = [], None, source
         tell(source.made_by.get("licence", ""))
@@ -86,6 +89,6 @@ def sketch_data(spec: DataSpec, name: str, stages: Stages) -> tuple[Dataset, dic
     with stages.stage("try extractor"):
         features, seconds, model = trial(source.content, spec.extractor)
     n = len(source.labels)
-    repeated = np.resize(features, (n, features.shape[1]))
+    repeated = ChosenBlocks(ArrayBlocks(features), np.arange(n) % len(features))
     embedding = {"model": model, "samples_per_second": 1 / seconds, "seconds": seconds * n}
     return replace(source.with_features(repeated, np.arange(n)), source=name), embedding

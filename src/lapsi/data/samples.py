@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
+from lapsi.data.blocks import Blocks
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.errors import InputError
 
@@ -233,7 +234,7 @@ class Samples:
     weights: np.ndarray | None = None
     task: str | None = None
 
-    def with_features(self, features: np.ndarray, kept: np.ndarray, features_hash: str = "") -> Dataset:
+    def with_features(self, features: np.ndarray | Blocks, kept: np.ndarray, features_hash: str = "") -> Dataset:
         """The data set of the samples at positions `kept` (n,), whose features are (n, d)."""
         ids = np.arange(len(self.labels)) if self.ids is None else self.ids
         columns = self.columns.iloc[kept].reset_index(drop=True)

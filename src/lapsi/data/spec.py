@@ -26,6 +26,7 @@ class DataSpec:
         human_labels: FILE or FILE:NAME of labels that people gave, to be used instead.
         cache: folder of the feature cache.
         skip_bad: whether samples that cannot be read are left out.
+        shards: the files that the source named together when it was opened first; opened again it needs all of them.
     """
 
     source: str
@@ -41,6 +42,7 @@ class DataSpec:
         None, Name("PATH"), "Folder of the feature cache. Default: $LAPSI_CACHE, ~/.cache/lapsi.", panel=RAW
     )
     skip_bad: bool = option(False, Flag(), "Leave samples out that cannot be read, and list them.", panel=RAW)
+    shards: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -57,6 +59,7 @@ class DataSpec:
             "corruption": {**corruption, "noise_classes": list(self.corruption.noise_classes)},
             "cache": self.cache,
             "skip_bad": self.skip_bad,
+            **({"shards": list(self.shards)} if self.shards else {}),
         }
 
 
@@ -77,6 +80,7 @@ def read_spec(record: dict[str, Any]) -> DataSpec:
             columns=Columns(**known(Columns, record.get("columns", {}))),
             extractor=ExtractorSettings(**known(ExtractorSettings, record.get("extractor", {}))),
             human_labels=changes.pop("human_labels", None),
+            shards=tuple(map(str, record.get("shards", ()))),
             corruption=Corruption(**changes),
             **{name: record[name] for name in ("split", "data_dir", "cache", "skip_bad") if name in record},
         )

@@ -13,10 +13,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from lapsi.data.dataset import Dataset
-from lapsi.data.readers.arrays import FEATURES, MADE_BY, SAMPLES
+from lapsi.data.readers.containers import FEATURES, MADE_BY, SAMPLES
 from lapsi.errors import InputError
 
 WRITTEN = (".csv", ".parquet", ".json")
+JSON_ROWS = 50_000
 
 
 def write_features(dataset: Dataset, record: dict[str, Any], path: Path) -> None:
@@ -54,7 +55,17 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     elif kind == ".parquet":
         table.to_parquet(path, index=False)
     else:
-        table.to_json(path, orient="records", indent=1, force_ascii=False, double_precision=15)
+        _write_json(table, path)
+
+
+def _write_json(table: pd.DataFrame, path: Path) -> None:
+    """A list of records, written so many rows at a time that their text is never whole in memory."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for start in range(0, max(1, len(table)), JSON_ROWS):
+            part = table.iloc[start : start + JSON_ROWS]
+            text = part.to_json(orient="records", indent=1, force_ascii=False, double_precision=15)
+            file.write(("[" if start == 0 else ",") + text.removeprefix("[").removesuffix("\n]"))
+        file.write("\n]")
 
 
 def _holds_returns(table: pd.DataFrame) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from lapsi.data.blocks import ArrayBlocks, Blocks
 from lapsi.data.samples import IMAGE, Content
 from lapsi.errors import InputError
 from lapsi.report.columns import page_measures
@@ -75,7 +76,7 @@ def write_report(
     *,
     content: Content | None = None,
     positions: np.ndarray | None = None,
-    features: np.ndarray | None = None,
+    features: np.ndarray | Blocks | None = None,
     map_name: str = "PCA",
     max_bytes: int = 25_000_000,
 ) -> ReportSummary:
@@ -93,14 +94,15 @@ def write_report(
     Raises:
         InputError: when LSI is not finite, shapes do not agree, or the limit leaves no room for the samples.
     """
-    _check(scores, content, positions, features)
+    lying = features if features is None or isinstance(features, Blocks) else ArrayBlocks(features)
+    _check(scores, content, positions, lying)
     at = np.arange(len(scores)) if positions is None else np.asarray(positions)
     words, texts = describe(scores), sample_texts(scores, content, at)
     page = _Page(scores, view_of(scores), words, map_name)
     room = max_bytes - len(page.render("", "", []).encode("utf-8", "replace")) - SPARE
     pictured = (content is not None and content.kind == IMAGE) or "path" in scores.table or features is not None
     rows = fit_rows(scores, texts, int(room * (SHARE_OF_COLUMNS if pictured else 1)), max_bytes)
-    pictures = choose_pictures(scores, rows.positions, room - len(rows.script.encode()), content, at, texts, features)
+    pictures = choose_pictures(scores, rows.positions, room - len(rows.script.encode()), content, at, texts, lying)
     numbers = {int(row): place for place, row in enumerate(rows.positions)}
     notes = notes_on(scores, rows, pictures, texts)
     document = page.render(rows.script, to_script(pictures.embed(numbers)), notes).encode("utf-8", "replace")
@@ -178,7 +180,7 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def _check(scores: Scores, content: Content | None, positions: np.ndarray | None, features: np.ndarray | None) -> None:
+def _check(scores: Scores, content: Content | None, positions: np.ndarray | None, features: Blocks | None) -> None:
     if not np.isfinite(scores.lsi).all():
         raise InputError("The run holds LSI that is not finite; score its data again.")
     if content is not None:
@@ -189,7 +191,7 @@ def _check(scores: Scores, content: Content | None, positions: np.ndarray | None
                 f"{len(scores)} samples were scored, but {n} positions were given, the last {last}, in {len(content)} raw "
                 "samples; expected one position for each scored sample."
             )
-    if features is not None and (features.ndim != 2 or len(features) != len(scores)):
+    if features is not None and (len(features.shape) != 2 or len(features) != len(scores)):
         raise InputError(
             f"The features have shape {features.shape}; expected ({len(scores)}, d), a row for each scored sample."
         )

@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy as np
 
+from lapsi.data.blocks import Blocks
 from lapsi.data.samples import IMAGE, TEXT, Content
 from lapsi.errors import InputError
 from lapsi.report.columns import embed_columns
@@ -24,6 +25,8 @@ from lapsi.report.thumbnails import (
 from lapsi.results.scores import Scores
 
 TEXT_LIMITS = (600, 300, 150, 80)  # characters kept of each text: the first that fits
+TRIED_ROWS = 20_000
+FAR_BEYOND = 1.5  # times the room: what some samples take tells more than so exactly
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +49,25 @@ def fit_rows(scores: Scores, texts: list[str] | None, room: int, max_bytes: int)
     """All samples with texts as long as the room allows; where even short ones do not fit, both ends and a random choice."""
     everything = np.arange(len(scores))
     limits = TEXT_LIMITS if texts is not None and max(map(len, texts), default=0) > TEXT_LIMITS[-1] else TEXT_LIMITS[:1]
+
+    def script_of(rows: np.ndarray, limit: int) -> str:
+        return to_script(embed_columns(scores, rows, None if texts is None else [texts[row] for row in rows], limit))
+
     for limit in limits:
-        script = to_script(embed_columns(scores, everything, texts, limit))
-        if len(script.encode()) <= room:
+        tried = everything[:: max(1, len(scores) // TRIED_ROWS)]  # of many samples a part tells whether all are far too many
+        script = script_of(tried, limit)
+        if len(tried) < len(scores) and len(script.encode()) * len(scores) <= FAR_BEYOND * room * len(tried):
+            tried, script = everything, script_of(everything, limit)
+        if len(tried) == len(scores) and len(script.encode()) <= room:
             return FittingRows(everything, script, limit)
-    n_rows = len(scores)
-    while True:
-        n_rows = min(n_rows - 1, int(0.98 * n_rows * room / len(script.encode())))
+    chosen = tried
+    while chosen is tried or len(script.encode()) > room:
+        n_rows = min(len(scores) - 1, int(0.98 * len(chosen) * room / len(script.encode())))
         if n_rows < 1:
             raise InputError(f"max_bytes is {max_bytes:,}, too little for the page; expected at least 1,000,000.")
         chosen = np.sort(np.fromiter(islice(gallery_order(scores, everything), n_rows), np.int64))
-        script = to_script(embed_columns(scores, chosen, None if texts is None else [texts[row] for row in chosen], limit))
-        if len(script.encode()) <= room:
-            return FittingRows(chosen, script, limit)
+        script = script_of(chosen, limit)
+    return FittingRows(chosen, script, limit)
 
 
 def choose_pictures(
@@ -68,7 +77,7 @@ def choose_pictures(
     content: Content | None,
     positions: np.ndarray,
     texts: list[str] | None,
-    features: np.ndarray | None,
+    features: Blocks | None,
 ) -> Pictures:
     """Thumbnails of images at hand, else of the files in the column `path`, else, without texts, sketches of features."""
     if content is not None and content.kind == IMAGE:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lapsi.data.blocks import Blocks
 from lapsi.data.samples import UNREADABLE, Content, decode_image, read_file
 from lapsi.report.packing import pack
 from lapsi.results.scores import Scores
@@ -126,7 +127,7 @@ def collect_images(order: Iterator[int], picture: Picture, budget: int) -> Pictu
     return Pictures("image", rows, data, unreadable)
 
 
-def feature_sketches(features: np.ndarray, order: Iterator[int], budget: int) -> Pictures:
+def feature_sketches(features: Blocks, order: Iterator[int], budget: int) -> Pictures:
     """Rows of features (n, d) as grey images where d is a small square, else as bars."""
     n, d = features.shape
     side = round(d**0.5)
@@ -135,7 +136,7 @@ def feature_sketches(features: np.ndarray, order: Iterator[int], budget: int) ->
     n_values = d if square else len(edges) - 1
     room = max(0, int(budget / (n_values * 4 / 3 + PER_PICTURE)))
     rows = [row for row, _ in zip(order, range(min(room, n)), strict=False)]
-    chosen = features[rows].astype(np.float64)
+    chosen = features.read(np.array(rows, dtype=np.int64)).astype(np.float64)
     if not square:
         chosen = np.add.reduceat(chosen, edges[:-1], axis=1) / np.diff(edges) if rows else np.zeros((0, n_values))
     low, high = (chosen.min(), chosen.max()) if chosen.size else (0.0, 0.0)

@@ -87,6 +87,7 @@ class _Data:
     corruption: dict[str, Any] = field(default_factory=dict)
     cache: Text | None = None
     skip_bad: Flag = False
+    shards: list[Text] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

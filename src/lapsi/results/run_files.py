@@ -20,6 +20,8 @@ ROWS = "scores.parquet"
 TRAJECTORY = "trajectory.parquet"
 PROBABILITIES, NUMBERS = "loo_proba.npy", "loo_prediction.npy"
 MAP = "map.npy"
+MAPPED_FROM = 2**26  # bytes
+BLOCK_ROWS = 2**16
 ALONG = {name: COLUMNS[name] for name in ("id", "lsi", "lsi_mean", "lsi_curvature")}
 ALONG["epoch"] = Column("epoch", "epoch", "epochs that were trained", LSI, WHOLE)
 # what the libraries raise on files that are no such files
@@ -67,7 +69,7 @@ def require_file(directory: Path, name: str, record: RunRecord) -> Path:
 
 
 def read_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Finite floating-point numbers of this shape.
+    """Finite floating-point numbers of this shape; many of them stay in the file.
 
     Raises:
         ValueError: when the file holds anything else, by its header before any memory is taken.
@@ -83,10 +85,10 @@ def read_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
         raise ValueError(f"{path.name} holds {dtype} of shape {found}; expected floating-point numbers of shape {shape}")
     if content != dtype.itemsize * shape[0] * shape[1]:
         raise ValueError(f"{path.name} holds {content:,} bytes of numbers; expected {dtype.itemsize * shape[0] * shape[1]:,}")
-    array: np.ndarray = np.load(path, allow_pickle=False)
-    if not np.isfinite(array).all():
+    array = np.load(path, mmap_mode="r" if content >= MAPPED_FROM else None, allow_pickle=False)
+    if not all(np.isfinite(array[start : start + BLOCK_ROWS]).all() for start in range(0, len(array), BLOCK_ROWS)):
         raise ValueError(f"{path.name} holds numbers that are not finite")
-    return array
+    return np.asarray(array)
 
 
 def prediction_file(task: str) -> str:

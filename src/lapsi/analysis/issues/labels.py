@@ -57,10 +57,10 @@ class LabelIssuesOfSets(Issues):
         order = np.argsort(quality, kind="stable")
         row, label = np.divmod(order, n_labels)
         state = given[row, label]
-        beside = scores.table.iloc[row].reset_index(drop=True)
+        beside = scores.table[["id", "lsi", *scores.carried]].iloc[row].reset_index(drop=True)
         suggested = pd.Series(STATES[(~state).astype(int)], dtype="string").mask(quality[order] >= HALF)
-        ranked = beside[["id", "lsi", *scores.carried]].assign(
-            label=names[label].astype(object),
+        ranked = beside.assign(
+            label=names.astype(object)[label],
             given_state=STATES[state.astype(int)],
             suggested_state=suggested,
             label_quality=quality[order],

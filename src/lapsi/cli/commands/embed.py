@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from lapsi.cli.generated import Options, with_options
-from lapsi.cli.options import EMBED_COLUMNS, EMBED_DATA, EMBED_EXTRACTOR, SOURCE_HELP, AsJson, Force, Quiet, to_embed_spec
+from lapsi.cli.options import (
+    EMBED_COLUMNS,
+    EMBED_DATA,
+    EMBED_EXTRACTOR,
+    SOURCE_HELP,
+    AsJson,
+    Force,
+    Quiet,
+    one_source,
+    to_embed_spec,
+)
 from lapsi.data.readers.names import require_source
 from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free
@@ -16,7 +26,7 @@ from lapsi.execution.files import require_file_free
 
 @with_options(EMBED_COLUMNS, EMBED_EXTRACTOR, EMBED_DATA)
 def embed(
-    source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
+    source: Annotated[list[str], typer.Argument(help=SOURCE_HELP)],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .safetensors.")],
     options: Options,
     force: Force = False,
@@ -30,7 +40,7 @@ def embed(
     if output.suffix != ".safetensors":
         raise InputError(f"{output.name} is a file of kind {output.suffix or '(none)'!r}; expected .safetensors.")
     require_file_free(output, force)
-    asked = {"source": source, **options}
+    asked = {"source": one_source(source), **options}
     require_source(to_embed_spec(asked).source)
     from lapsi.cli import embed as work
 

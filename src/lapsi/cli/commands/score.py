@@ -21,6 +21,7 @@ from lapsi.cli.options import (
     AsJson,
     Force,
     Quiet,
+    one_source,
 )
 from lapsi.errors import InputError
 from lapsi.results.paths import require_begun
@@ -29,7 +30,7 @@ from lapsi.results.paths import require_begun
 @with_options(COLUMNS, EXTRACTOR, DATA, CHANGES, START, RECIPE_FIELDS, *SCORING)
 def score(
     *,
-    source: Annotated[str | None, typer.Argument(help=SOURCE_HELP)] = None,
+    source: Annotated[list[str] | None, typer.Argument(help=SOURCE_HELP)] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run directory to write.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the unfinished run of this directory.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Throw its finished parts away and start anew.")] = False,
@@ -45,7 +46,7 @@ def score(
 
     Retraining keeps its finished parts in RUN.partial until the run is whole; after a kill, --resume RUN goes on.
     """
-    own = {"source": source, "indices": None if indices is None else str(indices), "limit": limit}
+    own = {"source": one_source(source), "indices": None if indices is None else str(indices), "limit": limit}
     typed = options | {name: value for name, value in own.items() if value is not None}
     if resume is None:
         require_sense(typed, set(typed))

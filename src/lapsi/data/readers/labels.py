@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from lapsi.data.arrays import to_numpy
-from lapsi.data.readers.arrays import NamedArrays, load_npy, open_arrays, reading
 from lapsi.data.readers.cifar_n import load_labels
 from lapsi.data.readers.columns import LABEL_NAMES, choose_name
+from lapsi.data.readers.containers import NamedArrays, held_arrays, open_arrays
+from lapsi.data.readers.mapped import load_npy
+from lapsi.data.readers.unreadable import reading
 from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
 from lapsi.settings.corruption import Corruption
@@ -51,4 +53,4 @@ def read_labels(place: str) -> np.ndarray:
 
 def _open_torch(path: Path) -> NamedArrays:
     held = load_labels(path)
-    return NamedArrays(list(held), held.__getitem__)
+    return held_arrays(list(held), held.__getitem__)

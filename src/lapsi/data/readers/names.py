@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lapsi.data.readers.shard_names import shards_of
 from lapsi.errors import InputError
 
 HUB_PREFIX = "hf:"
@@ -18,7 +19,8 @@ def require_source(source: str) -> None:
         InputError: saying what was expected.
     """
     path = Path(source)
-    if source.startswith(HUB_PREFIX) or source in NAMES or path.exists():
+    if source.startswith(HUB_PREFIX) or source in NAMES or path.exists() or shards_of(source):
         return
-    expected = "a file" if path.suffix else f"a file, an image folder, a saved data set, hf:NAME, or one of {', '.join(NAMES)}"
+    named = f"a file, shards, an image folder, a saved data set, hf:NAME, or one of {', '.join(NAMES)}"
+    expected = "a file" if path.suffix else named
     raise InputError(f"{source} does not exist; expected {expected}.")

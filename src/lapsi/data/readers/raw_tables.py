@@ -10,7 +10,6 @@ import pandas as pd
 
 from lapsi.data.arrays import one_dimensional, to_numpy
 from lapsi.data.dataset import make_columns, make_weights
-from lapsi.data.readers.arrays import NamedArrays, open_arrays, reading
 from lapsi.data.readers.columns import (
     FEATURE_NAMES,
     IMAGE_NAMES,
@@ -21,7 +20,9 @@ from lapsi.data.readers.columns import (
     first_of,
     require_name,
 )
+from lapsi.data.readers.containers import NamedArrays, open_arrays
 from lapsi.data.readers.image_folders import image_content
+from lapsi.data.readers.unreadable import reading
 from lapsi.data.samples import Content, EncodedImages, Samples, checked_texts, image_arrays
 from lapsi.errors import InputError
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from lapsi.data.dataset import Dataset
-from lapsi.data.readers.arrays import TABLES, open_arrays, read_dataset
+from lapsi.data.readers.arrays import read_dataset, read_npy
 from lapsi.data.readers.catalog import read_named
 from lapsi.data.readers.columns import Columns
+from lapsi.data.readers.containers import TABLES, open_arrays
 from lapsi.data.readers.hub import is_saved_dataset, read_hub_dataset, read_saved_dataset
 from lapsi.data.readers.image_folders import read_image_folder
 from lapsi.data.readers.names import HUB_PREFIX, NAMES, require_source
 from lapsi.data.readers.raw_tables import holds_raw, read_raw
+from lapsi.data.readers.shard_names import beside, require_shards, shards_of
+from lapsi.data.readers.shards import open_shards
 from lapsi.data.samples import Samples
 from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
 
 
 def open_spec(spec: DataSpec) -> Dataset | Samples:
-    """The source that a description names, opened; no features are made."""
+    """The source that a description names, opened; no features are made.
+
+    Raises:
+        InputError: as `open_source`; or when one of the shards is missing that it had before.
+    """
+    require_shards([Path(shard) for shard in spec.shards])
     data_dir = None if spec.data_dir is None else Path(spec.data_dir)
     return open_source(spec.source, spec.columns, spec.split, data_dir, skip_bad=spec.skip_bad)
 
@@ -30,8 +38,9 @@ def open_source(
     """Reads what `source` names, and nothing of the images yet.
 
     Args:
-        source: a file with features, or with texts or images; an image folder with one subfolder a class; a folder that
-            `datasets` saved; "hf:NAME" or "hf:NAME:CONFIGURATION" on the Hugging Face hub; or one of `names.NAMES`.
+        source: a file with features, or with texts or images; several of these that belong together, as a folder, a pattern
+            or names with commas between them; an image folder with one subfolder a class; a folder that `datasets` saved;
+            "hf:NAME" or "hf:NAME:CONFIGURATION" on the Hugging Face hub; or one of `names.NAMES`.
         columns: names inside it.
         split: the part to take, where it has several.
         data_dir: where the files of a named data set lie.
@@ -49,17 +58,36 @@ def open_source(
         return read_named(source, columns, split, data_dir)
     if data_dir is not None:
         raise InputError(f"--data-dir is for named data sets ({', '.join(NAMES)}), but the source is {source}.")
-    if path.is_dir():
-        if is_saved_dataset(path):
-            return read_saved_dataset(path, columns, split)
-        columns.refuse([field.name for field in fields(Columns)], "an image folder has paths and classes only; use a table")
-        return read_image_folder(path, split, skip_bad=skip_bad)
+    shards = shards_of(source)
+    if shards is None and path.is_dir():
+        return _read_folder(path, columns, split, skip_bad)
     require_source(source)
     if split is not None:
         raise InputError(
             f"{path.name} has no splits, so --split does not apply; to carry a column along, name it with --split-column."
         )
+    return _read_file(path, columns) if shards is None else _read_shards(source, shards, columns)
+
+
+def _read_folder(path: Path, columns: Columns, split: str | None, skip_bad: bool) -> Samples:
+    if is_saved_dataset(path):
+        return read_saved_dataset(path, columns, split)
+    columns.refuse([field.name for field in fields(Columns)], "an image folder has paths and classes only; use a table")
+    return read_image_folder(path, split, skip_bad=skip_bad)
+
+
+def _read_file(path: Path, columns: Columns) -> Dataset | Samples:
     if path.suffix.lower() not in (*TABLES, ".npz"):
         return read_dataset(path, columns)
     arrays = open_arrays(path)
     return (read_raw if holds_raw(arrays.names, columns) else read_dataset)(path, columns, arrays)
+
+
+def _read_shards(source: str, shards: list[Path], columns: Columns) -> Dataset | Samples:
+    if shards[0].suffix.lower() == ".npy":
+        labels = columns.labels or (beside(shards, Path(source)) if Path(source).is_dir() else None)
+        return read_npy(shards, replace(columns, labels=labels), source)
+    arrays = open_shards(shards)
+    if holds_raw(arrays.names, columns):
+        return read_raw(shards[0], columns, arrays)
+    return read_dataset(Path(source) if len(shards) > 1 else shards[0], columns, arrays)

@@ -13,6 +13,7 @@ from lapsi.results.evidence.base import Evidence, Seen, lsi_summary
 from lapsi.settings import task
 
 ROUNDING = 1e-3
+BLOCK_ROWS = 2**16
 
 
 @final
@@ -34,14 +35,12 @@ class ClassEvidence(Evidence[ClassTargets]):
         labels, classes = seen.targets.codes, seen.targets.classes
         own = np.arange(len(labels))
         given = np.exp(seen.outputs[own, labels])
-        others = seen.outputs.copy()
-        others[own, labels] = -np.inf
         predicted = seen.outputs.argmax(1)
         return {
             "label": classes[labels],
             "loo_probability": given,
             "loo_label": classes[predicted],
-            "loo_margin": given - np.exp(others.max(1)),
+            "loo_margin": given - np.exp(_largest_other(seen.outputs, labels)),
             "loo_loss": -seen.outputs[own, labels],
             "train_probability": np.exp(-seen.train_loss).mean(0),
             # of probability, margin, loss over entropy and LSI the probability found planted label errors best (CIFAR-10
@@ -51,7 +50,7 @@ class ClassEvidence(Evidence[ClassTargets]):
         }
 
     def prediction(self, seen: Seen[ClassTargets]) -> np.ndarray:
-        return np.exp(seen.outputs).astype(np.float32)
+        return np.exp(seen.outputs, out=np.empty(seen.outputs.shape, np.float32), casting="same_kind")
 
     def agreement(self, targets: ClassTargets, outputs: np.ndarray) -> dict[str, float]:
         """Share of the samples that are classified as labelled."""
@@ -87,3 +86,14 @@ class ClassEvidence(Evidence[ClassTargets]):
         doubted = part["suggested_label"].notna()
         evidence = {"loo_accuracy": 1 - doubted.mean(), "contradicted": int(doubted.sum())}
         return {"label": name, **lsi_summary(part), **evidence}
+
+
+def _largest_other(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) the largest output of another class than the label of each sample, outputs (n, C)."""
+    largest = np.empty(len(outputs), outputs.dtype)
+    for start in range(0, len(outputs), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        others = outputs[rows].copy()
+        others[np.arange(len(others)), labels[rows]] = -np.inf
+        largest[rows] = others.max(1)
+    return largest

@@ -132,10 +132,11 @@ class LabelsEvidence(Evidence[MultiLabelTargets]):
 def states_of(sets: pd.Series, labels: np.ndarray) -> np.ndarray:
     """(n, K) booleans: which labels each text with labels names."""
     position = {str(label): k for k, label in enumerate(labels)}
-    present = np.zeros((len(sets), len(labels)), dtype=bool)
-    for row, text in enumerate(sets):
+    which, texts = pd.factorize(sets, use_na_sentinel=False)  # the same sets come again and again
+    present = np.zeros((len(texts), len(labels)), dtype=bool)
+    for row, text in enumerate(texts):
         present[row, [position[name] for name in label_set(text) if name in position]] = True
-    return present
+    return present[which]
 
 
 def _probability(logits: np.ndarray) -> np.ndarray:

@@ -8,13 +8,23 @@ from typing import Annotated
 import typer
 
 from lapsi.cli.generated import Options, with_options
-from lapsi.cli.options import EMBED_COLUMNS, EMBED_DATA, EMBED_EXTRACTOR, SOURCE_HELP, AsJson, Force, Quiet, to_embed_spec
+from lapsi.cli.options import (
+    EMBED_COLUMNS,
+    EMBED_DATA,
+    EMBED_EXTRACTOR,
+    MACHINES,
+    SOURCE_HELP,
+    AsJson,
+    Force,
+    Quiet,
+    to_embed_spec,
+)
 from lapsi.data.readers.names import require_source
 from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free
 
 
-@with_options(EMBED_COLUMNS, EMBED_EXTRACTOR, EMBED_DATA)
+@with_options(EMBED_COLUMNS, EMBED_EXTRACTOR, EMBED_DATA, MACHINES)
 def embed(
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .safetensors.")],
@@ -32,6 +42,7 @@ def embed(
     require_file_free(output, force)
     asked = {"source": source, **options}
     require_source(to_embed_spec(asked).source)
+    MACHINES.make(asked)
     from lapsi.cli import embed as work
 
     work.embed(asked, output, force, quiet, as_json)

@@ -1,0 +1,248 @@
+"""The workers of a Ray cluster: what all parts need is put once on each machine, and a part whose worker dies is done again.
+
+Workers tell their steps to an actor beside the driver, which moves its bar by them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, final
+
+import ray
+import torch
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from lapsi.errors import BackendError, InputError, LapsiError, first_line
+from lapsi.execution.backend import Backend, P, R, Task
+from lapsi.execution.cost import GIB
+from lapsi.execution.device import device_of
+from lapsi.execution.frozen import frozen, thawed
+from lapsi.execution.progress import Advance
+from lapsi.settings.execution import Execution
+
+OF_RAY_ITSELF = ("auto", "local")  # addresses that Ray finds for itself
+ANSWER_SECONDS = 10.0
+# what every server of gRPC answers with its own settings: the preface of HTTP/2 and empty settings
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+SETTINGS_FRAME = 4
+TRIES_AGAIN = 10  # of a part, when its worker dies
+AHEAD = 2  # parts that are handed out for each that can be worked on
+TOLD_SECONDS = 0.3
+
+
+@contextmanager
+def connected(execution: Execution) -> Iterator[RayBackend]:
+    """The cluster that the settings name, left again at the end; one that this process is part of already stays.
+
+    Raises:
+        InputError: when none answers, or none of its machines can take a worker.
+    """
+    if ray.is_initialized():
+        _require_same(execution.address)
+        yield _backend(execution)
+        return
+    address = execution.address or os.environ.get("RAY_ADDRESS")
+    if address is not None and address not in OF_RAY_ITSELF:
+        require_answer(address)
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
+    except (RuntimeError, ValueError, OSError, AssertionError) as error:
+        raise InputError(f"Ray cannot be reached ({first_line(error)}); see 'ray status' on its head.") from error
+    try:
+        yield _backend(execution)
+    finally:
+        ray.shutdown()
+
+
+def _require_same(address: str | None) -> None:
+    """Refuses an address where this process is part of another cluster."""
+    connected_to = ray.get_runtime_context().gcs_address
+    if address not in (None, connected_to):
+        raise InputError(f"address is {address!r}, but this process is connected to Ray at {connected_to}; leave it out.")
+
+
+def require_answer(address: str) -> None:
+    """Asks whether a server of Ray's kind is at HOST:PORT: Ray itself tries for minutes.
+
+    Raises:
+        InputError: when none answers within seconds.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or "/" in host:
+        raise InputError(f"address is {address!r}; expected HOST:PORT of the cluster's head, e.g. 10.0.0.1:6379.")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "1":
+                return
+            connection.settimeout(ANSWER_SECONDS)
+            connection.sendall(GREETING)
+            answer = connection.recv(9)
+    except (OSError, OverflowError) as error:
+        raise InputError(f"No Ray cluster answers at {address} ({first_line(error)}); is its head running?") from error
+    if len(answer) < 4 or answer[3] != SETTINGS_FRAME:
+        raise InputError(f"What answers at {address} is no Ray cluster; expected HOST:PORT of its head, e.g. 10.0.0.1:6379.")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RayBackend(Backend):
+    """Parts are tasks of Ray.
+
+    Attributes:
+        resources: what each reserves, as Ray's options.
+        n_threads: of a worker.
+    """
+
+    resources: dict[str, float]
+    n_threads: int
+
+    def map(self, task: Task[P, R], parts: Iterable[P], advance: Advance) -> Iterator[tuple[P, R]]:
+        """As workers finish them."""
+        shared = ray.put(frozen(task))
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        meter = _Meter.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+        bar, waiting, running = _Bar(advance), enumerate(parts), dict[Any, tuple[int, P]]()
+        run = ray.remote(_run).options(max_retries=TRIES_AGAIN, **self.resources)
+        try:
+            while True:
+                for number, part in _some(waiting, self._room(len(running))):
+                    running[run.remote([shared], part, (meter, number), self.n_threads)] = (number, part)
+                if not running:
+                    return
+                ready, _ = ray.wait(list(running), num_returns=1, timeout=TOLD_SECONDS)
+                for reference in ready:
+                    number, part = running.pop(reference)
+                    result, steps = _result(reference)
+                    bar.reach(number, steps)
+                    yield part, result
+                bar.follow(meter)
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+            ray.kill(meter)
+
+    def _room(self, n_running: int) -> int:
+        """How many parts more are handed out."""
+        return max(0, AHEAD * max(1, sum(_fits(node, self.resources) for node in _machines())) - n_running)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """Tells every step of each part once, also where a part is done again."""
+
+    advance: Advance
+    told: dict[int, int] = field(default_factory=dict)
+
+    def reach(self, number: int, steps: int) -> None:
+        before = self.told.get(number, 0)
+        if steps > before:
+            self.told[number] = steps
+            self.advance(steps - before)
+
+    def follow(self, meter: Any) -> None:
+        with suppress(RayActorError):  # the bar then moves when parts are finished
+            for number, steps in ray.get(meter.told.remote()).items():
+                self.reach(number, steps)
+
+
+@ray.remote
+class _Meter:
+    """Steps of the parts that are worked on."""
+
+    def __init__(self) -> None:
+        self._steps: dict[int, int] = {}
+
+    def tell(self, number: int, steps: int) -> None:
+        self._steps[number] = steps
+
+    def told(self) -> dict[int, int]:
+        """Those told since it was asked last."""
+        steps, self._steps = self._steps, {}
+        return steps
+
+
+def _run(shared: list[Any], part: Any, meter: tuple[Any, int], n_threads: int) -> tuple[Any, int]:
+    """One part in a worker; an error of lapsi's is a result, so that it arrives as itself."""
+    torch.set_num_threads(n_threads)
+    steps = _Steps(*meter)
+    try:
+        return _started(shared[0])(part, steps), steps.count
+    except LapsiError as error:
+        return error, steps.count
+
+
+class _Steps:
+    """Counts the steps of a part, and tells them now and then."""
+
+    def __init__(self, meter: Any, number: int) -> None:
+        self._meter, self._number, self._last = meter, number, time.monotonic()
+        self.count = 0
+
+    def __call__(self, steps: int) -> None:
+        self.count += steps
+        if time.monotonic() - self._last > TOLD_SECONDS:
+            self._meter.tell.remote(self._number, self.count)
+            self._last = time.monotonic()
+
+
+@lru_cache(maxsize=1)
+def _started(shared: Any) -> Callable[[Any, Advance], Any]:
+    """What does the parts of a task in this worker, made for the first of them."""
+    return thawed(ray.get(shared)).start()
+
+
+def _result(reference: Any) -> tuple[Any, int]:
+    """What a part gave, and its steps."""
+    try:
+        result, steps = ray.get(reference)
+    except RayTaskError as error:
+        raise (error.cause or error) from error
+    except RayError as error:
+        raise BackendError(
+            f"A part of the work was lost {TRIES_AGAIN + 1} times ({first_line(error)}). Its workers may lack memory: see the "
+            "logs of Ray, or give each more (--worker-cpus). Finished parts are kept where a run or checkpoint was named."
+        ) from error
+    if isinstance(result, LapsiError):
+        raise result
+    return result, steps
+
+
+def _some(waiting: Iterator[Any], count: int) -> Iterator[Any]:
+    """At most `count` of what is waiting."""
+    for _ in range(count):
+        try:
+            yield next(waiting)
+        except StopIteration:
+            return
+
+
+def _backend(execution: Execution) -> RayBackend:
+    resources: dict[str, float] = {"num_cpus": execution.worker_cpus}
+    if device_of(execution.device).type == "cuda":
+        resources["num_gpus"] = 1
+    if execution.memory_limit is not None:
+        resources["memory"] = execution.memory_limit
+    if not any(_fits(node, resources) for node in _machines()):
+        asked = f"{execution.worker_cpus} processors" + (" and a GPU" if "num_gpus" in resources else "")
+        asked += f" and {execution.memory_limit / GIB:.1f} GiB" if execution.memory_limit is not None else ""
+        raise InputError(f"No machine of the cluster has {asked} for a worker; ask for less, or add one that has.")
+    return RayBackend(resources, execution.worker_cpus)
+
+
+def _machines() -> list[dict[str, float]]:
+    """What each machine of the cluster offers."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _fits(offered: dict[str, float], resources: dict[str, float]) -> int:
+    """How many workers a machine takes."""
+    names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+    return min(int(offered.get(names[name], 0) // amount) for name, amount in resources.items())

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, final
 
 import ray
@@ -25,6 +25,7 @@ from lapsi.execution.backend import Backend, P, R, Task
 from lapsi.execution.cost import GIB
 from lapsi.execution.device import device_of
 from lapsi.execution.frozen import frozen, thawed
+from lapsi.execution.meter import TOLD_SECONDS, Bar, Key, Meter, Steps
 from lapsi.execution.progress import Advance
 from lapsi.settings.execution import Execution
 
@@ -35,7 +36,6 @@ GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 
 SETTINGS_FRAME = 4
 TRIES_AGAIN = 10  # of a part, when its worker dies
 AHEAD = 2  # parts that are handed out for each that can be worked on
-TOLD_SECONDS = 0.3
 
 
 @contextmanager
@@ -47,7 +47,8 @@ def connected(execution: Execution) -> Iterator[RayBackend]:
     """
     if ray.is_initialized():
         _require_same(execution.address)
-        yield _backend(execution)
+        with _backend(execution) as backend:
+            yield backend
         return
     address = execution.address or os.environ.get("RAY_ADDRESS")
     if address is not None and address not in OF_RAY_ITSELF:
@@ -57,7 +58,8 @@ def connected(execution: Execution) -> Iterator[RayBackend]:
     except (RuntimeError, ValueError, OSError, AssertionError) as error:
         raise InputError(f"Ray cannot be reached ({first_line(error)}); see 'ray status' on its head.") from error
     try:
-        yield _backend(execution)
+        with _backend(execution) as backend:
+            yield backend
     finally:
         ray.shutdown()
 
@@ -99,22 +101,23 @@ class RayBackend(Backend):
     Attributes:
         resources: what each reserves, as Ray's options.
         n_threads: of a worker.
+        meter: the actor that workers tell their steps.
     """
 
     resources: dict[str, float]
     n_threads: int
+    meter: Any
 
     def map(self, task: Task[P, R], parts: Iterable[P], advance: Advance) -> Iterator[tuple[P, R]]:
         """As workers finish them."""
         shared = ray.put(frozen(task))
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        meter = _Meter.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
-        bar, waiting, running = _Bar(advance), enumerate(parts), dict[Any, tuple[int, P]]()
         run = ray.remote(_run).options(max_retries=TRIES_AGAIN, **self.resources)
+        bar, waiting, running = Bar(advance), enumerate(parts), dict[Any, tuple[int, P]]()
         try:
             while True:
-                for number, part in _some(waiting, self._room(len(running))):
-                    running[run.remote([shared], part, (meter, number), self.n_threads)] = (number, part)
+                for number, part in islice(waiting, self._room(len(running))):
+                    reference = run.remote([shared], part, self.meter, (shared.hex(), number), self.n_threads)
+                    running[reference] = (number, part)
                 if not running:
                     return
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=TOLD_SECONDS)
@@ -123,74 +126,31 @@ class RayBackend(Backend):
                     result, steps = _result(reference)
                     bar.reach(number, steps)
                     yield part, result
-                bar.follow(meter)
+                self._follow(bar, shared.hex())
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
-            ray.kill(meter)
+
+    def _follow(self, bar: Bar, task: str) -> None:
+        """Moves the bar by what workers told of the parts of a task."""
+        with suppress(RayActorError):  # the bar then moves when parts are finished
+            for (own, number), steps in ray.get(self.meter.told.remote()).items():
+                if own == task:
+                    bar.reach(number, steps)
 
     def _room(self, n_running: int) -> int:
         """How many parts more are handed out."""
         return max(0, AHEAD * max(1, sum(_fits(node, self.resources) for node in _machines())) - n_running)
 
 
-@dataclass(frozen=True, slots=True)
-class _Bar:
-    """Tells every step of each part once, also where a part is done again."""
-
-    advance: Advance
-    told: dict[int, int] = field(default_factory=dict)
-
-    def reach(self, number: int, steps: int) -> None:
-        before = self.told.get(number, 0)
-        if steps > before:
-            self.told[number] = steps
-            self.advance(steps - before)
-
-    def follow(self, meter: Any) -> None:
-        with suppress(RayActorError):  # the bar then moves when parts are finished
-            for number, steps in ray.get(meter.told.remote()).items():
-                self.reach(number, steps)
-
-
-@ray.remote
-class _Meter:
-    """Steps of the parts that are worked on."""
-
-    def __init__(self) -> None:
-        self._steps: dict[int, int] = {}
-
-    def tell(self, number: int, steps: int) -> None:
-        self._steps[number] = steps
-
-    def told(self) -> dict[int, int]:
-        """Those told since it was asked last."""
-        steps, self._steps = self._steps, {}
-        return steps
-
-
-def _run(shared: list[Any], part: Any, meter: tuple[Any, int], n_threads: int) -> tuple[Any, int]:
+def _run(shared: list[Any], part: Any, meter: Any, key: Key, n_threads: int) -> tuple[Any, int]:
     """One part in a worker; an error of lapsi's is a result, so that it arrives as itself."""
     torch.set_num_threads(n_threads)
-    steps = _Steps(*meter)
+    steps = Steps(lambda count: meter.tell.remote(key, count))
     try:
         return _started(shared[0])(part, steps), steps.count
     except LapsiError as error:
         return error, steps.count
-
-
-class _Steps:
-    """Counts the steps of a part, and tells them now and then."""
-
-    def __init__(self, meter: Any, number: int) -> None:
-        self._meter, self._number, self._last = meter, number, time.monotonic()
-        self.count = 0
-
-    def __call__(self, steps: int) -> None:
-        self.count += steps
-        if time.monotonic() - self._last > TOLD_SECONDS:
-            self._meter.tell.remote(self._number, self.count)
-            self._last = time.monotonic()
 
 
 @lru_cache(maxsize=1)
@@ -215,16 +175,23 @@ def _result(reference: Any) -> tuple[Any, int]:
     return result, steps
 
 
-def _some(waiting: Iterator[Any], count: int) -> Iterator[Any]:
-    """At most `count` of what is waiting."""
-    for _ in range(count):
-        try:
-            yield next(waiting)
-        except StopIteration:
-            return
+@contextmanager
+def _backend(execution: Execution) -> Iterator[RayBackend]:
+    resources = _resources(execution)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    meter: Any = ray.remote(Meter).options(num_cpus=0, scheduling_strategy=here).remote()
+    try:
+        yield RayBackend(resources, execution.worker_cpus, meter)
+    finally:
+        ray.kill(meter)
 
 
-def _backend(execution: Execution) -> RayBackend:
+def _resources(execution: Execution) -> dict[str, float]:
+    """What a worker reserves, as Ray's options.
+
+    Raises:
+        InputError: when no machine has it.
+    """
     resources: dict[str, float] = {"num_cpus": execution.worker_cpus}
     if device_of(execution.device).type == "cuda":
         resources["num_gpus"] = 1
@@ -234,7 +201,7 @@ def _backend(execution: Execution) -> RayBackend:
         asked = f"{execution.worker_cpus} processors" + (" and a GPU" if "num_gpus" in resources else "")
         asked += f" and {execution.memory_limit / GIB:.1f} GiB" if execution.memory_limit is not None else ""
         raise InputError(f"No machine of the cluster has {asked} for a worker; ask for less, or add one that has.")
-    return RayBackend(resources, execution.worker_cpus)
+    return resources
 
 
 def _machines() -> list[dict[str, float]]:

@@ -29,7 +29,8 @@ from lapsi.execution.meter import TOLD_SECONDS, Bar, Key, Meter, Steps
 from lapsi.execution.progress import Advance
 from lapsi.settings.execution import Execution
 
-OF_RAY_ITSELF = ("auto", "local")  # addresses that Ray finds for itself
+ON_THIS_MACHINE = "local"
+OF_RAY_ITSELF = ("auto", ON_THIS_MACHINE)  # what Ray's variable may hold beside an address
 ANSWER_SECONDS = 10.0
 # what every server of gRPC answers with its own settings: the preface of HTTP/2 and empty settings
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -50,8 +51,8 @@ def connected(execution: Execution) -> Iterator[RayBackend]:
         with _backend(execution) as backend:
             yield backend
         return
-    address = execution.address or os.environ.get("RAY_ADDRESS")
-    if address is not None and address not in OF_RAY_ITSELF:
+    address = execution.address or os.environ.get("RAY_ADDRESS") or ON_THIS_MACHINE
+    if execution.address is not None or address not in OF_RAY_ITSELF:
         require_answer(address)
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)

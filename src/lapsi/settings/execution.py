@@ -29,8 +29,8 @@ class Execution:
             With backend `"ray"` every worker reserves as much.
         backend: who leaves samples out and makes features: `"local"`, this process; `"ray"`, the workers of a Ray cluster (the
             extra `ray`). Rows are the same.
-        address: of the cluster's head, HOST:PORT; None: the cluster that this machine is part of, or else one of its own
-            processors alone.
+        address: of the cluster's head, HOST:PORT; None: what the variable RAY_ADDRESS says, or else the processors of this
+            machine alone.
         worker_cpus: processors of a worker of Ray; a machine has as many workers as that allows.
     """
 
@@ -43,7 +43,7 @@ class Execution:
     memory_limit: int | None = option(None, Size(), "Peak memory, e.g. 8G or 500M; default: 80 % of what is free.")
 
     backend: str = option(LOCAL, Choice(BACKENDS), "local: this process; ray: the workers of a Ray cluster.", panel=MACHINES)
-    address: str | None = option(None, Name(), "ray: HOST:PORT of the head. Default: this machine's cluster.", panel=MACHINES)
+    address: str | None = option(None, Name(), "ray: HOST:PORT of the head. Default: this machine alone.", panel=MACHINES)
     worker_cpus: int = option(1, Integer(1), "ray: processors of a worker.", panel=MACHINES)
 
     def __post_init__(self) -> None:

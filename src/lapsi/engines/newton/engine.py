@@ -156,7 +156,20 @@ class NewtonFit(Fit):
 
 
 def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: Stages) -> NewtonFit:
-    """The optimum, the inverse Hessian of the leave-one-out step, and the curvature."""
+    """The optimum, the inverse Hessian of the leave-one-out step, the curvature, and what is missing of the closed form."""
+    optimum, curvature, origin = _posterior(problem, settings, plan, stages)
+    spec, refinement = spec_of(settings), None
+    if spec.refine in (AUTO, 0) and not plan.details["converges"]:
+        with stages.stage("probe"):
+            budget = plan.details["budget"]
+            refinement = refinement_of(optimum, curvature, spec.tolerance, price_of(problem), budget)
+    return NewtonFit(optimum, curvature, spec, refinement, origin)
+
+
+def _posterior(
+    problem: LinearProblem, settings: Settings, plan: Plan, stages: Stages
+) -> tuple[Optimum, Curvature, dict[str, Any]]:
+    """Where the steps start, the curvature there, and how it was reached."""
     with stages.stage("fit") as advance:
         fit = fit_map(problem, advance=lambda: advance(1))
         hessian = reduced_hessian(fit)
@@ -168,13 +181,7 @@ def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: S
         else:
             streams = plan.details["streams"]
             curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse, streams=streams)
-    spec, refinement = spec_of(settings), None
-    if spec.refine in (AUTO, 0) and not plan.details["converges"]:
-        with stages.stage("probe"):
-            budget = plan.details["budget"]
-            refinement = refinement_of(optimum, curvature, spec.tolerance, price_of(problem), budget)
-    origin = {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
-    return NewtonFit(optimum, curvature, spec, refinement, origin)
+    return optimum, curvature, {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
 
 
 def _parts_of(name: str, way: str, positions: np.ndarray, size: int) -> list[Part]:

@@ -125,6 +125,7 @@ class Deadly(Task):
                 work(part, advance)
                 time.sleep(0.4)
                 advance(0)  # is told now
+                time.sleep(0.8)
                 if self.marker is not None:
                     self.marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)

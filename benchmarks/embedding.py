@@ -34,7 +34,7 @@ def main() -> None:
     settings = ExtractorSettings(model=arguments.model, batch_size=arguments.batch_size)
     extractor = image_extractor(settings, arguments.model)
     inputs = [
-        extractor.prepare(content.decoder(content.read(row))) for row in range(min(len(content), 8 * arguments.batch_size))
+        extractor.prepare(content.decode(content.read(row))) for row in range(min(len(content), 8 * arguments.batch_size))
     ]
     batches = [
         torch.stack(inputs[start : start + arguments.batch_size]) for start in range(0, len(inputs), arguments.batch_size)

@@ -47,7 +47,7 @@ class Content(ABC):
 
     @property
     @abstractmethod
-    def decoder(self) -> Callable[[bytes], Any]:
+    def decode(self) -> Callable[[bytes], Any]:
         """Makes an RGB image of Pillow, or a string, from the bytes of a sample, and holds none of the samples.
 
         It raises one of `UNREADABLE` when a sample is damaged.
@@ -78,7 +78,7 @@ class EncodedImages(Content):
         return self.fetch(position)
 
     @property
-    def decoder(self) -> Callable[[bytes], Image.Image]:
+    def decode(self) -> Callable[[bytes], Image.Image]:
         return decode_image
 
 
@@ -100,7 +100,7 @@ class ImageArrays(Content):
         return self._shape + self.pixels[position].tobytes()
 
     @property
-    def decoder(self) -> Callable[[bytes], Image.Image]:
+    def decode(self) -> Callable[[bytes], Image.Image]:
         return partial(_decode_pixels, self.pixels.shape[1:], len(self._shape))
 
     @property
@@ -127,7 +127,7 @@ class Texts(Content):
         return self.values[position].encode("utf-8", "surrogatepass")
 
     @property
-    def decoder(self) -> Callable[[bytes], str]:
+    def decode(self) -> Callable[[bytes], str]:
         return _decode_text
 
 

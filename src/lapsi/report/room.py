@@ -38,7 +38,7 @@ class FittingRows:
 def sample_texts(scores: Scores, content: Content | None, positions: np.ndarray) -> list[str] | None:
     """(n,) what the samples say, from the raw samples or from the column `text`; None where they are no texts."""
     if content is not None and content.kind == TEXT:
-        return [content.decoder(content.read(int(place))) for place in positions]
+        return [content.decode(content.read(int(place))) for place in positions]
     return as_strings(scores.table["text"]) if "text" in scores.table else None
 
 

@@ -79,7 +79,7 @@ def content_pictures(content: Content, positions: np.ndarray) -> Picture:
 
     def picture(row: int) -> bytes | None:
         try:
-            return encode(content.decoder(content.read(int(positions[row]))))
+            return encode(content.decode(content.read(int(positions[row]))))
         except UNREADABLE:
             return None
 

@@ -158,7 +158,7 @@ def embed_content(
                 yield raw
 
     with stages.stage("embed", len(content)) as advance, ThreadPoolExecutor(_n_readers(), "lapsi-read") as readers:
-        extraction = Extraction(extractor, content.decoder, settings.batch_size)
+        extraction = Extraction(extractor, content.decode, settings.batch_size)
         for raw, shard in backend.map(extraction, missing(), advance):
             if raw.is_whole:  # a file that is missing today may be there tomorrow
                 shards.keep(raw.samples, shard)
@@ -303,7 +303,7 @@ def trial(content: Content, settings: ExtractorSettings) -> tuple[np.ndarray, fl
     rows = np.linspace(0, len(content) - 1, n_tried).astype(int).tolist()
 
     def prepare(row: int) -> Any:
-        return extractor.prepare(content.decoder(content.read(row)))
+        return extractor.prepare(content.decode(content.read(row)))
 
     def run() -> Tensor:
         prepared = [_attempt(partial(prepare, row)) for row in rows]
@@ -331,7 +331,7 @@ class _Bad:
 
 def _fails(content: Content, raw: bytes, extractor: Extractor) -> bool:
     """Whether a sample that could not be read before still cannot; a decoder may have been installed since."""
-    return isinstance(_attempt(lambda: extractor.prepare(content.decoder(raw))), _Bad)
+    return isinstance(_attempt(lambda: extractor.prepare(content.decode(raw))), _Bad)
 
 
 def _attempt(work: Callable[[], Any]) -> Any:

@@ -57,7 +57,7 @@ ENGINES = {
 @pytest.fixture(scope="module")
 def cluster():
     """Ray with two workers of one processor each, of which this process is part."""
-    ray = pytest.importorskip("ray")
+    ray = pytest.importorskip("lapsi.execution.ray").ray
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers do not find this file
     yield ray
@@ -160,7 +160,9 @@ def test_work_that_kills_every_worker_ends(workers, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "kills"), [("newton to tolerance", False), ("local", False), ("newton to tolerance", True)])
-def test_a_killed_worker_changes_no_row_and_the_bar_ends_at_its_total(data, workers, monkeypatch, tmp_path, name, kills):
+def test_a_killed_worker_changes_no_row_and_the_bar_ends_at_its_total(
+    data, workers, monkeypatch, tmp_path, capsys, name, kills
+):
     settings = settings_of(name, monkeypatch)
     dataset = weighed(make_dataset(*data), settings)
     chosen, engine = regularized(dataset, settings, QUIET), make_engine(settings)
@@ -174,6 +176,8 @@ def test_a_killed_worker_changes_no_row_and_the_bar_ends_at_its_total(data, work
         for column, values in arrays.items():
             assert_array_equal(values, others[column])
     assert (tmp_path / "killed").exists() == kills
+    time.sleep(1.0 if kills else 0.0)  # Ray tells of it in a thread of its own
+    assert capsys.readouterr().out == ""
     assert sum(told) == n_steps(fit, N, checkpoint) > 0
     assert min(told) >= 0
 
@@ -244,6 +248,17 @@ def test_errors_arrive_as_themselves(workers, error):
     with pytest.raises(type(error)) as caught:
         list(workers.map(Failing(error), range(4), lambda _: None))
     assert str(caught.value) == str(error)
+
+
+def missing_there(shared, part, meter, key, n_threads):
+    """As `_run`, of a package that the workers lack."""
+    raise RuntimeError("The remote function failed to import on the worker.\n\nModuleNotFoundError: No module named 'lapsi'")
+
+
+def test_a_machine_without_lapsi_is_told_in_one_line(workers, monkeypatch):
+    monkeypatch.setattr("lapsi.execution.ray._run", missing_there)
+    with pytest.raises(BackendError, match=r"cannot load lapsi \(ModuleNotFoundError: No module named 'lapsi'\)"):
+        list(workers.map(Noting(), [0], lambda _: None))
 
 
 def test_features_are_those_of_one_process(workers, monkeypatch, tmp_path):

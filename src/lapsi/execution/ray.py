@@ -15,6 +15,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, final
 
+# Ray tells standard output of a lost worker, which may be that of --json; read when Ray is loaded
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed while executing a task|Task _run failed")
+
 import ray
 import torch
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -36,6 +39,7 @@ ANSWER_SECONDS = 10.0
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 SETTINGS_FRAME = 4
 TRIES_AGAIN = 10  # of a part, when its worker dies
+UNLOADED = "failed to import on the worker"  # what Ray says where the module of a task is missing
 AHEAD = 2  # parts that are handed out for each that can be worked on
 
 
@@ -165,6 +169,9 @@ def _result(reference: Any) -> tuple[Any, int]:
     try:
         result, steps = ray.get(reference)
     except RayTaskError as error:
+        if UNLOADED in str(error.cause):
+            lacking = str(error.cause).strip().splitlines()[-1]
+            raise BackendError(f"A machine of the cluster cannot load lapsi ({lacking}); install the same on all.") from error
         raise (error.cause or error) from error
     except RayError as error:
         raise BackendError(

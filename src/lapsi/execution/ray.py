@@ -61,7 +61,10 @@ def connected(execution: Execution) -> Iterator[RayBackend]:
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
     except (RuntimeError, ValueError, OSError, AssertionError) as error:
-        raise InputError(f"Ray cannot be reached ({first_line(error)}); see 'ray status' on its head.") from error
+        raise InputError(
+            f"Ray cannot be reached ({first_line(error)}). This machine must be one of the cluster, and RAY_AUTH_MODE and "
+            "RAY_AUTH_TOKEN must be those of the head where it asks for a token."
+        ) from error
     try:
         with _backend(execution) as backend:
             yield backend

@@ -101,6 +101,15 @@ def test_retrain_resume(figures, few_digits):
 
 
 @pytest.mark.slow
+def test_ray_workers(figures):
+    shape = ("--samples", 200, "--features", 6, "--classes", 3, "--scored", 128, "--epochs", 60)
+    record = figures("ray_workers", *shape)
+    assert (record["shape"], record["scored"], record["workers"]) == ([200, 6, 3], 128, 2)
+    assert min(record["seconds_one_process"], record["seconds_workers"]) > 0
+    assert (record["killed"], record["equal"], record["equal_after_a_kill"]) == (1, True, True)
+
+
+@pytest.mark.slow
 def test_memory(figures):
     record = figures("memory", "--classes", 5, "--features", 4, "--samples", 60, "--scored", 20)
     assert record["plan"]["n_refined"] == 20

@@ -5,7 +5,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 import lapsi.execution.environment  # noqa: F401  (before torch)
-from lapsi.errors import ConvergenceError, InputError, LapsiError, MemoryLimitError, RunExistsError
+from lapsi.errors import BackendError, ConvergenceError, InputError, LapsiError, MemoryLimitError, RunExistsError
 
 if TYPE_CHECKING:
     from lapsi.data.extractors.embedding import embed
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = _version("lapsi")
 
 __all__ = [
+    "BackendError",
     "ConvergenceError",
     "Execution",
     "InputError",

@@ -34,6 +34,12 @@ class MemoryLimitError(LapsiError, MemoryError):
     exit_code = 5
 
 
+class BackendError(LapsiError, RuntimeError):
+    """The machines that do the work are gone, or cannot do it."""
+
+    exit_code = 1
+
+
 def first_line(error: Exception) -> str:
     """What an error of another library says, cut to one line."""
     text = str(error).strip()

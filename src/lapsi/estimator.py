@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.targets import RealTargets
+from lapsi.execution.backend import open_backend
 from lapsi.execution.progress import Stages
 from lapsi.models.fitted import FittedModel
 from lapsi.results.scores import Scores
@@ -53,7 +54,9 @@ class _Probe(BaseEstimator):
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
         named = ids if ids is not None and getattr(ids, "is_unique", False) else None
         dataset = make_dataset(X, y, task=task, weights=weights, ids=named)
-        self.scores_, self._probe = score_dataset(dataset, settings, np.arange(dataset.n_samples), stages)
+        with open_backend(settings.execution) as backend:
+            rows = np.arange(dataset.n_samples)
+            self.scores_, self._probe = score_dataset(dataset, settings, rows, stages, backend=backend)
         self.lsi_ = self.scores_.lsi
         for name in ("coef_", "intercept_"):
             self.__dict__.pop(name, None)
@@ -109,6 +112,9 @@ class LaplaceSampleInformation(ClassifierMixin, _Probe):
         dtype: str | None = None,
         seed: int = 0,
         memory_limit: int | None = None,
+        backend: str = "local",
+        address: str | None = None,
+        worker_cpus: int = 1,
         progress: bool = False,
     ) -> None:
         self.curvature = curvature
@@ -131,6 +137,9 @@ class LaplaceSampleInformation(ClassifierMixin, _Probe):
         self.dtype = dtype
         self.seed = seed
         self.memory_limit = memory_limit
+        self.backend = backend
+        self.address = address
+        self.worker_cpus = worker_cpus
         self.progress = progress
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LaplaceSampleInformation:
@@ -213,6 +222,9 @@ class LaplaceSampleInformationRegressor(RegressorMixin, _Probe):
         dtype: str | None = None,
         seed: int = 0,
         memory_limit: int | None = None,
+        backend: str = "local",
+        address: str | None = None,
+        worker_cpus: int = 1,
         progress: bool = False,
     ) -> None:
         self.curvature = curvature
@@ -236,6 +248,9 @@ class LaplaceSampleInformationRegressor(RegressorMixin, _Probe):
         self.dtype = dtype
         self.seed = seed
         self.memory_limit = memory_limit
+        self.backend = backend
+        self.address = address
+        self.worker_cpus = worker_cpus
         self.progress = progress
 
     def __sklearn_tags__(self) -> Any:

@@ -17,14 +17,15 @@ import torch
 from lapsi.analysis.maps import centre_of, principal_axes
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.standardize import Standardizer
-from lapsi.engines.base import Engine, Fit, Plan, single_rows, work_of
+from lapsi.engines.base import Fit, single_rows, work_of
 from lapsi.engines.choose import chosen_engine, make_engine
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, PARAMS, evaluate, n_steps, verify
 from lapsi.errors import InputError
+from lapsi.execution.backend import HERE, Backend, open_backend
 from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
 from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
-from lapsi.measures.lsi import join_by_seed, lsi_columns, lsi_trajectory, observation, rows_above
+from lapsi.measures.lsi import lsi_columns, lsi_trajectory, observation, rows_above
 from lapsi.models.fitted import FittedModel
 from lapsi.problem.of_dataset import weighed
 from lapsi.results.columns import find_column
@@ -42,8 +43,14 @@ from lapsi.settings.settings import Settings, make_settings, settings_from_dict
 from lapsi.training.regularization import regularized
 
 BLOCK_ROWS = 8192
-IDENTITY_FORMAT = 2  # of the parts that unfinished work keeps
-ROUTINE = ("memory_limit", "verify")  # what changes no part, and may change when a run goes on
+IDENTITY_FORMAT = 3  # of the parts that unfinished work keeps
+ROUTINE = (
+    "memory_limit",
+    "verify",
+    "backend",
+    "address",
+    "worker_cpus",
+)  # what changes no part, and may change when a run goes on
 
 
 def score(
@@ -90,12 +97,13 @@ def score(
             (`lapsi.data.labels.task_of`).
         sample_weight: (N,) how often each sample counts; a sample leaves with all its weight.
         indices: positions of the samples to score (the others still train the model); default: all.
-        checkpoint: directory where retraining keeps its finished parts. The same call goes on from there after a kill; it
-            stays when all is done.
+        checkpoint: directory where finished parts are kept. The same call goes on from there after a kill, on either backend;
+            it stays when all is done.
         progress: draw progress bars on standard error.
         choices: fields of the parts by their own names: hidden, activation, standardize (`ModelSpec`); weight_decay,
             prior_precision, removal, noise_variance, class_weight (`ObjectiveSpec`); refine, tolerance (`Newton`);
-            coupled, converge (`Local`); recipe, every (`Retrain`); verify, device, dtype, seed, memory_limit (`Execution`).
+            coupled, converge (`Local`); recipe, every (`Retrain`); verify, device, dtype, seed, memory_limit, backend, address,
+            worker_cpus (`Execution`).
 
     Returns:
         `Scores`, one row a scored sample.
@@ -104,20 +112,31 @@ def score(
         InputError: the data or a setting cannot be used.
         MemoryLimitError: the run would not fit; raised before it starts.
         ConvergenceError: the fit did not converge, or training diverged.
+        BackendError: the machines that did the work are gone.
     """
     settings = make_settings(engine, curvature, model=model, objective=objective, execution=execution, **choices)
     dataset = make_dataset(X, y, task=task, weights=sample_weight, ids=ids, columns=columns)
     rows = check_indices(indices, dataset.n_samples)
     keep = None if checkpoint is None else Keep(Path(checkpoint), {})
-    return score_dataset(dataset, settings, rows, Stages(progress), keep)[0]
+    with open_backend(settings.execution) as backend:
+        return score_dataset(dataset, settings, rows, Stages(progress), keep, backend)[0]
 
 
 def score_dataset(
-    dataset: Dataset, settings: Settings, rows: np.ndarray, stages: Stages, keep: Keep | None = None
+    dataset: Dataset,
+    settings: Settings,
+    rows: np.ndarray,
+    stages: Stages,
+    keep: Keep | None = None,
+    backend: Backend = HERE,
 ) -> tuple[Scores, FittedModel]:
     """Scores samples `rows` (n,) of a data set; also returns the model that was trained on all of it.
 
-    `keep`: where retraining keeps its finished parts, and goes on from those it finds.
+    Args:
+        dataset, settings, rows: what is scored, and how.
+        stages: shows the progress.
+        keep: where finished parts are kept, and those that are there are gone on from.
+        backend: leaves the samples out; what the settings ask for is opened by the caller.
     """
     require_device(settings.execution.device)
     given, evidence = dataset, evidence_of(dataset.targets.task)
@@ -129,13 +148,13 @@ def score_dataset(
     taken_engine = chosen_engine(settings, work)
     settings, engine = taken_engine.settings, make_engine(taken_engine.settings)
     plan = engine.plan(work)
-    checkpoint = _open(engine, plan, keep, identity(dataset, settings, rows))
+    checkpoint = open_checkpoint(keep, identity(dataset, settings, rows), engine.kept(plan))
     try:
         chosen = regularized(dataset, settings, stages)
         settings, standardizer = chosen.settings, chosen.standardizer
         fit = make_engine(settings).fit(dataset, standardizer, engine.continued(plan, checkpoint.plan), stages)
         units = torch.as_tensor(rows, device=fit.problem.inputs.device)[:, None]
-        by_seed = _evaluated(fit, units, checkpoint, stages)
+        by_seed = _evaluated(fit, units, checkpoint, stages, backend)
     finally:
         checkpoint.release()
     verification = _verified(fit, settings, units, by_seed[0], stages)
@@ -161,16 +180,9 @@ def identity(dataset: Dataset, settings: Settings, rows: np.ndarray) -> dict[str
     return {**marks, "n_scored": len(rows), "rows": digest, "settings": kept}
 
 
-def _open(engine: Engine, plan: Plan, keep: Keep | None, marks: dict[str, Any]) -> Checkpoint:
-    if keep is not None and not engine.goes_on:
-        raise InputError(f"checkpoint was given, but engine {engine.name!r} does all its work in one go; leave it out.")
-    return open_checkpoint(keep, marks, engine.kept(plan))
-
-
-def _evaluated(fit: Fit, units: torch.Tensor, checkpoint: Checkpoint, stages: Stages) -> list[Arrays]:
+def _evaluated(fit: Fit, units: torch.Tensor, checkpoint: Checkpoint, stages: Stages, backend: Backend) -> list[Arrays]:
     with stages.stage("leave-one-out", n_steps(fit, len(units), checkpoint)) as advance:
-        results = evaluate(fit, units, observation(fit), checkpoint, advance)
-    return join_by_seed(fit, results, len(units))
+        return evaluate(fit, units, observation(fit), checkpoint, advance, backend)
 
 
 def _verified(fit: Fit, settings: Settings, units: torch.Tensor, first: Arrays, stages: Stages) -> dict[str, Any] | None:

@@ -37,18 +37,18 @@ KINDS = (
     Execution,
 )
 KNOWN = {  # names that users know
-    "score": """--activation --batch-size --batching --betas --cache --class-names --class-weight --clip-norm
-        --converge --corruption-seed --coupled --curvature --data-dir --device --dry-run --dtype --embed-batch-size
-        --embed-dtype --engine --epochs --epsilon --every --feature-prefix --features --flip-labels --force --group --hidden
-        --human-labels --ids --images --indices --json --keep --labels --learning-rate --limit --lorem-ipsum
-        --max-tokens --memory-limit --model --momentum --nesterov --no-nesterov --no-normalize         --noise
-        --noise-classes --noise-multiplier --noise-removal --noise-variance --normalize --optimizer --output --pooling
-        --preset --prior-precision --quiet --reference-labels --refine --removal --restart --resume --sam-radius
-        --schedule --seed --seeds --skip-bad --split --split-column --standardize --step-epochs --step-factor --task
-        --texts --tolerance --verify --weight-decay --weights -o -q""",
-    "embed": """--batch-size --cache --class-names --data-dir --device --dtype --force --group --ids --images --json --keep
-        --labels --max-tokens --model --no-normalize --normalize --output --pooling --quiet --reference-labels
-        --skip-bad --split --split-column --task --texts --weights -o -q""",
+    "score": """--activation --address --backend --batch-size --batching --betas --cache --class-names --class-weight
+        --clip-norm --converge --corruption-seed --coupled --curvature --data-dir --device --dry-run --dtype
+        --embed-batch-size --embed-dtype --engine --epochs --epsilon --every --feature-prefix --features --flip-labels
+        --force --group --hidden --human-labels --ids --images --indices --json --keep --labels --learning-rate
+        --limit --lorem-ipsum --max-tokens --memory-limit --model --momentum --nesterov --no-nesterov --no-normalize
+        --noise --noise-classes --noise-multiplier --noise-removal --noise-variance --normalize --optimizer --output
+        --pooling --preset --prior-precision --quiet --reference-labels --refine --removal --restart --resume
+        --sam-radius --schedule --seed --seeds --skip-bad --split --split-column --standardize --step-epochs
+        --step-factor --task --texts --tolerance --verify --weight-decay --weights --worker-cpus -o -q""",
+    "embed": """--address --backend --batch-size --cache --class-names --data-dir --device --dtype --force --group --ids
+        --images --json --keep --labels --max-tokens --model --no-normalize --normalize --output --pooling --quiet
+        --reference-labels --skip-bad --split --split-column --task --texts --weights --worker-cpus -o -q""",
 }
 
 

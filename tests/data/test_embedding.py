@@ -78,7 +78,7 @@ def test_shards_batches_and_cache_change_nothing(texts, models, tmp_path, small_
 
 def test_goes_on_after_a_kill(texts, models, tmp_path, small_shards, embedded, monkeypatch):
     expected = run(texts, models, tmp_path / "a").features
-    keep, n_kept = embedding.FeatureCache.keep, []
+    keep, n_kept = FeatureCache.keep, []
 
     def killed(self, *arguments):
         if len(n_kept) == 3:
@@ -86,10 +86,10 @@ def test_goes_on_after_a_kill(texts, models, tmp_path, small_shards, embedded, m
         keep(self, *arguments)
         n_kept.append(1)
 
-    monkeypatch.setattr(embedding.FeatureCache, "keep", killed)
+    monkeypatch.setattr(FeatureCache, "keep", killed)
     with pytest.raises(KeyboardInterrupt):
         run(texts, models, tmp_path / "b")
-    monkeypatch.setattr(embedding.FeatureCache, "keep", keep)
+    monkeypatch.setattr(FeatureCache, "keep", keep)
     embedded.clear()
     result = run(texts, models, tmp_path / "b")
     assert sum(embedded) == N - 15

@@ -30,11 +30,21 @@ CHOSEN = {  # of every setting another value than its default, by the field that
         "noise_removal": "anew",
         "class_weight": "balanced",
     },
-    "execution": {"verify": 1, "device": "cpu", "dtype": "float64", "seed": 3, "memory_limit": 2**33},
+    "execution": {
+        "verify": 1,
+        "device": "cpu",
+        "dtype": "float64",
+        "seed": 3,
+        "memory_limit": 2**33,
+        "backend": "ray",
+        "address": "10.0.0.1:6379",
+        "worker_cpus": 2,
+    },
     "newton": {"refine": 2, "tolerance": 1e-4},
     "local": {"coupled": 3, "converge": 5},
     "retrain": {"recipe": Recipe(epochs=4, seeds=1), "every": 2},
 }
+OF_RAY = ("address", "worker_cpus")
 
 
 @pytest.mark.parametrize(
@@ -44,6 +54,10 @@ CHOSEN = {  # of every setting another value than its default, by the field that
         ({"engine": "bayes"}, "engine is 'bayes'"),
         ({"removal": "median"}, "removal is 'median'"),
         ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"backend": "dask"}, "backend is 'dask'; expected one of 'local', 'ray'"),
+        ({"address": "10.0.0.1:6379"}, "address is '10.0.0.1:6379' but backend is 'local'"),
+        ({"worker_cpus": 2}, "worker_cpus is 2 but backend is 'local'"),
+        ({"backend": "ray", "worker_cpus": 0}, "worker_cpus is 0; expected an integer of at least 1"),
         ({"weight_decay": 0}, "no finite optimum"),
         ({"weight_decay": -1.0}, "weight_decay is -1.0"),
         ({"weight_decay": float("nan")}, "weight_decay is nan"),
@@ -150,7 +164,7 @@ def test_every_short_name_lands_in_its_field():
     default = {**{name: kind() for name, kind in PARTS.items()}, "newton": Newton(), "local": Local(), "retrain": Retrain()}
     for part, chosen in CHOSEN.items():
         for name, value in chosen.items():
-            settings = make_settings(**{name: value})
+            settings = make_settings(**({"backend": "ray"} if name in OF_RAY else {}), **{name: value})
             holder = settings.engine if part in ("newton", "local", "retrain") else getattr(settings, part)
             assert type(holder) is type(default[part])
             assert getattr(holder, name) == value != getattr(default[part], name)
@@ -173,12 +187,17 @@ def test_every_short_name_reaches_the_run(engine, idle):
     X, y = rng.normal(size=(12, 2)), np.arange(12) % 2
     chosen = CHOSEN["model"] | CHOSEN["objective"] | CHOSEN[engine] | CHOSEN["execution"]
     chosen |= {"curvature": "diag" if engine == "local" else "kfac"}
-    for name in ("noise_variance", "noise_removal", *idle):  # the first two are of numbers
+    for name in ("noise_variance", "noise_removal", "backend", *OF_RAY, *idle):  # the first two are of numbers
         del chosen[name]
     expected = make_settings(engine, **chosen).to_dict()
     assert lapsi.score(X, y, engine=engine, **chosen, progress=False).provenance.settings == expected
     estimator = lapsi.LaplaceSampleInformation(engine=engine, **chosen).fit(X, y)
     assert estimator.scores_.provenance.settings == expected
+
+
+def test_groups_are_not_left_out_by_others():
+    with pytest.raises(InputError, match="backend is 'ray', but groups are left out by this process"):
+        lapsi.leave_group_out(np.eye(4), [0, 1, 0, 1], [0, 1, 2, 3], progress=False, execution=Execution(backend="ray"))
 
 
 @pytest.mark.parametrize(("door", "more"), [(make_settings, ()), (lapsi.score, (None, None))])

@@ -8,18 +8,19 @@ from lapsi.data.dataset import Dataset
 from lapsi.data.opening import Opened, open_data
 from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
+from lapsi.execution.backend import HERE, Backend
 from lapsi.execution.progress import Stages
 from lapsi.results.scores import Scores
 
 
-def open_and_tell(spec: DataSpec, name: str, stages: Stages) -> Opened:
+def open_and_tell(spec: DataSpec, name: str, stages: Stages, backend: Backend = HERE) -> Opened:
     """`open_data`, the terms of the source told where stages are shown."""
 
     def tell(licence: str) -> None:
         if licence and stages.show:
             say(f"Terms: {licence}", "dim", error=True)
 
-    return open_data(spec, name, stages, tell)
+    return open_data(spec, name, stages, tell, backend)
 
 
 def reopen_features(scores: Scores, stages: Stages) -> Dataset:

@@ -60,6 +60,7 @@ SCORING = (Part(Settings), Part(ObjectiveSpec), Part(ModelSpec), Part(Newton), P
 EMBED_COLUMNS = Part(Columns, without=("features", "prefix"))
 EMBED_EXTRACTOR = Part(ExtractorSettings, own_names=True)
 EMBED_DATA = Part(DataSpec, without=("human_labels",))
+MACHINES = Part(Execution, without=("verify", "dtype", "seed", "memory_limit"))
 
 
 def to_absolute(options: Options) -> Options:

@@ -27,6 +27,7 @@ from lapsi.data.writing import write_table
 from lapsi.engines.base import work_of
 from lapsi.engines.choose import chosen_engine, make_engine
 from lapsi.errors import InputError, RunExistsError
+from lapsi.execution.backend import open_backend
 from lapsi.execution.checkpoint import Hold, Keep, differences, has_parts, hold, read_progress, remove_checkpoint
 from lapsi.execution.device import require_device
 from lapsi.execution.files import MARKER, PROGRESS
@@ -36,10 +37,11 @@ from lapsi.results.paths import not_begun, unfinished_path
 from lapsi.results.run_directory import LEFT_OUT, PICTURE, require_free
 from lapsi.results.scores import Scores
 from lapsi.scoring import ROUTINE, check_indices, score_dataset
-from lapsi.settings.engine import Retrain
+from lapsi.settings.execution import LOCAL
 from lapsi.settings.settings import Settings
 
 INTERRUPTED = 130
+OF_RAY = ("address", "worker_cpus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +90,16 @@ def score(typed: Options, how: Call) -> None:
             _tell_plan(given, options, record["name"], settings, stages, how.as_json)
             return
         assert output is not None
-        goes_on = isinstance(settings.engine, Retrain)
         try:
-            opened = open_and_tell(to_changed_spec(options), record["name"], stages)
+            backend = until_done.enter_context(open_backend(settings.execution))
+            opened = open_and_tell(to_changed_spec(options), record["name"], stages, backend)
             require_extractor_effect(given, opened.content is not None)
             rows = _rows(options, opened.dataset)
             if held is None:
-                held = _hold(output, until_done, begin=goes_on)
+                held = _hold(output, until_done, begin=True)
                 _require_start(output, force, new)  # another process may have been here since
-            parts = Keep(unfinished_path(output), record, resume is None, held) if goes_on else None
-            scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts)
+            parts = Keep(unfinished_path(output), record, resume is None, held)
+            scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts, backend)
         except KeyboardInterrupt:
             if read_progress(unfinished_path(output)) is not None:
                 say(f"Stopped. Finished parts are kept; go on with: lapsi score --resume {output}", error=True)
@@ -162,6 +164,8 @@ def _resumed(run: Path, call: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(began.get("options"), dict):
         raise InputError(f"{path} was begun from Python; go on there with the same call of lapsi.score.")
     options = began["options"] | call["options"]
+    if call["options"].get("backend") == LOCAL:
+        options = {name: value for name, value in options.items() if name in call["options"] or name not in OF_RAY}
     before, after = (to_settings(each).to_dict() for each in (began["options"], options))
     after["execution"] |= {name: before["execution"][name] for name in ROUTINE}
     lines = differences(before, after)

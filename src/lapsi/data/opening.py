@@ -20,6 +20,7 @@ from lapsi.data.readers.shard_names import shards_of
 from lapsi.data.readers.source import open_spec
 from lapsi.data.samples import Content
 from lapsi.data.spec import DataSpec
+from lapsi.execution.backend import HERE, Backend
 from lapsi.execution.progress import Stages
 
 
@@ -40,10 +41,10 @@ class Opened:
     record: dict[str, Any]
 
 
-def open_data(spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], None]) -> Opened:
+def open_data(spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], None], backend: Backend = HERE) -> Opened:
     """What was asked for; the source is called `name`, as it was given.
 
-    `tell` is told the terms of the source, where it has some, before the work.
+    `tell` is told the terms of the source, where it has some, before the work; `backend` makes the features.
 
     Raises:
         InputError: as the readers and the extractor say.
@@ -62,7 +63,7 @@ def open_data(spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], N
         # refuses before the work
         corrupt_dataset(samples.with_features(np.zeros((len(everything), 1)), everything), corruption)
         cache = None if spec.cache is None else Path(spec.cache)
-        embedded = embed_content(samples.content, spec.extractor, cache, stages, skip_bad=spec.skip_bad)
+        embedded = embed_content(samples.content, spec.extractor, cache, stages, skip_bad=spec.skip_bad, backend=backend)
         content = samples.content
         left_out = [*samples.unread, *((content.name(position), reason) for position, reason in embedded.left_out.items())]
         dataset = samples.with_features(embedded.features, embedded.kept, embedded.digest)

@@ -8,6 +8,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -45,12 +46,12 @@ class Content(ABC):
             OSError: when it cannot be read.
         """
 
+    @property
     @abstractmethod
-    def decode(self, raw: bytes) -> Any:
-        """The sample as an RGB image of Pillow, or as a string, from its bytes.
+    def decode(self) -> Callable[[bytes], Any]:
+        """Makes an RGB image of Pillow, or a string, from the bytes of a sample, and holds none of the samples.
 
-        Raises:
-            One of `UNREADABLE`: when it is damaged.
+        It raises one of `UNREADABLE` when a sample is damaged.
         """
 
 
@@ -77,8 +78,9 @@ class EncodedImages(Content):
     def read(self, position: int) -> bytes:
         return self.fetch(position)
 
-    def decode(self, raw: bytes) -> Image.Image:
-        return decode_image(raw)
+    @property
+    def decode(self) -> Callable[[bytes], Image.Image]:
+        return decode_image
 
 
 @final
@@ -98,9 +100,9 @@ class ImageArrays(Content):
     def read(self, position: int) -> bytes:
         return self._shape + self.pixels[position].tobytes()
 
-    def decode(self, raw: bytes) -> Image.Image:
-        pixels = np.frombuffer(raw, np.uint8, offset=len(self._shape))
-        return Image.fromarray(pixels.reshape(self.pixels.shape[1:])).convert("RGB")
+    @property
+    def decode(self) -> Callable[[bytes], Image.Image]:
+        return partial(_decode_pixels, self.pixels.shape[1:], len(self._shape))
 
     @property
     def _shape(self) -> bytes:
@@ -125,8 +127,9 @@ class Texts(Content):
     def read(self, position: int) -> bytes:
         return self.values[position].encode("utf-8", "surrogatepass")
 
-    def decode(self, raw: bytes) -> str:
-        return raw.decode("utf-8", "surrogatepass")
+    @property
+    def decode(self) -> Callable[[bytes], str]:
+        return _decode_text
 
 
 def require_regular(path: str | Path) -> None:
@@ -154,6 +157,15 @@ def tell_unreadable(bad: Sequence[tuple[str, str]], what: str) -> str:
     shown = "; ".join(f"{name} ({reason})" for name, reason in bad[:NAMED_AT_MOST])
     more = f" and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
     return f"{len(bad)} of the {what} cannot be read: {shown}{more}. Mend or remove them; --skip-bad leaves them out."
+
+
+def _decode_text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogatepass")
+
+
+def _decode_pixels(shape: tuple[int, ...], offset: int, raw: bytes) -> Image.Image:
+    """From what follows after `offset` bytes."""
+    return Image.fromarray(np.frombuffer(raw, np.uint8, offset=offset).reshape(shape)).convert("RGB")
 
 
 def decode_image(raw: bytes) -> Image.Image:

@@ -7,24 +7,25 @@ trained on all of them. `evaluate` (the one loop over what a fit yields) makes c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lapsi.curvature.base import Curvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
+from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.cost import Cost
-from lapsi.execution.progress import Stages
+from lapsi.execution.progress import Advance, Stages
 from lapsi.models.likelihoods.choose import directions_of
 from lapsi.problem.base import Problem
 from lapsi.problem.removed import Removed
 
 Units = Tensor | Sequence[Tensor]  # (n, g) samples that leave together; or n tensors (g,) where the groups differ in size
-Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +75,40 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """Some units that are done, and kept, in one go.
+    """Some units that are done, and kept, in one go, wherever that is.
 
     Attributes:
         name: in the checkpoint.
-        start, stop: positions of its units among all that were asked for.
+        positions: (k,) of its units among all that were asked for.
         work: steps of its progress bar.
+        way: how its units leave, a word of the engine that has several.
+        allowance: how many of its units may be taken in a way that costs far more, where the first one fails.
+        is_first: whether none of its units was taken before, so that all of them are found.
+        is_final: whether no later part takes up those of its units whose LSI is no divergence.
         seed: number of the training, from 0.
         n_epochs: after how many epochs its units are measured.
     """
 
     name: str
-    start: int
-    stop: int
+    positions: np.ndarray
     work: int
+    way: str = ""
+    allowance: int = 0
+    is_first: bool = True
+    is_final: bool = True
     seed: int = 0
     n_epochs: int = 1
+
+    def units_of(self, units: Units) -> Units:
+        """Its own among all units that were asked for, on their device."""
+        if isinstance(units, Tensor):
+            return units[torch.as_tensor(self.positions, device=units.device)]
+        return [units[position] for position in self.positions]
+
+
+def shared_out(positions: np.ndarray, size: int) -> list[np.ndarray]:
+    """Positions (n,) in runs of nearly equal length, at most `size` each; the same wherever they are worked on."""
+    return np.array_split(positions, -(-len(positions) // size)) if len(positions) > 0 else []
 
 
 class Fit(ABC):
@@ -109,18 +128,32 @@ class Fit(ABC):
 
     @abstractmethod
     def parts(self, n_units: int) -> list[Part]:
-        """How `n_units` units are shared out, seed by seed; each part can be done alone and gives the same."""
+        """How `n_units` units are shared out first, seed by seed; each part can be done alone and gives the same."""
+
+    @abstractmethod
+    def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
+        """What is done again, better, after the parts `done`; nothing where all is good enough.
+
+        Args:
+            done: all parts so far.
+            found: of all units, as `evaluate` gives it; also `lsi_error` (n,) and what the removals tell beside their shifts.
+            advance: told the steps of `later_steps` that turn out not to be taken.
+        """
+
+    @abstractmethod
+    def mending(self, positions: np.ndarray) -> list[Part]:
+        """The units at some positions (k,) in the most exact way there is; nothing where that was taken."""
+
+    @abstractmethod
+    def later_steps(self, n_units: int) -> int:
+        """Steps of the progress bar that `further` parts take at most."""
 
     @abstractmethod
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
         """What is found when the units of a part leave, in chunks; positions count within the part.
 
-        A chunk may come again, better; the last one of a unit (and epoch) holds.
+        Of a part that does its units again, those that could not be bettered may be missing.
         """
-
-    @abstractmethod
-    def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
-        """The same for those at some positions (k,) of a part, in the most exact way there is; nothing where it was taken."""
 
     @abstractmethod
     def reference(self, units: Units) -> Iterator[Removed]:
@@ -139,7 +172,6 @@ class Engine(ABC):
     """A way of leaving samples out, with its options."""
 
     name: ClassVar[str]
-    goes_on: ClassVar[bool]  # whether finished parts are kept, so that unfinished work can go on
 
     @abstractmethod
     def plan(self, work: Work) -> Plan:

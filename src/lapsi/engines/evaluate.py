@@ -1,23 +1,28 @@
-"""The one loop over what leaves: chunk of removals → curvature → divergence → columns → kept, part by part."""
+"""The one loop over what leaves: chunk of removals → curvature → divergence → columns → kept, part by part,
+wherever a backend does them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lapsi.curvature.base import EXACT, Curvature
-from lapsi.engines.base import Advance, Fit, Part, Units
+from lapsi.engines.base import Fit, Part, Units
 from lapsi.errors import ConvergenceError, first_line
+from lapsi.execution.backend import HERE, Backend, Task
 from lapsi.execution.checkpoint import Arrays, Checkpoint
+from lapsi.execution.progress import Advance
 from lapsi.precision.base import KLTerms
 from lapsi.problem.removed import Removed
 from lapsi.results.verification import Drawn, Verification, failed_check, relative_errors, summarise_errors
 
 LSI_MEAN, LSI_CURVATURE, EPOCHS, PARAMS = "lsi_mean", "lsi_curvature", "epochs", "params"
+POSITIONS = "positions"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,8 +40,58 @@ class Observation:
     gaps: frozenset[str] = frozenset()
 
 
-def evaluate(fit: Fit, units: Units, observe: Observation, checkpoint: Checkpoint, advance: Advance) -> list[Arrays]:
-    """Every part of the work, done or found in the checkpoint.
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class LeaveOut(Task[Part, Arrays]):
+    """Leaving out the units of a part.
+
+    Attributes:
+        fit: the engine with its data.
+        units: what leaves, one by one.
+        observe: what is kept of a chunk beside its divergence.
+    """
+
+    fit: Fit
+    units: Units
+    observe: Observation
+
+    def start(self) -> Callable[[Part, Advance], Arrays]:
+        """The same everywhere: the fit is whole."""
+        return self.measured
+
+    def measured(self, part: Part, advance: Advance) -> Arrays:
+        """What `evaluate` gives, of the units of a part; and `positions` (n,) of those that were found.
+
+        Raises:
+            ConvergenceError: when a divergence is not finite or negative, and no later part may mend it.
+        """
+        columns: Arrays = {}
+        by_epoch: dict[int, np.ndarray] = {}
+        seen = np.zeros(len(part.positions), dtype=bool)
+        for removed in self.fit.remove(self.units, part, advance):
+            seen[removed.positions] = True
+            terms = self.fit.curvature.divergence(removed)
+            pair = by_epoch.setdefault(removed.epoch or 0, np.full((2, len(seen)), np.nan))
+            pair[:, removed.positions] = torch.stack([terms.mean, terms.curvature]).cpu().numpy()
+            for name, values in self.observe.compute(removed).items():
+                array = values.cpu().numpy()
+                columns.setdefault(name, np.empty((len(seen), *array.shape[1:]), array.dtype))[removed.positions] = array
+            params = removed.params.cpu().numpy()
+        if not seen.any():
+            return {POSITIONS: part.positions[:0]}
+        epochs = sorted(by_epoch)
+        mean, curvature = np.stack([by_epoch[epoch] for epoch in epochs], 1)[..., seen]
+        found = {name: values[seen] for name, values in columns.items()}
+        found |= {POSITIONS: part.positions[seen], EPOCHS: np.array(epochs), LSI_MEAN: mean, LSI_CURVATURE: curvature}
+        if part.is_final:
+            _require_divergences(found, self.units, found[POSITIONS])
+        return found | {PARAMS: params}
+
+
+def evaluate(
+    fit: Fit, units: Units, observe: Observation, checkpoint: Checkpoint, advance: Advance, backend: Backend = HERE
+) -> list[Arrays]:
+    """All the work, done or found in the checkpoint, part by part.
 
     Args:
         fit: the engine with its data.
@@ -44,31 +99,46 @@ def evaluate(fit: Fit, units: Units, observe: Observation, checkpoint: Checkpoin
         observe: what is kept of a chunk beside its divergence.
         checkpoint: where finished parts are kept.
         advance: told the progress.
+        backend: does the parts.
 
     Returns:
-        For each part `lsi_mean` and `lsi_curvature` (E, n), nats, after E epochs; what `observe` gives (n, …) after the last;
+        For each seed `lsi_mean` and `lsi_curvature` (E, n), nats, after E epochs; what `observe` gives (n, …) after the last;
         `epochs` (E,), and `params` of the model with all samples.
 
     Raises:
         ConvergenceError: when a divergence is not finite or negative.
     """
-    results = []
-    for part in fit.parts(len(units)):
-        if checkpoint.has(part.name):
-            arrays = checkpoint.load(part.name)
-            wrong = _first_wrong(arrays, part, observe)
-            if wrong is not None:
-                raise checkpoint.damaged(part.name, f"{wrong} is missing or not as it was written")
-        else:
-            arrays = _measured(fit, units, part, observe, advance)
+    task = LeaveOut(fit, units, observe)
+    by_seed: dict[int, Arrays] = {}
+
+    def do(parts: list[Part], told: Advance) -> None:
+        missing = []
+        for part in parts:
+            if checkpoint.has(part.name):
+                _merge(by_seed, part, _kept(checkpoint, part, observe), len(units))
+                told(part.work)
+            else:
+                missing.append(part)
+        for part, arrays in backend.map(task, missing, advance):
             checkpoint.save(part.name, arrays)
-        results.append(arrays)
-    return results
+            _merge(by_seed, part, arrays, len(units))
+
+    parts, done = fit.parts(len(units)), []
+    do(parts, _nobody)
+    while parts:
+        done += parts
+        parts = fit.further(done, by_seed[0], advance)
+        do(parts, advance)
+    broken = np.flatnonzero(~_are_divergences(by_seed[0]))
+    do(fit.mending(broken), _nobody)
+    _require_divergences(by_seed[0], units, np.arange(len(units)))
+    return [by_seed[seed] for seed in sorted(by_seed)]
 
 
 def n_steps(fit: Fit, n_units: int, checkpoint: Checkpoint) -> int:
     """Steps of the progress bar of `evaluate`."""
-    return sum(part.work for part in fit.parts(n_units) if not checkpoint.has(part.name))
+    first = sum(part.work for part in fit.parts(n_units) if not checkpoint.has(part.name))
+    return first + fit.later_steps(n_units)
 
 
 def verify(fit: Fit, units: Units, lsi: np.ndarray, drawn: Drawn, advance: Advance) -> Verification:
@@ -96,50 +166,48 @@ def _checked(fit: Fit, units: Units, lsi: np.ndarray, drawn: Drawn, advance: Adv
     return summarise_errors(drawn, errors, fit.reference_name, beyond)
 
 
-def _measured(fit: Fit, units: Units, part: Part, observe: Observation, advance: Advance) -> Arrays:
-    """The arrays of one part."""
-    columns: dict[str, np.ndarray] = {}
-    by_epoch: dict[int, np.ndarray] = {}
-
-    def write(chunks: Iterable[Removed]) -> None:
-        for removed in chunks:
-            terms = fit.curvature.divergence(removed)
-            epoch = removed.epoch or 0
-            pair = by_epoch.setdefault(epoch, np.full((2, part.stop - part.start), np.nan))
-            pair[:, removed.positions] = torch.stack([terms.mean, terms.curvature]).cpu().numpy()
-            for name, values in observe.compute(removed).items():
-                array = values.cpu().numpy()
-                whole = columns.setdefault(name, np.empty((part.stop - part.start, *array.shape[1:]), array.dtype))
-                whole[removed.positions] = array
-            columns[PARAMS] = removed.params.cpu().numpy()
-
-    write(fit.remove(units, part, advance))
-    broken = np.flatnonzero(~_are_divergences(by_epoch))
-    if len(broken) > 0:
-        write(fit.settle(units, part, broken))
-    _require_divergences(by_epoch, units, part)
-    epochs = sorted(by_epoch)
-    mean, curvature = np.stack([by_epoch[epoch] for epoch in epochs], 1)
-    return {EPOCHS: np.array(epochs), LSI_MEAN: mean, LSI_CURVATURE: curvature, **columns}
+def _kept(checkpoint: Checkpoint, part: Part, observe: Observation) -> Arrays:
+    """A part that was finished before."""
+    arrays = checkpoint.load(part.name)
+    wrong = _first_wrong(arrays, part, observe)
+    if wrong is not None:
+        raise checkpoint.damaged(part.name, f"{wrong} is missing or not as it was written")
+    return arrays
 
 
-def _are_divergences(by_epoch: dict[int, np.ndarray]) -> np.ndarray:
+def _merge(by_seed: dict[int, Arrays], part: Part, arrays: Arrays, n_units: int) -> None:
+    """Writes what was found of some units over what was known of them."""
+    positions, whole = arrays[POSITIONS], by_seed.setdefault(part.seed, {})
+    for name, values in arrays.items():
+        if name in (EPOCHS, PARAMS):
+            whole.setdefault(name, values.copy())  # what comes from elsewhere cannot be written to
+        elif name in (LSI_MEAN, LSI_CURVATURE):
+            whole.setdefault(name, np.empty((len(values), n_units)))[:, positions] = values
+        elif name != POSITIONS:
+            whole.setdefault(name, np.empty((n_units, *values.shape[1:]), values.dtype))[positions] = values
+
+
+def _nobody(_: int) -> None:
+    """Is told nothing."""
+
+
+def _are_divergences(found: Arrays) -> np.ndarray:
     """Whether LSI is finite and not negative after every epoch (n,)."""
-    totals = np.stack([pair.sum(0) for pair in by_epoch.values()])
+    totals = found[LSI_MEAN] + found[LSI_CURVATURE]
     return (np.isfinite(totals) & (totals >= 0)).all(0)
 
 
-def _require_divergences(by_epoch: dict[int, np.ndarray], units: Units, part: Part) -> None:
-    """Refuses scores that are no divergence.
+def _require_divergences(found: Arrays, units: Units, positions: np.ndarray) -> None:
+    """Refuses scores, of the units at some positions (n,), that are no divergence.
 
     Raises:
         ConvergenceError: with a sample and the remedy.
     """
-    bad = np.flatnonzero(~_are_divergences(by_epoch))
+    bad = np.flatnonzero(~_are_divergences(found))
     if len(bad) > 0:
-        row = int(units[part.start + int(bad[0])][0])
+        row = int(units[int(positions[bad[0]])][0])
         raise ConvergenceError(
-            f"{len(bad)} of {part.stop - part.start} samples have no finite LSI, the first in row {row}: without them the "
+            f"{len(bad)} of {len(positions)} samples have no finite LSI, the first in row {row}: without them the "
             "model changes beyond what can be computed. Use a larger weight decay or prior precision (engine 'newton': "
             "refine='auto')."
         )
@@ -152,7 +220,12 @@ def _divergences(curvature: Curvature, found: list[Removed]) -> KLTerms:
 
 def _first_wrong(arrays: Arrays, part: Part, observe: Observation) -> str | None:
     """The first array of a part that is not as it was written."""
-    n = part.stop - part.start
+    positions = arrays.get(POSITIONS, np.arange(0))
+    if not np.isin(positions, part.positions).all() or (part.is_first and len(positions) < len(part.positions)):
+        return POSITIONS
+    n = len(positions)
+    if n == 0 and not part.is_first:
+        return None
     shapes = {LSI_MEAN: (part.n_epochs, n), LSI_CURVATURE: (part.n_epochs, n), EPOCHS: (part.n_epochs,)}
     shapes |= {name: (n, *rest) for name, rest in observe.shapes.items()}
     if PARAMS not in arrays:

@@ -7,7 +7,7 @@ import re
 import shutil
 import zlib
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -19,7 +19,7 @@ from lapsi.errors import InputError, RunExistsError, first_line
 from lapsi.execution.files import PROGRESS, write_file
 
 LOCK = ".lock"
-OURS = re.compile(r"seed\d+-part\d+\.npz|\..*\.tmp")
+OURS = re.compile(r"(seed\d+|corrected|converged|mended)-part\d+\.npz|\..*\.tmp")
 IN_WORDS = {"data": "the data have changed (features, labels or ids)", "rows": "other samples are to be scored"}
 UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, RuntimeError, zlib.error)
 Arrays = dict[str, np.ndarray]
@@ -68,15 +68,13 @@ class Checkpoint:
     """Finished parts of a run, by name.
 
     Attributes:
-        path: the directory, or None to keep them in memory only.
+        path: the directory, or None where they are not kept.
         plan: what must be the same when the work goes on, as it was when it began.
-        memory: the parts, where there is no directory.
         hold: of the directory, where it ends with this.
     """
 
     path: Path | None
     plan: dict[str, Any]
-    memory: dict[str, Arrays] = field(default_factory=dict)
     hold: Hold | None = None
 
     def release(self) -> None:
@@ -86,7 +84,7 @@ class Checkpoint:
 
     def has(self, name: str) -> bool:
         """Whether a part is finished."""
-        return name in self.memory if self.path is None else (self.path / f"{name}.npz").exists()
+        return self.path is not None and (self.path / f"{name}.npz").exists()
 
     def load(self, name: str) -> Arrays:
         """The arrays of a finished part.
@@ -94,8 +92,7 @@ class Checkpoint:
         Raises:
             InputError: when its file is damaged.
         """
-        if self.path is None:
-            return self.memory[name]
+        assert self.path is not None
         file = self.path / f"{name}.npz"
         try:
             with np.load(file, allow_pickle=False) as arrays:
@@ -105,14 +102,12 @@ class Checkpoint:
 
     def damaged(self, name: str, reason: str) -> InputError:
         """The error for a part that cannot be used."""
-        file = name if self.path is None else self.path / f"{name}.npz"
-        return InputError(f"{file} is damaged ({reason}); delete it, and its part is computed again.")
+        assert self.path is not None
+        return InputError(f"{self.path / name}.npz is damaged ({reason}); delete it, and its part is computed again.")
 
     def save(self, name: str, arrays: Arrays) -> None:
-        """Keeps a finished part."""
-        if self.path is None:
-            self.memory[name] = arrays
-        else:
+        """Keeps a finished part, where there is a directory for it."""
+        if self.path is not None:
             write_file(self.path / f"{name}.npz", lambda path: np.savez(path, **arrays), force=True)  # type: ignore[arg-type]
 
 
@@ -120,7 +115,7 @@ def open_checkpoint(keep: Keep | None, identity: dict[str, Any], plan: dict[str,
     """A new checkpoint, or one that was begun with the same identity.
 
     Args:
-        keep: where; None keeps parts in memory only.
+        keep: where; None keeps no parts.
         identity: data and settings, plain JSON values; work goes on only where they are the same.
         plan: of a new checkpoint; one that was begun keeps its own.
 
@@ -206,7 +201,7 @@ def remove_checkpoint(path: Path) -> None:
 
 def has_parts(path: Path) -> bool:
     """Whether any part of the run that was begun at `path` is finished."""
-    return any(path.glob("seed*-part*.npz"))
+    return any(path.glob("*-part*.npz"))
 
 
 def _clear(path: Path) -> None:

@@ -18,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+Advance = Callable[[int], None]  # told how many units of work were done since it was told last
+
 
 @dataclass(frozen=True, slots=True)
 class Stages:
@@ -32,7 +34,7 @@ class Stages:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def stage(self, name: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
         """Runs one stage; yields the function that reports how many units of work were done."""
         start = time.perf_counter()
         with _bar(self.show) as bar:

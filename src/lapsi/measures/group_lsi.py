@@ -25,7 +25,7 @@ from lapsi.problem.linear import LinearProblem
 from lapsi.problem.of_dataset import linear_problem, weighed
 from lapsi.problem.removed import Removed
 from lapsi.results.verification import Verification, draw_rows
-from lapsi.settings.execution import Execution
+from lapsi.settings.execution import LOCAL, Execution
 from lapsi.settings.objective import ANEW, ObjectiveSpec
 from lapsi.settings.settings import Settings, make_settings
 from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
@@ -81,6 +81,8 @@ def leave_group_out(
     if unused:
         raise InputError(f"{unused[0]} was given, but groups are left out without it; expected some of {', '.join(TAKEN)}.")
     settings = make_settings("newton", curvature, objective=objective, execution=execution, **choices)
+    if settings.execution.backend != LOCAL:
+        raise InputError(f"backend is {settings.execution.backend!r}, but groups are left out by this process; leave it out.")
     dataset = make_dataset(X, y, task=task, weights=sample_weight, columns={"group": groups})
     return score_groups(dataset, dataset.columns["group"], settings, Stages(progress))
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lapsi.curvature.base import REMOVAL_FORM
 from lapsi.engines.base import Fit
-from lapsi.engines.evaluate import EPOCHS, LSI_CURVATURE, LSI_MEAN, PARAMS, Observation
+from lapsi.engines.evaluate import EPOCHS, LSI_CURVATURE, LSI_MEAN, Observation
 from lapsi.execution.checkpoint import Arrays
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, REFINED, TRAINED, Removed
 from lapsi.settings.engine import AUTO, EngineSpec, Newton
@@ -37,14 +37,6 @@ def observation(fit: Fit) -> Observation:
     shapes: dict[str, tuple[int, ...]] = {"outputs": (problem.likelihood.n_outputs,)}
     shapes |= dict.fromkeys((*PER_SAMPLE, "refinement", "lsi_error"), ())
     return Observation(compute, shapes, frozenset({"lsi_error"}))
-
-
-def join_by_seed(fit: Fit, results: list[Arrays], n_units: int) -> list[Arrays]:
-    """The arrays of all parts of each seed, one part after another."""
-    seeds: dict[int, list[Arrays]] = {}
-    for part, arrays in zip(fit.parts(n_units), results, strict=True):
-        seeds.setdefault(part.seed, []).append(arrays)
-    return [_joined(parts) for parts in seeds.values()]
 
 
 def lsi_columns(by_seed: list[Arrays], form: str) -> dict[str, np.ndarray]:
@@ -95,13 +87,3 @@ def lsi_trajectory(by_seed: list[Arrays]) -> pd.DataFrame:
 def _lsi(by_seed: list[Arrays]) -> np.ndarray:
     """(S, E, n)."""
     return np.stack([arrays[LSI_MEAN] + arrays[LSI_CURVATURE] for arrays in by_seed])
-
-
-def _joined(parts: list[Arrays]) -> Arrays:
-    along = {name: np.concatenate([part[name] for part in parts], 1) for name in (LSI_MEAN, LSI_CURVATURE)}
-    names = [name for name in parts[0] if name not in (LSI_MEAN, LSI_CURVATURE, EPOCHS, PARAMS)]
-    return {
-        **along,
-        **{name: np.concatenate([part[name] for part in parts]) for name in names},
-        **{name: parts[0][name] for name in (EPOCHS, PARAMS)},
-    }

@@ -12,6 +12,7 @@ from lapsi.cli.options import (
     EMBED_COLUMNS,
     EMBED_DATA,
     EMBED_EXTRACTOR,
+    MACHINES,
     SOURCE_HELP,
     AsJson,
     Force,
@@ -24,7 +25,7 @@ from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free
 
 
-@with_options(EMBED_COLUMNS, EMBED_EXTRACTOR, EMBED_DATA)
+@with_options(EMBED_COLUMNS, EMBED_EXTRACTOR, EMBED_DATA, MACHINES)
 def embed(
     source: Annotated[list[str], typer.Argument(help=SOURCE_HELP)],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .safetensors.")],
@@ -42,6 +43,7 @@ def embed(
     require_file_free(output, force)
     asked = {"source": one_source(source), **options}
     require_source(to_embed_spec(asked).source)
+    MACHINES.make(asked)
     from lapsi.cli import embed as work
 
     work.embed(asked, output, force, quiet, as_json)

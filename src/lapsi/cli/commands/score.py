@@ -44,7 +44,7 @@ def score(
 ) -> None:
     """Score every sample of labelled images, texts or features and write a run directory.
 
-    Retraining keeps its finished parts in RUN.partial until the run is whole; after a kill, --resume RUN goes on.
+    Finished parts are kept in RUN.partial until the run is whole; after a kill, --resume RUN goes on.
     """
     own = {"source": one_source(source), "indices": None if indices is None else str(indices), "limit": limit}
     typed = options | {name: value for name, value in own.items() if value is not None}

@@ -6,26 +6,28 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lapsi.data.extractors.base import DEFAULT_MODELS, Extractor
-from lapsi.data.extractors.cache import FeatureCache, Shard, default_cache, digest_of, empty_features, open_cache
+from lapsi.data.extractors.cache import Shard, default_cache, digest_of, empty_features, open_cache
 from lapsi.data.extractors.images import image_extractor
 from lapsi.data.extractors.texts import text_extractor
 from lapsi.data.samples import IMAGE, TEXT, Content, EncodedImages, checked_texts, image_arrays, read_file, tell_unreadable
 from lapsi.errors import InputError, first_line
+from lapsi.execution.backend import HERE, Backend, Task, open_backend
 from lapsi.execution.device import require_device
 from lapsi.execution.memory import available_bytes
-from lapsi.execution.progress import Stages
+from lapsi.execution.progress import Advance, Stages
+from lapsi.settings.execution import Execution
 from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.option import Choice
 
@@ -66,6 +68,7 @@ def embed(
     dtype: str = "float32",
     cache: str | Path | None = None,
     progress: bool = True,
+    execution: Execution | None = None,
 ) -> np.ndarray:
     """Features of images or texts from a frozen pretrained model of `transformers` (the extra `hf`).
 
@@ -74,6 +77,7 @@ def embed(
         kind: `"image"` or `"text"`.
         cache: folder of the feature cache; None: $LAPSI_CACHE, or lapsi in the user's folder for caches.
         progress: draw a progress bar on standard error.
+        execution: whether this process or the workers of a Ray cluster embed, by its `backend`, `address` and `worker_cpus`.
         model, pooling, normalize, max_tokens, batch_size, device, dtype: see `ExtractorSettings`.
 
     Returns:
@@ -95,7 +99,9 @@ def embed(
         content = EncodedImages(paths, lambda position: read_file(paths[position]))
     else:
         content = image_arrays(several)
-    return embed_content(content, settings, None if cache is None else Path(cache), Stages(progress)).features
+    with open_backend(execution or Execution()) as backend:
+        folder = None if cache is None else Path(cache)
+        return embed_content(content, settings, folder, Stages(progress), backend=backend).features
 
 
 def load_extractor(kind: str, settings: ExtractorSettings) -> Extractor:
@@ -110,7 +116,13 @@ def load_extractor(kind: str, settings: ExtractorSettings) -> Extractor:
 
 
 def embed_content(
-    content: Content, settings: ExtractorSettings, cache: Path | None, stages: Stages, *, skip_bad: bool = False
+    content: Content,
+    settings: ExtractorSettings,
+    cache: Path | None,
+    stages: Stages,
+    *,
+    skip_bad: bool = False,
+    backend: Backend = HERE,
 ) -> Embedded:
     """Features of all samples, from the cache where it has them.
 
@@ -120,6 +132,7 @@ def embed_content(
         cache: its folder; None: the default.
         stages: shows the progress.
         skip_bad: leave samples out that cannot be read.
+        backend: embeds what the cache does not have.
 
     Raises:
         InputError: the model cannot be loaded; or a sample cannot be read and `skip_bad` is off, naming it.
@@ -129,31 +142,154 @@ def embed_content(
     with stages.stage("load model"):
         extractor = load_extractor(content.kind, settings)
         shards = open_cache(cache or default_cache(), extractor.identity())
-    features: Tensor | None = None
-    kept: list[np.ndarray] = []
-    left_out: dict[int, str] = {}
-    n_cached = n_done = 0
+    gathered = _Gathered(content, shards.folder, skip_bad)
     digest = hashlib.blake2b(repr(extractor.identity()).encode(), digest_size=16)
-    with stages.stage("embed", len(content)) as advance, ThreadPoolExecutor(_n_workers(), "lapsi-decode") as workers:
+
+    def missing() -> Iterator[RawShard]:
         for start in range(0, len(content), SHARD_ROWS):
             rows = range(start, min(start + SHARD_ROWS, len(content)))
-            shard, was_cached = _shard(content, rows, extractor, shards, settings.batch_size, workers, advance, digest)
-            bad = {start + position: reason for position, reason in shard.bad.items()}
-            if bad and not skip_bad:
-                raise InputError(_unreadable(content, bad))
-            left_out |= bad
-            if features is None and len(shard.kept) > 0:
-                limit = MAPPED_SHARE * available_bytes()
-                features = empty_features(len(content), shard.features.shape[1], limit, shards.folder)
-            if features is not None and len(shard.kept) > 0:
-                features[n_done : n_done + len(shard.kept)] = shard.features
-            kept.append(start + shard.kept.numpy())
-            n_done += len(shard.kept)
-            n_cached += len(shard.kept) if was_cached else 0
-    if features is None:
-        raise InputError(f"None of the {len(content)} samples can be read. {_unreadable(content, left_out)}")
-    record = extractor.identity() | {"n_from_cache": n_cached, "left_out": len(left_out), "cache": str(shards.folder)}
-    return Embedded(features[:n_done].numpy(), np.concatenate(kept), left_out, record, digest.hexdigest())
+            raw = RawShard(start, list(readers.map(lambda row: _attempt(lambda: content.read(row)), rows)))
+            digest.update(digest_of([sample for sample in raw.samples if isinstance(sample, bytes)]))
+            found = shards.find(raw.samples) if raw.is_whole else None
+            if found is not None and all(_fails(content, raw.samples[position], extractor) for position in found.bad):
+                advance(len(rows))
+                gathered.take(start, found, was_cached=True)
+            else:
+                yield raw
+
+    with stages.stage("embed", len(content)) as advance, ThreadPoolExecutor(_n_readers(), "lapsi-read") as readers:
+        extraction = Extraction(extractor, content.decode, settings.batch_size)
+        for raw, shard in backend.map(extraction, missing(), advance):
+            if raw.is_whole:  # a file that is missing today may be there tomorrow
+                shards.keep(raw.samples, shard)
+            gathered.take(raw.start, shard, was_cached=False)
+    features, kept, left_out = gathered.everything()
+    record = extractor.identity() | {"n_from_cache": gathered.n_cached, "left_out": len(left_out), "cache": str(shards.folder)}
+    return Embedded(features, kept, left_out, record, digest.hexdigest())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawShard:
+    """A run of samples that is embedded in one go.
+
+    Attributes:
+        start: position of the first.
+        samples: the bytes of each, or why it cannot be read.
+    """
+
+    start: int
+    samples: list[Any]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all could be read."""
+        return all(isinstance(sample, bytes) for sample in self.samples)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Extraction(Task[RawShard, Shard]):
+    """Embedding runs of samples.
+
+    Attributes:
+        extractor: the frozen model.
+        decode: makes a sample of its bytes.
+        batch_size: samples a forward pass.
+    """
+
+    extractor: Extractor
+    decode: Callable[[bytes], Any]
+    batch_size: int
+
+    def start(self) -> Callable[[RawShard, Advance], Shard]:
+        return self.embedded
+
+    def embedded(self, raw: RawShard, advance: Advance) -> Shard:
+        """The features of a run of samples.
+
+        Raises:
+            InputError: when the model gives none that are finite.
+        """
+        bad = {position: value.reason for position, value in enumerate(raw.samples) if isinstance(value, _Bad)}
+        readable = [position for position in range(len(raw.samples)) if position not in bad]
+        advance(len(bad))
+        readable.sort(key=lambda position: len(raw.samples[position]))  # texts of like length in a batch need little padding
+        batches = [readable[start : start + self.batch_size] for start in range(0, len(readable), self.batch_size)]
+        done: dict[int, Tensor] = {}
+        with ThreadPoolExecutor(max(2, torch.get_num_threads()), "lapsi-decode") as workers:
+            for batch, prepared in zip(batches, self._prepared(raw.samples, batches, workers), strict=True):
+                pairs = list(zip(batch, prepared, strict=True))
+                good = {position: value for position, value in pairs if not isinstance(value, _Bad)}
+                bad |= {position: value.reason for position, value in pairs if isinstance(value, _Bad)}
+                if good:
+                    done.update(zip(good, self.extractor(list(good.values())).unbind(0), strict=True))
+                advance(len(batch))
+        kept = sorted(done)
+        features = torch.stack([done[position] for position in kept]) if kept else torch.empty(0, 0)
+        if not torch.isfinite(features).all():
+            dtype = self.extractor.identity()["dtype"]
+            raise InputError(f"The model gives NaN or infinite features in {dtype}; use float32, or another model.")
+        return Shard(features, torch.tensor(kept, dtype=torch.int64), dict(sorted(bad.items())))
+
+    def _prepared(self, samples: list[Any], batches: list[list[int]], workers: ThreadPoolExecutor) -> Iterator[list[Any]]:
+        """Inputs of the model for each batch, decoded in worker threads while the model works on those before."""
+
+        def prepare(position: int) -> Any:
+            return _attempt(lambda: self.extractor.prepare(self.decode(samples[position])))
+
+        ahead: deque[list[Future[Any]]] = deque()
+        for batch in batches:
+            ahead.append([workers.submit(prepare, position) for position in batch])
+            if len(ahead) > BATCHES_AHEAD:
+                yield [future.result() for future in ahead.popleft()]
+        while ahead:
+            yield [future.result() for future in ahead.popleft()]
+
+
+class _Gathered:
+    """Shards put together in the order of their samples, whichever comes first."""
+
+    def __init__(self, content: Content, folder: Path, skip_bad: bool) -> None:
+        self._content, self._folder, self._skip_bad = content, folder, skip_bad
+        self._features: Tensor | None = None
+        self._early: dict[int, Shard] = {}
+        self._kept: list[np.ndarray] = []
+        self._left_out: dict[int, str] = {}
+        self._next = self._n_done = self.n_cached = 0
+
+    def take(self, start: int, shard: Shard, was_cached: bool) -> None:
+        """The features of the samples from `start` on."""
+        bad = {start + position: reason for position, reason in shard.bad.items()}
+        if bad and not self._skip_bad:
+            raise InputError(_unreadable(self._content, bad))
+        self.n_cached += len(shard.kept) if was_cached else 0
+        self._early[start] = shard
+        while self._next in self._early:
+            self._append(self._early.pop(self._next))
+
+    def _append(self, shard: Shard) -> None:
+        start, n_kept = self._next, len(shard.kept)
+        self._left_out |= {start + position: reason for position, reason in shard.bad.items()}
+        self._kept.append(start + shard.kept.numpy())
+        self._next += n_kept + len(shard.bad)
+        if n_kept == 0:
+            return
+        if self._features is None:
+            limit = MAPPED_SHARE * available_bytes()
+            self._features = empty_features(len(self._content), shard.features.shape[1], limit, self._folder)
+        self._features[self._n_done : self._n_done + n_kept] = shard.features
+        self._n_done += n_kept
+
+    def everything(self) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+        """Features (n, d), the positions (n,) that they are of, and why each of the others was left out.
+
+        Raises:
+            InputError: when no sample could be read.
+        """
+        if self._features is None:
+            n_samples, left_out = len(self._content), _unreadable(self._content, self._left_out)
+            raise InputError(f"None of the {n_samples} samples can be read. {left_out}")
+        return self._features[: self._n_done].numpy(), np.concatenate(self._kept), self._left_out
 
 
 def trial(content: Content, settings: ExtractorSettings) -> tuple[np.ndarray, float, str]:
@@ -182,7 +318,7 @@ def trial(content: Content, settings: ExtractorSettings) -> tuple[np.ndarray, fl
     return features.numpy(), (time.perf_counter() - start) / len(features), str(extractor.identity()["model"])
 
 
-def _n_workers() -> int:
+def _n_readers() -> int:
     return max(2, os.cpu_count() or 1)
 
 
@@ -193,67 +329,9 @@ class _Bad:
     reason: str
 
 
-def _shard(
-    content: Content,
-    rows: Sequence[int],
-    extractor: Extractor,
-    cache: FeatureCache,
-    batch_size: int,
-    workers: ThreadPoolExecutor,
-    advance: Callable[[int], None],
-    digest: hashlib.blake2b,
-) -> tuple[Shard, bool]:
-    """The features of `rows`, and whether the cache had them; the samples are added to `digest`."""
-    raw = list(workers.map(lambda row: _attempt(lambda: content.read(row)), rows))
-    digest.update(digest_of([sample for sample in raw if isinstance(sample, bytes)]))
-    unread = {position: value.reason for position, value in enumerate(raw) if isinstance(value, _Bad)}
-    found = None if unread else cache.find(raw)
-    if found is not None and all(_fails(content, raw[position], extractor) for position in found.bad):
-        advance(len(rows))
-        return found, True
-    readable = [position for position in range(len(raw)) if position not in unread]
-    readable.sort(key=lambda position: len(raw[position]))  # texts of like length in one batch need little padding
-    batches = [readable[start : start + batch_size] for start in range(0, len(readable), batch_size)]
-    done: dict[int, Tensor] = {}
-    bad = dict(unread)
-    for batch, prepared in zip(batches, _prepared(content, raw, batches, extractor, workers), strict=True):
-        good = {position: value for position, value in zip(batch, prepared, strict=True) if not isinstance(value, _Bad)}
-        bad |= {position: value.reason for position, value in zip(batch, prepared, strict=True) if isinstance(value, _Bad)}
-        if good:
-            done.update(zip(good, extractor(list(good.values())).unbind(0), strict=True))
-        advance(len(batch))
-    kept = sorted(done)
-    features = torch.stack([done[position] for position in kept]) if kept else torch.empty(0, 0)
-    if not torch.isfinite(features).all():
-        raise InputError(
-            f"The model gives NaN or infinite features in {extractor.identity()['dtype']}; use float32, or another model."
-        )
-    shard = Shard(features, torch.tensor(kept, dtype=torch.int64), dict(sorted(bad.items())))
-    if not unread:  # a file that is missing today may be there tomorrow
-        cache.keep(raw, shard)
-    return shard, False
-
-
 def _fails(content: Content, raw: bytes, extractor: Extractor) -> bool:
     """Whether a sample that could not be read before still cannot; a decoder may have been installed since."""
     return isinstance(_attempt(lambda: extractor.prepare(content.decode(raw))), _Bad)
-
-
-def _prepared(
-    content: Content, raw: list[Any], batches: list[list[int]], extractor: Extractor, workers: ThreadPoolExecutor
-) -> Iterator[list[Any]]:
-    """Inputs of the model for each batch, decoded in worker threads while the model works on those before."""
-
-    def prepare(position: int) -> Any:
-        return _attempt(lambda: extractor.prepare(content.decode(raw[position])))
-
-    ahead: deque[list[Future[Any]]] = deque()
-    for batch in batches:
-        ahead.append([workers.submit(prepare, position) for position in batch])
-        if len(ahead) > BATCHES_AHEAD:
-            yield [future.result() for future in ahead.popleft()]
-    while ahead:
-        yield [future.result() for future in ahead.popleft()]
 
 
 def _attempt(work: Callable[[], Any]) -> Any:

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from lapsi.curvature.base import Curvature
 from lapsi.curvature.linear import settled_curvature
-from lapsi.engines.base import Advance, Fit, Part, Units, Work
+from lapsi.engines.base import Fit, Part, Units, Work
 from lapsi.engines.groups.plan import CHECKS, chunks_of
 from lapsi.engines.groups.steps import factor_solve, low_rank_solve, settle
+from lapsi.execution.checkpoint import Arrays
+from lapsi.execution.progress import Advance
 from lapsi.problem.base import PADDING
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import CONVERGED, Removed
@@ -45,20 +47,27 @@ class GroupsFit(Fit):
         return "fitted anew"
 
     def parts(self, n_units: int) -> list[Part]:
-        return [Part("groups", 0, n_units, n_units)]
+        """One: it is done in one go."""
+        return [Part("groups", np.arange(n_units), n_units)]
+
+    def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
+        return []
+
+    def mending(self, positions: np.ndarray) -> list[Part]:
+        return []
+
+    def later_steps(self, n_units: int) -> int:
+        return 0
 
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
         """In chunks of groups of like sizes, whatever their order."""
         problem, params = self.problem, self.optimum.params
-        groups = list(units[part.start : part.stop])
+        groups = list(part.units_of(units))
         for by_update, positions in chunks_of(_work_of(problem, len(groups)), [len(rows) for rows in groups]):
             padded = joined_units([groups[position] for position in positions])
             solve = low_rank_solve(problem, params, self.inverse, padded) if by_update else factor_solve(self.optimum, padded)
             shift, remaining = settle(problem, params, padded, solve, advance)
             yield self._removed(padded, positions, shift, remaining)
-
-    def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
-        yield from ()
 
     def reference(self, units: Units) -> Iterator[Removed]:
         """Each problem without a group, fitted from nothing."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lapsi.engines.base import Advance
+from lapsi.execution.progress import Advance
 from lapsi.linalg.gram import weighted_gram
 from lapsi.linalg.woodbury import joint_columns, joint_reaction
 from lapsi.problem.base import PADDING, weight_of

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -12,21 +12,24 @@ from torch import Tensor
 from lapsi.curvature.diag import DiagCurvature, diag_curvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
-from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work, single_rows
+from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, shared_out, single_rows
 from lapsi.engines.local.blocks import DENSE, LOCAL, nearest_outputs, samples_of
 from lapsi.engines.local.inverse import inverse_hessian
 from lapsi.engines.local.plan import local_seconds, plan_local
-from lapsi.engines.local.steps import Converging, LocalStep, converged, local_slope, pull_of
+from lapsi.engines.local.steps import REFERENCE_CHUNK, Converging, LocalStep, converged, local_slope, pull_of
+from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.cost import speed_of
 from lapsi.execution.device import device_of
-from lapsi.execution.progress import Stages
+from lapsi.execution.progress import Advance, Stages
 from lapsi.problem.base import mean_weight
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.of_dataset import linear_problem
-from lapsi.problem.removed import Removed
+from lapsi.problem.removed import CLOSED_FORM, CONVERGED, Removed
 from lapsi.settings.engine import Local
 from lapsi.settings.settings import Settings
 from lapsi.training.krylov import fit_without_hessian
+
+PART_UNITS = 8192  # samples of like predictions share products
 
 
 @final
@@ -35,7 +38,6 @@ class LocalEngine(Engine):
     """Leaves samples out of the converged linear probe of many outputs, in closed form among those that are coupled."""
 
     name: ClassVar[str] = Local.name
-    goes_on: ClassVar[bool] = False
 
     settings: Settings
 
@@ -43,10 +45,10 @@ class LocalEngine(Engine):
         return plan_local(work, self.settings)
 
     def kept(self, plan: Plan) -> dict[str, Any]:
-        return {}
+        return plan.details
 
     def continued(self, plan: Plan, kept: dict[str, Any]) -> Plan:
-        return plan
+        return replace(plan, details=kept)
 
     def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
         return local_seconds(plan, speed_of(device_of(self.settings.execution.device)))
@@ -80,27 +82,35 @@ class LocalFit(Fit):
         return self.curvature.form
 
     def parts(self, n_units: int) -> list[Part]:
-        """One: it is done in one go."""
-        return [Part(Local.name, 0, n_units, n_units + min(self.converging.highest + self.converging.doubtful, n_units))]
+        shared = shared_out(np.arange(n_units), PART_UNITS)
+        return [
+            Part(f"seed0-part{number:05d}", positions, len(positions), CLOSED_FORM, is_final=False)
+            for number, positions in enumerate(shared)
+        ]
+
+    def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
+        """Those of the highest LSI among all samples are converged, and those of which the closed form is doubtful."""
+        if done[-1].way == CONVERGED:
+            return []
+        lsi = np.nan_to_num(found["lsi_mean"][-1] + found["lsi_curvature"][-1], nan=np.inf)
+        chosen = self.converging.of(lsi, found["leverage"])
+        advance(self.later_steps(len(lsi)) - len(chosen))
+        return _converging(chosen, "converged")
+
+    def mending(self, positions: np.ndarray) -> list[Part]:
+        return _converging(positions, "mended")
+
+    def later_steps(self, n_units: int) -> int:
+        return min(self.converging.highest + self.converging.doubtful, n_units)
 
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
-        """The closed form of all, then those converged whose parameters move most in the metric of the posterior, or of which
-        the closed form is doubtful."""
-        everyone = single_rows(units)[part.start : part.stop]
-        moved, leverage = np.empty((2, len(everyone)))
+        everyone = single_rows(part.units_of(units))
+        if part.way == CONVERGED:
+            yield from converged(self.step, everyone, np.arange(len(everyone)), advance)
+            return
         for rows, positions in self.step.chunks(everyone):
-            removed = self.step.removed(rows, positions)
-            moved[positions] = self.curvature.precision.quad(removed.shift.flatten(1).double()).cpu().numpy()
-            leverage[positions] = removed.diagnostics["leverage"].cpu().numpy()
-            yield removed
+            yield self.step.removed(rows, positions)
             advance(len(rows))
-        chosen = self.converging.of(moved, leverage)
-        if len(chosen) > 0:
-            yield from converged(self.step, everyone, chosen, advance)
-        advance(part.work - len(everyone) - len(chosen))
-
-    def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
-        yield from converged(self.step, single_rows(units)[part.start : part.stop], positions)
 
     def reference(self, units: Units) -> Iterator[Removed]:
         yield from converged(self.step, single_rows(units), np.arange(len(units)))
@@ -127,3 +137,10 @@ def local_fit(problem: LinearProblem, coupled: int, converging: Converging, stag
         precision = diag_curvature(problem, optimum.params, None).precision
         curvature = DiagCurvature(problem, optimum.params, precision, local_slope(samples, nearest))
     return LocalFit(step, curvature, converging)
+
+
+def _converging(positions: np.ndarray, name: str) -> list[Part]:
+    return [
+        Part(f"{name}-part{number:05d}", own, len(own), CONVERGED, is_first=False, is_final=False)
+        for number, own in enumerate(shared_out(positions, REFERENCE_CHUNK))
+    ]

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.diag import VarianceSlope
-from lapsi.engines.base import Advance
 from lapsi.engines.groups.steps import approach
 from lapsi.engines.local.blocks import Samples
 from lapsi.engines.local.columns import Columns, LocalColumns
 from lapsi.errors import ConvergenceError
+from lapsi.execution.progress import Advance
 from lapsi.linalg.conjugate_gradients import conjugate_gradients
 from lapsi.linalg.woodbury import reaction
 from lapsi.problem.base import mean_weight, weight_of

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -13,18 +13,19 @@ from lapsi.curvature.base import Curvature
 from lapsi.curvature.linear import first_order_curvature, settled_curvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
-from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work, single_rows
-from lapsi.engines.newton.plan import newton_seconds, plan_newton, price_of, spec_of
+from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, shared_out, single_rows
+from lapsi.engines.newton.plan import continued, newton_seconds, plan_newton, price_of, spec_of
 from lapsi.engines.newton.ridge import ridge_fit
 from lapsi.engines.newton.steps import Optimum
 from lapsi.engines.newton.streams import closed_forms, converged, refined
-from lapsi.engines.newton.tolerance import refinement_of
+from lapsi.engines.newton.tolerance import Refinement, refinement_of
+from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.cost import speed_of
 from lapsi.execution.device import device_of
-from lapsi.execution.progress import Stages
+from lapsi.execution.progress import Advance, Stages
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.of_dataset import linear_problem
-from lapsi.problem.removed import Removed
+from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, REFINED, Removed
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.objective import ANEW
 from lapsi.settings.settings import Settings
@@ -32,6 +33,9 @@ from lapsi.training.newton import fit_map, inverse_of, reduced_hessian
 
 SHIFT_TOLERANCE = 1e-10
 REFINED_TOLERANCE = 1e-5
+PART_UNITS = 2048  # in the closed form: a minute or less on one core
+CONVERGED_UNITS = 256  # where each takes passes over the data
+TO_TOLERANCE = "to tolerance"
 
 
 @final
@@ -40,7 +44,6 @@ class NewtonEngine(Engine):
     """Leaves samples out of the converged linear probe in closed form."""
 
     name: ClassVar[str] = Newton.name
-    goes_on: ClassVar[bool] = False
 
     settings: Settings
 
@@ -48,10 +51,10 @@ class NewtonEngine(Engine):
         return plan_newton(work, self.settings)
 
     def kept(self, plan: Plan) -> dict[str, Any]:
-        return {}
+        return plan.details
 
     def continued(self, plan: Plan, kept: dict[str, Any]) -> Plan:
-        return plan
+        return continued(plan, kept)
 
     def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:
         return newton_seconds(plan, speed_of(device_of(self.settings.execution.device)))
@@ -72,15 +75,14 @@ class NewtonFit(Fit):
         optimum: where the steps start.
         curvature: of the posterior there.
         spec: what was asked for.
-        converges, budget: as planned: whether all samples are converged, and else what refining may cost, in flop.
+        refinement: of the closed form; None where all samples are converged, or take a number of steps.
         origin: of the optimum: the norm of its gradient, and the iterations that it took.
     """
 
     optimum: Optimum
     curvature: Curvature
     spec: Newton
-    converges: bool
-    budget: float
+    refinement: Refinement | None
     origin: dict[str, Any]
 
     @property
@@ -92,22 +94,48 @@ class NewtonFit(Fit):
         return self.curvature.form
 
     def parts(self, n_units: int) -> list[Part]:
-        """One: it is done in one go."""
-        return [Part("newton", 0, n_units, n_units if self.converges or self.budget == 0 else 2 * n_units)]
+        way = CLOSED_FORM if self.refinement is not None else CONVERGED if self.spec.refine == AUTO else REFINED
+        first = _parts_of("seed0", way, np.arange(n_units), PART_UNITS)
+        return [replace(part, is_first=True, is_final=not self._goes_on) for part in first]
+
+    def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
+        """Better shifts of those of which too much is estimated to be missing: corrected first, what is left then converged."""
+        if self.refinement is None or not self._goes_on or done[-1].way == TO_TOLERANCE:
+            return []
+        errors = np.nan_to_num(found["lsi_error"], nan=np.inf)
+        if done[-1].way == CLOSED_FORM:
+            chosen = self.refinement.to_correct(errors, np.nan_to_num(found["output_change"], nan=np.inf))
+            advance(len(errors) - len(chosen))
+            if len(chosen) > 0:
+                return _parts_of("corrected", CORRECTED, chosen, PART_UNITS)
+        n_corrected = sum(len(part.positions) for part in done if part.way == CORRECTED)
+        chosen, n_fits = self.refinement.to_converge(errors, n_corrected)
+        advance(len(errors) - len(chosen))
+        parts = _parts_of("converged", TO_TOLERANCE, chosen, CONVERGED_UNITS)
+        return [replace(part, allowance=len(range(number, n_fits, len(parts)))) for number, part in enumerate(parts)]
+
+    def mending(self, positions: np.ndarray) -> list[Part]:
+        return _parts_of("mended", CONVERGED, positions, CONVERGED_UNITS) if self._goes_on else []
+
+    def later_steps(self, n_units: int) -> int:
+        return 2 * n_units if self._goes_on else 0
 
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
-        rows = single_rows(units)[part.start : part.stop]
-        if self.converges:
-            yield from _told(converged(self.optimum, rows, np.arange(len(rows)), self._small_tolerance()), advance)
-        elif self.spec.refine in (AUTO, 0):
-            yield from self._to_tolerance(rows, advance)
-        else:
-            yield from _told(refined(self.optimum, rows, int(self.spec.refine)), advance)
-
-    def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
-        if self.spec.refine == AUTO and not self.converges:
-            rows = single_rows(units)[part.start : part.stop]
-            yield from converged(self.optimum, rows, positions, self._small_tolerance())
+        rows, positions = single_rows(part.units_of(units)), np.arange(len(part.positions))
+        match part.way:
+            case "closed form":
+                assert self.refinement is not None
+                yield from _told(closed_forms(self.optimum, rows, self.refinement.missing.closed), advance)
+            case "corrected":
+                assert self.refinement is not None
+                yield from _told(self.refinement.corrected(rows, positions), advance)
+            case "to tolerance":
+                assert self.refinement is not None
+                yield from self.refinement.converged(rows, positions, part.allowance, advance)
+            case "converged":
+                yield from _told(converged(self.optimum, rows, positions, self._small_tolerance()), advance)
+            case _:
+                yield from _told(refined(self.optimum, rows, int(self.spec.refine)), advance)
 
     def reference(self, units: Units) -> Iterator[Removed]:
         yield from converged(self.optimum, single_rows(units), np.arange(len(units)), SHIFT_TOLERANCE)
@@ -118,16 +146,10 @@ class NewtonFit(Fit):
     def record(self, params: Tensor) -> dict[str, Any]:
         return {**self.origin, "dtype": str(self.optimum.inverse.dtype).removeprefix("torch.")}
 
-    def _to_tolerance(self, rows: Tensor, advance: Advance) -> Iterator[Removed]:
-        """The closed form of all samples, then better shifts of those of which too much is estimated to be missing."""
-        price = price_of(self.problem)
-        refinement = refinement_of(self.optimum, self.curvature, self.spec.tolerance, price, self.budget)
-        moved = np.empty(len(rows))
-        for removed in _told(closed_forms(self.optimum, rows, refinement.missing.closed), advance):
-            moved[removed.positions] = removed.diagnostics["output_change"].cpu().numpy()
-            yield removed
-        if self.budget > 0:
-            yield from refinement.rows(rows, moved, advance)
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the closed form is refined to a tolerance."""
+        return self.refinement is not None and self.spec.refine == AUTO
 
     def _small_tolerance(self) -> float:
         """Of a shift where no budget is kept."""
@@ -135,7 +157,20 @@ class NewtonFit(Fit):
 
 
 def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: Stages) -> NewtonFit:
-    """The optimum, the inverse Hessian of the leave-one-out step, and the curvature."""
+    """The optimum, the inverse Hessian of the leave-one-out step, the curvature, and what is missing of the closed form."""
+    optimum, curvature, origin = _posterior(problem, settings, plan, stages)
+    spec, refinement = spec_of(settings), None
+    if spec.refine in (AUTO, 0) and not plan.details["converges"]:
+        with stages.stage("probe"):
+            budget = plan.details["budget"]
+            refinement = refinement_of(optimum, curvature, spec.tolerance, price_of(problem), budget)
+    return NewtonFit(optimum, curvature, spec, refinement, origin)
+
+
+def _posterior(
+    problem: LinearProblem, settings: Settings, plan: Plan, stages: Stages
+) -> tuple[Optimum, Curvature, dict[str, Any]]:
+    """Where the steps start, the curvature there, and how it was reached."""
     with stages.stage("fit") as advance:
         fit = fit_map(problem, advance=lambda: advance(1))
         hessian = reduced_hessian(fit)
@@ -147,8 +182,15 @@ def newton_fit(problem: LinearProblem, settings: Settings, plan: Plan, stages: S
         else:
             streams = plan.details["streams"]
             curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse, streams=streams)
-    origin = {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
-    return NewtonFit(optimum, curvature, spec_of(settings), plan.details["converges"], plan.details["budget"], origin)
+    return optimum, curvature, {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
+
+
+def _parts_of(name: str, way: str, positions: np.ndarray, size: int) -> list[Part]:
+    """Parts of at most `size` of the units at some positions (k,), which were taken before."""
+    return [
+        Part(f"{name}-part{number:05d}", own, len(own), way, is_first=False, is_final=False)
+        for number, own in enumerate(shared_out(positions, size))
+    ]
 
 
 def _told(chunks: Iterator[Removed], advance: Advance) -> Iterator[Removed]:

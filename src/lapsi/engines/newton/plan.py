@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lapsi.curvature.full import EXACT_FLOP, exact_flop
 from lapsi.engines.base import Plan, Work
 from lapsi.engines.newton.neighbours import NEIGHBOURS
 from lapsi.engines.newton.steps import CHUNK_BYTES
-from lapsi.execution.cost import LIBRARIES_BYTES, Cost, Speed, memory_limit
+from lapsi.errors import MemoryLimitError
+from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, Speed, memory_limit
 from lapsi.problem.linear import BLOCK_BYTES, LinearProblem
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.settings import Settings
@@ -72,6 +73,20 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
     if settings.curvature == "full":
         notes.append(("curvature of the others", "exact" if settles else "held (removal form)"))
     return Plan(cost, details, (*notes, *choice_notes(settings)))
+
+
+def continued(plan: Plan, kept: dict[str, Any]) -> Plan:
+    """The plan of work that was begun with the details `kept`.
+
+    Raises:
+        MemoryLimitError: when what was held in memory then does not fit now.
+    """
+    if plan.details["streams"] and not kept["streams"]:
+        raise MemoryLimitError(
+            f"The run was begun with a matrix in memory that the limit of {plan.cost.limit_bytes / GIB:.1f} GiB does not allow "
+            "now. Raise the limit, free memory, or start anew."
+        )
+    return replace(plan, details=kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ Legend of the indices: n sample that leaves, c output, k direction of the eigenb
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -17,8 +17,10 @@ from torch import Tensor
 
 from lapsi.curvature.base import Curvature
 from lapsi.curvature.linear import settled_curvature
-from lapsi.engines.base import Advance, Fit, Part, Units
+from lapsi.engines.base import Fit, Part, Units, shared_out
 from lapsi.errors import ConvergenceError
+from lapsi.execution.checkpoint import Arrays
+from lapsi.execution.progress import Advance
 from lapsi.models.likelihoods.gaussian import Gaussian
 from lapsi.problem.base import weight_of
 from lapsi.problem.linear import LinearProblem
@@ -29,6 +31,7 @@ from lapsi.training.noise import LEAST, residual_noise, ridges_of
 TOLERANCE = 1e-13
 ITERATIONS = 200
 CHUNK_ENTRIES = 2**22
+PART_UNITS = 2**14  # rows take microseconds each
 REMAINING = 1e-12
 
 
@@ -61,24 +64,32 @@ class RidgeFit(Fit):
         return self.curvature.form
 
     def parts(self, n_units: int) -> list[Part]:
-        return [Part("ridge", 0, n_units, n_units)]
+        shared = shared_out(np.arange(n_units), PART_UNITS)
+        return [Part(f"seed0-part{number:05d}", positions, len(positions)) for number, positions in enumerate(shared)]
+
+    def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
+        return []
+
+    def mending(self, positions: np.ndarray) -> list[Part]:
+        return []
+
+    def later_steps(self, n_units: int) -> int:
+        return 0
 
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
         """Single samples many at once; groups one by one, as `reference` does."""
-        if not isinstance(units, Tensor):
-            for removed in self.reference(units[part.start : part.stop]):
+        own = part.units_of(units)
+        if not isinstance(own, Tensor):
+            for removed in self.reference(own):
                 advance(1)
                 yield removed
             return
-        rows = units[part.start : part.stop, 0]
+        rows = own[:, 0]
         size = max(1, CHUNK_ENTRIES // self.loadings.numel())
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
             advance(len(chunk))
             yield self._removed(chunk[:, None], np.arange(start, start + len(chunk)), *self._without(chunk))
-
-    def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
-        yield from ()
 
     def reference(self, units: Units) -> Iterator[Removed]:
         """One at a time: noise and ridge regression of the samples that stay."""

@@ -3,7 +3,7 @@ accurate it is)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from lapsi.engines.newton.neighbours import Neighbours, neighbours_of
 from lapsi.engines.newton.plan import Price
 from lapsi.engines.newton.steps import Approach, Optimum, Removal, relative_norm, removal_of
 from lapsi.engines.newton.streams import FLOOR, corrected, in_chunks, removal_at, removed_of
+from lapsi.execution.progress import Advance
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, Removed
 
 FEWEST_PROBES, MOST_PROBES = 64, 1024
@@ -61,48 +62,48 @@ class Refinement:
     price: Price
     budget: float
 
-    def rows(self, rows: Tensor, moved: np.ndarray, advance: Callable[[int], None]) -> Iterator[Removed]:
-        """Refines those of samples `rows` (n,), whose outputs `moved` (n,) as far, that are estimated above the tolerance.
+    def to_correct(self, errors: np.ndarray, moved: np.ndarray) -> np.ndarray:
+        """Positions (k,) of the closed forms that are corrected by their neighbours, that of the largest error first.
 
-        Those of the largest error first: by their neighbours where that is expected to suffice or costs next to nothing, for
-        half of the budget at most; else, or where it did not suffice, converged. What the budget does not reach stays.
+        Those above the tolerance for which that is expected to suffice, or costs next to nothing, for half of the budget at
+        most; of all samples the `errors` (n,) of LSI, and how far their outputs `moved` (n,).
         """
-        moved = np.nan_to_num(moved, nan=np.inf)
-        errors, left = (2 * (share * moved + FLOOR) for share in (self.missing.closed, self.missing.corrected))
-        budget = self.budget
-        above = _largest_first(errors, self.tolerance)
-        advance(len(rows) - len(above))
-        if self.neighbours is not None:
-            nearly_free = self.price.correcting <= NEARLY_FREE * self.price.converging
-            hopeful = above if nearly_free else above[left[above] <= self.tolerance]
-            affordable = hopeful[: int(budget / 2 / self.price.correcting)]
-            for part in in_chunks(self.optimum, affordable, self.optimum.inverse.dtype):
-                removed = corrected(self.optimum, rows, part, self.neighbours, self.missing.by_step)
-                errors[part] = 2 * removed.remaining.cpu().numpy()
-                budget -= len(part) * self.price.correcting
-                yield removed
-        still = _largest_first(errors, self.tolerance)
-        advance(len(above) - len(still))
-        yield from self._converged(rows, still[: int(budget / self.price.converging)], budget, advance)
-        advance(len(still) - int(min(len(still), budget / self.price.converging)))
+        if self.neighbours is None:
+            return np.arange(0)
+        above, left = _largest_first(errors, self.tolerance), 2 * (self.missing.corrected * moved + FLOOR)
+        nearly_free = self.price.correcting <= NEARLY_FREE * self.price.converging
+        hopeful = above if nearly_free else above[left[above] <= self.tolerance]
+        return hopeful[: int(self.budget / 2 / self.price.correcting)]
 
-    def _converged(
-        self, rows: Tensor, positions: np.ndarray, budget: float, advance: Callable[[int], None]
-    ) -> Iterator[Removed]:
-        """As far as the tolerance asks; those whose steps do not contract are fitted anew, as many as the budget reaches."""
+    def to_converge(self, errors: np.ndarray, n_corrected: int) -> tuple[np.ndarray, int]:
+        """Positions (k,) of the samples that are converged, that of the largest of all `errors` (n,) first.
+
+        Also how many of them may be fitted anew, where their steps do not contract. What the budget does not reach stays.
+        """
+        budget = self.budget - n_corrected * self.price.correcting
+        chosen = _largest_first(errors, self.tolerance)[: int(budget / self.price.converging)]
+        return chosen, int((budget - len(chosen) * self.price.converging) / self.price.fitting)
+
+    def corrected(self, rows: Tensor, positions: np.ndarray) -> Iterator[Removed]:
+        """Samples at some positions (k,) of `rows` with the second-order term of their neighbours."""
+        assert self.neighbours is not None
+        for part in in_chunks(self.optimum, positions, self.optimum.inverse.dtype):
+            yield corrected(self.optimum, rows, part, self.neighbours, self.missing.by_step)
+
+    def converged(self, rows: Tensor, positions: np.ndarray, n_fits: int, advance: Advance) -> Iterator[Removed]:
+        """As far as the tolerance asks; of those whose steps do not contract `n_fits` are fitted anew, the others left out."""
         dtype = self.optimum.inverse.dtype if self.tolerance >= FLOAT32_TOLERANCE else torch.float64
         rounding = FLOOR if dtype == torch.float32 else 0.0
-        budget -= len(positions) * self.price.converging
         for part in in_chunks(self.optimum, positions, dtype):
             removal = removal_at(self.optimum, rows, part)
             shift, remaining = approached(removal, self.curvature, self.tolerance / 2 - rounding, dtype)
             settled = remaining.isfinite()
-            fails = torch.nonzero(~settled).flatten()[: max(0, int(budget / self.price.fitting))]
+            fails = torch.nonzero(~settled).flatten()[:n_fits]
             settled[fails] = True
             found = shift[settled], remaining[settled] + rounding
             some = removal.part(settled)
             if len(fails) > 0:
-                budget -= len(fails) * self.price.fitting
+                n_fits -= len(fails)
                 found = some.refit(*found)
             if bool(settled.any()):
                 yield removed_of(some, part[settled.cpu().numpy()], found[0], CONVERGED, found[1])

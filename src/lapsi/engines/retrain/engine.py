@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -16,13 +15,14 @@ from lapsi.curvature.base import Curvature
 from lapsi.curvature.ggn import GgnCurvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer, standardizer_of
-from lapsi.engines.base import Advance, Engine, Fit, Part, Plan, Units, Work, single_rows
+from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, shared_out, single_rows
 from lapsi.engines.retrain.plan import n_checks, plan_retraining, spec_of
 from lapsi.engines.retrain.steps import Trainer
 from lapsi.errors import MemoryLimitError
+from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.cost import GIB
 from lapsi.execution.device import synchronize
-from lapsi.execution.progress import Stages
+from lapsi.execution.progress import Advance, Stages
 from lapsi.problem.network import NetworkProblem
 from lapsi.problem.of_dataset import network_problem
 from lapsi.problem.removed import TRAINED, Removed
@@ -41,7 +41,6 @@ class RetrainEngine(Engine):
     """Trains the model anew without each sample, by a recipe."""
 
     name: ClassVar[str] = Retrain.name
-    goes_on: ClassVar[bool] = True
 
     settings: Settings
 
@@ -112,22 +111,27 @@ class RetrainFit(Fit):
 
     def parts(self, n_units: int) -> list[Part]:
         """Chunks of nearly equal size, seed by seed."""
-        n_epochs = len(self.spec.recipe.snapshots(self.spec.every))
-        bounds = np.cumsum([0, *(len(part) for part in np.array_split(np.arange(n_units), -(-n_units // self.chunk_size)))])
+        recipe, n_epochs = self.spec.recipe, len(self.spec.recipe.snapshots(self.spec.every))
         return [
-            Part(f"seed{seed}-part{position:05d}", int(start), int(stop), self.spec.recipe.epochs, seed, n_epochs)
-            for seed in range(self.spec.recipe.seeds)
-            for position, (start, stop) in enumerate(pairwise(bounds))
+            Part(f"seed{seed}-part{number:05d}", positions, recipe.epochs, seed=seed, n_epochs=n_epochs)
+            for seed in range(recipe.seeds)
+            for number, positions in enumerate(shared_out(np.arange(n_units), self.chunk_size))
         ]
 
+    def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
+        return []
+
+    def mending(self, positions: np.ndarray) -> list[Part]:
+        return []
+
+    def later_steps(self, n_units: int) -> int:
+        return 0
+
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
-        rows = single_rows(units)[part.start : part.stop]
+        rows = single_rows(part.units_of(units))
         epochs = set(self.spec.recipe.snapshots(self.spec.every))
         for snapshot in self.trainer(rows, self.seed + part.seed, epochs, advance):
             yield self._removed(rows, snapshot.params, snapshot.shift, snapshot.epoch)
-
-    def settle(self, units: Units, part: Part, positions: np.ndarray) -> Iterator[Removed]:
-        yield from ()
 
     def reference(self, units: Units) -> Iterator[Removed]:
         """One model each, trained alone in float64 and without differences."""

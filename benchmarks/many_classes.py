@@ -1,10 +1,11 @@
 """Many classes: engine local on real features whose labels are clusters, a share of them flipped; prints one JSON line.
 
     python benchmarks/many_classes.py FEATURES.npz [--classes 100] [--rows N] [--dimensions D] [--coupled 8] [--converge 0]
-                                      [--checks 64]
+                                      [--checks 64] [--truth FILE.npz]
 
 Clusters of MiniBatchKMeans (seed 0) on standardized features, 5 % of the labels drawn anew. With --dimensions the features are
-projected at random. Checked are samples spread evenly over the ranking, against their converged leave-one-out optima.
+projected at random. Checked are samples spread evenly over the ranking, against their converged leave-one-out optima; with
+--truth these are kept in a file, or taken from there. As many coupled as there are classes: the whole inverse.
 """
 
 from __future__ import annotations
@@ -60,6 +61,20 @@ def true_lsi(dataset: Dataset, settings: Settings, rows: np.ndarray) -> np.ndarr
     return np.concatenate([fit.curvature.divergence(removed).total.numpy() for removed in found])
 
 
+def checked(
+    dataset: Dataset, settings: Settings, lsi: np.ndarray, n_checks: int, kept: Path | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows spread over the ranking and their true LSI, those of a file where it is there."""
+    if kept is not None and kept.exists():
+        with np.load(kept) as arrays:
+            return arrays["rows"], arrays["lsi"]
+    spread = np.argsort(lsi)[np.linspace(0, len(lsi) - 1, n_checks).astype(int)]
+    truth = true_lsi(dataset, settings, spread)
+    if kept is not None:
+        np.savez(kept, rows=spread, lsi=truth)
+    return spread, truth
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -69,6 +84,7 @@ def main() -> None:
     parser.add_argument("--coupled", type=int, default=Local().coupled)
     parser.add_argument("--converge", type=int, default=0)
     parser.add_argument("--checks", type=int, default=64)
+    parser.add_argument("--truth", type=Path)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     arguments = parser.parse_args()
 
@@ -80,9 +96,8 @@ def main() -> None:
     scores, _ = score_dataset(dataset, settings, np.arange(dataset.n_samples), Stages(False))
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    spread = np.argsort(scores.lsi)[np.linspace(0, dataset.n_samples - 1, arguments.checks).astype(int)]
     start = time.perf_counter()
-    truth = true_lsi(dataset, settings, spread)
+    spread, truth = checked(dataset, settings, scores.lsi, arguments.checks, arguments.truth)
     errors = np.abs(scores.lsi[spread] / truth - 1)
     highest = np.isin(spread, np.argsort(-scores.lsi)[: arguments.converge])
     record = {

@@ -38,13 +38,15 @@ def test_work_by_stage_is_that_of_the_matrix_products():
     assert flop["fit"] == 90 * 2 * (2 * n * d * c)  # 90 evaluations, each forwards and backwards
     assert flop["hessian"] == 0.625 * n * free * (free + d) + 2 * free**3  # symmetric, in tiles; factor and inverse
     assert flop["curvature"] == 2 * n * (c * d) * free  # M (C·D, P')
-    assert flop["leave-one-out"] == n * (2 * free**2 + 2 * (c * d) * free)  # the columns of the inverse; M on the shift
+    assert flop["leave-one-out"] == n * (
+        2 * free**2 + 50 * c**3 + 2 * (c * d) * free
+    )  # the columns of the inverse; M on the shift
     assert flop["verify"] == 5 * 16 * step
     assert plan(refine=2).cost.flop["leave-one-out"] == flop["leave-one-out"] + n * 2 * step
     pairs = c * (c + 1) // 2
     kfac = plan("kfac", refine=0).cost.flop
     assert kfac["curvature"] == pytest.approx(n * 2 * pairs * free * (1 + 150 / d))  # and making what is multiplied
-    assert kfac["leave-one-out"] == n * (2 * free**2 + 2 * pairs * free + 2 * c * d * (d + 9 * c))
+    assert kfac["leave-one-out"] == n * (2 * free**2 + 50 * c**3 + 2 * pairs * free + 2 * c * d * (d + 9 * c))
 
 
 def test_memory_holds_what_is_alive_at_once():

@@ -118,7 +118,8 @@ def diag_curvature(problem: LinearProblem, map_params: Tensor, dtype: torch.dtyp
     diagonal = torch.full((model.n_outputs, model.n_features), prior, dtype=torch.float64, device=map_params.device)
     shape = (model.n_outputs, model.n_features, model.n_params)
     derivative = None if dtype is None else torch.zeros(shape, dtype=dtype, device=map_params.device)
-    row_bytes = 8 * model.n_features if dtype is None else dtype.itemsize * model.n_params // 2
+    slope_bytes = 0 if dtype is None else dtype.itemsize * model.n_params // 2 + 4 * 8 * model.n_outputs * model.n_directions
+    row_bytes = max(8 * (model.n_features + 4 * model.n_outputs), slope_bytes)
     for rows in problem.row_blocks(row_bytes):
         inputs = problem.inputs[rows]
         state = problem.state_of(map_params, inputs)

@@ -39,7 +39,7 @@ class Cuts:
     slopes: int
 
 
-LOCAL = Cuts(1e-3, 0.1, 0.3, 1e-2, 1e-2, 4)  # less than what the coupling of far outputs leaves out
+LOCAL = Cuts(1e-3, 0.1, 0.3, 3e-3, 1e-2, 4)  # less than what the coupling of far outputs leaves out
 DENSE = Cuts(1e-4, 1e-4, 0.01, 3e-5, 1e-4, 16)
 
 
@@ -74,10 +74,6 @@ class Samples:
         for other in others:
             yield gram_of_those_that_matter(self.inputs, rows, slope[:, other], self.cuts.of_slopes, squares=True)
 
-    def strength(self, output: int) -> Tensor:
-        """Σ_j a_j |S_j,ab| (K,) of one output b with all others."""
-        return self._coupling(output)[1].abs().sum(0)
-
     def _coupling(self, output: int) -> tuple[Tensor, Tensor]:
         """Rows (r,) of the samples of which an output b varies, and their columns S_j,·b (r, K), weighted."""
         rows = that_matter(self.variances[:, output], self.cuts.of_one)
@@ -95,6 +91,7 @@ def samples_of(problem: LinearProblem, params: Tensor, cuts: Cuts) -> Samples:
 
 
 def nearest_outputs(samples: Samples, count: int) -> Tensor:
-    """(K, count) the outputs most coupled to each by Σ_j a_j |S_j,ab|, itself first."""
-    strength = torch.stack([samples.strength(output) for output in range(samples.state.shape[1])])
+    """(K, count) the outputs most coupled to each by |Σ_j a_j S_j,ab|, itself first."""
+    problem = samples.problem
+    strength = problem.likelihood.hessian_sum(samples.state, problem.weights_of(slice(None))).abs()
     return strength.fill_diagonal_(torch.inf).topk(count, dim=1).indices

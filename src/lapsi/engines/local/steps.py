@@ -141,7 +141,7 @@ class LocalStep:
         start = 0
         while start < len(order):
             width = int(sizes[order[start]])
-            count = max(16, CHUNK_BYTES // (4 * n_features * (2 * n_outputs + 2 * width)))
+            count = max(16, CHUNK_BYTES // (4 * n_features * (2 * n_outputs + 2 * width) + 8 * 8 * width**2))
             positions = order[start : start + count]
             yield rows[positions], positions.cpu().numpy()
             start += count

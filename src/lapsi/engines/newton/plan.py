@@ -24,6 +24,7 @@ CONVERGING_STEPS = 3  # chord-Newton steps to the tolerance and the pass for the
 FITTING_STEPS = 4  # Hessians that fitting a sample anew takes
 CORRECTION_OVERHEAD = 1e8
 ENTRY_PRODUCTS = 150  # multiplications that take as long as one entry of a derivative, made before it is multiplied
+SOLVING = 50  # K³ multiplications that small matrices of the K outputs take a sample, as slow as they are
 REFINE_STEPS = 4  # chord-Newton steps that converging takes
 RATES = {"fit": 1 / 6, "hessian": 0.8, "curvature": 0.7, "leave-one-out": 0.6, "refine": 1.0, "verify": 0.5, STAGE: 0.6}
 IN_FLOAT32 = ("curvature", "leave-one-out")
@@ -175,7 +176,8 @@ def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
         "fit": 4.0 * FIT_PASSES * n * d * k,
         "hessian": _hessian_flop(work),
         "curvature": build[settings.curvature],
-        "leave-one-out": work.n_units * (2.0 * free**2 + per_unit[settings.curvature] + steps * _chord_step(work)),
+        "leave-one-out": work.n_units
+        * (2.0 * free**2 + SOLVING * k**3 + per_unit[settings.curvature] + steps * _chord_step(work)),
         "verify": 5 * min(settings.execution.verify, work.n_units) * _chord_step(work),
     }
 

@@ -205,7 +205,9 @@ def _fitted(fit: Fit, standardizer: Standardizer, by_seed: list[Arrays]) -> Fitt
 
 def _outputs(model: FittedModel, fit: Fit) -> np.ndarray:
     """Of the model trained on all samples, for all of them (N, K)."""
-    return np.concatenate([model.outputs_of(part) for part in fit.problem.inputs.split(BLOCK_ROWS)])
+    n_rows = len(fit.problem.inputs)
+    blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, n_rows, BLOCK_ROWS)]
+    return np.concatenate([model.outputs_of(fit.problem.plain_inputs(rows)) for rows in blocks])
 
 
 def _provenance(dataset: Dataset, settings: Settings, seconds: dict[str, float], details: dict[str, Any]) -> Provenance:
@@ -260,8 +262,8 @@ def _combined(fit: Fit, outputs: list[np.ndarray]) -> np.ndarray:
 def _map(dataset: Dataset, fit: Fit, standardizer: Standardizer, rows: np.ndarray) -> np.ndarray:
     """(n, 2) float32: where samples `rows` (n,) lie on the first two principal components of the inputs."""
     axes, centre = principal_axes(dataset.survey, standardizer), centre_of(dataset.survey, standardizer)
-    inputs = fit.problem.inputs[:, :-1]
-    blocks = [(inputs[part].cpu().numpy() - centre) @ axes for part in np.array_split(rows, -(-len(rows) // BLOCK_ROWS))]
+    parts = [torch.from_numpy(part) for part in np.array_split(rows, -(-len(rows) // BLOCK_ROWS))]
+    blocks = [(fit.problem.plain_inputs(part)[:, :-1].cpu().numpy() - centre) @ axes for part in parts]
     return np.concatenate(blocks).astype(np.float32)
 
 

@@ -85,14 +85,14 @@ class DiagCurvature(Curvature):
         if scale is not None:
             before = self.precision.diagonal.view(scale.shape[1], -1) - self.problem.objective.prior(self.problem.total)
             others, own = others + ((scale - 1)[:, :, None] * before).flatten(1), scale[:, None, :] * own
-        return self._kl(shift, others, own, inputs, weights.sum(1))
+        return self._kl(shift, others, own, self.problem.model.plain(inputs), weights.sum(1))
 
     def _variance_change_sum(self, shift: Tensor) -> Tensor:
         """Change (n, K·D) of Σ_j a_j x_j² v_j over all samples at the shifted parameters, by a pass over them."""
         model, likelihood = self.problem.model, self.problem.likelihood
-        by_output = shift.new_zeros(model.n_outputs, len(shift), model.n_features)
+        by_output = shift.new_zeros(model.n_outputs, len(shift), model.n_plain_features)
         for rows, inputs, state, change in self.problem.perturbed(self.map_params, shift):
-            squares = self.problem.weigh(inputs.square(), rows)
+            squares = self.problem.weigh(model.plain(inputs).square(), rows)
             by_output += matmul(likelihood.variance_change(state, change).flatten(1).T, squares).view_as(by_output)
         return by_output.transpose(0, 1).flatten(1)
 
@@ -115,15 +115,15 @@ def diag_curvature(problem: LinearProblem, map_params: Tensor, dtype: torch.dtyp
     """Diagonal GGN posterior at `map_params`; M is built and kept in `dtype`, or not at all for None."""
     model, likelihood, basis = problem.model, problem.likelihood, problem.likelihood.basis
     prior = problem.objective.prior(problem.total)
-    diagonal = torch.full((model.n_outputs, model.n_features), prior, dtype=torch.float64, device=map_params.device)
-    shape = (model.n_outputs, model.n_features, model.n_params)
+    diagonal = torch.full((model.n_outputs, model.n_plain_features), prior, dtype=torch.float64, device=map_params.device)
+    shape = (model.n_outputs, model.n_plain_features, model.n_params)
     derivative = None if dtype is None else torch.zeros(shape, dtype=dtype, device=map_params.device)
     slope_bytes = 0 if dtype is None else dtype.itemsize * model.n_params // 2 + 4 * 8 * model.n_outputs * model.n_directions
-    row_bytes = max(8 * (model.n_features + 4 * model.n_outputs), slope_bytes)
+    row_bytes = max(8 * (model.n_plain_features + 4 * model.n_outputs), slope_bytes)
     for rows in problem.row_blocks(row_bytes):
         inputs = problem.inputs[rows]
         state = problem.state_of(map_params, inputs)
-        squares = problem.weigh(inputs.square(), rows)
+        squares = problem.weigh(model.plain(inputs).square(), rows)
         diagonal += likelihood.variance(state).T @ squares
         if derivative is not None:
             directions = likelihood.residual_derivative(state[:, None, :], basis.T)  # (j, m, c): ∂r_c/∂u_m

@@ -45,6 +45,17 @@ class Work:
     n_directions: int
     n_units: int
 
+    @property
+    def n_coordinates(self) -> int:
+        """D, or N where that is less: the span of the rows."""
+        return min(self.n_features, self.n_samples)
+
+    def notes(self) -> list[tuple[str, str]]:
+        """What a person is told of it."""
+        if self.n_coordinates == self.n_features:
+            return []
+        return [("features", f"{self.n_features - 1:,}, taken in the span of the {self.n_samples:,} samples (exact)")]
+
 
 def work_of(dataset: Dataset, n_units: int) -> Work:
     """The shape of leaving out `n_units` units of a data set."""

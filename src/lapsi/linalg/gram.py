@@ -5,7 +5,7 @@ Legend of the indices: j sample, a b row and column of the small matrix, k l fea
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ COLUMN_TILES = 4
 
 
 def gram_of_those_that_matter(
-    inputs: Tensor, rows: Tensor, weights: Tensor, left_out: float, *, squares: bool = False
+    inputs: Tensor, rows: Tensor, weights: Tensor, left_out: float, left: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
     """Σ_j w_j x_jx_jᵀ (D, D) over `rows` (n,) of the inputs (N, D), without small weights that sum to less than `left_out`.
 
@@ -25,12 +25,12 @@ def gram_of_those_that_matter(
         rows: those of the sum.
         weights: w (n,).
         left_out: a share of Σ|w|.
-        squares: take Σ_j w_j x_j²x_jᵀ, the squares elementwise.
+        left: of rows (n, D) what stands on the left of x_jᵀ instead of x_j.
     """
     matter = that_matter(weights.abs(), left_out)
     some = inputs.index_select(0, rows[matter])
-    left = some.square() if squares else some
-    return matmul((left * weights[matter, None]).T, some)
+    made = some if left is None else left(some)
+    return matmul((made * weights[matter, None]).T, some)
 
 
 def that_matter(sizes: Tensor, left_out: float) -> Tensor:

@@ -21,12 +21,14 @@ class LinearModel(Model):
     """Shapes of a linear model and its forward pass.
 
     Attributes:
-        n_features: D, the constant 1 included.
+        n_features: D, of the inputs: the constant 1 included, or their coordinates in `span`.
         basis: V (K, F) float64, that of the likelihood.
+        span: orthonormal rows (D, d) in which the inputs are coordinates, or None where they are plain.
     """
 
     n_features: int
     basis: Tensor
+    span: Tensor | None = None
 
     @property
     def n_outputs(self) -> int:
@@ -49,9 +51,14 @@ class LinearModel(Model):
         return self.n_directions * self.n_features
 
     @property
+    def n_plain_features(self) -> int:
+        """d, of the plain inputs."""
+        return self.n_features if self.span is None else self.span.shape[1]
+
+    @property
     def n_weights(self) -> int:
-        """P = K·D."""
-        return self.n_outputs * self.n_features
+        """P = K·d."""
+        return self.n_outputs * self.n_plain_features
 
     def initial(self, seed: int) -> Tensor:
         """0 (F, D), whatever the seed: the problem is convex."""
@@ -62,6 +69,14 @@ class LinearModel(Model):
         directions = inputs @ params.mT
         return directions if self.sees_all else directions @ self.basis.to(directions.dtype).T
 
-    def weights(self, params: Tensor) -> Tensor:
-        """W = V U: (…, F, D) to (…, K, D)."""
+    def by_output(self, params: Tensor) -> Tensor:
+        """V U: (…, F, D) to (…, K, D)."""
         return params if self.sees_all else torch.einsum("cm,...mk->...ck", self.basis.to(params.dtype), params)
+
+    def weights(self, params: Tensor) -> Tensor:
+        """W of the plain inputs, (…, F, D) to (…, K, d)."""
+        return self.plain(self.by_output(params))
+
+    def plain(self, vectors: Tensor) -> Tensor:
+        """Vectors (…, D) as the plain inputs have them (…, d)."""
+        return vectors if self.span is None else vectors @ self.span.to(vectors.dtype)

@@ -50,6 +50,10 @@ class Problem(ABC):
         """Params in the coordinates of the problem as those (P,) of `plain_model`."""
 
     @abstractmethod
+    def plain_inputs(self, rows: slice | Tensor) -> Tensor:
+        """Inputs (n, d) of samples `rows`, as `plain_model` reads them."""
+
+    @abstractmethod
     def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
         """z (n, K) of samples `rows` (n,), there or not, under params."""
 

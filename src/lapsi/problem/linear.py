@@ -32,12 +32,13 @@ class LinearProblem(Problem):
     """A linear model on N samples.
 
     Attributes:
-        inputs: X (N, D) float64, its last column 1.
+        inputs: X (N, D) float64, its last column 1; or its coordinates in the span of its rows.
         targets: (N, …), one entry a sample, of the kind that the likelihood reads.
         likelihood: the loss.
         objective: weight decay, prior and removal convention.
         weights: a (N,) float64, or None where each sample counts once.
         removed: (r,) the samples that have left, or None.
+        span: (D, d) in which the inputs are coordinates; None where they are plain.
     """
 
     inputs: Tensor
@@ -46,11 +47,12 @@ class LinearProblem(Problem):
     objective: Objective
     weights: Tensor | None = None
     removed: Tensor | None = None
+    span: Tensor | None = None
 
     @property
     def model(self) -> LinearModel:
         """Shapes and forward pass."""
-        return LinearModel(self.inputs.shape[1], self.likelihood.basis)
+        return LinearModel(self.inputs.shape[1], self.likelihood.basis, self.span)
 
     def in_outputs(self) -> LinearProblem:
         """The same whose params are plain weights (K, D); the L2 term alone holds what the loss does not see of them."""
@@ -59,11 +61,15 @@ class LinearProblem(Problem):
     @property
     def plain_model(self) -> Mlp:
         """The model in plain weights, for predictions."""
-        return Mlp((self.inputs.shape[1], self.likelihood.n_outputs), ACTIVATIONS["relu"])
+        return Mlp((self.model.n_plain_features, self.likelihood.n_outputs), ACTIVATIONS["relu"])
 
     def plain_params(self, params: Tensor) -> Tensor:
         """The weights (P,) of params (F, D)."""
         return self.model.weights(params).flatten()
+
+    def plain_inputs(self, rows: slice | Tensor) -> Tensor:
+        """Inputs (n, d) of samples `rows`, as `plain_model` reads them."""
+        return self.model.plain(self.inputs[rows])
 
     @property
     def n_samples(self) -> int:

@@ -67,6 +67,10 @@ class NetworkProblem(Problem):
         leaving = float(weight_of(self, rows).sum())
         return replace(self, removed=removed, objective=self.objective.without(self.total, leaving))
 
+    def plain_inputs(self, rows: slice | Tensor) -> Tensor:
+        """Inputs (n, D) of samples `rows`."""
+        return self.inputs[rows]
+
     def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
         """z (n, K) of samples `rows` (n,), there or not, under params (P,)."""
         return self.model.outputs(params, self.inputs[rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.errors import InputError
 from lapsi.execution.device import device_of
+from lapsi.linalg.span import row_span
 from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.likelihoods.choose import likelihood_of
 from lapsi.models.mlp import Mlp
@@ -27,13 +29,20 @@ ALL = slice(None)
 
 
 def linear_problem(dataset: Dataset, standardizer: Standardizer, settings: Settings) -> LinearProblem:
-    """That of the linear model."""
-    return linear_problem_on(dataset, torch.from_numpy(standardizer.all_inputs(dataset.features)), settings)
+    """That of the linear model; of more features than samples in the span of their rows, in which nothing is lost."""
+    inputs, span = in_span(torch.from_numpy(standardizer.all_inputs(dataset.features)))
+    problem = linear_problem_on(dataset, inputs, settings)
+    return problem if span is None else replace(problem, span=span.to(problem.inputs.device))
 
 
 def linear_problem_on(dataset: Dataset, inputs: torch.Tensor, settings: Settings, rows: Rows = ALL) -> LinearProblem:
     """That of the linear model on the samples `rows`, whose inputs (n, D) are at hand."""
     return LinearProblem(**_parts(dataset, inputs, settings, rows))
+
+
+def in_span(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Inputs (N, D) of the linear model; where rows are fewer, their coordinates in the span of these, and the span."""
+    return row_span(inputs) if inputs.shape[0] < inputs.shape[1] else (inputs, None)
 
 
 def network_problem(

@@ -20,6 +20,7 @@ from lapsi.data.targets import Targets
 from lapsi.execution.device import device_of
 from lapsi.execution.progress import Stages
 from lapsi.models.likelihoods.choose import directions_of
+from lapsi.problem.of_dataset import in_span
 from lapsi.results.regularization import LARGEST, SMALLEST, End, Regularization, Trial
 from lapsi.settings.model import AUTO, SCALINGS
 from lapsi.settings.settings import Settings
@@ -174,7 +175,7 @@ def _curve(dataset: Dataset, settings: Settings, rows: np.ndarray, advance: Call
     everything = len(rows) == dataset.n_samples
     made = standardizer.all_inputs(dataset.features) if everything else standardizer.inputs(dataset.features.read(rows))
     device, part = device_of(settings.execution.device), slice(None) if everything else rows
-    inputs = torch.from_numpy(made).to(device)
+    inputs = in_span(torch.from_numpy(made))[0].to(device)
     weights = None if dataset.weights is None else torch.from_numpy(dataset.weights[part]).to(device)
     counted = spread(dataset.targets, LOSS_ROWS) if everything and len(rows) > LOSS_ROWS else np.arange(len(rows))
     return Curve(

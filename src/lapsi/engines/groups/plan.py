@@ -32,14 +32,14 @@ def goes_by_update(work: Work, size: int) -> bool:
 def update_flop(work: Work, size: int) -> float:
     """Y, K, S (I − K S)⁻¹, and what they take in each step."""
     rank, free = size * work.n_directions, float(_n_params(work))
-    making = 2.0 * size * free**2 + 2.0 * rank**2 * work.n_features + 8 / 3 * rank**3
+    making = 2.0 * size * free**2 + 2.0 * rank**2 * work.n_coordinates + 8 / 3 * rank**3
     return making + STEPS * (2 * free**2 + 2 * rank * free)
 
 
 def factor_flop(work: Work, size: int) -> float:
     """The Hessian of the group, the factorisation, and its two triangles in each step."""
     free = float(_n_params(work))
-    return 0.625 * size * free * (free + work.n_features) + free**3 / 3 + STEPS * 2 * free**2
+    return 0.625 * size * free * (free + work.n_coordinates) + free**3 / 3 + STEPS * 2 * free**2
 
 
 def chunks_of(work: Work, sizes: Sequence[int]) -> Iterator[tuple[bool, list[int]]]:
@@ -57,7 +57,7 @@ def unit_bytes(work: Work, size: int, by_update: bool) -> int:
     """What a group of `size` samples holds while it is taken."""
     rank, free = size * work.n_directions, _n_params(work)
     held = 2 * rank * free + 4 * rank**2 if by_update else free**2
-    return 8 * (held + 3 * size * (work.n_features + work.n_outputs**2) + 8 * work.n_outputs * work.n_features)
+    return 8 * (held + 3 * size * (work.n_coordinates + work.n_outputs**2) + 8 * work.n_outputs * work.n_coordinates)
 
 
 def plan_groups(work: Work, sizes: Sequence[int], settings: Settings) -> Plan:
@@ -69,7 +69,10 @@ def plan_groups(work: Work, sizes: Sequence[int], settings: Settings) -> Plan:
     n_checks = min(settings.execution.verify, len(sizes), CHECKS)
     free, by_update = _n_params(work), [goes_by_update(work, size) for size in sizes]
     own = sum((update_flop if small else factor_flop)(work, size) for size, small in zip(sizes, by_update, strict=True))
-    one_fit, hessian = 2 * FIT_PASSES * _pass_flop(work), 0.625 * work.n_samples * free * (free + work.n_features) + free**3 / 3
+    one_fit, hessian = (
+        2 * FIT_PASSES * _pass_flop(work),
+        0.625 * work.n_samples * free * (free + work.n_coordinates) + free**3 / 3,
+    )
     flop = {
         "fit": one_fit,
         "hessian": hessian + 2.0 * free**3,
@@ -93,12 +96,12 @@ def groups_seconds(plan: Plan, device: torch.device) -> float:
 
 
 def _n_params(work: Work) -> int:
-    return work.n_directions * work.n_features
+    return work.n_directions * work.n_coordinates
 
 
 def _pass_flop(work: Work) -> float:
     """Of the outputs of all samples under one model."""
-    return 2.0 * work.n_samples * work.n_features * work.n_outputs
+    return 2.0 * work.n_samples * work.n_coordinates * work.n_outputs
 
 
 def _curvature_flop(work: Work, structure: str) -> float:
@@ -112,6 +115,6 @@ def _curvature_flop(work: Work, structure: str) -> float:
 
 def _peak_bytes(work: Work, structure: str, chunk_bytes: int) -> int:
     square = 8 * _n_params(work) ** 2
-    held = {"diag": 0, "kfac": 4 * 8 * work.n_features**2, "full": 6 * square}[structure]
+    held = {"diag": 0, "kfac": 4 * 8 * work.n_coordinates**2, "full": 6 * square}[structure]
     leaving = 3 * square + held + chunk_bytes
-    return LIBRARIES_BYTES + 8 * work.n_samples * work.n_features + 4 * BLOCK_BYTES + max(4 * square, leaving)
+    return LIBRARIES_BYTES + 8 * work.n_samples * work.n_coordinates + 4 * BLOCK_BYTES + max(4 * square, leaving)

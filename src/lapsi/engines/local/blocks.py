@@ -72,7 +72,10 @@ class Samples:
         rows, coupling = self._coupling(output)
         slope = self.problem.likelihood.variance_derivative(self.state[rows], coupling)
         for other in others:
-            yield gram_of_those_that_matter(self.inputs, rows, slope[:, other], self.cuts.of_slopes, squares=True)
+            yield gram_of_those_that_matter(self.inputs, rows, slope[:, other], self.cuts.of_slopes, self._squares)
+
+    def _squares(self, inputs: Tensor) -> Tensor:
+        return self.problem.model.plain(inputs).square()
 
     def _coupling(self, output: int) -> tuple[Tensor, Tensor]:
         """Rows (r,) of the samples of which an output b varies, and their columns S_j,·b (r, K), weighted."""

@@ -43,7 +43,7 @@ class LocalColumns(Columns):
 
     def times(self, vectors: Tensor, support: Tensor) -> Tensor:
         vectors = vectors.to(self.columns.dtype)
-        total = vectors.new_zeros(len(vectors), len(self.nearest), vectors.shape[2])
+        total = vectors.new_zeros(len(vectors), len(self.nearest), self.columns.shape[2])
         for output, rows, places in _by_output(support):
             total[rows[:, None], self.nearest[output]] += self._product(output, vectors[rows, places])
         return total

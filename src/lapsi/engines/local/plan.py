@@ -35,12 +35,12 @@ def plan_local(work: Work, settings: Settings) -> Plan:
     Raises:
         MemoryLimitError: when it does not fit.
     """
-    n, d, k, spec = work.n_samples, work.n_features, work.n_outputs, spec_of(settings)
+    n, d, k, spec = work.n_samples, work.n_coordinates, work.n_outputs, spec_of(settings)
     coupled, sample = min(spec.coupled, k), CHECK_PASSES * 4.0 * n * d * k
     flop = {
         "fit": 4.0 * FIT_PASSES * n * d * k + 2.0 * VARYING * n * d * d * k,
         "blocks": 2.0 * n * d * d * (k * VARYING + _pairs(k, coupled) * COUPLED) + _inverse_flop(k, d, coupled),
-        "curvature": 2.0 * n * d * d * k * _slopes(k, coupled) * COUPLED,
+        "curvature": 2.0 * n * d * work.n_features * k * _slopes(k, coupled) * COUPLED,
         "leave-one-out": 4.0 * work.n_units * min(SUPPORT, k) * coupled * d * d,
     }
     everyone = work.n_units * sample <= CONVERGE_FLOOR
@@ -53,7 +53,7 @@ def plan_local(work: Work, settings: Settings) -> Plan:
         "the machine has more, lower --coupled, or reduce the features first, e.g. sklearn.decomposition.PCA."
     )
     details = {"coupled": coupled, "converging": {"highest": highest, "doubtful": doubtful}}
-    return Plan(cost, details, tuple(_notes(k, coupled, highest)))
+    return Plan(cost, details, (*work.notes(), *_notes(k, coupled, highest)))
 
 
 def _notes(k: int, coupled: int, highest: int) -> Iterator[tuple[str, str]]:
@@ -84,11 +84,19 @@ def _inverse_flop(k: int, d: int, coupled: int) -> float:
 
 
 def _peak_bytes(work: Work, coupled: int) -> int:
-    n, d, k = work.n_samples, work.n_features, work.n_outputs
-    matrices = 4.0 * d * d
+    n, d, k = work.n_samples, work.n_coordinates, work.n_outputs
+    matrices, span = 4.0 * d * d, 2 * 8 * d * work.n_features if d < work.n_features else 0
     inverse = k * coupled * matrices
     live = 0 if coupled == k else min(k * (k + 1) // 2, k * coupled * 2) + 2 * coupled**2  # blocks of H at a time, at most
-    held = LIBRARIES_BYTES + 12 * n * d + 4 * 4 * n * k + (k + k * _slopes(k, coupled)) * matrices + inverse
+    held = (
+        LIBRARIES_BYTES
+        + 12 * n * d
+        + 4 * 4 * n * k
+        + k * matrices
+        + k * _slopes(k, coupled) * 4 * d * work.n_features
+        + inverse
+        + span
+    )
     building = live * matrices + 4.0 * 4 * n * k
     return int(held + max(building, 3 * CHUNK_BYTES) + 4 * BLOCK_BYTES)
 

@@ -38,7 +38,7 @@ class Neighbours:
         similarity = matmul(self.inputs[removal.rows] @ self.metric, self.inputs.T).abs_()
         similarity[torch.arange(len(shift), device=shift.device), removal.rows] = -1.0
         nearest = similarity.topk(min(NEIGHBOURS, problem.n_samples - 1), sorted=False).indices
-        weights = problem.model.weights(shift)
+        weights = problem.model.by_output(shift)
         gradient = torch.zeros_like(weights)
         for position, near in enumerate(nearest):
             inputs, state = self.inputs.index_select(0, near), self.state.index_select(0, near)

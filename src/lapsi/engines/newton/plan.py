@@ -53,24 +53,25 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
         n_refined = work.n_units if converges else min(work.n_units, int(budget / cheapest))
         flop["refine"] = budget if converges else n_refined * cheapest
     if settings.is_open:
-        flop[STAGE] = choice_flop(work.n_samples, work.n_features, work.n_outputs, work.n_directions, settings)
+        flop[STAGE] = choice_flop(work.n_samples, work.n_coordinates, work.n_outputs, work.n_directions, settings)
     settles = converges or refine not in (AUTO, 0)
     if settings.curvature == "full":
-        dense = exact_flop(work.n_samples, work.n_directions * work.n_features, work.n_units)
+        dense = exact_flop(work.n_samples, work.n_directions * work.n_coordinates, work.n_units)
         settles = settles and dense <= EXACT_FLOP
         flop["curvature"] = dense if settles else flop["curvature"]
     if settings.curvature == "kfac" and settles:
         streams, flop["curvature"] = False, 0.0
     details = {"n_refined": n_refined, "converges": converges, "budget": budget, "settles": settles, "streams": streams}
     cost = Cost(_peak_bytes(work, settings, not (settles or streams)), memory_limit(settings.execution), flop)
-    n_params = work.n_outputs * work.n_features
+    n_params, rotated = work.n_outputs * work.n_coordinates, work.n_coordinates < work.n_features
+    what = f"the span of {work.n_samples} samples" if rotated else f"{work.n_features - 1} features and bias"
     cost.require_memory(
-        f"Its {n_params:,} parameters ({work.n_features - 1} features and bias × {work.n_outputs} outputs) need matrices with "
+        f"Its {n_params:,} parameters ({what} × {work.n_outputs} outputs) need matrices with "
         f"{n_params:,}² entries. Raise the memory limit if the machine has more, take engine 'local' (curvature 'diag'; memory "
         "linear in the outputs), or reduce the features first, e.g. sklearn.decomposition.PCA (memory falls with the square of "
         "the number of features)."
     )
-    notes = [_note(spec_of(settings), details)]
+    notes = [*work.notes(), _note(spec_of(settings), details)]
     if settings.curvature == "full":
         notes.append(("curvature of the others", "exact" if settles else "held (removal form)"))
     return Plan(cost, details, (*notes, *choice_notes(settings)))
@@ -106,7 +107,7 @@ def price_of(problem: LinearProblem) -> Price:
 
 
 def _price(work: Work) -> Price:
-    n, d, k = work.n_samples, work.n_features, work.n_outputs
+    n, d, k = work.n_samples, work.n_coordinates, work.n_outputs
     correcting = 2.0 * n * d + CORRECTION_OVERHEAD + 4.0 * NEIGHBOURS * d * k
     converging = CONVERGING_STEPS * _chord_step(work)
     return Price(correcting, converging, FITTING_STEPS * _hessian_flop(work) + converging)
@@ -127,7 +128,7 @@ def newton_seconds(plan: Plan, speed: Speed) -> float:
 
 
 def _chord_step(work: Work) -> float:
-    return work.n_samples * work.n_outputs * (8.0 * work.n_features + 2.0 * ENTRY_PRODUCTS)
+    return work.n_samples * work.n_outputs * (8.0 * work.n_coordinates + 2.0 * ENTRY_PRODUCTS)
 
 
 def _streams(work: Work, settings: Settings) -> bool:
@@ -144,33 +145,33 @@ def _streams(work: Work, settings: Settings) -> bool:
 
 def _pass_flop(work: Work) -> float:
     """Of the first-order change of `kfac` for a unit, by a pass."""
-    return 2.0 * work.n_samples * work.n_outputs * (work.n_features + work.n_outputs + ENTRY_PRODUCTS)
+    return 2.0 * work.n_samples * work.n_outputs * (work.n_coordinates + work.n_outputs + ENTRY_PRODUCTS)
 
 
 def _building_flop(work: Work) -> float:
     """Of the matrix that gives it for all units."""
-    return 2.0 * work.n_samples * _derivative_entries(work) * (1 + ENTRY_PRODUCTS / work.n_features)
+    return 2.0 * work.n_samples * _derivative_entries(work) * (1 + ENTRY_PRODUCTS / work.n_coordinates)
 
 
 def _derivative_entries(work: Work) -> int:
     """Of the matrix that gives it for all units, two flop each for a unit."""
-    return work.n_outputs * (work.n_outputs + 1) // 2 * work.n_directions * work.n_features
+    return work.n_outputs * (work.n_outputs + 1) // 2 * work.n_directions * work.n_coordinates
 
 
 def _hessian_flop(work: Work) -> float:
     """Of the Hessian, symmetric and in tiles, its factor and inverse."""
-    free = work.n_directions * work.n_features
-    return 0.625 * work.n_samples * free * (free + work.n_features) + 2.0 * free**3
+    free = work.n_directions * work.n_coordinates
+    return 0.625 * work.n_samples * free * (free + work.n_coordinates) + 2.0 * free**3
 
 
 def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
     """By stage, without what refine="auto" adds."""
-    n, d, k, f = work.n_samples, work.n_features, work.n_outputs, work.n_directions
-    free, refine = f * d, spec_of(settings).refine
+    n, d, k, f = work.n_samples, work.n_coordinates, work.n_outputs, work.n_directions
+    free, refine, entries = f * d, spec_of(settings).refine, 2.0 * k * work.n_features * f * d  # of M, two flop each
     kfac = (_pass_flop(work) if streams else 2.0 * _derivative_entries(work)) + 2.0 * k * d * (d + 9 * k)
-    per_unit = {"diag": 2.0 * k * d * free, "kfac": kfac, "full": 2.0 * free**2 + 4.0 * free * d * f}
+    per_unit = {"diag": entries, "kfac": kfac, "full": 2.0 * free**2 + 4.0 * free * d * f}
     build_kfac = 0.0 if streams else _building_flop(work)
-    build = {"diag": 2.0 * n * d * k * free, "kfac": build_kfac, "full": 4.0 * free**3}
+    build = {"diag": n * entries, "kfac": build_kfac, "full": 4.0 * free**3}
     steps = 0 if refine == AUTO else int(refine)
     return {
         "fit": 4.0 * FIT_PASSES * n * d * k,
@@ -183,12 +184,13 @@ def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
 
 
 def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
-    n, d, k, f = work.n_samples, work.n_features, work.n_outputs, work.n_directions
+    n, d, k, f = work.n_samples, work.n_coordinates, work.n_outputs, work.n_directions
     free, itemsize = f * d, 4 if settings.execution.dtype == "float32" else 8
     inputs = 8 * n * d + (itemsize * n * d if spec_of(settings).refine in (AUTO, 0) else 0)
+    inputs += 2 * 8 * d * work.n_features if d < work.n_features else 0  # the span, and what it is made from
     fit = 4 * 8 * free**2 + 4 * BLOCK_BYTES
     kfac = 8 * 12 * k**2 + (8 * _derivative_entries(work) if holds_derivative else 0)
     full = (8 + 4 * (8 if settings.execution.verify > 0 else itemsize)) * free**2  # made anew in float64 for the check
-    held = {"diag": itemsize * free * k * d, "kfac": kfac, "full": full}
+    held = {"diag": itemsize * free * k * work.n_features, "kfac": kfac, "full": full}
     scoring = itemsize * free**2 + held[settings.curvature] + 2 * CHUNK_BYTES
     return LIBRARIES_BYTES + inputs + max(fit, scoring + (2 * 8 * free**2 if settings.curvature == "full" else 0))

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.linalg.lapack import spotrf, spotri
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 from torch import Tensor
 
 from lapsi.engines.local.blocks import Samples
 from lapsi.engines.local.columns import Columns, DenseColumns, LocalColumns
+from lapsi.linalg.sweep import invert_in_place
 from lapsi.training.krylov import float32_factor, require_positive
-
-MIRRORED = 2048  # rows of a matrix whose lower triangle is copied at a time
 
 
 def inverse_hessian(samples: Samples, nearest: Tensor, l2: float) -> Columns:
@@ -59,28 +57,15 @@ def local_inverse(samples: Samples, nearest: Tensor, l2: float) -> LocalColumns:
 def dense_inverse(samples: Samples, l2: float) -> DenseColumns:
     """The whole inverse; no second matrix of its size is held."""
     n_outputs, n_features = samples.state.shape[1], samples.inputs.shape[1]
-    matrix = samples.inputs.new_empty(n_outputs, n_features, n_outputs, n_features, device="cpu")
+    matrix = samples.inputs.new_empty(n_outputs, n_features, n_outputs, n_features)
     for first in range(n_outputs):
         others = list(range(first, n_outputs))
         for second, block in zip(others, samples.blocks(first, others), strict=True):
             matrix[second, :, first] = block
     square = matrix.view(n_outputs * n_features, -1)
     square.diagonal().add_(l2)
-    _invert_in_place(square.numpy())
-    return DenseColumns(matrix.to(samples.inputs.device))
-
-
-def _invert_in_place(matrix: np.ndarray) -> None:
-    """A symmetric positive definite matrix (m, m), of which the lower triangle is given, becomes its inverse."""
-    columns = matrix.T  # LAPACK counts by columns
-    factor, failed = spotrf(columns, lower=0, clean=0, overwrite_a=1)
-    require_positive(failed != 0)
-    spotri(factor, lower=0, overwrite_c=1)
-    for start in range(0, len(matrix), MIRRORED):
-        stop = start + MIRRORED
-        matrix[start:stop, stop:] = matrix[stop:, start:stop].T
-        tile = matrix[start:stop, start:stop]
-        tile[:] = np.tril(tile) + np.tril(tile, -1).T
+    require_positive(not invert_in_place(square))
+    return DenseColumns(matrix)
 
 
 def _first_columns(matrix: Tensor, count: int) -> Tensor:

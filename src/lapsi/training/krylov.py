@@ -29,7 +29,7 @@ LEFT_OUT = 1e-3  # of what weighs the samples in a block that is a preconditione
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Optimum:
+class KrylovFit:
     """A converged optimum without its Hessian.
 
     Attributes:
@@ -103,7 +103,7 @@ def require_positive(failed: bool) -> None:
         )
 
 
-def fit_without_hessian(problem: LinearProblem, advance: Callable[[], None] = lambda: None) -> Optimum:
+def fit_without_hessian(problem: LinearProblem, advance: Callable[[], None] = lambda: None) -> KrylovFit:
     """The optimum, to a relative step of 1e-9 or the rounding of the gradient; of a model that sees all outputs.
 
     Raises:
@@ -124,7 +124,7 @@ def fit_without_hessian(problem: LinearProblem, advance: Callable[[], None] = la
         if falls:
             params, gradient = moved, after
         if size <= STEP_TOLERANCE or (not falls and size <= ROUNDING_STEP):
-            return Optimum(params, blocks, float(gradient.norm()) / problem.total, n_iterations)
+            return KrylovFit(params, blocks, float(gradient.norm()) / problem.total, n_iterations)
         if not falls:
             break
     raise ConvergenceError(

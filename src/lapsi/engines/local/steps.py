@@ -27,7 +27,7 @@ from lapsi.linalg.woodbury import reaction
 from lapsi.problem.base import mean_weight, weight_of
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, Removed
-from lapsi.training.krylov import PRODUCTS, BlockPreconditioner, Optimum, hessian_solve
+from lapsi.training.krylov import PRODUCTS, BlockPreconditioner, KrylovFit, hessian_solve
 
 LEAST_SUPPORT = 2
 HIGH_LEVERAGE = 0.5  # above it the step of a sample may be off by as much as it is long
@@ -91,7 +91,7 @@ class LocalStep:
     """
 
     problem: LinearProblem
-    optimum: Optimum
+    optimum: KrylovFit
     inverse: Columns
     pull: Tensor
     left_out: float
@@ -239,7 +239,7 @@ class _Solve:
         return solved.value.to(gradient.dtype) * scale
 
 
-def pull_of(problem: LinearProblem, optimum: Optimum) -> Tensor:
+def pull_of(problem: LinearProblem, optimum: KrylovFit) -> Tensor:
     """H⁻¹·params (K, D): what `LocalStep` holds."""
     drop = problem.objective.l2_drop(mean_weight(problem))
     params, blocks = optimum.params, optimum.blocks

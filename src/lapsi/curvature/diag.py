@@ -121,7 +121,7 @@ def diag_curvature(problem: LinearProblem, map_params: Tensor, dtype: torch.dtyp
     slope_bytes = 0 if dtype is None else dtype.itemsize * model.n_params // 2 + 4 * 8 * model.n_outputs * model.n_directions
     row_bytes = max(8 * (model.n_plain_features + 4 * model.n_outputs), slope_bytes)
     for rows in problem.row_blocks(row_bytes):
-        inputs = problem.inputs[rows]
+        inputs = problem.inputs_of(rows)
         state = problem.state_of(map_params, inputs)
         squares = problem.weigh(model.plain(inputs).square(), rows)
         diagonal += likelihood.variance(state).T @ squares

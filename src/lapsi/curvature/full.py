@@ -123,7 +123,7 @@ class FullRemovalCurvature(Curvature):
 
     def divergence(self, removed: Removed) -> KLTerms:
         rows, shift = removed.units[:, 0], removed.shift
-        inputs, weights = self.problem.inputs[rows], weight_of(self.problem, rows)
+        inputs, weights = self.problem.inputs_of(rows), weight_of(self.problem, rows)
         root = self._root(inputs) * weights.sqrt()[:, None, None]
         gram = self._root_product(self.reduced_inverse, inputs, root)
         ridge_trace = gram.new_zeros(len(gram))

@@ -140,9 +140,9 @@ def kron_curvature(problem: LinearProblem, map_params: Tensor, *, holds_derivati
     likelihood = problem.likelihood
     output_sum = map_params.new_zeros(likelihood.n_outputs, likelihood.n_outputs)
     for rows in problem.row_blocks(8 * 4 * likelihood.n_outputs):
-        output_sum += likelihood.hessian_sum(problem.state_of(map_params, problem.inputs[rows]), problem.weights_of(rows))
+        output_sum += likelihood.hessian_sum(problem.state_of(map_params, problem.inputs_of(rows)), problem.weights_of(rows))
     output_factor = problem.in_basis(output_sum[None])[0] / problem.total
-    gram = problem.weigh(problem.inputs, slice(None)).T @ problem.inputs
+    gram = problem.gram()
     precision = kron_precision(output_factor, gram, problem.objective.prior(problem.total))
     return KronCurvature(problem, map_params, precision, _derivative(problem, map_params) if holds_derivative else None)
 
@@ -154,7 +154,7 @@ def _derivative(problem: LinearProblem, map_params: Tensor) -> Tensor:
     entries = first * likelihood.n_outputs + second
     total = map_params.new_zeros(len(first), *map_params.shape)
     for rows in problem.row_blocks(8 * 16 * likelihood.n_outputs**2):
-        inputs = problem.inputs[rows]
+        inputs = problem.inputs_of(rows)
         state = problem.state_of(map_params, inputs)
         for m, direction in enumerate(likelihood.basis.T):
             slopes = likelihood.hessian_derivative(state, likelihood.residual_derivative(state, direction))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,12 +40,15 @@ class Standardizer:
             raise InputError(TOO_LARGE)
         return inputs
 
-    def all_inputs(self, features: Blocks) -> np.ndarray:
-        """(N, d + 1) float64, in one pass over the features."""
+    def all_inputs(self, features: Blocks, dtype: type[np.floating[Any]] = np.float64) -> np.ndarray:
+        """(N, d + 1) in a dtype, in one pass over the features."""
         n_rows, n_columns = features.shape
-        inputs = np.ones((n_rows, n_columns + 1))
+        inputs = np.ones((n_rows, n_columns + 1), dtype)
         for rows, block in features.blocks():
-            self._write(block, inputs[rows])
+            if dtype is np.float64:
+                self._write(block, inputs[rows])
+            else:
+                inputs[rows] = self.inputs(block)  # rounded once
         return inputs
 
     def _write(self, features: np.ndarray, inputs: np.ndarray) -> None:

@@ -23,6 +23,7 @@ from lapsi.execution.cost import Cost
 from lapsi.execution.progress import Advance, Stages
 from lapsi.models.likelihoods.choose import directions_of
 from lapsi.problem.base import Problem
+from lapsi.problem.of_dataset import is_large
 from lapsi.problem.removed import Removed
 
 Units = Tensor | Sequence[Tensor]  # (n, g) samples that leave together; or n tensors (g,) where the groups differ in size
@@ -37,6 +38,7 @@ class Work:
         n_features: D, the constant 1 included.
         n_outputs, n_directions: K, and how many directions of them the loss sees.
         n_units: units that leave, one by one.
+        input_bytes: of an input of the linear model, as it is held.
     """
 
     n_samples: int
@@ -44,6 +46,7 @@ class Work:
     n_outputs: int
     n_directions: int
     n_units: int
+    input_bytes: int = 8
 
     @property
     def n_coordinates(self) -> int:
@@ -60,7 +63,8 @@ class Work:
 def work_of(dataset: Dataset, n_units: int) -> Work:
     """The shape of leaving out `n_units` units of a data set."""
     targets = dataset.targets
-    return Work(dataset.n_samples, dataset.n_features + 1, targets.n_outputs, directions_of(targets), n_units)
+    shape = dataset.n_samples, dataset.n_features + 1, targets.n_outputs, directions_of(targets)
+    return Work(*shape, n_units, 4 if is_large(dataset) else 8)
 
 
 def single_rows(units: Units) -> Tensor:

@@ -13,6 +13,17 @@ from torch import Tensor
 from lapsi.linalg.matmul import matmul
 
 COLUMN_TILES = 4
+BLOCK_ENTRIES = 2**22
+
+
+def square(inputs: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Σ_j a_j x_jx_jᵀ (D, D) float64 for inputs (N, D) and weights a (N,), a block of rows at a time."""
+    total = torch.zeros(inputs.shape[1], inputs.shape[1], dtype=torch.float64, device=inputs.device)
+    size = max(16, BLOCK_ENTRIES // inputs.shape[1])
+    for start in range(0, len(inputs), size):
+        block = inputs[start : start + size].double()
+        total += (block if weights is None else block * weights[start : start + size, None]).T @ block
+    return total
 
 
 def gram_of_those_that_matter(

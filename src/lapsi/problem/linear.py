@@ -14,7 +14,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.linalg.gram import weighted_gram
+from lapsi.linalg.gram import square, weighted_gram
 from lapsi.linalg.matmul import matmul
 from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.likelihoods.base import Likelihood, weighted
@@ -32,7 +32,8 @@ class LinearProblem(Problem):
     """A linear model on N samples.
 
     Attributes:
-        inputs: X (N, D) float64, its last column 1; or its coordinates in the span of its rows.
+        inputs: X (N, D), its last column 1; or its coordinates in the span of its rows. In float64, or float32 where they are
+            large: what is computed of them is float64 (`inputs_of`).
         targets: (N, …), one entry a sample, of the kind that the likelihood reads.
         likelihood: the loss.
         objective: weight decay, prior and removal convention.
@@ -69,7 +70,7 @@ class LinearProblem(Problem):
 
     def plain_inputs(self, rows: slice | Tensor) -> Tensor:
         """Inputs (n, d) of samples `rows`, as `plain_model` reads them."""
-        return self.model.plain(self.inputs[rows])
+        return self.model.plain(self.inputs_of(rows))
 
     @property
     def n_samples(self) -> int:
@@ -89,7 +90,22 @@ class LinearProblem(Problem):
 
     def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
         """z (n, K) of samples `rows` (n,), there or not, under params (F, D)."""
-        return self.model.outputs(params, self.inputs[rows])
+        return self.model.outputs(params, self.inputs_of(rows))
+
+    def inputs_of(self, rows: slice | Tensor) -> Tensor:
+        """Inputs (…, D) float64 of samples `rows` (…)."""
+        return self.inputs[rows].double()
+
+    def gram(self) -> Tensor:
+        """Σ_j a_j x_jx_jᵀ (D, D) float64."""
+        return square(self.inputs, self.weights)
+
+    def states(self, params: Tensor, dtype: torch.dtype) -> Tensor:
+        """`state_of` all samples (N, K) in a dtype."""
+        states = torch.empty(len(self.inputs), self.likelihood.n_outputs, dtype=dtype, device=self.inputs.device)
+        for rows in self.row_blocks(8 * (self.inputs.shape[1] + 4 * self.likelihood.n_outputs)):
+            states[rows] = self.state_of(params, self.inputs_of(rows))
+        return states
 
     def state_of(self, params: Tensor, inputs: Tensor) -> Tensor:
         """What the likelihood makes of the outputs (n, K) of rows `inputs` (n, D)."""
@@ -122,7 +138,7 @@ class LinearProblem(Problem):
         value = 0.5 * l2 * params.square().sum()
         gradient = l2 * params
         for rows, sign in self.present_blocks(8 * self.likelihood.n_outputs):
-            inputs, targets = self.inputs[rows], self.targets[rows]
+            inputs, targets = self.inputs_of(rows), self.targets[rows]
             outputs = self.model.outputs(params, inputs)
             value = value + sign * self.weigh(self.likelihood.loss(outputs, targets), rows).sum()
             residual = self.weigh(self.likelihood.residual(self.likelihood.state(outputs), targets), rows)
@@ -143,14 +159,13 @@ class LinearProblem(Problem):
 
     def start_variance(self) -> float:
         """v, the mean variance at z = 0."""
-        nothing = self.inputs.new_zeros(1, self.likelihood.n_outputs)
+        nothing = self.likelihood.basis.new_zeros(1, self.likelihood.n_outputs)
         total = self.likelihood.hessian_sum(self.likelihood.state(nothing), None).trace()
         return float(total) / self.model.n_directions
 
     def start_hessian(self) -> Tensor:
         """v·XᵀAX + l2·I (D, D): the Hessian at params = 0, or about one of its equal blocks."""
-        gram = self.start_variance() * (self.weigh(self.inputs, slice(None)).T @ self.inputs)
-        return _add_ridge(gram, self.objective.l2(self.total))
+        return _add_ridge(self.start_variance() * self.gram(), self.objective.l2(self.total))
 
     def in_basis(self, matrices: Tensor) -> Tensor:
         """VᵀSV (n, F, F) for matrices S (n, K, K)."""
@@ -185,7 +200,7 @@ class LinearProblem(Problem):
         left = weights.sum(1).to(shift.dtype)[:, None, None]
         gradient = objective.l2_without(self.total, left) * shift
         gradient -= objective.l2_drop(left) * map_params.to(shift.dtype)
-        own_inputs = self.inputs[units]
+        own_inputs = self.inputs_of(units)
         own_outputs = self.model.outputs(map_params, own_inputs) + self.own_output_change(units, shift)
         own = weights[..., None] * self.likelihood.residual(self.likelihood.state(own_outputs), self.targets[units])
         return gradient - torch.einsum("ngc,cm,ngk->nmk", own, self.likelihood.basis, own_inputs).to(shift.dtype)
@@ -222,14 +237,14 @@ class LinearProblem(Problem):
         n_shifts, n_outputs = len(shift), len(basis)
         weights = torch.einsum("cm,nmk->cnk", basis.to(shift.dtype), shift).flatten(0, 1)
         for rows in self.row_blocks(shift.element_size() * (4 * n_shifts * n_outputs + self.inputs.shape[1])):
-            inputs = self.inputs[rows]
+            inputs = self.inputs_of(rows)
             state = self.state_of(map_params, inputs).to(shift.dtype)[:, :, None]
             inputs = inputs.to(shift.dtype)
             yield rows, inputs, state, matmul(inputs, weights.T).view(len(inputs), n_outputs, n_shifts)
 
     def own_change(self, units: Tensor, map_params: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs (n, g, D) and state (n, g, K) of the samples that leave, and how their own outputs move (n, g, K)."""
-        inputs = self.inputs[units]
+        inputs = self.inputs_of(units)
         return inputs, self.state_of(map_params, inputs), self.own_output_change(units, shift)
 
     def own_output_change(self, units: Tensor, shift: Tensor) -> Tensor:
@@ -242,7 +257,7 @@ class LinearProblem(Problem):
 
     def _hessian_blocks(self, params: Tensor, *, in_basis: bool) -> Iterator[tuple[Tensor, Tensor]]:
         for rows, sign in self.present_blocks(max(16 * self.model.n_params, 8 * self.likelihood.n_outputs**2)):
-            inputs = self.inputs[rows]
+            inputs = self.inputs_of(rows)
             hessians = self.likelihood.hessian(self.state_of(params, inputs))
             yield inputs, sign * self.weigh(self.in_basis(hessians) if in_basis else hessians, rows)
 

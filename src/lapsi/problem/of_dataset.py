@@ -26,11 +26,13 @@ from lapsi.settings.settings import Settings
 
 Rows = slice | np.ndarray
 ALL = slice(None)
+NARROW = 4  # bytes of a feature, which float32 holds nearly as well
+LARGE_BYTES = 2**31
 
 
 def linear_problem(dataset: Dataset, standardizer: Standardizer, settings: Settings) -> LinearProblem:
     """That of the linear model; of more features than samples in the span of their rows, in which nothing is lost."""
-    inputs, span = in_span(torch.from_numpy(standardizer.all_inputs(dataset.features)))
+    inputs, span = in_span(inputs_of(dataset, standardizer))
     problem = linear_problem_on(dataset, inputs, settings)
     return problem if span is None else replace(problem, span=span.to(problem.inputs.device))
 
@@ -38,6 +40,18 @@ def linear_problem(dataset: Dataset, standardizer: Standardizer, settings: Setti
 def linear_problem_on(dataset: Dataset, inputs: torch.Tensor, settings: Settings, rows: Rows = ALL) -> LinearProblem:
     """That of the linear model on the samples `rows`, whose inputs (n, D) are at hand."""
     return LinearProblem(**_parts(dataset, inputs, settings, rows))
+
+
+def inputs_of(dataset: Dataset, standardizer: Standardizer) -> torch.Tensor:
+    """Inputs (N, D) of the linear model of all samples."""
+    return torch.from_numpy(standardizer.all_inputs(dataset.features, np.float32 if is_large(dataset) else np.float64))
+
+
+def is_large(dataset: Dataset) -> bool:
+    """Whether inputs are held in float32, as the features are: where they have more rows than columns and would take much."""
+    n_samples, n_features = dataset.features.shape
+    narrow = dataset.features.dtype.itemsize <= NARROW
+    return narrow and n_samples > n_features and 8 * n_samples * (n_features + 1) > LARGE_BYTES
 
 
 def in_span(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

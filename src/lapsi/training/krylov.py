@@ -71,7 +71,7 @@ def block_preconditioner(problem: LinearProblem, params: Tensor) -> BlockPrecond
     blocks = torch.zeros(n_outputs, n_features, n_features, dtype=torch.float32, device=params.device)
     for start in range(0, len(problem.inputs), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        variances = problem.weigh(problem.likelihood.variance(problem.state_of(params, problem.inputs[rows])), rows).float()
+        variances = problem.weigh(problem.likelihood.variance(problem.state_of(params, problem.inputs_of(rows))), rows).float()
         inputs, everyone = problem.inputs[rows].float(), torch.arange(len(variances), device=params.device)
         for block, variance in zip(blocks, variances.T, strict=True):
             block.add_(gram_of_those_that_matter(inputs, everyone, variance, LEFT_OUT))

@@ -64,7 +64,7 @@ def leave_one_out_losses(problem: LinearProblem, params: Tensor, inverse: Tensor
     size = max(16, CHUNK_BYTES // (inverse.itemsize * problem.model.n_directions * len(inverse)))
 
     def losses(part: Tensor) -> Tensor:
-        inputs = problem.inputs[part]
+        inputs = problem.inputs_of(part)
         gram = leverage(influence_columns(inverse, inputs), inputs)
         return _losses(problem, params, part, Influence(basis, gram, inputs @ whole.T, AMPLIFIED[inverse.dtype]))
 
@@ -79,7 +79,7 @@ def cross_validated_losses(problem: LinearProblem, params: Tensor, refit: Callab
         refit: from a problem and a point near to its optimum.
     """
     held = replace(problem, objective=replace(problem.objective, removal="sum"))
-    losses = problem.inputs.new_empty(len(problem.inputs))
+    losses = params.new_empty(len(problem.inputs))
     for fold in range(FOLDS):
         rows = torch.arange(fold, len(losses), FOLDS, device=losses.device)
         outputs = problem.outputs(refit(held.remove(rows), params), rows)

@@ -11,8 +11,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from lapsi.errors import ConvergenceError, InputError
+from lapsi.linalg.gram import square
 from lapsi.linalg.matmul import one_thread_each
-from lapsi.models.likelihoods.base import weighted
 from lapsi.problem.base import mean_weight
 from lapsi.problem.linear import LinearProblem
 
@@ -67,7 +67,7 @@ def spectrum_of(inputs: Tensor, weights: Tensor | None) -> Spectrum:
     Raises:
         InputError: when their squares overflow.
     """
-    gram = weighted(inputs, weights).T @ inputs
+    gram = square(inputs, weights)
     if not bool(gram.isfinite().all()):
         raise InputError("The features are too large to be squared in float64; divide them by a constant first.")
     return Spectrum(*torch.linalg.eigh(gram))
@@ -206,7 +206,7 @@ def _rounding(problem: LinearProblem, params: Tensor) -> float:
     """How far rounding may move the gradient at `params`: that of its sum, and that of the outputs through S."""
     likelihood, total = problem.likelihood, problem.objective.l2(problem.total) * params.norm()
     for rows in problem.row_blocks(8 * 2 * likelihood.n_outputs):
-        inputs = problem.inputs[rows]
+        inputs = problem.inputs_of(rows)
         state, length = problem.state_of(params, inputs), torch.linalg.vector_norm(inputs, dim=1)
         residual = torch.linalg.vector_norm(likelihood.residual(state, problem.targets[rows]), dim=1)
         own = length * (residual + likelihood.variance(state).sum(1) * params.norm() * length)

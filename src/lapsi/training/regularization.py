@@ -20,7 +20,7 @@ from lapsi.data.targets import Targets
 from lapsi.execution.device import device_of
 from lapsi.execution.progress import Stages
 from lapsi.models.likelihoods.choose import directions_of
-from lapsi.problem.of_dataset import in_span
+from lapsi.problem.of_dataset import in_span, inputs_of
 from lapsi.results.regularization import LARGEST, SMALLEST, End, Regularization, Trial
 from lapsi.settings.model import AUTO, SCALINGS
 from lapsi.settings.settings import Settings
@@ -173,9 +173,12 @@ def _on_all(curve: Curve) -> Curve:
 def _curve(dataset: Dataset, settings: Settings, rows: np.ndarray, advance: Callable[[], None], by_folds: bool) -> Curve:
     standardizer = standardizer_of(dataset.survey, settings.model.standardize)
     everything = len(rows) == dataset.n_samples
-    made = standardizer.all_inputs(dataset.features) if everything else standardizer.inputs(dataset.features.read(rows))
+    if everything:
+        made = inputs_of(dataset, standardizer)
+    else:
+        made = torch.from_numpy(standardizer.inputs(dataset.features.read(rows)))
     device, part = device_of(settings.execution.device), slice(None) if everything else rows
-    inputs = in_span(torch.from_numpy(made))[0].to(device)
+    inputs = in_span(made)[0].to(device)
     weights = None if dataset.weights is None else torch.from_numpy(dataset.weights[part]).to(device)
     counted = spread(dataset.targets, LOSS_ROWS) if everything and len(rows) > LOSS_ROWS else np.arange(len(rows))
     return Curve(

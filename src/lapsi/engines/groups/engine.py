@@ -86,7 +86,7 @@ class GroupsFit(Fit):
 
     def _removed(self, units: Tensor, positions: list[int], shift: Tensor, remaining: Tensor) -> Removed:
         problem, params = self.problem, self.optimum.params
-        outputs = problem.model.outputs(params + shift, problem.inputs[units])
+        outputs = problem.model.outputs(params + shift, problem.inputs_of(units))
         return Removed(units, np.array(positions), params, shift, outputs, CONVERGED, remaining)
 
 

@@ -33,7 +33,7 @@ def low_rank_solve(problem: LinearProblem, map_params: Tensor, inverse: Tensor, 
 
     The L2 strength of that Hessian is held: for a small share of the weight that costs few steps, and moves no optimum.
     """
-    inputs = problem.inputs[units]
+    inputs = problem.inputs_of(units)
     columns = joint_columns(inverse, inputs)
     reaction = joint_reaction(columns, inputs, _own_hessians(problem, map_params, units))
 
@@ -53,7 +53,7 @@ def factor_solve(fit: MapFit, units: Tensor) -> Solve:
     factors = fit.hessian.new_empty(len(units), *fit.hessian.shape)
     for unit, factor in zip(units, factors, strict=True):
         rows = members(unit)
-        own = weighted_gram([(problem.inputs[rows], _own_hessians(problem, fit.params, rows[None])[0])])
+        own = weighted_gram([(problem.inputs_of(rows), _own_hessians(problem, fit.params, rows[None])[0])])
         own.diagonal().add_(problem.objective.l2_drop(float(weight_of(problem, rows).sum())))
         lower, info = torch.linalg.cholesky_ex(fit.hessian - own)
         factor.copy_(lower if int(info) == 0 else torch.full_like(lower, torch.nan))
@@ -131,5 +131,5 @@ def members(unit: Tensor) -> Tensor:
 
 def _own_hessians(problem: LinearProblem, map_params: Tensor, units: Tensor) -> Tensor:
     """a_i VᵀS_iV (n, g, F, F) of the samples of each unit."""
-    hessians = problem.likelihood.hessian(problem.state_of(map_params, problem.inputs[units])).flatten(0, 1)
+    hessians = problem.likelihood.hessian(problem.state_of(map_params, problem.inputs_of(units))).flatten(0, 1)
     return weight_of(problem, units)[..., None, None] * problem.in_basis(hessians).unflatten(0, units.shape)

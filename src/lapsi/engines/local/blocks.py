@@ -88,9 +88,9 @@ class Samples:
 
 def samples_of(problem: LinearProblem, params: Tensor, cuts: Cuts) -> Samples:
     """Of a problem that sees all outputs, at `params`."""
-    state = problem.state_of(params, problem.inputs)
+    state = problem.states(params, torch.float32)
     variances = problem.weigh(problem.likelihood.variance(state), slice(None))
-    return Samples(problem, cuts, problem.inputs.float(), state.float(), variances.float())
+    return Samples(problem, cuts, problem.inputs.float(), state, variances)
 
 
 def nearest_outputs(samples: Samples, count: int) -> Tensor:

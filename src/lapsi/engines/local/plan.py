@@ -90,7 +90,7 @@ def _peak_bytes(work: Work, coupled: int) -> int:
     live = 0 if coupled == k else min(k * (k + 1) // 2, k * coupled * 2) + 2 * coupled**2  # blocks of H at a time, at most
     held = (
         LIBRARIES_BYTES
-        + 12 * n * d
+        + (4 if work.input_bytes == 4 else 12) * n * d
         + 4 * 4 * n * k
         + k * matrices
         + k * _slopes(k, coupled) * 4 * d * work.n_features

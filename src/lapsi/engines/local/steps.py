@@ -99,7 +99,7 @@ class LocalStep:
     def leaving(self, rows: Tensor) -> Leaving:
         """Samples `rows` (n,), each on the outputs of which it says most."""
         problem, likelihood = self.problem, self.problem.likelihood
-        inputs, weights = problem.inputs[rows], weight_of(problem, rows)
+        inputs, weights = problem.inputs_of(rows), weight_of(problem, rows)
         state = likelihood.state(problem.outputs(self.optimum.params, rows))
         residual = weights[:, None] * likelihood.residual(state, problem.targets[rows])
         support, counts = supports(self._says(rows), self.left_out)

@@ -6,6 +6,7 @@ it: those most similar to x_i under the Hessian at params = 0 (docs/math.md, Lea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from lapsi.engines.newton.steps import Optimum, Removal
 from lapsi.linalg.matmul import matmul
 
 NEIGHBOURS = 2000
+SIMILARITY_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +25,7 @@ class Neighbours:
 
     Attributes:
         optimum: where the steps start.
-        inputs, state: (N, D), (N, K), in the dtype of the large products.
+        inputs, state: (N, D), (N, K), in the dtype of the large products, or inputs in float32 where they are held so.
         metric: (D, D) inverse of the Hessian at params = 0.
     """
 
@@ -35,22 +37,27 @@ class Neighbours:
     def step(self, removal: Removal, shift: Tensor) -> Tensor:
         """One more step (n, F, D) from the closed form `shift` of samples that leave."""
         problem, likelihood = self.optimum.problem, self.optimum.problem.likelihood
-        similarity = matmul(self.inputs[removal.rows] @ self.metric, self.inputs.T).abs_()
-        similarity[torch.arange(len(shift), device=shift.device), removal.rows] = -1.0
-        nearest = similarity.topk(min(NEIGHBOURS, problem.n_samples - 1), sorted=False).indices
         weights = problem.model.by_output(shift)
         gradient = torch.zeros_like(weights)
-        for position, near in enumerate(nearest):
-            inputs, state = self.inputs.index_select(0, near), self.state.index_select(0, near)
+        for position, near in enumerate(self._nearest(removal.rows)):
+            inputs, state = self.inputs.index_select(0, near).to(weights.dtype), self.state.index_select(0, near)
             output_change = (weights[position] @ inputs.T).T
             remainder = likelihood.residual_change(state, output_change)
             remainder -= likelihood.residual_derivative(state, output_change)
             gradient[position] = remainder.T @ problem.weigh(inputs, near)
         return removal.solve(torch.einsum("nck,cm->nmk", gradient, likelihood.basis.to(gradient.dtype)))
 
+    def _nearest(self, rows: Tensor) -> Iterator[Tensor]:
+        """The samples (k,) most similar to each of the samples `rows` (n,)."""
+        for part in rows.split(max(1, SIMILARITY_BYTES // (self.inputs.itemsize * len(self.inputs)))):
+            similarity = matmul(self.inputs[part] @ self.metric, self.inputs.T).abs_()
+            similarity[torch.arange(len(part), device=part.device), part] = -1.0
+            yield from similarity.topk(min(NEIGHBOURS, self.optimum.problem.n_samples - 1), sorted=False).indices
+
 
 def neighbours_of(optimum: Optimum) -> Neighbours:
-    """For the samples of a problem."""
+    """For the samples of a problem; inputs that are held in float32 stay so."""
     problem, dtype = optimum.problem, optimum.inverse.dtype
-    state = problem.state_of(optimum.params, problem.inputs).to(dtype)
-    return Neighbours(optimum, problem.inputs.to(dtype), state, torch.linalg.inv(problem.start_hessian()).to(dtype))
+    inputs = problem.inputs if problem.inputs.dtype == torch.float32 else problem.inputs.to(dtype)
+    metric = torch.linalg.inv(problem.start_hessian()).to(inputs.dtype)
+    return Neighbours(optimum, inputs, problem.states(optimum.params, dtype), metric)

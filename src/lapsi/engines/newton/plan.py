@@ -186,7 +186,8 @@ def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
 def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
     n, d, k, f = work.n_samples, work.n_coordinates, work.n_outputs, work.n_directions
     free, itemsize = f * d, 4 if settings.execution.dtype == "float32" else 8
-    inputs = 8 * n * d + (itemsize * n * d if spec_of(settings).refine in (AUTO, 0) else 0)
+    copied = spec_of(settings).refine in (AUTO, 0) and work.input_bytes == 8
+    inputs = (work.input_bytes + (itemsize if copied else 0)) * n * d
     inputs += 2 * 8 * d * work.n_features if d < work.n_features else 0  # the span, and what it is made from
     fit = 4 * 8 * free**2 + 4 * BLOCK_BYTES
     kfac = 8 * 12 * k**2 + (8 * _derivative_entries(work) if holds_derivative else 0)

@@ -106,7 +106,7 @@ class RidgeFit(Fit):
     def _without(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Shifts (n, K, D) and noise variances (n, K) without each of the samples `rows` (n,)."""
         problem, total = self.problem, self.problem.total
-        inputs, weights = problem.inputs[rows] @ self.vectors, weight_of(problem, rows)[:, None]
+        inputs, weights = problem.inputs_of(rows) @ self.vectors, weight_of(problem, rows)[:, None]
         targets = problem.targets[rows]
         right = self.loadings - (weights * targets)[:, :, None] * inputs[:, None, :]
         l2 = problem.objective.l2_without(total, weights)
@@ -132,7 +132,7 @@ class RidgeFit(Fit):
 
     def _removed(self, units: Tensor, positions: np.ndarray, shift: Tensor, noise: Tensor) -> Removed:
         problem, params = self.problem, self.optimum.params
-        outputs = problem.model.outputs(params + shift, problem.inputs[units])
+        outputs = problem.model.outputs(params + shift, problem.inputs_of(units))
         change = problem.own_output_change(units, shift).abs().amax((1, 2))
         remaining = torch.full((len(shift),), REMAINING, dtype=torch.float64)
         removed = Removed(units, positions, params, shift, outputs, CONVERGED, remaining, {"output_change": change})
@@ -142,9 +142,8 @@ class RidgeFit(Fit):
 def ridge_fit(optimum: MapFit, structure: str) -> RidgeFit:
     """For numbers, and a posterior of some structure."""
     problem = optimum.problem
-    counted = problem.weigh(problem.inputs, slice(None))
-    values, vectors = torch.linalg.eigh(counted.T @ problem.inputs)
-    loadings = (problem.targets.T @ counted) @ vectors
+    values, vectors = torch.linalg.eigh(problem.gram())
+    loadings = (problem.weigh(problem.targets, slice(None)).T @ problem.inputs.double()) @ vectors
     squares = problem.weigh(problem.targets.square(), slice(None)).sum(0)
     curvature = settled_curvature(problem, optimum.params, structure)
     return RidgeFit(optimum, curvature, values.clamp(min=0), vectors, loadings, squares)
@@ -159,7 +158,7 @@ def _refit(problem: LinearProblem) -> tuple[Tensor, Tensor]:
     """Params (K, D) and noise variance (K,) of the samples that are there."""
     kept = np.ones(len(problem.inputs), dtype=bool)
     kept[[] if problem.removed is None else problem.removed.cpu().numpy()] = False
-    inputs, targets = problem.inputs.cpu().numpy()[kept], problem.targets.cpu().numpy()[kept]
+    inputs, targets = problem.inputs.double().cpu().numpy()[kept], problem.targets.cpu().numpy()[kept]
     weights = np.ones(len(inputs)) if problem.weights is None else problem.weights.cpu().numpy()[kept]
     noise = [residual_noise(ridge, problem.objective.weight_decay) for ridge in ridges_of(inputs, targets, weights)]
     gram, right = (inputs.T * weights) @ inputs, (inputs.T * weights) @ targets

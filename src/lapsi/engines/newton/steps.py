@@ -168,7 +168,7 @@ class Removal:
 def removal_of(optimum: Optimum, rows: Tensor, workspace: Tensor | None = None) -> Removal:
     """Of samples `rows` (n,); `workspace` as in `influence_columns`."""
     problem = optimum.problem
-    inputs, outputs = problem.inputs[rows], problem.outputs(optimum.params, rows)
+    inputs, outputs = problem.inputs_of(rows), problem.outputs(optimum.params, rows)
     columns = influence_columns(optimum.inverse, inputs, workspace)
     weights = weight_of(problem, rows)
     hessians = weights[:, None, None] * problem.in_basis(problem.likelihood.hessian(problem.likelihood.state(outputs)))

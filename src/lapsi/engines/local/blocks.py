@@ -39,7 +39,7 @@ class Cuts:
     slopes: int
 
 
-LOCAL = Cuts(1e-3, 0.1, 0.3, 3e-3, 1e-2, 4)  # less than what the coupling of far outputs leaves out
+LOCAL = Cuts(1e-3, 1e-2, 0.3, 1e-2, 1e-2, 4)  # less than what the coupling of far outputs leaves out
 DENSE = Cuts(1e-4, 1e-4, 0.01, 3e-5, 1e-4, 16)
 
 

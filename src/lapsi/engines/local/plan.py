@@ -98,7 +98,7 @@ def _peak_bytes(work: Work, coupled: int) -> int:
         + span
     )
     building = live * matrices + 4.0 * 4 * n * k
-    return int(held + max(building, 3 * CHUNK_BYTES) + 4 * BLOCK_BYTES)
+    return int(held + max(building, 3 * CHUNK_BYTES + 8 * k * work.n_units) + 4 * BLOCK_BYTES)
 
 
 def local_seconds(plan: Plan, speed: Speed) -> float:

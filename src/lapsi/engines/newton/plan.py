@@ -193,5 +193,8 @@ def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
     kfac = 8 * 12 * k**2 + (8 * _derivative_entries(work) if holds_derivative else 0)
     full = (8 + 4 * (8 if settings.execution.verify > 0 else itemsize)) * free**2  # made anew in float64 for the check
     held = {"diag": itemsize * free * k * work.n_features, "kfac": kfac, "full": full}
-    scoring = itemsize * free**2 + held[settings.curvature] + 2 * CHUNK_BYTES
-    return LIBRARIES_BYTES + inputs + max(fit, scoring + (2 * 8 * free**2 if settings.curvature == "full" else 0))
+    found = 8 * k * work.n_units  # outputs without each sample
+    states = itemsize * n * k if spec_of(settings).refine in (AUTO, 0) else 0  # of the neighbours
+    scoring = itemsize * free**2 + held[settings.curvature] + 2 * CHUNK_BYTES + found + states
+    scoring += 2 * 8 * free**2 if settings.curvature == "full" else 0
+    return LIBRARIES_BYTES + inputs + max(fit, scoring, 2 * found + 2 * 8 * n * k)  # last: outputs become columns

@@ -46,17 +46,17 @@ def plan_local(work: Work, settings: Settings) -> Plan:
     everyone = work.n_units * sample <= CONVERGE_FLOOR
     highest = work.n_units if everyone else min(spec.converge, work.n_units)
     doubtful = min(work.n_units - highest, int(DOUBTFUL_SHARE * sum(flop.values()) / sample))
-    flop |= {"converge": highest * sample, "verify": min(settings.execution.verify, work.n_units) * sample}
+    flop |= {"converge": (highest + doubtful) * sample, "verify": min(settings.execution.verify, work.n_units) * sample}
     cost = Cost(_peak_bytes(work, coupled), memory_limit(settings.execution), flop)
     cost.require_memory(
         f"Blocks of {d} features of the {coupled} outputs that are solved together take most of it. Raise the memory limit if "
         "the machine has more, lower --coupled, or reduce the features first, e.g. sklearn.decomposition.PCA."
     )
     details = {"coupled": coupled, "converging": {"highest": highest, "doubtful": doubtful}}
-    return Plan(cost, details, (*work.notes(), *_notes(k, coupled, highest)))
+    return Plan(cost, details, (*work.notes(), *_notes(k, coupled, highest, doubtful)))
 
 
-def _notes(k: int, coupled: int, highest: int) -> Iterator[tuple[str, str]]:
+def _notes(k: int, coupled: int, highest: int, doubtful: int) -> Iterator[tuple[str, str]]:
     """What a person is told."""
     if coupled == k:
         yield "solved together", f"all {k:,} outputs, in float32"
@@ -64,6 +64,8 @@ def _notes(k: int, coupled: int, highest: int) -> Iterator[tuple[str, str]]:
         yield "solved together", f"each of {k:,} outputs with the {coupled - 1} most coupled to it"
     if highest > 0:
         yield "converged", f"{highest:,} samples"
+    if doubtful > 0:
+        yield "of high leverage", f"at most {doubtful:,} samples more are converged"
     yield "accuracy", "checked on some samples; LSI of the others to about 1 % as a rule, to 20 % at worst, as seen"
 
 

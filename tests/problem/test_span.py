@@ -118,3 +118,16 @@ def test_a_plan_is_that_of_the_span_and_says_so():
     assert wide.notes() == [("features", "5,000, taken in the span of the 100 samples (exact)")]
     assert square.n_coordinates == 100
     assert Work(100, 50, 4, 3, 100).notes() == []
+
+
+def test_the_weight_decay_is_sought_on_samples_fewer_than_features(wide, monkeypatch):
+    """Of some samples in their span, then of all, plain: each starts where the other ended."""
+    monkeypatch.setattr(regularization, "SOME_ROWS", 60)
+    monkeypatch.setattr(regularization, "AFFORDABLE_FLOP", 0.0)
+    monkeypatch.setattr(regularization, "FOLDS_ABOVE", 0.0)
+    rng = np.random.default_rng(1)
+    y = np.arange(100) % C
+    X = rng.normal(size=(100, D)) + 2 * np.eye(C, D)[y]
+    found = lapsi.score(X, y, verify=0, progress=False).provenance.regularization
+    assert {trial["n_trained"] for trial in found["trials"]} == {50, 100}
+    assert found["chosen"]["n_trained"] == 100

@@ -31,10 +31,10 @@ class Curve:
         dataset, settings: of all samples; the scaling is known, the weight decay not yet.
         with_noise: settings of a weight decay to those with their noise variance.
         rows: the samples that are trained on; of these `counted` (m,) have their losses averaged.
-        inputs, spectrum: (n, D) of `rows`, and its spectrum.
+        inputs, span, spectrum: (n, D) of `rows`, in what they are coordinates (None where they are plain), and their spectrum.
         advance: called once a weight decay.
         by_folds: whether losses are cross-validated.
-        trials, params, failures: what was found by weight decay; params (F, D) to start from, from here or elsewhere.
+        trials, params, failures: what was found by weight decay; params (F, d) to start from, from here or elsewhere, plain.
     """
 
     dataset: Dataset
@@ -42,6 +42,7 @@ class Curve:
     with_noise: Callable[[Settings], Settings]
     rows: Rows
     inputs: Tensor
+    span: Tensor | None
     spectrum: Spectrum
     counted: Tensor
     advance: Callable[[], None]
@@ -88,7 +89,7 @@ class Curve:
         found = average(losses, weight_of(problem, self.counted))
         if not math.isfinite(found.mean):
             raise ConvergenceError("The leave-one-out loss is not finite; use a larger weight decay.")
-        self.params[weight_decay] = params
+        self.params[weight_decay] = params if self.span is None else params @ self.span
         return Trial(weight_decay, self.settings.model.standardize, found.mean, found.error, evidence, len(self.inputs))
 
     def _found(self, problem: LinearProblem, start: Tensor | None) -> tuple[Tensor, Tensor, float | None]:
@@ -112,7 +113,9 @@ class Curve:
 
     def _start(self, weight_decay: float) -> Tensor | None:
         nearest = min(self.params, key=lambda known: abs(math.log(known / weight_decay)), default=None)
-        return None if nearest is None else self.params[nearest]
+        if nearest is None or self.span is None:
+            return None if nearest is None else self.params[nearest]
+        return self.params[nearest] @ self.span.T
 
 
 def decay_at(step: int) -> float:

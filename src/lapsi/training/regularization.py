@@ -178,7 +178,8 @@ def _curve(dataset: Dataset, settings: Settings, rows: np.ndarray, advance: Call
     else:
         made = torch.from_numpy(standardizer.inputs(dataset.features.read(rows)))
     device, part = device_of(settings.execution.device), slice(None) if everything else rows
-    inputs = in_span(made)[0].to(device)
+    inputs, span = (None if each is None else each.to(device) for each in in_span(made))
+    assert inputs is not None
     weights = None if dataset.weights is None else torch.from_numpy(dataset.weights[part]).to(device)
     counted = spread(dataset.targets, LOSS_ROWS) if everything and len(rows) > LOSS_ROWS else np.arange(len(rows))
     return Curve(
@@ -187,6 +188,7 @@ def _curve(dataset: Dataset, settings: Settings, rows: np.ndarray, advance: Call
         noise_finder(dataset, standardizer, settings),
         part,
         inputs,
+        span,
         spectrum_of(inputs, weights),
         torch.from_numpy(counted).to(device),
         advance,

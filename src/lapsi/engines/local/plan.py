@@ -16,7 +16,7 @@ FIT_PASSES = 120  # gradients of L-BFGS and products of the Hessian
 VARYING = 0.3  # of the samples in a block of the diagonal, as seen
 COUPLED = 0.1  # of the samples in a block of two outputs, as seen
 SUPPORT = 5  # outputs that a sample says something of, as seen
-CHECK_PASSES = 40  # products of the Hessian that converging a sample takes
+CHECK_PASSES = 40  # products of the Hessian and of its preconditioner that converging a sample takes
 CONVERGE_FLOOR = 2e11  # below it every sample is converged
 DOUBTFUL_SHARE = 0.25  # of the cost of the rest, for those of which the closed form is doubtful
 RATES = {"fit": 0.25, "blocks": 0.6, "curvature": 0.6, "leave-one-out": 0.4, "converge": 0.4, "verify": 0.4}
@@ -36,7 +36,7 @@ def plan_local(work: Work, settings: Settings) -> Plan:
         MemoryLimitError: when it does not fit.
     """
     n, d, k, spec = work.n_samples, work.n_coordinates, work.n_outputs, spec_of(settings)
-    coupled, sample = min(spec.coupled, k), CHECK_PASSES * 4.0 * n * d * k
+    coupled, sample = min(spec.coupled, k), CHECK_PASSES * (4.0 * n * d * k + 2.0 * k * d * d)
     flop = {
         "fit": 4.0 * FIT_PASSES * n * d * k + 2.0 * VARYING * n * d * d * k,
         "blocks": 2.0 * n * d * d * (k * VARYING + _pairs(k, coupled) * COUPLED) + _inverse_flop(k, d, coupled),

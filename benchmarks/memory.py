@@ -53,7 +53,7 @@ def main() -> None:
         print(peak_mib(shape, choices))
         return
     work = Work(shape.samples, shape.features + 1, shape.classes, shape.classes - 1, shape.scored)
-    plan = make_engine(make_settings(**choices)).plan(work)
+    plan = make_engine(make_settings("newton", **choices)).plan(work)
     command = [sys.executable, __file__, *sys.argv[1:], "--here"]
     peak = float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     planned = plan.cost.peak_bytes / MIB

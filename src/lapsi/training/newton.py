@@ -248,6 +248,11 @@ def inverse_of(hessian: Tensor, dtype: str | None = None) -> Tensor:
     """
     inverse = invert(hessian)
     if dtype is None:
-        condition = torch.linalg.matrix_norm(hessian, 1) * torch.linalg.matrix_norm(inverse, 1)
+        condition = _norm(hessian) * _norm(inverse)
         dtype = "float32" if float(condition) <= FLOAT32_CONDITION else "float64"
     return inverse.to(getattr(torch, dtype))
+
+
+def _norm(matrix: Tensor) -> Tensor:
+    """The largest sum of absolute values of a column; `matrix_norm` makes a second matrix for it."""
+    return torch.linalg.vector_norm(matrix, 1, dim=0).max()

@@ -173,16 +173,18 @@ def _posterior(
     """Where the steps start, the curvature there, and how it was reached."""
     with stages.stage("fit") as advance:
         fit = fit_map(problem, advance=lambda: advance(1))
+        params, origin = fit.params, {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
         hessian = reduced_hessian(fit)
+        del fit  # its Hessian is another
         inverse = inverse_of(hessian, settings.execution.dtype)
-    optimum = Optimum(problem, fit.params, inverse)
+    optimum = Optimum(problem, params, inverse)
     with stages.stage("curvature"):
         if plan.details["settles"]:
-            curvature = settled_curvature(problem, fit.params, settings.curvature)
+            curvature = settled_curvature(problem, params, settings.curvature)
         else:
             streams = plan.details["streams"]
-            curvature = first_order_curvature(problem, fit.params, settings.curvature, hessian, inverse, streams=streams)
-    return optimum, curvature, {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
+            curvature = first_order_curvature(problem, params, settings.curvature, hessian, inverse, streams=streams)
+    return optimum, curvature, origin
 
 
 def _parts_of(name: str, way: str, positions: np.ndarray, size: int) -> list[Part]:

@@ -44,13 +44,8 @@ from lapsi.training.regularization import regularized
 
 BLOCK_ROWS = 8192
 IDENTITY_FORMAT = 3  # of the parts that unfinished work keeps
-ROUTINE = (
-    "memory_limit",
-    "verify",
-    "backend",
-    "address",
-    "worker_cpus",
-)  # what changes no part, and may change when a run goes on
+# what changes no part, and may change when a run goes on
+ROUTINE = ("memory_limit", "verify", "backend", "address", "worker_cpus")
 
 
 def score(
@@ -145,8 +140,8 @@ def score_dataset(
         raise InputError(f"A column of the samples is named {taken[0]!r}, as one of the scores is; rename it.")
     dataset = weighed(dataset, settings)
     work = work_of(dataset, len(rows))
-    taken_engine = chosen_engine(settings, work)
-    settings, engine = taken_engine.settings, make_engine(taken_engine.settings)
+    by_data = chosen_engine(settings, work)
+    settings, engine = by_data.settings, make_engine(by_data.settings)
     plan = engine.plan(work)
     checkpoint = open_checkpoint(keep, identity(dataset, settings, rows), engine.kept(plan))
     try:
@@ -164,7 +159,7 @@ def score_dataset(
         "verification": verification,
         "train_accuracy": None,
         **evidence.agreement(dataset.targets, _outputs(model, fit)),
-        "plan": plan.details | taken_engine.record() | rows_above(settings.engine, by_seed[0]),
+        "plan": plan.details | by_data.record() | rows_above(settings.engine, by_seed[0]),
         "regularization": None if chosen.record is None else chosen.record.to_dict(),
     }
     provenance = _provenance(given, settings, dict(stages.seconds), details)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,6 +52,11 @@ class Work:
     def n_coordinates(self) -> int:
         """D, or N where that is less: the span of the rows."""
         return min(self.n_features, self.n_samples)
+
+    @property
+    def span_bytes(self) -> int:
+        """Of the span of the rows, where inputs are coordinates in it, and of what it is made from."""
+        return 2 * 8 * self.n_coordinates * self.n_features if self.n_coordinates < self.n_features else 0
 
     def notes(self) -> list[tuple[str, str]]:
         """What a person is told of it."""
@@ -124,6 +129,17 @@ class Part:
 def shared_out(positions: np.ndarray, size: int) -> list[np.ndarray]:
     """Positions (n,) in runs of nearly equal length, at most `size` each; the same wherever they are worked on."""
     return np.array_split(positions, -(-len(positions) // size)) if len(positions) > 0 else []
+
+
+def parts_of(name: str, positions: np.ndarray, size: int, way: str = "") -> list[Part]:
+    """Parts of at most `size` units each, of those at some positions (n,), a step each."""
+    shared = enumerate(shared_out(positions, size))
+    return [Part(f"{name}-part{number:05d}", own, len(own), way) for number, own in shared]
+
+
+def again(parts: list[Part]) -> list[Part]:
+    """The same of units that were taken before, where later parts may still mend them."""
+    return [replace(part, is_first=False, is_final=False) for part in parts]
 
 
 class Fit(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,21 @@ CALIBRATION_SIZE = 1024  # large enough for the products that runs use
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """Flop a second of large matrix products.
+
+    Attributes:
+        float64, float32: in each.
+    """
+
+    float64: float
+    float32: float
+
+
+TWO_CORES = Speed(5e10, 1e11)  # of an AMD EPYC: what choices are made by, so that they are equal everywhere
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """Cost of a run, estimated from its shape.
 
@@ -32,6 +48,11 @@ class Cost:
     peak_bytes: int
     limit_bytes: int
     flop: dict[str, float]
+
+    def seconds(self, speed: Speed, shares: Mapping[str, float], in_float32: Collection[str]) -> float:
+        """Estimated wall time, where each stage reaches a share of the speed in its precision."""
+        rates = {stage: share * (speed.float32 if stage in in_float32 else speed.float64) for stage, share in shares.items()}
+        return sum(flop / rates[stage] for stage, flop in self.flop.items())
 
     def require_memory(self, reason: str) -> None:
         """Refuses a run that does not fit.
@@ -52,21 +73,6 @@ def memory_limit(execution: Execution) -> int:
     on_gpu = device.type == "cuda" and torch.cuda.is_available()
     available = torch.cuda.mem_get_info(device)[0] if on_gpu else available_bytes()
     return int(execution.memory_limit or AVAILABLE_SHARE * available)
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Flop a second of large matrix products.
-
-    Attributes:
-        float64, float32: in each.
-    """
-
-    float64: float
-    float32: float
-
-
-TWO_CORES = Speed(5e10, 1e11)  # of an AMD EPYC: what choices are made by, so that they are equal everywhere
 
 
 def speed_of(device: torch.device) -> Speed:

@@ -32,9 +32,8 @@ LARGE_BYTES = 2**31
 
 def linear_problem(dataset: Dataset, standardizer: Standardizer, settings: Settings) -> LinearProblem:
     """That of the linear model; of more features than samples in the span of their rows, in which nothing is lost."""
-    inputs, span = in_span(inputs_of(dataset, standardizer))
-    problem = linear_problem_on(dataset, inputs, settings)
-    return problem if span is None else replace(problem, span=span.to(problem.inputs.device))
+    inputs, span = in_span(inputs_of(dataset, standardizer).to(device_of(settings.execution.device)))
+    return replace(linear_problem_on(dataset, inputs, settings), span=span)
 
 
 def linear_problem_on(dataset: Dataset, inputs: torch.Tensor, settings: Settings, rows: Rows = ALL) -> LinearProblem:

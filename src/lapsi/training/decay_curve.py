@@ -113,9 +113,9 @@ class Curve:
 
     def _start(self, weight_decay: float) -> Tensor | None:
         nearest = min(self.params, key=lambda known: abs(math.log(known / weight_decay)), default=None)
-        if nearest is None or self.span is None:
-            return None if nearest is None else self.params[nearest]
-        return self.params[nearest] @ self.span.T
+        if nearest is None:
+            return None
+        return self.params[nearest] if self.span is None else self.params[nearest] @ self.span.T
 
 
 def decay_at(step: int) -> float:

@@ -178,8 +178,7 @@ def _curve(dataset: Dataset, settings: Settings, rows: np.ndarray, advance: Call
     else:
         made = torch.from_numpy(standardizer.inputs(dataset.features.read(rows)))
     device, part = device_of(settings.execution.device), slice(None) if everything else rows
-    inputs, span = (None if each is None else each.to(device) for each in in_span(made))
-    assert inputs is not None
+    inputs, span = in_span(made.to(device))
     weights = None if dataset.weights is None else torch.from_numpy(dataset.weights[part]).to(device)
     counted = spread(dataset.targets, LOSS_ROWS) if everything and len(rows) > LOSS_ROWS else np.arange(len(rows))
     return Curve(

@@ -69,10 +69,8 @@ def plan_groups(work: Work, sizes: Sequence[int], settings: Settings) -> Plan:
     n_checks = min(settings.execution.verify, len(sizes), CHECKS)
     free, by_update = _n_params(work), [goes_by_update(work, size) for size in sizes]
     own = sum((update_flop if small else factor_flop)(work, size) for size, small in zip(sizes, by_update, strict=True))
-    one_fit, hessian = (
-        2 * FIT_PASSES * _pass_flop(work),
-        0.625 * work.n_samples * free * (free + work.n_coordinates) + free**3 / 3,
-    )
+    one_fit = 2 * FIT_PASSES * _pass_flop(work)
+    hessian = 0.625 * work.n_samples * free * (free + work.n_coordinates) + free**3 / 3
     flop = {
         "fit": one_fit,
         "hessian": hessian + 2.0 * free**3,

@@ -12,7 +12,7 @@ from torch import Tensor
 from lapsi.curvature.diag import DiagCurvature, diag_curvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
-from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, shared_out, single_rows
+from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, again, parts_of, single_rows
 from lapsi.engines.local.blocks import DENSE, LOCAL, nearest_outputs, samples_of
 from lapsi.engines.local.inverse import inverse_hessian
 from lapsi.engines.local.plan import local_seconds, plan_local
@@ -82,11 +82,8 @@ class LocalFit(Fit):
         return self.curvature.form
 
     def parts(self, n_units: int) -> list[Part]:
-        shared = shared_out(np.arange(n_units), PART_UNITS)
-        return [
-            Part(f"seed0-part{number:05d}", positions, len(positions), CLOSED_FORM, is_final=False)
-            for number, positions in enumerate(shared)
-        ]
+        first = parts_of("seed0", np.arange(n_units), PART_UNITS, CLOSED_FORM)
+        return [replace(part, is_final=False) for part in first]
 
     def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
         """Those of the highest LSI among all samples are converged, and those of which the closed form is doubtful."""
@@ -95,10 +92,10 @@ class LocalFit(Fit):
         lsi = np.nan_to_num(found["lsi_mean"][-1] + found["lsi_curvature"][-1], nan=np.inf)
         chosen = self.converging.of(lsi, found["leverage"])
         advance(self.later_steps(len(lsi)) - len(chosen))
-        return _converging(chosen, "converged")
+        return again(parts_of("converged", chosen, REFERENCE_CHUNK, CONVERGED))
 
     def mending(self, positions: np.ndarray) -> list[Part]:
-        return _converging(positions, "mended")
+        return again(parts_of("mended", positions, REFERENCE_CHUNK, CONVERGED))
 
     def later_steps(self, n_units: int) -> int:
         return min(self.converging.highest + self.converging.doubtful, n_units)
@@ -137,10 +134,3 @@ def local_fit(problem: LinearProblem, coupled: int, converging: Converging, stag
         precision = diag_curvature(problem, optimum.params, None).precision
         curvature = DiagCurvature(problem, optimum.params, precision, local_slope(samples, nearest))
     return LocalFit(step, curvature, converging)
-
-
-def _converging(positions: np.ndarray, name: str) -> list[Part]:
-    return [
-        Part(f"{name}-part{number:05d}", own, len(own), CONVERGED, is_first=False, is_final=False)
-        for number, own in enumerate(shared_out(positions, REFERENCE_CHUNK))
-    ]

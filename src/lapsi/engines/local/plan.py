@@ -20,7 +20,7 @@ CHECK_PASSES = 40  # products of the Hessian and of its preconditioner that conv
 CONVERGE_FLOOR = 2e11  # below it every sample is converged
 DOUBTFUL_SHARE = 0.25  # of the cost of the rest, for those of which the closed form is doubtful
 RATES = {"fit": 0.25, "blocks": 0.6, "curvature": 0.6, "leave-one-out": 0.4, "converge": 0.4, "verify": 0.4}
-IN_FLOAT64 = ("fit",)
+IN_FLOAT32 = RATES.keys() - {"fit"}
 
 
 def spec_of(settings: Settings) -> Local:
@@ -87,7 +87,7 @@ def _inverse_flop(k: int, d: int, coupled: int) -> float:
 
 def _peak_bytes(work: Work, coupled: int) -> int:
     n, d, k = work.n_samples, work.n_coordinates, work.n_outputs
-    matrices, span = 4.0 * d * d, 2 * 8 * d * work.n_features if d < work.n_features else 0
+    matrices = 4.0 * d * d
     inverse = k * coupled * matrices
     live = 0 if coupled == k else min(k * (k + 1) // 2, k * coupled * 2) + 2 * coupled**2  # blocks of H at a time, at most
     held = (
@@ -97,7 +97,7 @@ def _peak_bytes(work: Work, coupled: int) -> int:
         + k * matrices
         + k * _slopes(k, coupled) * 4 * d * work.n_features
         + inverse
-        + span
+        + work.span_bytes
     )
     building = live * matrices + 4.0 * 4 * n * k
     return int(held + max(building, 3 * CHUNK_BYTES + 8 * k * work.n_units) + 4 * BLOCK_BYTES)
@@ -105,5 +105,4 @@ def _peak_bytes(work: Work, coupled: int) -> int:
 
 def local_seconds(plan: Plan, speed: Speed) -> float:
     """Estimated wall time."""
-    rates = {stage: share * (speed.float64 if stage in IN_FLOAT64 else speed.float32) for stage, share in RATES.items()}
-    return sum(flop / rates[stage] for stage, flop in plan.cost.flop.items())
+    return plan.cost.seconds(speed, RATES, IN_FLOAT32)

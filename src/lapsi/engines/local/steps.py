@@ -101,9 +101,9 @@ class LocalStep:
         problem, likelihood = self.problem, self.problem.likelihood
         inputs, weights = problem.inputs_of(rows), weight_of(problem, rows)
         state = likelihood.state(problem.outputs(self.optimum.params, rows))
-        residual = weights[:, None] * likelihood.residual(state, problem.targets[rows])
-        support, counts = supports(self._says(rows), self.left_out)
-        residual = counts * residual.gather(1, support)
+        residual = likelihood.residual(state, problem.targets[rows])
+        support, counts = supports(_said(residual, likelihood.variance(state)), self.left_out)
+        residual = counts * weights[:, None] * residual.gather(1, support)
         hessians = (counts[:, :, None] & counts[:, None, :]) * weights[:, None, None] * _hessians(problem, state, support)
         return Leaving(inputs, weights, support, residual, hessians, self.inverse.forms(inputs, support))
 
@@ -135,8 +135,8 @@ class LocalStep:
         n_outputs, n_features = self.optimum.params.shape
         sizes, own = torch.empty_like(rows), torch.empty_like(rows)
         for positions in torch.arange(len(rows), device=rows.device).split(ROWS_AT_A_TIME):
-            says = self._says(rows[positions])
-            sizes[positions], own[positions] = support_sizes(says, self.left_out), says.argmax(1)
+            said = self._said_by(rows[positions])
+            sizes[positions], own[positions] = support_sizes(said, self.left_out), said.argmax(1)
         order = torch.argsort(own - n_outputs * sizes, stable=True)  # the largest supports first
         start = 0
         while start < len(order):
@@ -146,11 +146,11 @@ class LocalStep:
             yield rows[positions], positions.cpu().numpy()
             start += count
 
-    def _says(self, rows: Tensor) -> Tensor:
-        """What samples `rows` (n,) say of each output (n, K): (|residual| + variance)²."""
+    def _said_by(self, rows: Tensor) -> Tensor:
+        """`_said` by samples `rows` (n,)."""
         likelihood = self.problem.likelihood
         state = likelihood.state(self.problem.outputs(self.optimum.params, rows))
-        return (likelihood.residual(state, self.problem.targets[rows]).abs() + likelihood.variance(state)).square()
+        return _said(likelihood.residual(state, self.problem.targets[rows]), likelihood.variance(state))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,16 +182,16 @@ class Converging:
     """Which samples are converged after the closed form.
 
     Attributes:
-        highest: so many whose parameters move most.
+        highest: so many of the highest LSI.
         doubtful: at most so many more, of which the closed form is doubtful.
     """
 
     highest: int = 0
     doubtful: int = 0
 
-    def of(self, moved: np.ndarray, leverage: np.ndarray) -> np.ndarray:
-        """Positions (k,) among samples whose parameters move by `moved` (n,), of a `leverage` (n,)."""
-        highest = np.argsort(-moved, kind="stable")[: self.highest]
+    def of(self, lsi: np.ndarray, leverage: np.ndarray) -> np.ndarray:
+        """Positions (k,) among samples of LSI (n,) and a `leverage` (n,)."""
+        highest = np.argsort(-lsi, kind="stable")[: self.highest]
         doubt = np.where(leverage <= HIGH_LEVERAGE, 0.0, np.nan_to_num(leverage, nan=np.inf))
         doubt[highest] = 0.0
         doubtful = np.argsort(-doubt, kind="stable")[: min(self.doubtful, np.count_nonzero(doubt))]
@@ -244,6 +244,11 @@ def pull_of(problem: LinearProblem, optimum: KrylovFit) -> Tensor:
     drop = problem.objective.l2_drop(mean_weight(problem))
     params, blocks = optimum.params, optimum.blocks
     return hessian_solve(problem, params, params, blocks, tolerance=REFERENCE_TOLERANCE, drop=drop).value[0]
+
+
+def _said(residual: Tensor, variance: Tensor) -> Tensor:
+    """What samples say of each output (n, K)."""
+    return (residual.abs() + variance).square()
 
 
 def _hessians(problem: LinearProblem, state: Tensor, support: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from lapsi.curvature.base import Curvature
 from lapsi.curvature.linear import first_order_curvature, settled_curvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
-from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, shared_out, single_rows
+from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, again, parts_of, single_rows
 from lapsi.engines.newton.plan import continued, newton_seconds, plan_newton, price_of, spec_of
 from lapsi.engines.newton.ridge import ridge_fit
 from lapsi.engines.newton.steps import Optimum
@@ -95,8 +95,8 @@ class NewtonFit(Fit):
 
     def parts(self, n_units: int) -> list[Part]:
         way = CLOSED_FORM if self.refinement is not None else CONVERGED if self.spec.refine == AUTO else REFINED
-        first = _parts_of("seed0", way, np.arange(n_units), PART_UNITS)
-        return [replace(part, is_first=True, is_final=not self._goes_on) for part in first]
+        first = parts_of("seed0", np.arange(n_units), PART_UNITS, way)
+        return [replace(part, is_final=not self._goes_on) for part in first]
 
     def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
         """Better shifts of those of which too much is estimated to be missing: corrected first, what is left then converged."""
@@ -107,15 +107,15 @@ class NewtonFit(Fit):
             chosen = self.refinement.to_correct(errors, np.nan_to_num(found["output_change"], nan=np.inf))
             advance(len(errors) - len(chosen))
             if len(chosen) > 0:
-                return _parts_of("corrected", CORRECTED, chosen, PART_UNITS)
+                return again(parts_of("corrected", chosen, PART_UNITS, CORRECTED))
         n_corrected = sum(len(part.positions) for part in done if part.way == CORRECTED)
         chosen, n_fits = self.refinement.to_converge(errors, n_corrected)
         advance(len(errors) - len(chosen))
-        parts = _parts_of("converged", TO_TOLERANCE, chosen, CONVERGED_UNITS)
+        parts = again(parts_of("converged", chosen, CONVERGED_UNITS, TO_TOLERANCE))
         return [replace(part, allowance=len(range(number, n_fits, len(parts)))) for number, part in enumerate(parts)]
 
     def mending(self, positions: np.ndarray) -> list[Part]:
-        return _parts_of("mended", CONVERGED, positions, CONVERGED_UNITS) if self._goes_on else []
+        return again(parts_of("mended", positions, CONVERGED_UNITS, CONVERGED)) if self._goes_on else []
 
     def later_steps(self, n_units: int) -> int:
         return 2 * n_units if self._goes_on else 0
@@ -185,14 +185,6 @@ def _posterior(
             streams = plan.details["streams"]
             curvature = first_order_curvature(problem, params, settings.curvature, hessian, inverse, streams=streams)
     return optimum, curvature, origin
-
-
-def _parts_of(name: str, way: str, positions: np.ndarray, size: int) -> list[Part]:
-    """Parts of at most `size` of the units at some positions (k,), which were taken before."""
-    return [
-        Part(f"{name}-part{number:05d}", own, len(own), way, is_first=False, is_final=False)
-        for number, own in enumerate(shared_out(positions, size))
-    ]
 
 
 def _told(chunks: Iterator[Removed], advance: Advance) -> Iterator[Removed]:

@@ -123,8 +123,7 @@ def _note(spec: Newton, details: dict[str, Any]) -> tuple[str, str]:
 
 def newton_seconds(plan: Plan, speed: Speed) -> float:
     """Estimated wall time."""
-    rates = {stage: share * (speed.float32 if stage in IN_FLOAT32 else speed.float64) for stage, share in RATES.items()}
-    return sum(flop / rates[stage] for stage, flop in plan.cost.flop.items())
+    return plan.cost.seconds(speed, RATES, IN_FLOAT32)
 
 
 def _chord_step(work: Work) -> float:
@@ -188,7 +187,7 @@ def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
     free, itemsize = f * d, 4 if settings.execution.dtype == "float32" else 8
     copied = spec_of(settings).refine in (AUTO, 0) and work.input_bytes == 8
     inputs = (work.input_bytes + (itemsize if copied else 0)) * n * d
-    inputs += 2 * 8 * d * work.n_features if d < work.n_features else 0  # the span, and what it is made from
+    inputs += work.span_bytes
     fit = 4 * 8 * free**2 + 4 * BLOCK_BYTES
     kfac = 8 * 12 * k**2 + (8 * _derivative_entries(work) if holds_derivative else 0)
     full = (8 + 4 * (8 if settings.execution.verify > 0 else itemsize)) * free**2  # made anew in float64 for the check

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lapsi.curvature.base import Curvature
 from lapsi.curvature.linear import settled_curvature
-from lapsi.engines.base import Fit, Part, Units, shared_out
+from lapsi.engines.base import Fit, Part, Units, parts_of
 from lapsi.errors import ConvergenceError
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.progress import Advance
@@ -64,8 +64,7 @@ class RidgeFit(Fit):
         return self.curvature.form
 
     def parts(self, n_units: int) -> list[Part]:
-        shared = shared_out(np.arange(n_units), PART_UNITS)
-        return [Part(f"seed0-part{number:05d}", positions, len(positions)) for number, positions in enumerate(shared)]
+        return parts_of("seed0", np.arange(n_units), PART_UNITS)
 
     def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
         return []

@@ -15,7 +15,7 @@ from lapsi.curvature.base import Curvature
 from lapsi.curvature.ggn import GgnCurvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer, standardizer_of
-from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, shared_out, single_rows
+from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, parts_of, single_rows
 from lapsi.engines.retrain.plan import n_checks, plan_retraining, spec_of
 from lapsi.engines.retrain.steps import Trainer
 from lapsi.errors import MemoryLimitError
@@ -113,9 +113,9 @@ class RetrainFit(Fit):
         """Chunks of nearly equal size, seed by seed."""
         recipe, n_epochs = self.spec.recipe, len(self.spec.recipe.snapshots(self.spec.every))
         return [
-            Part(f"seed{seed}-part{number:05d}", positions, recipe.epochs, seed=seed, n_epochs=n_epochs)
+            replace(part, work=recipe.epochs, seed=seed, n_epochs=n_epochs)
             for seed in range(recipe.seeds)
-            for number, positions in enumerate(shared_out(np.arange(n_units), self.chunk_size))
+            for part in parts_of(f"seed{seed}", np.arange(n_units), self.chunk_size)
         ]
 
     def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:

@@ -1,7 +1,7 @@
 """Many classes: engine local on real features whose labels are clusters, a share of them flipped; prints one JSON line.
 
     python benchmarks/many_classes.py FEATURES.npz [--classes 100] [--rows N] [--dimensions D] [--coupled 8] [--converge 0]
-                                      [--checks 64] [--truth FILE.npz]
+                                      [--tolerance 1e-3] [--checks 64] [--truth FILE.npz]
 
 Clusters of MiniBatchKMeans (seed 0) on standardized features, 5 % of the labels drawn anew. With --dimensions the features are
 projected at random. Checked are samples spread evenly over the ranking, against their converged leave-one-out optima; with
@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.stats import spearmanr
 from sklearn.cluster import MiniBatchKMeans
 
@@ -25,11 +26,10 @@ from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.readers.arrays import read_dataset
 from lapsi.data.readers.columns import Columns
 from lapsi.data.standardize import standardizer_of
-from lapsi.engines.base import work_of
+from lapsi.engines.base import Plan, work_of
 from lapsi.engines.local.engine import local_fit
 from lapsi.engines.local.plan import plan_local
-from lapsi.engines.local.steps import Converging, converged
-from lapsi.execution.cost import GIB
+from lapsi.execution.cost import GIB, Cost
 from lapsi.execution.progress import Stages
 from lapsi.problem.of_dataset import linear_problem
 from lapsi.scoring import score_dataset
@@ -54,11 +54,12 @@ def read(path: Path, n_classes: int, n_rows: int | None, n_dimensions: int | Non
 
 def true_lsi(dataset: Dataset, settings: Settings, rows: np.ndarray) -> np.ndarray:
     """LSI of samples `rows` at their converged leave-one-out optima."""
-    stages = Stages(False)
     problem = linear_problem(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings).in_outputs()
-    fit = local_fit(problem, 1, Converging(), stages)
-    found = converged(fit.step, fit.problem.targets.new_tensor(rows), np.arange(len(rows)))
-    return np.concatenate([fit.curvature.divergence(removed).total.numpy() for removed in found])
+    plan = Plan(Cost(0, 0, {}), {"coupled": 1, "converges": True})
+    fit = local_fit(problem, Local(), plan, Stages(False))
+    return np.concatenate(
+        [fit.curvature.divergence(removed).total.numpy() for removed in fit.reference(torch.tensor(rows)[:, None])]
+    )
 
 
 def checked(
@@ -83,13 +84,14 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int)
     parser.add_argument("--coupled", type=int, default=Local().coupled)
     parser.add_argument("--converge", type=int, default=0)
+    parser.add_argument("--tolerance", type=float, default=Local().tolerance)
     parser.add_argument("--checks", type=int, default=64)
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     arguments = parser.parse_args()
 
     dataset = read(arguments.data, arguments.classes, arguments.rows, arguments.dimensions)
-    spec = Local(coupled=arguments.coupled, converge=arguments.converge)
+    spec = Local(arguments.coupled, arguments.tolerance, arguments.converge)
     settings = make_settings(spec, weight_decay=arguments.weight_decay, verify=0)
     planned = plan_local(work_of(dataset, dataset.n_samples), settings).cost.peak_bytes
     start = time.perf_counter()
@@ -100,6 +102,7 @@ def main() -> None:
     spread, truth = checked(dataset, settings, scores.lsi, arguments.checks, arguments.truth)
     errors = np.abs(scores.lsi[spread] / truth - 1)
     highest = np.isin(spread, np.argsort(-scores.lsi)[: arguments.converge])
+    estimated = scores.table["lsi_error"].to_numpy()
     record = {
         "data": arguments.data.name,
         "shape": [dataset.n_samples, dataset.n_features, dataset.n_classes],
@@ -113,7 +116,11 @@ def main() -> None:
         "seconds_to_check": round(time.perf_counter() - start, 1),
         "median_error": float(np.median(errors)),
         "max_error": float(errors.max()),
-        "max_error_converged": float(errors[highest].max()) if highest.any() else None,
+        "max_error_of_highest": float(errors[highest].max()) if highest.any() else None,
+        "beyond_their_estimate": int((errors > estimated[spread]).sum()),
+        "median_estimate": float(np.median(estimated)),
+        "made": scores.table["refinement"].value_counts().to_dict(),
+        "n_above": scores.provenance.plan["n_above"],
         "spearman": float(spearmanr(scores.lsi[spread], truth)[0]),
         "cores": os.cpu_count(),
     }

@@ -19,8 +19,8 @@ import torch
 from lapsi.curvature.linear import settled_curvature
 from lapsi.data.dataset import make_dataset
 from lapsi.data.standardize import standardizer_of
-from lapsi.engines.newton.steps import Optimum
-from lapsi.engines.newton.streams import converged
+from lapsi.engines.newton.steps import DenseStep
+from lapsi.engines.removal.streams import converged
 from lapsi.execution.progress import Stages
 from lapsi.problem.of_dataset import linear_problem
 from lapsi.scoring import score_dataset
@@ -51,7 +51,7 @@ def true_lsi(features: np.ndarray, labels: np.ndarray, weight_decay: float) -> n
     dataset, settings = make_dataset(features, labels), make_settings(weight_decay=weight_decay, standardize="each")
     problem = linear_problem(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings)
     fit = fit_map(problem)
-    optimum = Optimum(problem, fit.params, invert(reduced_hessian(fit)))
+    optimum = DenseStep(problem, fit.params, invert(reduced_hessian(fit)))
     curvature = settled_curvature(problem, fit.params, settings.curvature)
     found = converged(optimum, torch.arange(len(labels)), np.arange(len(labels)), TOLERANCE)
     return np.concatenate([curvature.divergence(removed).total.numpy() for removed in found])

@@ -19,7 +19,9 @@ from lapsi.curvature.linear import first_order_curvature
 from lapsi.engines import evaluate
 from lapsi.engines.base import Work
 from lapsi.engines.choose import make_engine
-from lapsi.engines.newton import engine, neighbours, plan
+from lapsi.engines.newton import engine, plan
+from lapsi.engines.removal import neighbours
+from lapsi.engines.removal.fit import ClosedFormFit
 from lapsi.execution import cost
 from lapsi.report.words import describe
 from lapsi.results.verification import draw_rows
@@ -411,8 +413,8 @@ def test_a_check_that_fails_is_no_agreement_and_loses_no_scores(data, monkeypatc
         for removed in found(fit, units):
             yield replace(removed, shift=torch.full_like(removed.shift, torch.nan))
 
-    found = engine.NewtonFit.reference
-    monkeypatch.setattr(engine.NewtonFit, "reference", reference)
+    found = ClosedFormFit.reference
+    monkeypatch.setattr(ClosedFormFit, "reference", reference)
     scores = lapsi.score(*data, verify=4, progress=False)
     checked = scores.provenance.verification
     assert (checked["max_relative_error"], checked["median_relative_error"]) == (None, None)

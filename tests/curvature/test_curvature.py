@@ -9,7 +9,8 @@ import oracles
 from lapsi.curvature import kron
 from lapsi.curvature.base import EXACT, REMOVAL_FORM
 from lapsi.curvature.linear import first_order_curvature, settled_curvature
-from lapsi.engines.newton.steps import Optimum, removal_of
+from lapsi.engines.newton.steps import DenseStep
+from lapsi.engines.removal.chord import settle
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, Removed
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
@@ -23,8 +24,8 @@ def removed_of(params, rows, shift, refinement):
 
 
 def settled(problem, fit, rows):
-    optimum = Optimum(problem, fit.params, invert(reduced_hessian(fit)))
-    return removed_of(fit.params, rows, removal_of(optimum, rows).settle(1e-10)[0], CONVERGED)
+    optimum = DenseStep(problem, fit.params, invert(reduced_hessian(fit)))
+    return removed_of(fit.params, rows, settle(optimum.removal(rows), 1e-10)[0], CONVERGED)
 
 
 def first_order(problem, fit, structure, **options):

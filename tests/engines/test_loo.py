@@ -6,9 +6,10 @@ import torch
 from torch.testing import assert_close
 
 import oracles
-from lapsi.engines.newton import neighbours, steps
-from lapsi.engines.newton.neighbours import neighbours_of
-from lapsi.engines.newton.steps import Optimum, removal_of
+from lapsi.engines.newton.steps import DenseStep
+from lapsi.engines.removal import chord, neighbours
+from lapsi.engines.removal.chord import settle
+from lapsi.engines.removal.neighbours import neighbours_of
 from lapsi.training import newton
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
@@ -18,11 +19,11 @@ CONVERGED = {"rtol": 1e-7, "atol": 1e-10}
 
 def optimum_of(problem):
     fit = fit_map(problem)
-    return Optimum(problem, fit.params, invert(reduced_hessian(fit)))
+    return DenseStep(problem, fit.params, invert(reduced_hessian(fit)))
 
 
 def converged(optimum, rows, tolerance=1e-10):
-    return removal_of(optimum, rows).settle(tolerance)[0]
+    return settle(optimum.removal(rows), tolerance)[0]
 
 
 def errors_of(shift, exact):
@@ -35,9 +36,9 @@ def test_closed_form_is_the_newton_step_of_the_reduced_objective(make_problem, b
     problem = make_problem(inputs, labels, 3, removal=removal)
     optimum = optimum_of(problem)
     whole = problem.model.weights(optimum.params).numpy().ravel()
-    leaving = removal_of(optimum, torch.arange(40))
+    leaving = optimum.removal(torch.arange(40))
     shift = leaving.newton_step()
-    outputs = leaving.outputs + problem.own_output_change(leaving.units, shift)[:, 0]
+    outputs = leaving.outputs + problem.own_output_change(leaving.rows[:, None], shift)[:, 0]
     for index in (0, 5, 39):
         keep = np.arange(40) != index
         decay = 0.05 if removal == "mean" else 0.05 * 40 / 39
@@ -52,7 +53,7 @@ def test_closed_form_is_the_newton_step_of_the_reduced_objective(make_problem, b
         _, _, all_hessian = oracles.objective(whole, inputs, labels, 0.05)
         left = 40 * all_hessian - (0.05 if removal == "mean" else 0) * np.eye(12)
         leverage = np.trace((np.diag(p) - np.outer(p, p)) @ hat @ np.linalg.solve(left, hat.T))
-        assert_close(leaving.leverage()[index].item(), leverage, **NEWTON_STEP)
+        assert_close(leaving.leverage[index].item(), leverage, **NEWTON_STEP)
 
 
 @pytest.mark.parametrize("removal", ["mean", "sum"])
@@ -83,14 +84,14 @@ def test_refinement_contracts_to_the_optimum(make_problem, blobs):
     exact, whole = converged(optimum, rows), problem.model.weights(optimum.params).numpy().ravel()
     errors = []
     for n_steps in (0, 1, 3):
-        shift, _ = removal_of(optimum, rows).chord_steps(n_steps)
+        shift, _ = chord.chord_steps(optimum.removal(rows), n_steps)
         for index in range(0, 40, 7):
             expected = chord_steps(*blobs, whole, index, n_steps)
             assert_close(problem.model.weights(shift[index]).flatten(), torch.from_numpy(expected), **NEWTON_STEP)
         errors.append(float(errors_of(shift, exact).max()))
     assert errors[1] < 0.5 * errors[0]
     assert errors[2] < 0.2 * errors[1]
-    shift, remaining = removal_of(optimum, rows).settle(1e-5)
+    shift, remaining = settle(optimum.removal(rows), 1e-5)
     assert float(errors_of(shift, exact).max()) < 2e-5
     assert float(remaining.max()) <= 1e-5
 
@@ -100,17 +101,17 @@ def test_what_remains_is_told(make_problem, blobs):
     optimum, rows = optimum_of(make_problem(*blobs, 3)), torch.arange(40)
     exact = converged(optimum, rows)
     for count in (1, 2, 3):
-        shift, remaining = removal_of(optimum, rows).chord_steps(count)
+        shift, remaining = chord.chord_steps(optimum.removal(rows), count)
         ratio = errors_of(shift, exact) / remaining
         assert 0.1 < float(ratio.median()) < 2
         assert float(ratio.max()) < 10
-    assert removal_of(optimum, rows).chord_steps(0)[1].isnan().all()
+    assert chord.chord_steps(optimum.removal(rows), 0)[1].isnan().all()
 
 
 def test_samples_that_do_not_contract_are_fitted_anew(make_problem, blobs, monkeypatch):
     optimum = optimum_of(make_problem(*blobs, 3))
     expected = converged(optimum, torch.arange(5))
-    monkeypatch.setattr(steps, "CHORD_STEPS", 1)
+    monkeypatch.setattr(chord, "CHORD_STEPS", 1)
     assert_close(converged(optimum, torch.arange(5)), expected, **CONVERGED)
 
 
@@ -122,14 +123,14 @@ def test_steps_that_run_away_are_not_taken_for_converged(make_problem, noise, we
     labels = (features[:, 0] + noise * rng.normal(size=60) > 0).astype(int)
     problem = make_problem(np.c_[features, np.ones(60)], labels, 2, weight_decay)
     optimum, rows = optimum_of(problem), torch.arange(60)
-    shift, remaining = removal_of(optimum, rows).settle(1e-5)
+    shift, remaining = settle(optimum.removal(rows), 1e-5)
     exact = torch.stack([fit_map(problem.remove(rows[row : row + 1]), optimum.params).params for row in rows]) - optimum.params
     assert float(remaining.max()) <= 1e-5
     assert float(errors_of(shift, exact).max()) < 1e-3
 
 
 def test_what_remains_of_steps_at_rounding_is_rounding(make_problem, blobs):
-    _, remaining = removal_of(optimum_of(make_problem(*blobs, 3)), torch.arange(40)).chord_steps(30)
+    _, remaining = chord.chord_steps(optimum_of(make_problem(*blobs, 3)).removal(torch.arange(40)), 30)
     assert bool(remaining.isfinite().all())
     assert float(remaining.max()) < 1e-10
 
@@ -138,12 +139,12 @@ def test_neighbours_carry_the_second_order_term(make_problem, monkeypatch):
     """With all others as neighbours the correction is one chord step; with some of them it goes most of the way."""
     inputs, labels = oracles.make_data(400, 4, 3, seed=8)
     optimum, rows = optimum_of(make_problem(inputs, labels, 3)), torch.arange(0, 400, 9)
-    exact, removal = converged(optimum, rows), removal_of(optimum, rows)
+    exact, removal = converged(optimum, rows), optimum.removal(rows)
     closed = removal.newton_step()
-    everyone = closed - neighbours_of(optimum).step(removal, closed)
-    assert_close(everyone, removal.chord_steps(1)[0], rtol=1e-5, atol=1e-8)
+    everyone = closed - neighbours_of(optimum).correction(removal, closed)
+    assert_close(everyone, chord.chord_steps(removal, 1)[0], rtol=1e-5, atol=1e-8)
     monkeypatch.setattr(neighbours, "NEIGHBOURS", 80)
-    corrected = closed - neighbours_of(optimum).step(removal, closed)
+    corrected = closed - neighbours_of(optimum).correction(removal, closed)
     assert float(errors_of(corrected, exact).median()) < 0.6 * float(errors_of(closed, exact).median())
 
 
@@ -151,10 +152,10 @@ def test_neighbours_are_near_where_the_outputs_are(make_problem, monkeypatch):
     """In the metric of the Hessian: features of one large scale alone would choose others, and carry little."""
     inputs, labels = oracles.make_data(400, 4, 3, seed=8)
     optimum, rows = optimum_of(make_problem(inputs * [30, 1, 1, 1, 1], labels, 3)), torch.arange(0, 400, 9)
-    exact, removal = converged(optimum, rows), removal_of(optimum, rows)
+    exact, removal = converged(optimum, rows), optimum.removal(rows)
     closed = removal.newton_step()
     monkeypatch.setattr(neighbours, "NEIGHBOURS", 80)
-    corrected = closed - neighbours_of(optimum).step(removal, closed)
+    corrected = closed - neighbours_of(optimum).correction(removal, closed)
     assert float(errors_of(corrected, exact).median()) < 0.4 * float(errors_of(closed, exact).median())
 
 

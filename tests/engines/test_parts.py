@@ -29,19 +29,18 @@ def as_large(monkeypatch):
     """Takes data as too many for all samples to be converged to the end."""
     monkeypatch.setattr("lapsi.engines.newton.plan.REFINE_FLOOR", 0)
     monkeypatch.setattr("lapsi.engines.local.plan.CONVERGE_FLOOR", 0)
-    monkeypatch.setattr("lapsi.engines.local.plan.DOUBTFUL_SHARE", 0)
+    monkeypatch.setattr("lapsi.engines.local.plan.BUDGET_SHARE", 0)
+    monkeypatch.setattr("lapsi.engines.local.plan.EXACT_SHARE", 0)
 
 
 def small_parts(monkeypatch):
     for name in (
-        "newton.engine.PART_UNITS",
-        "newton.engine.CONVERGED_UNITS",
+        "newton.steps.PART_UNITS",
         "newton.ridge.PART_UNITS",
-        "local.engine.PART_UNITS",
+        "local.steps.PART_UNITS",
     ):
         monkeypatch.setattr(f"lapsi.engines.{name}", 20)
-    monkeypatch.setattr("lapsi.engines.local.engine.PART_UNITS", 20)
-    monkeypatch.setattr("lapsi.engines.local.engine.REFERENCE_CHUNK", 4)
+    monkeypatch.setattr("lapsi.engines.removal.fit.CONVERGED_UNITS", 4)
 
 
 def test_positions_are_shared_out_in_nearly_equal_runs():
@@ -75,7 +74,7 @@ def test_parts_give_the_same_rows(data, monkeypatch, as_large, options):
 def test_the_highest_of_all_samples_are_converged(data, monkeypatch, as_large):
     small_parts(monkeypatch)
     closed = lapsi.score(*data, engine="local", **QUIET)
-    scores = lapsi.score(*data, engine="local", converge=7, **QUIET)
+    scores = lapsi.score(*data, engine="local", converge=7, tolerance=1e-6, **QUIET)
     converged = np.flatnonzero(scores.table["refinement"] == "converged")
     assert set(converged) == set(np.argsort(-closed.lsi)[:7])
 

@@ -7,8 +7,9 @@ from numpy.testing import assert_array_equal
 
 import lapsi
 import oracles
-from lapsi.engines.newton import plan, steps
-from lapsi.engines.newton.plan import Price
+from lapsi.engines.newton import plan
+from lapsi.engines.removal import chord
+from lapsi.engines.removal.tolerance import Price
 
 N, CLASSES, WEIGHT_DECAY = 90, 3, 0.02
 QUIET = {"weight_decay": WEIGHT_DECAY, "standardize": "each", "verify": 0, "progress": False}
@@ -90,7 +91,7 @@ def test_what_the_budget_does_not_reach_is_marked(data, expected, as_large, monk
 
 
 def test_samples_whose_steps_do_not_contract_are_fitted_anew_where_the_budget_reaches(data, expected, as_large, monkeypatch):
-    monkeypatch.setattr(steps, "CHORD_STEPS", 1)  # too few for most
+    monkeypatch.setattr(chord, "CHORD_STEPS", 1)  # too few for most
     closed = lapsi.score(*data, refine=0, **QUIET).table["lsi_error"].to_numpy()
     assert closed.min() > 1e-3  # where nothing contracts, nothing is known
     scores = lapsi.score(*data, **QUIET)
@@ -126,5 +127,7 @@ def test_lsi_that_moves_faster_than_the_shift_is_refined_further(monkeypatch):
     exact = lapsi.score(X, y, tolerance=1e-8, **options).lsi
     monkeypatch.setattr(plan, "REFINE_FLOOR", 0)
     assert abs(lapsi.score(X, y, **options).lsi / exact - 1).max() <= 1e-3
-    monkeypatch.setattr("lapsi.engines.newton.tolerance._steepness", lambda removal, *_: torch.ones(len(removal.rows)).double())
+    monkeypatch.setattr(
+        "lapsi.engines.removal.tolerance._steepness", lambda removal, *_: torch.ones(len(removal.rows)).double()
+    )
     assert abs(lapsi.score(X, y, **options).lsi / exact - 1).max() > 1e-3

@@ -80,10 +80,9 @@ def data():
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     """Several parts of a few samples, of which some take all rounds."""
-    for name in ("newton.engine.PART_UNITS", "local.engine.PART_UNITS"):
+    for name in ("newton.steps.PART_UNITS", "local.steps.PART_UNITS"):
         monkeypatch.setattr(f"lapsi.engines.{name}", 25)
-    monkeypatch.setattr("lapsi.engines.newton.engine.CONVERGED_UNITS", 8)
-    monkeypatch.setattr("lapsi.engines.local.engine.REFERENCE_CHUNK", 4)
+    monkeypatch.setattr("lapsi.engines.removal.fit.CONVERGED_UNITS", 8)
     monkeypatch.setattr("lapsi.engines.retrain.plan.MOST_MODELS", 25)
 
 

@@ -52,9 +52,10 @@ def require_effect(given: set[str], options: Options, settings: Settings) -> Non
         raise InputError(
             f"--activation is {settings.model.activation!r} but no layer is hidden; leave it out, or give some with --hidden."
         )
+    held = {each.name for each in fields(settings.engine)}
     for kind in (Newton, Local):
         for name in (each.name for each in fields(kind)):
-            if name in given and not isinstance(settings.engine, kind):
+            if name in given and name not in held:
                 raise InputError(
                     f"--{name} belongs to engine {kind.name!r}, and this is {settings.engine.name!r}; leave it out."
                 )

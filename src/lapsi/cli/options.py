@@ -15,7 +15,7 @@ from lapsi.data.readers.shard_names import SEPARATOR, shards_of
 from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
 from lapsi.settings.corruption import Corruption
-from lapsi.settings.engine import AUTO, ENGINES, Local, Newton, Retrain
+from lapsi.settings.engine import AUTO, ENGINES, Auto, Local, Newton, Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.model import PROBE, ModelSpec
@@ -109,7 +109,8 @@ def to_settings(options: Options) -> Settings:
     choices = {name: value for part in SCORING for name, value in part.values(options).items()}
     engine, recipe = options.get("engine", AUTO), to_recipe(options)
     if engine == AUTO and recipe is None:  # one of its options says which, be it as it is anyway
-        engine = next((kind.name for kind in (Local, Newton) if any(each.name in options for each in fields(kind))), AUTO)
+        own = {kind: {each.name for each in fields(kind)} - {each.name for each in fields(Auto)} for kind in (Local, Newton)}
+        engine = next((kind.name for kind, names in own.items() if names & options.keys()), AUTO)
     return make_settings(engine=engine, recipe=recipe, **choices)
 
 

@@ -17,7 +17,7 @@ from lapsi.results.columns import Column
 from lapsi.results.provenance import Provenance
 from lapsi.results.regularization import chosen_of
 from lapsi.results.scores import Scores
-from lapsi.settings.engine import Newton
+from lapsi.settings.engine import Local, Newton
 from lapsi.settings.settings import Settings, settings_from_dict
 from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
 
@@ -193,7 +193,7 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
 def _above_lines(provenance: Provenance, settings: Settings) -> list[Text]:
     """One where rows stay above the tolerance that was asked for."""
     n_above = provenance.plan.get("n_above")
-    if not isinstance(settings.engine, Newton) or not isinstance(n_above, int) or n_above == 0:
+    if not isinstance(settings.engine, Newton | Local) or not isinstance(n_above, int) or n_above == 0:
         return []
     return [
         Text(

@@ -12,7 +12,7 @@ from lapsi.engines.base import Fit
 from lapsi.engines.evaluate import EPOCHS, LSI_CURVATURE, LSI_MEAN, Observation
 from lapsi.execution.checkpoint import Arrays
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, REFINED, TRAINED, Removed
-from lapsi.settings.engine import AUTO, EngineSpec, Newton
+from lapsi.settings.engine import AUTO, EngineSpec, Local, Newton
 
 REFINEMENTS = (CLOSED_FORM, CORRECTED, REFINED, CONVERGED, TRAINED)
 PER_SAMPLE = ("train_loss", "shift_norm")
@@ -61,7 +61,7 @@ def lsi_columns(by_seed: list[Arrays], form: str) -> dict[str, np.ndarray]:
 
 def rows_above(engine: EngineSpec, first: Arrays) -> dict[str, int]:
     """`n_above`: how many rows are estimated above the tolerance; nothing where none was asked for."""
-    if not isinstance(engine, Newton) or engine.refine != AUTO:
+    if not isinstance(engine, Newton | Local) or (isinstance(engine, Newton) and engine.refine != AUTO):
         return {}
     return {"n_above": int((first["lsi_error"] > engine.tolerance).sum())}
 

@@ -16,9 +16,18 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """The closed form by the engine that fits into memory and time, chosen when the data are known: `Newton` or `Local`."""
+    """The closed form by the engine that fits into memory and time, chosen when the data are known: `Newton` or `Local`.
+
+    Attributes:
+        tolerance: theirs.
+    """
 
     name: ClassVar[str] = AUTO
+
+    tolerance: float = option(TOLERANCE, Number(0.0, beyond=True), "Relative error of LSI that is left, as time allows.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,7 @@ class Newton:
     tolerance: float = option(
         TOLERANCE,
         Number(0.0, beyond=True),
-        "newton, refine 'auto': relative error of LSI that is left, as time allows.",
+        "Closed form: relative error of LSI that is left, as time allows.",
         panel=PROBE,
     )
 
@@ -62,14 +71,20 @@ class Local:
 
     Attributes:
         coupled: outputs that are solved together, each with those most coupled to it. More are nearer to the exact step and
-            take more memory and time.
-        converge: samples of the highest LSI that are converged to their leave-one-out optimum.
+            take more memory and time; all of them are the exact step.
+        tolerance: the relative error of LSI that is asked for. The rows of the largest estimated error are refined first,
+            within a quarter of the run's cost (half, where all outputs are solved together); `lsi_error` and `refinement` mark
+            those that stay above.
+        converge: samples of the highest LSI that are refined to the tolerance whatever that takes.
     """
 
     name: ClassVar[str] = "local"
 
     coupled: int = option(8, Integer(1), "local: outputs solved together, each with those most coupled to it.", panel=PROBE)
-    converge: int = option(0, Integer(0), "local: samples of the highest LSI that are converged.", panel=PROBE)
+    tolerance: float = option(
+        TOLERANCE, Number(0.0, beyond=True), "Closed form: relative error of LSI that is left, as time allows.", panel=PROBE
+    )
+    converge: int = option(0, Integer(0), "local: samples of the highest LSI that are refined in any case.", panel=PROBE)
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -162,7 +162,9 @@ def _with_fields(part: Any, name: str, kind: type, own: dict[str, Any]) -> Any:
 
 def _engine(engine: str | EngineSpec, model: ModelSpec, choices: dict[str, Any]) -> EngineSpec:
     """The engine that is asked for by name or as an object; takes its options out of `choices`."""
-    own = {kind: _own_options(kind, choices) for kind in ENGINES.values()}
+    own = {kind: _own_options(kind, choices) for kind in (Auto, *ENGINES.values())}
+    for name in {each.name for kind in own for each in fields(kind)}:
+        choices.pop(name, None)
     if isinstance(engine, EngineSpec):
         for kind, given in own.items():
             for taken in given:
@@ -172,26 +174,24 @@ def _engine(engine: str | EngineSpec, model: ModelSpec, choices: dict[str, Any])
     if engine not in (AUTO, *ENGINES):
         raise InputError(f"engine is {engine!r}; expected {_engine_names()}.")
     if engine == AUTO:
-        asked = next((kind.name for kind in (Retrain, Local, Newton) if own[kind]), AUTO)
+        asked = next((kind.name for kind in (Retrain, Local, Newton) if own[kind].keys() - own[Auto]), AUTO)
         engine = Retrain.name if model.hidden else asked
-    if engine == AUTO:
-        return Auto()
-    chosen = ENGINES[engine]
+    chosen = Auto if engine == AUTO else ENGINES[engine]
     if chosen is not Retrain and own[Retrain]:
         raise InputError(
             f"engine is {engine!r} but {' and '.join(own[Retrain])} was given: the closed form is that of the converged linear "
             "probe. Use engine='retrain'."
         )
-    for kind, given in own.items():
-        for name, value in given.items() if kind is not chosen else ():
+    for kind in ENGINES.values():
+        for name in own[kind].keys() - own[chosen]:
             default = next(each.default for each in fields(kind) if each.name == name)
-            raise InputError(f"{name} is {value!r} but belongs to engine {kind.name!r}; leave it at {default!r}.")
+            raise InputError(f"{name} is {own[kind][name]!r} but belongs to engine {kind.name!r}; leave it at {default!r}.")
     return chosen(**own[chosen])
 
 
 def _own_options(kind: type, choices: dict[str, Any]) -> dict[str, Any]:
-    """The options of an engine that were given and are not what they are anyway, taken out of `choices`."""
-    given = {each.name: (choices.pop(each.name, None), each.default) for each in fields(kind)}
+    """The options of an engine that were given and are not what they are anyway."""
+    given = {each.name: (choices.get(each.name), each.default) for each in fields(kind)}
     return {name: value for name, (value, default) in given.items() if value is not None and value != default}
 
 

@@ -28,6 +28,7 @@ class Cuts:
         of_slopes: samples, of the derivative of the diagonal, whose own share of LSI is small.
         of_support: outputs, of the squares of what a sample says of them.
         of_shift: outputs, of the squares of a shift, when it moves the curvature.
+        of_gradient: outputs, of the squares of a gradient from which a shift is bettered.
         slopes: how many outputs such a move reaches, each with its nearest.
     """
 
@@ -36,11 +37,12 @@ class Cuts:
     of_slopes: float
     of_support: float
     of_shift: float
+    of_gradient: float
     slopes: int
 
 
-LOCAL = Cuts(1e-3, 1e-2, 0.3, 1e-2, 1e-2, 4)  # less than what the coupling of far outputs leaves out
-DENSE = Cuts(1e-4, 1e-4, 0.01, 3e-5, 1e-4, 16)
+LOCAL = Cuts(1e-3, 1e-2, 0.3, 1e-2, 1e-2, 0.0, 4)  # less than what the coupling of far outputs leaves out
+DENSE = Cuts(1e-4, 1e-4, 0.01, 3e-5, 1e-4, 0.03, 16)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 from lapsi.engines.base import Plan, Work
 from lapsi.engines.local.blocks import DENSE, LOCAL
 from lapsi.engines.local.steps import CHUNK_BYTES
+from lapsi.engines.removal.neighbours import NEIGHBOURS
+from lapsi.engines.removal.tolerance import FEWEST_PROBES, Price
 from lapsi.execution.cost import LIBRARIES_BYTES, Cost, Speed, memory_limit
-from lapsi.problem.linear import BLOCK_BYTES
+from lapsi.problem.linear import BLOCK_BYTES, LinearProblem
 from lapsi.settings.engine import Local
 from lapsi.settings.settings import Settings
 
@@ -16,10 +20,13 @@ FIT_PASSES = 120  # gradients of L-BFGS and products of the Hessian
 VARYING = 0.3  # of the samples in a block of the diagonal, as seen
 COUPLED = 0.1  # of the samples in a block of two outputs, as seen
 SUPPORT = 5  # outputs that a sample says something of, as seen
-CHECK_PASSES = 40  # products of the Hessian and of its preconditioner that converging a sample takes
+BETTERED = 3  # outputs of the gradient from which a shift is bettered, as seen
+CONVERGING_PASSES = 6  # gradients and changes of the curvature that converging a sample to the tolerance takes
+REFIT_PASSES = 60  # products of the Hessian and of its preconditioner that fitting a sample anew takes
 CONVERGE_FLOOR = 2e11  # below it every sample is converged
-DOUBTFUL_SHARE = 0.25  # of the cost of the rest, for those of which the closed form is doubtful
-RATES = {"fit": 0.25, "blocks": 0.6, "curvature": 0.6, "leave-one-out": 0.4, "converge": 0.4, "verify": 0.4}
+BUDGET_SHARE = 0.25  # of the cost of the rest, for refining to the tolerance
+EXACT_SHARE = 0.5  # the same where all outputs are solved together
+RATES = {"fit": 0.25, "blocks": 0.6, "curvature": 0.6, "leave-one-out": 0.4, "refine": 0.4, "verify": 0.4}
 IN_FLOAT32 = RATES.keys() - {"fit"}
 
 
@@ -36,37 +43,68 @@ def plan_local(work: Work, settings: Settings) -> Plan:
         MemoryLimitError: when it does not fit.
     """
     n, d, k, spec = work.n_samples, work.n_coordinates, work.n_outputs, spec_of(settings)
-    coupled, sample = min(spec.coupled, k), CHECK_PASSES * (4.0 * n * d * k + 2.0 * k * d * d)
+    coupled = min(spec.coupled, k)
+    price = _price(work, coupled)
     flop = {
         "fit": 4.0 * FIT_PASSES * n * d * k + 2.0 * VARYING * n * d * d * k,
         "blocks": 2.0 * n * d * d * (k * VARYING + _pairs(k, coupled) * COUPLED) + _inverse_flop(k, d, coupled),
         "curvature": 2.0 * n * d * work.n_features * k * _slopes(k, coupled) * COUPLED,
         "leave-one-out": 4.0 * work.n_units * min(SUPPORT, k) * coupled * d * d,
     }
-    everyone = work.n_units * sample <= CONVERGE_FLOOR
-    highest = work.n_units if everyone else min(spec.converge, work.n_units)
-    doubtful = min(work.n_units - highest, int(DOUBTFUL_SHARE * sum(flop.values()) / sample))
-    flop |= {"converge": (highest + doubtful) * sample, "verify": min(settings.execution.verify, work.n_units) * sample}
+    converges = work.n_units * price.fitting <= CONVERGE_FLOOR
+    budget, n_refined = 0.0, work.n_units
+    if converges:
+        flop["refine"] = work.n_units * price.fitting
+    else:
+        budget = (EXACT_SHARE if coupled == k else BUDGET_SHARE) * sum(flop.values())
+        cheapest = min(price.correcting, price.converging)
+        n_refined = min(work.n_units, int(budget / cheapest))
+        flop["refine"] = FEWEST_PROBES * price.converging + n_refined * cheapest + spec.converge * price.converging
+    flop["verify"] = min(settings.execution.verify, work.n_units) * price.fitting
     cost = Cost(_peak_bytes(work, coupled), memory_limit(settings.execution), flop)
     cost.require_memory(
         f"Blocks of {d} features of the {coupled} outputs that are solved together take most of it. Raise the memory limit if "
         "the machine has more, lower --coupled, or reduce the features first, e.g. sklearn.decomposition.PCA."
     )
-    details = {"coupled": coupled, "converging": {"highest": highest, "doubtful": doubtful}}
-    return Plan(cost, details, (*work.notes(), *_notes(k, coupled, highest, doubtful)))
+    details = {"coupled": coupled, "n_refined": n_refined, "converges": converges, "budget": budget}
+    return Plan(cost, details, (*work.notes(), *_notes(k, spec, details)))
 
 
-def _notes(k: int, coupled: int, highest: int, doubtful: int) -> Iterator[tuple[str, str]]:
+def price_of(problem: LinearProblem, coupled: int) -> Price:
+    """For the samples of a problem of which so many outputs are solved together."""
+    n_samples, n_features = problem.inputs.shape
+    return _price(Work(n_samples, n_features, problem.model.n_outputs, problem.model.n_directions, 0), coupled)
+
+
+def _price(work: Work, coupled: int) -> Price:
+    """Neighbours do not better what the outputs that are left out spoil."""
+    n, d, k = work.n_samples, work.n_coordinates, work.n_outputs
+    a_pass = 4.0 * n * d * k
+    neighbours = 2.0 * n * d + 4.0 * NEIGHBOURS * d * k + 2.0 * min(BETTERED, k) * k * d * d
+    fitting = REFIT_PASSES * (a_pass + 2.0 * k * d * d)
+    return Price(neighbours if coupled == k else math.inf, CONVERGING_PASSES * a_pass, fitting)
+
+
+def _notes(k: int, spec: Local, details: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What a person is told."""
+    coupled, samples = details["coupled"], f"{details['n_refined']:,} samples"
     if coupled == k:
         yield "solved together", f"all {k:,} outputs, in float32"
     else:
         yield "solved together", f"each of {k:,} outputs with the {coupled - 1} most coupled to it"
-    if highest > 0:
-        yield "converged", f"{highest:,} samples"
-    if doubtful > 0:
-        yield "of high leverage", f"at most {doubtful:,} samples more are converged"
-    yield "accuracy", "measured on the checked samples; medians of 1 to 5 % were seen, and single samples a quarter off"
+    if details["converges"]:
+        yield "converged", samples
+        return
+    if spec.converge > 0:
+        yield "converged", f"{spec.converge:,} samples of the highest LSI, to {spec.tolerance:g}"
+    yield (
+        f"refined to {spec.tolerance:g}",
+        f"those of the largest estimated errors, about {samples} ({details['budget']:.1e} flop)",
+    )
+    yield (
+        "accuracy",
+        "estimated for each row and measured on the checked samples; medians of 1 to 5 % were seen without refining",
+    )
 
 
 def _pairs(k: int, coupled: int) -> float:

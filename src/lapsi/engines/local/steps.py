@@ -9,7 +9,7 @@ Legend of the indices: n sample that leaves, s output of its support, b output, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import final
 
 import numpy as np
@@ -18,24 +18,23 @@ from torch import Tensor
 
 from lapsi.curvature.diag import VarianceSlope
 from lapsi.engines.groups.steps import approach
-from lapsi.engines.local.blocks import Samples
+from lapsi.engines.local.blocks import Cuts, Samples
 from lapsi.engines.local.columns import Columns, LocalColumns
+from lapsi.engines.removal.base import Compared, Removal, Step
 from lapsi.errors import ConvergenceError
-from lapsi.execution.progress import Advance
 from lapsi.linalg.conjugate_gradients import conjugate_gradients
 from lapsi.linalg.woodbury import reaction
 from lapsi.problem.base import mean_weight, weight_of
 from lapsi.problem.linear import LinearProblem
-from lapsi.problem.removed import CLOSED_FORM, CONVERGED, Removed
 from lapsi.training.krylov import PRODUCTS, BlockPreconditioner, KrylovFit, hessian_solve
 
 LEAST_SUPPORT = 2
-HIGH_LEVERAGE = 0.5  # above it the step of a sample may be off by as much as it is long
 CHUNK_BYTES = 256 * 2**20
 ROWS_AT_A_TIME = 8192
-REFERENCE_CHUNK = 64
+PART_UNITS = 8192  # samples of like predictions share products
+REFIT_CHUNK = 64
 SOLVE_TOLERANCE = 1e-3
-REFERENCE_TOLERANCE = 1e-8
+REFIT_TOLERANCE = 1e-8
 
 
 @final
@@ -53,8 +52,7 @@ class LocalSlope(VarianceSlope):
 
     def change(self, shift: Tensor) -> Tensor:
         support, counts = supports(shift.square().sum(2), self.left_out)
-        moved = shift.gather(1, support[..., None].expand(*support.shape, shift.shape[2]))
-        return self.blocks.times(moved * counts[..., None], support).flatten(1)
+        return self.blocks.times(_at(shift, support) * counts[..., None], support).flatten(1)
 
 
 def local_slope(samples: Samples, nearest: Tensor) -> LocalSlope:
@@ -78,92 +76,100 @@ def supports(shares: Tensor, left_out: float) -> tuple[Tensor, Tensor]:
     return support, torch.arange(support.shape[1], device=sizes.device) < sizes[:, None]
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
-class LocalStep:
-    """What the closed form of any sample takes.
+class LocalStep(Step):
+    """By an inverse Hessian of which only some columns are there, or columns over some outputs.
 
     Attributes:
         problem: that sees all outputs.
-        optimum: of all samples.
+        params: (K, D) its optimum.
+        metric: (K, D) the diagonal of the Hessian there, about that of the posterior's precision.
         inverse: H⁻¹ at the L2 strength that is left when a sample of mean weight leaves.
         pull: H⁻¹·params (K, D) float64: how the optimum moves when the L2 strength falls by 1.
-        left_out: of the squares of what a sample says of its outputs, beyond its support.
+        blocks: preconditioner of the whole problem.
+        cuts: what may be left out.
     """
 
     problem: LinearProblem
-    optimum: KrylovFit
+    params: Tensor
+    metric: Tensor
     inverse: Columns
     pull: Tensor
-    left_out: float
+    blocks: BlockPreconditioner
+    cuts: Cuts
 
-    def leaving(self, rows: Tensor) -> Leaving:
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    @property
+    def part_units(self) -> int:
+        return PART_UNITS
+
+    def removal(self, rows: Tensor) -> LocalRemoval:
         """Samples `rows` (n,), each on the outputs of which it says most."""
         problem, likelihood = self.problem, self.problem.likelihood
-        inputs, weights = problem.inputs_of(rows), weight_of(problem, rows)
-        state = likelihood.state(problem.outputs(self.optimum.params, rows))
+        inputs, outputs, weights = problem.inputs_of(rows), problem.outputs(self.params, rows), weight_of(problem, rows)
+        state = likelihood.state(outputs)
         residual = likelihood.residual(state, problem.targets[rows])
-        support, counts = supports(_said(residual, likelihood.variance(state)), self.left_out)
+        support, counts = supports(_said(residual, likelihood.variance(state)), self.cuts.of_support)
         residual = counts * weights[:, None] * residual.gather(1, support)
         hessians = (counts[:, :, None] & counts[:, None, :]) * weights[:, None, None] * _hessians(problem, state, support)
-        return Leaving(inputs, weights, support, residual, hessians, self.inverse.forms(inputs, support))
+        gram = self.inverse.forms(inputs, support)
+        return LocalRemoval(self, rows, outputs, inputs, weights, support, residual, hessians, gram)
 
-    def removed(self, rows: Tensor, positions: np.ndarray) -> Removed:
-        """Samples `rows` (n,) that leave, each alone."""
-        leaving = self.leaving(rows)
-        drop = self.problem.objective.l2_drop(leaving.weights)
-        pulled = drop[:, None] * (leaving.inputs @ self.pull.T).gather(1, leaving.support)
-        projection = torch.einsum("nab,nb->na", leaving.gram, leaving.residual) + pulled
-        factors = leaving.residual + reaction(leaving.gram, leaving.hessians, projection)
-        shift = self.inverse.times(factors[..., None] * leaving.inputs[:, None, :], leaving.support)
-        shift += (drop[:, None, None] * self.pull).to(shift.dtype)
-        leverage = leaving.leverage
-        missing = torch.where(leverage <= HIGH_LEVERAGE, torch.nan, leverage.nan_to_num(torch.inf))
-        return self.found(rows, positions, shift, CLOSED_FORM, missing, leverage)
-
-    def found(
-        self, rows: Tensor, positions: np.ndarray, shift: Tensor, refinement: str, remaining: Tensor, leverage: Tensor
-    ) -> Removed:
-        """The chunk of a shift (n, K, D) that was made by `refinement` and of which `remaining` (n,) is missing."""
-        units, params = rows[:, None], self.optimum.params
-        change = self.problem.own_output_change(units, shift)[:, 0]
-        outputs = (self.problem.outputs(params, rows) + change)[:, None]
-        diagnostics = {"leverage": leverage, "output_change": change.abs().amax(1)}
-        return Removed(units, positions, params, shift, outputs, refinement, remaining, diagnostics)
-
-    def chunks(self, rows: Tensor) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """Samples `rows` (n,) and their positions, like ones together."""
-        n_outputs, n_features = self.optimum.params.shape
+    def chunks(self, rows: Tensor) -> Iterator[tuple[np.ndarray, Removal]]:
+        """Like ones together."""
+        n_outputs, n_features = self.params.shape
         sizes, own = torch.empty_like(rows), torch.empty_like(rows)
         for positions in torch.arange(len(rows), device=rows.device).split(ROWS_AT_A_TIME):
             said = self._said_by(rows[positions])
-            sizes[positions], own[positions] = support_sizes(said, self.left_out), said.argmax(1)
+            sizes[positions], own[positions] = support_sizes(said, self.cuts.of_support), said.argmax(1)
         order = torch.argsort(own - n_outputs * sizes, stable=True)  # the largest supports first
         start = 0
         while start < len(order):
             width = int(sizes[order[start]])
             count = max(16, CHUNK_BYTES // (4 * n_features * (2 * n_outputs + 2 * width) + 8 * 8 * width**2))
             positions = order[start : start + count]
-            yield rows[positions], positions.cpu().numpy()
+            yield positions.cpu().numpy(), self.removal(rows[positions])
             start += count
+
+    def compared(self, change: Tensor, shift: Tensor) -> Compared:
+        """In the metric: where outputs are left out of the inverse the last to come right are those that weigh little."""
+        changed, whole, both = (self._product(*pair) for pair in ((change, change), (shift, shift), (change, shift)))
+        return Compared((changed / whole).sqrt(), both.abs() / (changed * whole).sqrt())
+
+    def at_once(self, dtype: torch.dtype) -> int:
+        return max(1, CHUNK_BYTES // (6 * dtype.itemsize * self.params.numel()))
+
+    def _product(self, first: Tensor, second: Tensor) -> Tensor:
+        """Of shifts in the metric (n,)."""
+        return torch.einsum("nck,nck,ck->n", first, second, self.metric.to(first.dtype)).double()
 
     def _said_by(self, rows: Tensor) -> Tensor:
         """`_said` by samples `rows` (n,)."""
         likelihood = self.problem.likelihood
-        state = likelihood.state(self.problem.outputs(self.optimum.params, rows))
+        state = likelihood.state(self.problem.outputs(self.params, rows))
         return _said(likelihood.residual(state, self.problem.targets[rows]), likelihood.variance(state))
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
-class Leaving:
-    """What the closed form of some samples is made of, each on its support.
+class LocalRemoval(Removal):
+    """Samples that leave, each on its support.
 
     Attributes:
+        step, rows, outputs: as in `Removal`.
         inputs, weights: (n, D), (n,).
         support: (n, s) outputs.
         residual, hessians: of the samples there (n, s), (n, s, s), weighted; 0 where an output fills the support up.
         gram: x_nᵀH⁻¹x_n there (n, s, s).
     """
 
+    step: LocalStep
+    rows: Tensor
+    outputs: Tensor
     inputs: Tensor
     weights: Tensor
     support: Tensor
@@ -173,48 +179,44 @@ class Leaving:
 
     @property
     def leverage(self) -> Tensor:
-        """tr(S K) (n,)."""
         return torch.einsum("nab,nba->n", self.hessians, self.gram)
 
+    def newton_step(self) -> Tensor:
+        step = self.step
+        drop = step.problem.objective.l2_drop(self.weights)
+        pulled = drop[:, None] * (self.inputs @ step.pull.T).gather(1, self.support)
+        projection = torch.einsum("nab,nb->na", self.gram, self.residual) + pulled
+        shift = self._along(self.residual + reaction(self.gram, self.hessians, projection))
+        return shift.add_((drop[:, None, None] * step.pull).to(shift.dtype))
 
-@dataclass(frozen=True, slots=True)
-class Converging:
-    """Which samples are converged after the closed form.
+    def solve(self, gradient: Tensor) -> Tensor:
+        support, counts = supports(gradient.square().sum(2), self.step.cuts.of_gradient)
+        solved = self.step.inverse.times(_at(gradient, support) * counts[..., None], support)
+        projection = torch.einsum("nsk,nk->ns", _at(solved, self.support).double(), self.inputs)
+        return (solved + self._along(reaction(self.gram, self.hessians, projection))).to(gradient.dtype)
 
-    Attributes:
-        highest: so many of the highest LSI.
-        doubtful: at most so many more, of which the closed form is doubtful.
-    """
-
-    highest: int = 0
-    doubtful: int = 0
-
-    def of(self, lsi: np.ndarray, leverage: np.ndarray) -> np.ndarray:
-        """Positions (k,) among samples of LSI (n,) and a `leverage` (n,)."""
-        highest = np.argsort(-lsi, kind="stable")[: self.highest]
-        doubt = np.where(leverage <= HIGH_LEVERAGE, 0.0, np.nan_to_num(leverage, nan=np.inf))
-        doubt[highest] = 0.0
-        doubtful = np.argsort(-doubt, kind="stable")[: min(self.doubtful, np.count_nonzero(doubt))]
-        return np.concatenate([highest, doubtful])
-
-
-def converged(step: LocalStep, rows: Tensor, positions: np.ndarray, advance: Advance = lambda _: None) -> Iterator[Removed]:
-    """Samples at `positions` (k,) of `rows`, each at its leave-one-out optimum: chord steps solved by conjugate gradients.
-
-    Raises:
-        ConvergenceError: where the steps of a sample do not shrink.
-    """
-    problem, params = step.problem, step.optimum.params
-    for part in np.array_split(positions, -(-len(positions) // REFERENCE_CHUNK)):
-        own = rows[torch.as_tensor(part, device=rows.device)]
-        solve = _Solve(problem, params, own[:, None], step.optimum.blocks)
-        shift, remaining = approach(problem, params, own[:, None], solve, advance, REFERENCE_TOLERANCE)
+    def refit(self, shift: Tensor, remaining: Tensor) -> tuple[Tensor, Tensor]:
+        """By chord steps whose systems are solved by conjugate gradients."""
+        shift, remaining = shift.to(torch.float64, copy=True), remaining.clone()
+        problem, params = self.step.problem, self.step.params
+        for part in torch.nonzero(remaining.isinf()).flatten().split(REFIT_CHUNK):
+            units = self.rows[part][:, None]
+            solve = _Solve(problem, params, units, self.step.blocks)
+            shift[part], remaining[part] = approach(problem, params, units, solve, _nobody, REFIT_TOLERANCE)
         if not bool(remaining.isfinite().all()):
             raise ConvergenceError(
-                f"The leave-one-out optimum of row {int(own[~remaining.isfinite()][0])} was not reached. Use a larger weight "
-                "decay."
+                f"The leave-one-out optimum of row {int(self.rows[~remaining.isfinite()][0])} was not reached. Use a larger "
+                "weight decay."
             )
-        yield step.found(own, part, shift, CONVERGED, remaining, step.leaving(own).leverage)
+        return shift, remaining
+
+    def part(self, chosen: Tensor) -> LocalRemoval:
+        own = [field.name for field in fields(self) if field.name != "step"]
+        return replace(self, **{name: getattr(self, name)[chosen] for name in own})
+
+    def _along(self, factors: Tensor) -> Tensor:
+        """H⁻¹J·factors (n, K, D) for factors (n, s)."""
+        return self.step.inverse.times(factors[..., None] * self.inputs[:, None, :], self.support)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,11 +241,20 @@ class _Solve:
         return solved.value.to(gradient.dtype) * scale
 
 
+def _nobody(_: int) -> None:
+    """Is told nothing."""
+
+
+def _at(vectors: Tensor, support: Tensor) -> Tensor:
+    """Of vectors (n, K, D) those of each support (n, s, D)."""
+    return vectors.gather(1, support[..., None].expand(*support.shape, vectors.shape[2]))
+
+
 def pull_of(problem: LinearProblem, optimum: KrylovFit) -> Tensor:
     """H⁻¹·params (K, D): what `LocalStep` holds."""
     drop = problem.objective.l2_drop(mean_weight(problem))
     params, blocks = optimum.params, optimum.blocks
-    return hessian_solve(problem, params, params, blocks, tolerance=REFERENCE_TOLERANCE, drop=drop).value[0]
+    return hessian_solve(problem, params, params, blocks, tolerance=REFIT_TOLERANCE, drop=drop).value[0]
 
 
 def _said(residual: Tensor, variance: Tensor) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from lapsi.curvature.full import EXACT_FLOP, exact_flop
 from lapsi.engines.base import Plan, Work
-from lapsi.engines.newton.neighbours import NEIGHBOURS
 from lapsi.engines.newton.steps import CHUNK_BYTES
+from lapsi.engines.removal.neighbours import NEIGHBOURS
+from lapsi.engines.removal.tolerance import Price
 from lapsi.errors import MemoryLimitError
 from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, Speed, memory_limit
 from lapsi.problem.linear import BLOCK_BYTES, LinearProblem
@@ -89,15 +90,6 @@ def continued(plan: Plan, kept: dict[str, Any]) -> Plan:
             "now. Raise the limit, free memory, or start anew."
         )
     return replace(plan, details=kept)
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Of one sample, in flop: corrected by its neighbours; converged to the tolerance; fitted anew."""
-
-    correcting: float
-    converging: float
-    fitting: float
 
 
 def price_of(problem: LinearProblem) -> Price:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.base import Curvature
-from lapsi.engines.newton.neighbours import Neighbours, neighbours_of
-from lapsi.engines.newton.plan import Price
-from lapsi.engines.newton.steps import Approach, Optimum, Removal, relative_norm, removal_of
-from lapsi.engines.newton.streams import FLOOR, corrected, in_chunks, removal_at, removed_of
+from lapsi.engines.removal.base import Removal, Step, removal_at, removed_of
+from lapsi.engines.removal.chord import Approach, approach
+from lapsi.engines.removal.neighbours import Neighbours, neighbours_of
+from lapsi.engines.removal.streams import FLOOR, corrected, in_chunks
 from lapsi.execution.progress import Advance
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, Removed
 
@@ -24,6 +24,15 @@ PROBE_TOLERANCE = 1e-4
 STEEPEST = 100.0  # half of the relative change of LSI for one of the shift; more was not seen
 NEARLY_FREE = 0.1  # of the price of converging
 FLOAT32_TOLERANCE = 1e-4  # what is asked for less is converged in float64
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Of one sample, in flop: corrected by its neighbours; converged to the tolerance; fitted anew."""
+
+    correcting: float
+    converging: float
+    fitting: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +54,24 @@ class Refinement:
     """How rows are refined; build it with `refinement_of`.
 
     Attributes:
-        optimum: where the steps start.
+        step: the closed form.
         curvature: of the posterior there.
         neighbours: what corrections take; None where converging a sample takes no longer than correcting it.
         missing: as estimated.
         tolerance: the relative error of LSI that is asked for.
         price: of each way, in flop.
         budget: what may be spent, in flop.
+        highest: so many samples of the highest LSI come first, whatever that takes.
     """
 
-    optimum: Optimum
+    step: Step
     curvature: Curvature
     neighbours: Neighbours | None
     missing: Missing
     tolerance: float
     price: Price
     budget: float
+    highest: int
 
     def to_correct(self, errors: np.ndarray, moved: np.ndarray) -> np.ndarray:
         """Positions (k,) of the closed forms that are corrected by their neighbours, that of the largest error first.
@@ -75,27 +86,32 @@ class Refinement:
         hopeful = above if nearly_free else above[left[above] <= self.tolerance]
         return hopeful[: int(self.budget / 2 / self.price.correcting)]
 
-    def to_converge(self, errors: np.ndarray, n_corrected: int) -> tuple[np.ndarray, int]:
-        """Positions (k,) of the samples that are converged, that of the largest of all `errors` (n,) first.
+    def to_converge(self, errors: np.ndarray, lsi: np.ndarray, n_corrected: int) -> tuple[np.ndarray, int]:
+        """Positions (k,) of the samples that are converged: of the highest LSI, then of the largest of all `errors` (n,).
 
         Also how many of them may be fitted anew, where their steps do not contract. What the budget does not reach stays.
         """
-        budget = self.budget - n_corrected * self.price.correcting
-        chosen = _largest_first(errors, self.tolerance)[: int(budget / self.price.converging)]
-        return chosen, int((budget - len(chosen) * self.price.converging) / self.price.fitting)
+        above = _largest_first(errors, self.tolerance)
+        is_highest = np.isin(above, np.argsort(-lsi, kind="stable")[: self.highest])
+        highest, others = above[is_highest], above[~is_highest]
+        spent = n_corrected * self.price.correcting if n_corrected > 0 else 0.0
+        budget = max(0.0, self.budget - spent)
+        others = others[: int(budget / self.price.converging)]
+        n_fits = int((budget - len(others) * self.price.converging) / self.price.fitting)
+        return np.concatenate([highest, others]), len(highest) + n_fits
 
     def corrected(self, rows: Tensor, positions: np.ndarray) -> Iterator[Removed]:
         """Samples at some positions (k,) of `rows` with the second-order term of their neighbours."""
         assert self.neighbours is not None
-        for part in in_chunks(self.optimum, positions, self.optimum.inverse.dtype):
-            yield corrected(self.optimum, rows, part, self.neighbours, self.missing.by_step)
+        for part in in_chunks(self.step, positions, self.step.dtype):
+            yield corrected(self.step, rows, part, self.neighbours, self.missing.by_step)
 
     def converged(self, rows: Tensor, positions: np.ndarray, n_fits: int, advance: Advance) -> Iterator[Removed]:
         """As far as the tolerance asks; of those whose steps do not contract `n_fits` are fitted anew, the others left out."""
-        dtype = self.optimum.inverse.dtype if self.tolerance >= FLOAT32_TOLERANCE else torch.float64
+        dtype = self.step.dtype if self.tolerance >= FLOAT32_TOLERANCE else torch.float64
         rounding = FLOOR if dtype == torch.float32 else 0.0
-        for part in in_chunks(self.optimum, positions, dtype):
-            removal = removal_at(self.optimum, rows, part)
+        for part in in_chunks(self.step, positions, dtype):
+            removal = removal_at(self.step, rows, part)
             shift, remaining = approached(removal, self.curvature, self.tolerance / 2 - rounding, dtype)
             settled = remaining.isfinite()
             fails = torch.nonzero(~settled).flatten()[:n_fits]
@@ -110,12 +126,14 @@ class Refinement:
             advance(len(part))
 
 
-def refinement_of(optimum: Optimum, curvature: Curvature, tolerance: float, price: Price, budget: float) -> Refinement:
+def refinement_of(
+    step: Step, curvature: Curvature, tolerance: float, price: Price, budget: float, highest: int = 0
+) -> Refinement:
     """Measures on samples drawn from the data what is missing; the same whichever samples are scored."""
-    neighbours = neighbours_of(optimum) if price.correcting < price.converging else None
+    neighbours = neighbours_of(step) if price.correcting < price.converging else None
     n_probes = int(np.clip(PROBE_SHARE * budget / price.converging, FEWEST_PROBES, MOST_PROBES))
-    missing = missing_of(optimum, curvature, neighbours, n_probes)
-    return Refinement(optimum, curvature, neighbours, missing, tolerance, price, budget)
+    missing = missing_of(step, curvature, neighbours, n_probes)
+    return Refinement(step, curvature, neighbours, missing, tolerance, price, budget, highest)
 
 
 def approached(removal: Removal, curvature: Curvature, tolerance: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -124,7 +142,7 @@ def approached(removal: Removal, curvature: Curvature, tolerance: float, dtype: 
     LSI goes with the square of a shift, or steeper, where removing the sample moves the variance of others far. How steep is
     measured where it matters; those of which too much is missing then go on.
     """
-    first = removal.approach(tolerance, dtype)
+    first = approach(removal, tolerance, dtype)
     steepness = torch.full_like(first.remaining, STEEPEST)
     matters = first.remaining.isfinite() & (STEEPEST * first.remaining > tolerance)
     if bool(matters.any()):
@@ -132,55 +150,55 @@ def approached(removal: Removal, curvature: Curvature, tolerance: float, dtype: 
     shift, remaining = first.shift, steepness * first.remaining
     goes_on = remaining.isfinite() & (remaining > tolerance)
     if bool(goes_on.any()):
-        second = removal.part(goes_on).approach(tolerance / steepness[goes_on], dtype, shift[goes_on])
+        second = approach(removal.part(goes_on), tolerance / steepness[goes_on], dtype, shift[goes_on])
         shift[goes_on], remaining[goes_on] = second.shift, steepness[goes_on] * second.remaining
     return shift, remaining
 
 
-def _steepness(removal: Removal, curvature: Curvature, approach: Approach) -> Tensor:
-    """Half of the relative change of LSI for a relative change of the shift, along the last step (n,); at least 1."""
-    positions = np.arange(len(approach.shift))
+def _steepness(removal: Removal, curvature: Curvature, came: Approach) -> Tensor:
+    """What the last step changed LSI by over what it should (n,); at least 1."""
+    positions = np.arange(len(came.shift))
     after, before = (
         curvature.divergence(removed_of(removal, positions, shift, CONVERGED)).total
-        for shift in (approach.shift, approach.shift + approach.step)
+        for shift in (came.shift, came.shift + came.step)
     )
-    steepness = (before / after - 1).abs() / 2 / relative_norm(approach.step, approach.shift)
+    compared = removal.step.compared(came.step, came.shift)
+    steepness = (before / after - 1).abs() / 2 / compared.of_lsi(compared.size)
     return steepness.nan_to_num(nan=1.0).clamp(min=1.0)
 
 
-def missing_of(optimum: Optimum, curvature: Curvature, neighbours: Neighbours | None, n_probes: int) -> Missing:
+def missing_of(step: Step, curvature: Curvature, neighbours: Neighbours | None, n_probes: int) -> Missing:
     """The largest shares among samples drawn at random, by their divergence, which goes with the square of the shift.
 
-    Of further samples one in n_probes + 1 is expected beyond them. Of those whose steps do not contract all is missing.
+    Of further samples one in n_probes + 1 is expected beyond them.
     """
-    n_samples = optimum.problem.n_samples
+    n_samples = step.problem.n_samples
     drawn = torch.randperm(n_samples, generator=torch.Generator().manual_seed(0))[:n_probes].numpy()
-    everyone = torch.arange(n_samples, device=optimum.problem.inputs.device)
+    everyone = torch.arange(n_samples, device=step.problem.inputs.device)
     shares = [
-        _shares(optimum, curvature, neighbours, everyone[torch.from_numpy(part)])
-        for part in in_chunks(optimum, drawn, optimum.inverse.dtype)
+        _shares(step, curvature, neighbours, everyone[torch.from_numpy(part)]) for part in in_chunks(step, drawn, step.dtype)
     ]
     return Missing(*torch.cat(shares, 1).amax(1).tolist())
 
 
-def _shares(optimum: Optimum, curvature: Curvature, neighbours: Neighbours | None, rows: Tensor) -> Tensor:
+def _shares(step: Step, curvature: Curvature, neighbours: Neighbours | None, rows: Tensor) -> Tensor:
     """(3, n) shares of samples `rows` (n,), as in `Missing`; 0 where nothing moves."""
-    removal, positions = removal_of(optimum, rows), np.arange(len(rows))
+    removal, positions = step.removal(rows), np.arange(len(rows))
     shift = removal.newton_step()
-    exact = removal.approach(PROBE_TOLERANCE, shift.dtype)
+    came = approach(removal, PROBE_TOLERANCE, shift.dtype)
+    exact, remaining = removal.refit(came.shift, came.remaining)
     closed = removed_of(removal, positions, shift, CLOSED_FORM)
-    truth = curvature.divergence(removed_of(removal, positions, exact.shift, CONVERGED)).total
+    truth = curvature.divergence(removed_of(removal, positions, exact, CONVERGED)).total
 
     def missing(removed: Removed) -> Tensor:
-        gap = ((curvature.divergence(removed).total / truth - 1).abs() / 2 - exact.remaining - FLOOR).clamp(min=0.0)
-        return torch.where(exact.remaining.isfinite(), gap, 1.0)
+        return ((curvature.divergence(removed).total / truth - 1).abs() / 2 - remaining - FLOOR).clamp(min=0.0)
 
     of_closed, moved = missing(closed), closed.diagnostics["output_change"]
     of_corrected, size = torch.ones_like(of_closed), torch.ones_like(of_closed)
     if neighbours is not None:
-        step = neighbours.step(removal, shift)
-        of_corrected = missing(removed_of(removal, positions, shift - step, CORRECTED))
-        size = relative_norm(step, shift)
+        correction = neighbours.correction(removal, shift)
+        of_corrected = missing(removed_of(removal, positions, shift - correction, CORRECTED))
+        size = step.compared(correction, shift).size
     shares = torch.stack([of_closed / moved, of_corrected / moved, of_corrected / size])
     return shares.nan_to_num(nan=0.0, posinf=0.0)
 

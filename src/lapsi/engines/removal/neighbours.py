@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lapsi.engines.newton.steps import Optimum, Removal
+from lapsi.engines.removal.base import Removal, Step
 from lapsi.linalg.matmul import matmul
+from lapsi.problem.linear import LinearProblem
 
 NEIGHBOURS = 2000
 SIMILARITY_BYTES = 128 * 2**20
@@ -24,19 +25,19 @@ class Neighbours:
     """What finding neighbours takes; build it with `neighbours_of`.
 
     Attributes:
-        optimum: where the steps start.
+        problem: with all samples.
         inputs, state: (N, D), (N, K), in the dtype of the large products, or inputs in float32 where they are held so.
         metric: (D, D) inverse of the Hessian at params = 0.
     """
 
-    optimum: Optimum
+    problem: LinearProblem
     inputs: Tensor
     state: Tensor
     metric: Tensor
 
-    def step(self, removal: Removal, shift: Tensor) -> Tensor:
+    def correction(self, removal: Removal, shift: Tensor) -> Tensor:
         """One more step (n, F, D) from the closed form `shift` of samples that leave."""
-        problem, likelihood = self.optimum.problem, self.optimum.problem.likelihood
+        problem, likelihood = self.problem, self.problem.likelihood
         weights = problem.model.by_output(shift)
         gradient = torch.zeros_like(weights)
         for position, near in enumerate(self._nearest(removal.rows)):
@@ -52,12 +53,12 @@ class Neighbours:
         for part in rows.split(max(1, SIMILARITY_BYTES // (self.inputs.itemsize * len(self.inputs)))):
             similarity = matmul(self.inputs[part] @ self.metric, self.inputs.T).abs_()
             similarity[torch.arange(len(part), device=part.device), part] = -1.0
-            yield from similarity.topk(min(NEIGHBOURS, self.optimum.problem.n_samples - 1), sorted=False).indices
+            yield from similarity.topk(min(NEIGHBOURS, self.problem.n_samples - 1), sorted=False).indices
 
 
-def neighbours_of(optimum: Optimum) -> Neighbours:
+def neighbours_of(step: Step) -> Neighbours:
     """For the samples of a problem; inputs that are held in float32 stay so."""
-    problem, dtype = optimum.problem, optimum.inverse.dtype
+    problem, dtype = step.problem, step.dtype
     inputs = problem.inputs if problem.inputs.dtype == torch.float32 else problem.inputs.to(dtype)
     metric = torch.linalg.inv(problem.start_hessian()).to(inputs.dtype)
-    return Neighbours(optimum, inputs, problem.states(optimum.params, dtype), metric)
+    return Neighbours(problem, inputs, problem.states(step.params, dtype), metric)

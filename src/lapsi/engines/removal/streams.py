@@ -1,0 +1,55 @@
+"""What is found when samples leave, in chunks: by the closed form alone, corrected by neighbours, refined or converged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lapsi.engines.removal.base import Step, removal_at, removed_of
+from lapsi.engines.removal.chord import chord_steps, settle
+from lapsi.engines.removal.neighbours import Neighbours
+from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, REFINED, Removed
+
+REFINED_CHUNK = 128
+FLOOR = 2.5e-5  # what rounding in float32 and the share of the weight decay leave of the closed form at least
+
+
+def closed_forms(step: Step, rows: Tensor, by_move: float) -> Iterator[Removed]:
+    """The Newton step alone; `by_move` is missing of it for each unit by which the sample's outputs move."""
+    for positions, removal in step.chunks(rows):
+        removed = removed_of(removal, positions, removal.newton_step(), CLOSED_FORM)
+        yield replace(removed, remaining=by_move * removed.diagnostics["output_change"] + FLOOR)
+
+
+def refined(step: Step, rows: Tensor, count: int) -> Iterator[Removed]:
+    """The Newton step and `count` chord steps after it."""
+    for positions, removal in step.chunks(rows):
+        shift, remaining = chord_steps(removal, count)
+        yield removed_of(removal, positions, shift, REFINED, remaining)
+
+
+def corrected(step: Step, rows: Tensor, positions: np.ndarray, neighbours: Neighbours, by_step: float) -> Removed:
+    """The closed form and the second-order term of the nearest neighbours, of whose size the share `by_step` is missing."""
+    removal = removal_at(step, rows, positions)
+    shift = removal.newton_step()
+    correction = neighbours.correction(removal, shift)
+    missing = by_step * step.compared(correction, shift).size + FLOOR
+    return removed_of(removal, positions, shift - correction, CORRECTED, missing)
+
+
+def converged(step: Step, rows: Tensor, positions: np.ndarray, tolerance: float) -> Iterator[Removed]:
+    """Chord-Newton steps for each sample until what remains is below `tolerance` relative to the shift."""
+    for part in in_chunks(step, positions, torch.float64):
+        removal = removal_at(step, rows, part)
+        shift, remaining = settle(removal, tolerance)
+        yield removed_of(removal, part, shift, CONVERGED, remaining)
+
+
+def in_chunks(step: Step, positions: np.ndarray, dtype: torch.dtype) -> list[np.ndarray]:
+    """Positions (k,) of samples, as many at once as are taken beyond the closed form."""
+    size = min(REFINED_CHUNK, step.at_once(dtype))
+    return [positions[start : start + size] for start in range(0, len(positions), size)]

@@ -1,7 +1,7 @@
 """The MAP of a strictly convex problem whose Hessian is too large for memory: L-BFGS, then truncated Newton steps.
 
-Each step is solved by conjugate gradients with products of the Hessian (Dembo, Eisenstat and Steihaug 1982), preconditioned by
-its diagonal blocks, one an output.
+Each step is solved by conjugate gradients with products of the Hessian (Dembo, Eisenstat and Steihaug 1982), of all
+samples preconditioned by its diagonal blocks, one an output.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ import torch
 from torch import Tensor
 
 from lapsi.errors import ConvergenceError
-from lapsi.linalg.conjugate_gradients import Solution, conjugate_gradients
+from lapsi.linalg.conjugate_gradients import Operator, Solution, conjugate_gradients
 from lapsi.linalg.gram import gram_of_those_that_matter
 from lapsi.problem.linear import LinearProblem
-from lapsi.training.newton import rough_map, spectrum_of
+from lapsi.training.newton import Converged, newton_steps, rough_map, spectrum_of
 
-STEPS = 30
-STEP_TOLERANCE = 1e-9  # of the last step, relative to the parameters
-ROUNDING_STEP = 1e-6  # a step below it that lowers the gradient no more is rounding
 FORCING = 0.01  # residual of each step
 PRODUCTS = 200
 BLOCK_ROWS = 16384
@@ -36,7 +33,7 @@ class KrylovFit:
         params: (F, D).
         blocks: the diagonal blocks of the Hessian, about there.
         grad_norm: norm of the gradient of the mean-form objective.
-        n_iterations: products of the Hessian that the Newton steps took.
+        n_iterations: Newton steps that it took.
     """
 
     params: Tensor
@@ -104,44 +101,54 @@ def require_positive(failed: bool) -> None:
 
 
 def fit_without_hessian(problem: LinearProblem, advance: Callable[[], None] = lambda: None) -> KrylovFit:
-    """The optimum, to a relative step of 1e-9 or the rounding of the gradient; of a model that sees all outputs.
+    """The optimum, as near as `truncated_newton` comes; of a model that sees all outputs.
 
     Raises:
-        ConvergenceError: when 30 steps do not get there.
+        ConvergenceError: when that does not get there.
         InputError: when the squares of the inputs overflow.
     """
-    params = rough_map(problem, spectrum_of(problem.inputs, problem.weights), None)
-    blocks = block_preconditioner(problem, params)
-    gradient, n_iterations = problem.value_and_gradient(params)[1], 0
-    for _ in range(STEPS):
-        advance()
-        solved = hessian_solve(problem, params, gradient, blocks, tolerance=FORCING)
-        n_iterations += solved.n_iterations
-        size = float(solved.value.norm()) / float(params.norm())
-        moved = params - solved.value[0]
-        after = problem.value_and_gradient(moved)[1]
-        falls = float(after.norm()) < float(gradient.norm())
-        if falls:
-            params, gradient = moved, after
-        if size <= STEP_TOLERANCE or (not falls and size <= ROUNDING_STEP):
-            return KrylovFit(params, blocks, float(gradient.norm()) / problem.total, n_iterations)
-        if not falls:
-            break
-    raise ConvergenceError(
-        f"The fit did not converge: the last Newton step was {size:.1e} of the parameters. Use a larger weight decay (now "
-        f"{problem.objective.weight_decay:g}), or standardize the features."
-    )
+    rough = rough_map(problem, spectrum_of(problem.inputs, problem.weights), None)
+    blocks = block_preconditioner(problem, rough)
+    found = truncated_newton(problem, rough, blocks, advance)
+    return KrylovFit(found.point.params, blocks, float(found.point.gradient.norm()) / problem.total, found.n_steps)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class KrylovSolver:
+    """H⁻¹ by conjugate gradients, to a hundredth, H the Hessian of `problem` at `params` (F, D)."""
+
+    problem: LinearProblem
+    params: Tensor
+    precondition: Operator
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """Times a gradient (F, D)."""
+        return hessian_solve(self.problem, self.params, gradient, self.precondition, tolerance=FORCING).value[0]
+
+
+def truncated_newton(
+    problem: LinearProblem, start: Tensor, precondition: Operator, advance: Callable[[], None] = lambda: None
+) -> Converged[KrylovSolver]:
+    """The optimum by Newton steps without a Hessian, from `start` (F, D), as near as `newton_steps` comes.
+
+    `precondition`: about the inverse of the Hessian, wherever the steps lead.
+
+    Raises:
+        ConvergenceError: when they do not get there.
+    """
+    return newton_steps(problem, start, lambda params: KrylovSolver(problem, params, precondition), advance)
 
 
 def hessian_solve(
-    problem: LinearProblem, params: Tensor, right: Tensor, blocks: BlockPreconditioner, *, tolerance: float, drop: float = 0.0
+    problem: LinearProblem, params: Tensor, right: Tensor, precondition: Operator, *, tolerance: float, drop: float = 0.0
 ) -> Solution:
-    """H⁻¹·right (1, F, D) for right (F, D), H the Hessian of all samples at `params` with an L2 strength lower by `drop`."""
+    """H⁻¹·right (1, F, D) for right (F, D), H the Hessian at `params` with an L2 strength lower by `drop`."""
     nobody = torch.empty(1, 0, dtype=torch.int64, device=params.device)
     return conjugate_gradients(
         lambda vectors, _: problem.hessian_product(nobody, params, vectors) - drop * vectors,
         right[None],
-        blocks,
+        precondition,
         tolerance=tolerance,
         max_iterations=PRODUCTS,
     )

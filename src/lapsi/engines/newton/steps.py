@@ -17,7 +17,8 @@ from torch import Tensor
 from lapsi.linalg.woodbury import combine, downdate, influence_columns, leverage, reaction
 from lapsi.problem.base import weight_of
 from lapsi.problem.linear import LinearProblem
-from lapsi.training.newton import STEP_TOLERANCE, fit_map
+from lapsi.training.krylov import truncated_newton
+from lapsi.training.newton import STEP_TOLERANCE
 
 CHUNK_BYTES = 384 * 2**20
 CHORD_STEPS = 16
@@ -155,14 +156,18 @@ class Removal:
 
     def refit(self, shift: Tensor, remaining: Tensor) -> tuple[Tensor, Tensor]:
         """Shifts (n, F, D) and what remains (n,), with each sample of which that is infinite fitted anew without it."""
-        shift = shift.double()
-        problem, params = self.optimum.problem, self.optimum.params
-        for row in torch.nonzero(remaining.isinf()).flatten().tolist():
-            start = params + shift[row]
-            without = problem.remove(self.rows[row : row + 1])
-            shift[row] = fit_map(without, start if bool(start.isfinite().all()) else params).params - params
+        shift, params = shift.double(), self.optimum.params
+        for row in torch.nonzero(remaining.isinf()).flatten():
+            shift[row] = _fitted_without(self.part(row[None]), params + shift[row]) - params
             remaining[row] = STEP_TOLERANCE * params.norm() / shift[row].norm()
         return shift, remaining
+
+
+def _fitted_without(removal: Removal, start: Tensor) -> Tensor:
+    """The optimum (F, D) without the one sample of a removal, from `start` where that is finite."""
+    problem, params = removal.optimum.problem.remove(removal.rows), removal.optimum.params
+    near = start if bool(start.isfinite().all()) else params
+    return truncated_newton(problem, near, lambda vectors, _: removal.solve(vectors)).point.params
 
 
 def removal_of(optimum: Optimum, rows: Tensor, workspace: Tensor | None = None) -> Removal:

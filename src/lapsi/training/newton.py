@@ -14,6 +14,7 @@ from torch import Tensor
 from lapsi.errors import ConvergenceError, InputError
 from lapsi.linalg.gram import square
 from lapsi.linalg.matmul import one_thread_each
+from lapsi.linalg.sweep import invert_in_place
 from lapsi.problem.base import mean_weight
 from lapsi.problem.linear import LinearProblem
 
@@ -28,6 +29,10 @@ STALE_STEP = 1e-6
 ARMIJO = 1e-4
 HALVINGS = 40
 FLOAT32_CONDITION = 1e-2 / float(np.finfo(np.float32).eps)
+INDEFINITE = (
+    "The Hessian is not positive definite in float64: the weight decay is too small for features of this scale. Use a larger "
+    "weight decay, or standardize the features."
+)
 EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -88,7 +93,7 @@ def fit_map(problem: LinearProblem, start: Tensor | None = None, advance: Callab
     """
     n_evaluations = 0
     if start is None:
-        start, n_evaluations = _lbfgs(problem, spectrum_of(problem.inputs, problem.weights), None, LBFGS_TOLERANCE, advance)
+        start, n_evaluations = whitened_map(problem, advance)
     return _newton(problem, start, n_evaluations, advance)
 
 
@@ -105,6 +110,11 @@ def near_map(problem: LinearProblem, spectrum: Spectrum, start: Tensor | None) -
         return fit, solver.factor
     fit = fit_map(problem, near)
     return fit, _factor(fit.hessian)
+
+
+def whitened_map(problem: LinearProblem, advance: Callable[[], None] = lambda: None) -> tuple[Tensor, int]:
+    """As near to the optimum (F, D) as L-BFGS comes, and its evaluations; arguments and errors as in `fit_map`."""
+    return _lbfgs(problem, spectrum_of(problem.inputs, problem.weights), None, LBFGS_TOLERANCE, advance)
 
 
 def rough_map(problem: LinearProblem, spectrum: Spectrum, start: Tensor | None) -> Tensor:
@@ -199,7 +209,7 @@ def newton_steps(
             solver = solver_at(point.params)
         step = -solver(point.gradient)
         step_norm, params_norm, grad_norm = float(step.norm()), float(point.params.norm()), float(point.gradient.norm())
-        if step_norm <= STEP_TOLERANCE * params_norm:
+        if grad_norm == 0 or 0 < step_norm <= STEP_TOLERANCE * params_norm:
             return Converged(point, solver, iteration)
         moved = _line_search(problem, point, step)
         stalls = moved is None or float(moved.gradient.norm()) > grad_norm / 2
@@ -280,10 +290,7 @@ def _factored(problem: LinearProblem, params: Tensor) -> _Factored:
 def _factor(hessian: Tensor) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(hessian)
     if int(info) != 0:
-        raise ConvergenceError(
-            "The Hessian is not positive definite in float64: the weight decay is too small for features of this "
-            "scale. Use a larger weight decay, or standardize the features."
-        )
+        raise ConvergenceError(INDEFINITE)
     return factor
 
 
@@ -292,6 +299,12 @@ def reduced_hessian(fit: MapFit) -> Tensor:
     reduced = fit.hessian.clone()
     reduced.diagonal().sub_(fit.problem.objective.l2_drop(mean_weight(fit.problem)))
     return reduced
+
+
+def leaving_hessian(problem: LinearProblem, params: Tensor) -> Tensor:
+    """The same at any params (F, D)."""
+    drop = problem.objective.l2_drop(mean_weight(problem))
+    return problem.hessian(params, problem.objective.l2(problem.total) - drop)
 
 
 def invert(matrix: Tensor) -> Tensor:
@@ -307,13 +320,18 @@ def invert(matrix: Tensor) -> Tensor:
 def inverse_of(hessian: Tensor, dtype: str | None = None) -> Tensor:
     """H⁻¹ in the asked dtype, or in float32 where rounding, amplified by the condition number, stays below 1e-2.
 
-    The bound is pessimistic: at a condition number of 1e4 the shifts differ from those in float64 by 1e-6.
+    The bound is pessimistic: at a condition number of 1e4 the shifts differ from those in float64 by 1e-6. The Hessian is
+    overwritten.
+
+    Raises:
+        ConvergenceError: when it is not positive definite in float64.
     """
-    inverse = invert(hessian)
+    norm = _norm(hessian)
+    if not invert_in_place(hessian):
+        raise ConvergenceError(INDEFINITE)
     if dtype is None:
-        condition = _norm(hessian) * _norm(inverse)
-        dtype = "float32" if float(condition) <= FLOAT32_CONDITION else "float64"
-    return inverse.to(getattr(torch, dtype))
+        dtype = "float32" if float(norm * _norm(hessian)) <= FLOAT32_CONDITION else "float64"
+    return hessian.to(getattr(torch, dtype))
 
 
 def _norm(matrix: Tensor) -> Tensor:

@@ -151,7 +151,7 @@ class LinearProblem(Problem):
         Few features of many outputs are summed in outputs, and only the sum is taken to the basis.
         """
         n_outputs, n_directions, n_features = self.likelihood.n_outputs, self.model.n_directions, self.model.n_features
-        if (n_outputs**2 - n_directions**2) * n_features**2 >= n_outputs**2 * n_directions:
+        if sums_in_basis(n_outputs, n_directions, n_features):
             return _add_ridge(weighted_gram(self._hessian_blocks(params, in_basis=True)), l2)
         whole = weighted_gram(self._hessian_blocks(params, in_basis=False)).view(n_outputs, n_features, n_outputs, n_features)
         basis = self.likelihood.basis
@@ -261,6 +261,11 @@ class LinearProblem(Problem):
             inputs = self.inputs_of(rows)
             hessians = self.likelihood.hessian(self.state_of(params, inputs))
             yield inputs, sign * self.weigh(self.in_basis(hessians) if in_basis else hessians, rows)
+
+
+def sums_in_basis(n_outputs: int, n_directions: int, n_features: int) -> bool:
+    """Whether the Hessian is summed in the basis: taking each sample there costs less than the larger sum in outputs."""
+    return (n_outputs**2 - n_directions**2) * n_features**2 >= n_outputs**2 * n_directions
 
 
 def _add_ridge(matrix: Tensor, ridge: float) -> Tensor:

@@ -202,9 +202,9 @@ def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
 
 
 def _fit_bytes(work: Work) -> int:
-    """Of the Hessian and what it is summed in, or its inverse in float64 and float32; none of them twice."""
+    """Of the Hessian, which becomes its inverse; what it was summed in, which the allocator keeps; the inverse in float32."""
     d, k, f = work.n_coordinates, work.n_outputs, work.n_directions
     if not sums_in_basis(k, f, d):
         return 4 * 8 * (k * d) ** 2
     tiles = 5 * f * (f + 1) * d**2 // 16
-    return 8 * (f * d) ** 2 + max(8 * tiles, 4 * (f * d) ** 2)
+    return 8 * (f * d) ** 2 + 8 * tiles + 4 * (f * d) ** 2

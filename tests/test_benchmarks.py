@@ -138,7 +138,7 @@ def test_many_classes(figures, features):
     assert record["shape"] == [150, 5, 8]
     assert 0 < record["median_error"] <= record["max_error"] < 1
     assert record["spearman"] > 0.9
-    assert 0 < record["max_error_converged"] < 1e-5
+    assert 0 < record["max_error_of_highest"] <= 1e-3
     assert min(record["peak_gib"], record["planned_gib"], record["seconds_whole"]) > 0.1
 
 

@@ -36,7 +36,7 @@ def test_work_by_stage_is_that_of_the_matrix_products():
     step = 4 * 2 * n * d * c + 2 * 150 * n * c  # of two passes, each forwards and backwards, and making what is multiplied
     flop = plan(refine=0, verify=16).cost.flop
     assert flop["fit"] == 90 * 2 * (2 * n * d * c)  # 90 evaluations, each forwards and backwards
-    assert flop["hessian"] == 0.625 * n * free * (free + d) + 2 * free**3  # symmetric, in tiles; factor and inverse
+    assert flop["hessian"] == 0.625 * n * free * (free + d) + free**3  # symmetric, in tiles; its inverse
     assert flop["curvature"] == 2 * n * (c * d) * free  # M (C·D, P')
     assert flop["leave-one-out"] == n * (
         2 * free**2 + 50 * c**3 + 2 * (c * d) * free
@@ -63,15 +63,29 @@ def test_memory_holds_what_is_alive_at_once():
     assert plan(refine=2).cost.peak_bytes == plan(refine=0).cost.peak_bytes - inputs - states
     assert plan("kfac", refine=0).cost.peak_bytes == fixed + twice + states + 8 * free**2 + 8 * 55 * free + 8 * 12 * 100
     wide = 99 * 513
-    assert plan(n_classes=100, refine=0, curvature="kfac").cost.peak_bytes > 400 * MIB + inputs + 4 * 8 * wide**2
+    known = plan(n_classes=100, refine=2, curvature="kfac", weight_decay=0.01, standardize="each").cost.peak_bytes
+    tiles = 5 * 99 * 100 * 513**2 // 16  # of the upper half of pairs of directions, and in tiles of features
+    assert known == 400 * MIB + inputs + 8 * wide**2 + 8 * tiles + 4 * wide**2 + 4 * 32 * MIB
+    chosen = plan(n_classes=100, refine=2, curvature="kfac").cost.peak_bytes
+    assert chosen == 400 * MIB + inputs + 4 * 8 * wide**2 + 4 * 32 * MIB  # with factor, copy and inverse
+
+
+def test_few_features_of_many_classes_are_summed_in_outputs():
+    assert newton_plan._fit_bytes(Work(1000, 3, 100, 99, 1)) == 4 * 8 * 300**2
+
+
+def test_fitting_a_sample_anew_costs_no_hessian():
+    work = Work(2000, 1281, 10, 9, 1)
+    price = newton_plan._price(work)
+    assert price.converging < price.fitting < newton_plan._hessian_flop(work) / 10
 
 
 def test_small_data_are_converged_large_ones_refined_for_a_share_of_the_cost():
     small = plan(n_samples=500, n_features=20, n_units=500)
     assert (small.details["converges"], small.details["n_refined"]) == (True, 500)
-    large = plan()
+    large = plan(n_samples=100_000, n_units=100_000)
     assert not large.details["converges"]
-    assert 0 < large.details["n_refined"] < 50_000
+    assert 0 < large.details["n_refined"] < 100_000
     rest = sum(flop for stage, flop in large.cost.flop.items() if stage not in ("refine", "choose weight decay"))
     assert large.details["budget"] == 0.25 * rest
     assert 0.99 * 0.25 < large.cost.flop["refine"] / rest <= 0.25

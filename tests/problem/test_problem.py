@@ -58,7 +58,8 @@ def test_hessian_product_is_that_of_the_matrix_without_the_unit(fitted):
     problem, fit, _ = fitted
     vectors = torch.randn(3, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     units = torch.tensor([[0, 7], [31, 2], [5, PADDING]])
-    for given in (problem, replace(problem, weights=torch.linspace(0.5, 2, 40, dtype=torch.float64))):
+    weighted = replace(problem, weights=torch.linspace(0.5, 2, 40, dtype=torch.float64))
+    for given in (problem, weighted, problem.remove(torch.tensor([3])), weighted.remove(torch.tensor([3, 17]))):
         products = given.hessian_product(units, fit.params, vectors)
         nobody = given.hessian_product(units[:, :0], fit.params, vectors)
         for unit, vector, product, whole in zip(units, vectors, products, nobody, strict=True):

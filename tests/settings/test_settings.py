@@ -40,7 +40,8 @@ CHOSEN = {  # of every setting another value than its default, by the field that
         "address": "10.0.0.1:6379",
         "worker_cpus": 2,
     },
-    "newton": {"refine": 2, "tolerance": 1e-4},
+    "auto": {"tolerance": 1e-4},
+    "newton": {"refine": 2},
     "local": {"coupled": 3, "converge": 5},
     "retrain": {"recipe": Recipe(epochs=4, seeds=1), "every": 2},
 }
@@ -161,11 +162,17 @@ def test_embedding_has_the_defaults_of_the_extractor():
 
 def test_every_short_name_lands_in_its_field():
     assert [name for part in CHOSEN.values() for name in part] == setting_names()
-    default = {**{name: kind() for name, kind in PARTS.items()}, "newton": Newton(), "local": Local(), "retrain": Retrain()}
+    default = {
+        **{name: kind() for name, kind in PARTS.items()},
+        "auto": Auto(),
+        "newton": Newton(),
+        "local": Local(),
+        "retrain": Retrain(),
+    }
     for part, chosen in CHOSEN.items():
         for name, value in chosen.items():
             settings = make_settings(**({"backend": "ray"} if name in OF_RAY else {}), **{name: value})
-            holder = settings.engine if part in ("newton", "local", "retrain") else getattr(settings, part)
+            holder = settings.engine if part in ("auto", "newton", "local", "retrain") else getattr(settings, part)
             assert type(holder) is type(default[part])
             assert getattr(holder, name) == value != getattr(default[part], name)
             others = [kept for kept in PARTS if kept != part]

@@ -72,7 +72,7 @@ def test_a_step_that_overshoots_is_shortened(make_problem):
     value, gradient = problem.value_and_gradient(start)
     step = -torch.linalg.solve(problem.hessian(start, 40 * 1e-3), gradient.flatten()).view_as(start)
     assert float(problem.value_and_gradient(start + step)[0]) > 1.5 * float(value)
-    point = newton._line_search(problem, newton._Point(start, value, gradient), step)
+    point = newton._line_search(problem, newton.Point(start, value, gradient), step)
     assert float(point.value) < float(value)
     assert_close(fit_map(problem, start).params, fit_map(problem).params, **FIT)
 
@@ -80,7 +80,7 @@ def test_a_step_that_overshoots_is_shortened(make_problem):
 def test_a_search_on_values_that_are_no_numbers_ends(make_problem, blobs):
     problem = make_problem(*blobs, 3)
     start = torch.zeros(2, 4, dtype=torch.float64)
-    point = newton._Point(start, *problem.value_and_gradient(start))
+    point = newton.Point(start, *problem.value_and_gradient(start))
     assert newton._line_search(problem, point, torch.full_like(start, torch.nan)) is None
     with pytest.raises(ConvergenceError, match="larger weight decay"):
         fit_map(problem, torch.full_like(start, torch.nan))

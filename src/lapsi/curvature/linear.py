@@ -9,6 +9,7 @@ from lapsi.curvature.diag import diag_curvature
 from lapsi.curvature.full import full_curvature, full_removal_curvature
 from lapsi.curvature.kron import kron_curvature
 from lapsi.problem.linear import LinearProblem
+from lapsi.training.newton import leaving_hessian
 
 
 def settled_curvature(problem: LinearProblem, map_params: Tensor, structure: str) -> Curvature:
@@ -21,19 +22,18 @@ def settled_curvature(problem: LinearProblem, map_params: Tensor, structure: str
 
 
 def first_order_curvature(
-    problem: LinearProblem, map_params: Tensor, structure: str, hessian: Tensor, inverse: Tensor, *, streams: bool = False
+    problem: LinearProblem, map_params: Tensor, structure: str, inverse: Tensor, *, streams: bool = False
 ) -> Curvature:
     """The posterior at `map_params`, for any shifts; `full` in its removal form.
 
     Args:
         problem, map_params: where the posterior sits.
         structure: its name.
-        hessian: (P', P') float64, GGN + l2_without·I; may be changed in place.
-        inverse: its inverse, in the dtype of the large products.
+        inverse: of GGN + l2_without·I (P', P'), in the dtype of the large products.
         streams: take the first-order change of `kfac` by a pass over the data and keep no matrix for it.
     """
     if structure == "diag":
         return diag_curvature(problem, map_params, inverse.dtype)
     if structure == "kfac":
         return kron_curvature(problem, map_params, holds_derivative=not streams)
-    return full_removal_curvature(problem, map_params, hessian, inverse)
+    return full_removal_curvature(problem, map_params, leaving_hessian(problem, map_params), inverse)

@@ -151,7 +151,7 @@ class LinearProblem(Problem):
         Few features of many outputs are summed in outputs, and only the sum is taken to the basis.
         """
         n_outputs, n_directions, n_features = self.likelihood.n_outputs, self.model.n_directions, self.model.n_features
-        if (n_outputs**2 - n_directions**2) * n_features**2 >= n_outputs**2 * n_directions:
+        if sums_in_basis(n_outputs, n_directions, n_features):
             return _add_ridge(weighted_gram(self._hessian_blocks(params, in_basis=True)), l2)
         whole = weighted_gram(self._hessian_blocks(params, in_basis=False)).view(n_outputs, n_features, n_outputs, n_features)
         basis = self.likelihood.basis
@@ -208,17 +208,18 @@ class LinearProblem(Problem):
     def hessian_product(self, units: Tensor, params: Tensor, vectors: Tensor) -> Tensor:
         """The Hessian at params (F, D) of the objective without the samples units[n] (n, g), times vectors[n] (n, F, D).
 
-        In the dtype of the vectors; no matrix of the parameters is made.
+        Nor with those that have left. In the dtype of the vectors; no matrix of the parameters is made.
         """
         likelihood, basis = self.likelihood, self.likelihood.basis
         by_output = vectors.new_zeros(len(basis), len(units), self.inputs.shape[1])
         for rows, inputs, state, output_change in self.output_changes(params, vectors, basis):
             slope = likelihood.residual_derivative(state, output_change, axis=1)
             by_output += matmul(slope.flatten(1).T, self.weigh(inputs, rows)).view_as(by_output)
-        inputs, state, output_change = self.own_change(units, params, vectors)
-        weights = weight_of(self, units)
-        own = weights[..., None] * likelihood.residual_derivative(state, output_change)
-        left = self.objective.l2_without(self.total, weights.sum(1).to(vectors.dtype))[:, None, None] * vectors
+        leaving = units if self.removed is None else torch.cat([units, self.removed.expand(len(units), -1)], 1)
+        inputs, state, output_change = self.own_change(leaving, params, vectors)
+        own = weight_of(self, leaving)[..., None] * likelihood.residual_derivative(state, output_change)
+        weight = weight_of(self, units).sum(1).to(vectors.dtype)
+        left = self.objective.l2_without(self.total, weight)[:, None, None] * vectors
         own_product = torch.einsum("ngc,cm,ngk->nmk", own, basis, inputs).to(vectors.dtype)
         return torch.einsum("cnk,cm->nmk", by_output, basis.to(vectors.dtype)) + left - own_product
 
@@ -260,6 +261,11 @@ class LinearProblem(Problem):
             inputs = self.inputs_of(rows)
             hessians = self.likelihood.hessian(self.state_of(params, inputs))
             yield inputs, sign * self.weigh(self.in_basis(hessians) if in_basis else hessians, rows)
+
+
+def sums_in_basis(n_outputs: int, n_directions: int, n_features: int) -> bool:
+    """Whether the Hessian is summed in the basis: taking each sample there costs less than the larger sum in outputs."""
+    return (n_outputs**2 - n_directions**2) * n_features**2 >= n_outputs**2 * n_directions
 
 
 def _add_ridge(matrix: Tensor, ridge: float) -> Tensor:

@@ -145,8 +145,8 @@ def settings_from_dict(values: dict[str, Any]) -> Settings:
 
 def setting_names() -> list[str]:
     """The short names that `make_settings` takes beside the parts."""
-    kinds = (*PARTS.values(), *ENGINES.values())
-    return [each.name for kind in kinds for each in fields(kind)]
+    kinds = (*PARTS.values(), Auto, *ENGINES.values())
+    return list(dict.fromkeys(each.name for kind in kinds for each in fields(kind)))
 
 
 def _with_fields(part: Any, name: str, kind: type, own: dict[str, Any]) -> Any:

@@ -1,7 +1,7 @@
-"""The MAP of a strictly convex problem whose Hessian is too large for memory: L-BFGS, then truncated Newton steps.
+"""The MAP of a strictly convex problem by truncated Newton steps, which take products of the Hessian alone.
 
-Each step is solved by conjugate gradients with products of the Hessian (Dembo, Eisenstat and Steihaug 1982), preconditioned by
-its diagonal blocks, one an output.
+Each step is solved by conjugate gradients (Dembo, Eisenstat and Steihaug 1982). What preconditions them is the inverse of a
+Hessian nearby; or, where a Hessian is too large for memory, that of its diagonal blocks, one an output.
 """
 
 from __future__ import annotations
@@ -14,14 +14,20 @@ import torch
 from torch import Tensor
 
 from lapsi.errors import ConvergenceError
-from lapsi.linalg.conjugate_gradients import Solution, conjugate_gradients
+from lapsi.linalg.conjugate_gradients import Operator, Solution, conjugate_gradients
 from lapsi.linalg.gram import gram_of_those_that_matter
 from lapsi.problem.linear import LinearProblem
-from lapsi.training.newton import rough_map, spectrum_of
+from lapsi.training.newton import (
+    STALE_STEP,
+    Converged,
+    inverse_of,
+    leaving_hessian,
+    newton_steps,
+    rough_map,
+    spectrum_of,
+    whitened_map,
+)
 
-STEPS = 30
-STEP_TOLERANCE = 1e-9  # of the last step, relative to the parameters
-ROUNDING_STEP = 1e-6  # a step below it that lowers the gradient no more is rounding
 FORCING = 0.01  # residual of each step
 PRODUCTS = 200
 BLOCK_ROWS = 16384
@@ -36,7 +42,7 @@ class KrylovFit:
         params: (F, D).
         blocks: the diagonal blocks of the Hessian, about there.
         grad_norm: norm of the gradient of the mean-form objective.
-        n_iterations: products of the Hessian that the Newton steps took.
+        n_iterations: Newton steps that it took.
     """
 
     params: Tensor
@@ -60,6 +66,18 @@ class BlockPreconditioner:
         """Of vectors (r, F, D); the same for all units."""
         columns = vectors.permute(1, 2, 0).to(self.factors.dtype)
         return torch.cholesky_solve(columns, self.factors).permute(2, 0, 1).to(vectors.dtype)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class InversePreconditioner:
+    """The inverse (P', P') of a Hessian nearby."""
+
+    inverse: Tensor
+
+    def __call__(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Of vectors (r, F, D); the same for all units."""
+        return (vectors.flatten(1).to(self.inverse.dtype) @ self.inverse).view_as(vectors).to(vectors.dtype)
 
 
 def block_preconditioner(problem: LinearProblem, params: Tensor) -> BlockPreconditioner:
@@ -104,44 +122,93 @@ def require_positive(failed: bool) -> None:
 
 
 def fit_without_hessian(problem: LinearProblem, advance: Callable[[], None] = lambda: None) -> KrylovFit:
-    """The optimum, to a relative step of 1e-9 or the rounding of the gradient; of a model that sees all outputs.
+    """The optimum, as near as `truncated_newton` comes; of a model that sees all outputs.
 
     Raises:
-        ConvergenceError: when 30 steps do not get there.
+        ConvergenceError: when that does not get there.
         InputError: when the squares of the inputs overflow.
     """
-    params = rough_map(problem, spectrum_of(problem.inputs, problem.weights), None)
-    blocks = block_preconditioner(problem, params)
-    gradient, n_iterations = problem.value_and_gradient(params)[1], 0
-    for _ in range(STEPS):
-        advance()
-        solved = hessian_solve(problem, params, gradient, blocks, tolerance=FORCING)
-        n_iterations += solved.n_iterations
-        size = float(solved.value.norm()) / float(params.norm())
-        moved = params - solved.value[0]
-        after = problem.value_and_gradient(moved)[1]
-        falls = float(after.norm()) < float(gradient.norm())
-        if falls:
-            params, gradient = moved, after
-        if size <= STEP_TOLERANCE or (not falls and size <= ROUNDING_STEP):
-            return KrylovFit(params, blocks, float(gradient.norm()) / problem.total, n_iterations)
-        if not falls:
-            break
-    raise ConvergenceError(
-        f"The fit did not converge: the last Newton step was {size:.1e} of the parameters. Use a larger weight decay (now "
-        f"{problem.objective.weight_decay:g}), or standardize the features."
-    )
+    rough = rough_map(problem, spectrum_of(problem.inputs, problem.weights), None)
+    blocks = block_preconditioner(problem, rough)
+    found = truncated_newton(problem, rough, blocks, advance)
+    return KrylovFit(found.point.params, blocks, float(found.point.gradient.norm()) / problem.total, found.n_steps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InverseFit:
+    """A converged optimum, and the inverse of the Hessian with which samples leave it.
+
+    Attributes:
+        params: (F, D).
+        inverse: (P', P') of the Hessian of all samples at the L2 strength that is left when one of mean weight leaves, at
+            `params` or within a relative step of 1e-6 of it.
+        grad_norm: norm of the gradient of the mean-form objective.
+        n_iterations: evaluations of L-BFGS and Newton steps together.
+    """
+
+    params: Tensor
+    inverse: Tensor
+    grad_norm: float
+    n_iterations: int
+
+
+def fit_with_inverse(
+    problem: LinearProblem, dtype: str | None = None, advance: Callable[[], None] = lambda: None
+) -> InverseFit:
+    """The optimum as `fit_map` finds it, for one Hessian, inverted in its place: that preconditions the steps to the optimum.
+
+    `dtype`: of the inverse, as in `inverse_of`; `advance`: called once an iteration.
+
+    Raises:
+        ConvergenceError: when the steps do not get there, or the Hessian is not positive definite in float64.
+        InputError: when the squares of the inputs overflow.
+    """
+    near, n_evaluations = whitened_map(problem, advance)
+    inverse = inverse_of(leaving_hessian(problem, near), dtype)
+    found = truncated_newton(problem, near, InversePreconditioner(inverse), advance)
+    params, grad_norm, n_steps = found.point.params, float(found.point.gradient.norm()), found.n_steps
+    if float((params - near).norm()) > STALE_STEP * float(params.norm()):
+        del inverse, found  # which holds it
+        inverse = inverse_of(leaving_hessian(problem, params), dtype)
+    return InverseFit(params, inverse, grad_norm / problem.total, n_evaluations + n_steps)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class KrylovSolver:
+    """H⁻¹ by conjugate gradients, to a hundredth, H the Hessian of `problem` at `params` (F, D)."""
+
+    problem: LinearProblem
+    params: Tensor
+    precondition: Operator
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """Times a gradient (F, D)."""
+        return hessian_solve(self.problem, self.params, gradient, self.precondition, tolerance=FORCING).value[0]
+
+
+def truncated_newton(
+    problem: LinearProblem, start: Tensor, precondition: Operator, advance: Callable[[], None] = lambda: None
+) -> Converged[KrylovSolver]:
+    """The optimum by Newton steps without a Hessian, from `start` (F, D), as near as `newton_steps` comes.
+
+    `precondition`: about the inverse of the Hessian, wherever the steps lead.
+
+    Raises:
+        ConvergenceError: when they do not get there.
+    """
+    return newton_steps(problem, start, lambda params: KrylovSolver(problem, params, precondition), advance)
 
 
 def hessian_solve(
-    problem: LinearProblem, params: Tensor, right: Tensor, blocks: BlockPreconditioner, *, tolerance: float, drop: float = 0.0
+    problem: LinearProblem, params: Tensor, right: Tensor, precondition: Operator, *, tolerance: float, drop: float = 0.0
 ) -> Solution:
-    """H⁻¹·right (1, F, D) for right (F, D), H the Hessian of all samples at `params` with an L2 strength lower by `drop`."""
+    """H⁻¹·right (1, F, D) for right (F, D), H the Hessian at `params` with an L2 strength lower by `drop`."""
     nobody = torch.empty(1, 0, dtype=torch.int64, device=params.device)
     return conjugate_gradients(
         lambda vectors, _: problem.hessian_product(nobody, params, vectors) - drop * vectors,
         right[None],
-        blocks,
+        precondition,
         tolerance=tolerance,
         max_iterations=PRODUCTS,
     )

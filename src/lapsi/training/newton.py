@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from lapsi.errors import ConvergenceError, InputError
 from lapsi.linalg.gram import square
 from lapsi.linalg.matmul import one_thread_each
+from lapsi.linalg.sweep import invert_in_place
 from lapsi.problem.base import mean_weight
 from lapsi.problem.linear import LinearProblem
 
@@ -27,6 +29,10 @@ STALE_STEP = 1e-6
 ARMIJO = 1e-4
 HALVINGS = 40
 FLOAT32_CONDITION = 1e-2 / float(np.finfo(np.float32).eps)
+INDEFINITE = (
+    "The Hessian is not positive definite in float64: the weight decay is too small for features of this scale. Use a larger "
+    "weight decay, or standardize the features."
+)
 EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -87,7 +93,7 @@ def fit_map(problem: LinearProblem, start: Tensor | None = None, advance: Callab
     """
     n_evaluations = 0
     if start is None:
-        start, n_evaluations = _lbfgs(problem, spectrum_of(problem.inputs, problem.weights), None, LBFGS_TOLERANCE, advance)
+        start, n_evaluations = whitened_map(problem, advance)
     return _newton(problem, start, n_evaluations, advance)
 
 
@@ -97,14 +103,18 @@ def near_map(problem: LinearProblem, spectrum: Spectrum, start: Tensor | None) -
     `start` and errors as in `fit_map`.
     """
     near, n_evaluations = _lbfgs(problem, spectrum, start, NEAR_TOLERANCE, lambda: None)
-    hessian = problem.hessian(near, problem.objective.l2(problem.total))
-    factor = _factor(hessian)
-    gradient = problem.value_and_gradient(near)[1]
-    step = torch.cholesky_solve(gradient.view(-1, 1), factor).view_as(near)
+    solver, gradient = _factored(problem, near), problem.value_and_gradient(near)[1]
+    step = solver(gradient)
     if float(step.norm()) <= NEAR_STEP * float(near.norm()):
-        return MapFit(problem, near - step, hessian, float(gradient.norm()) / problem.total, n_evaluations + 1), factor
+        fit = MapFit(problem, near - step, solver.hessian, float(gradient.norm()) / problem.total, n_evaluations + 1)
+        return fit, solver.factor
     fit = fit_map(problem, near)
     return fit, _factor(fit.hessian)
+
+
+def whitened_map(problem: LinearProblem, advance: Callable[[], None] = lambda: None) -> tuple[Tensor, int]:
+    """As near to the optimum (F, D) as L-BFGS comes, and its evaluations; arguments and errors as in `fit_map`."""
+    return _lbfgs(problem, spectrum_of(problem.inputs, problem.weights), None, LBFGS_TOLERANCE, advance)
 
 
 def rough_map(problem: LinearProblem, spectrum: Spectrum, start: Tensor | None) -> Tensor:
@@ -138,38 +148,14 @@ def _lbfgs(
     return to_params(result.x), int(result.nfev)
 
 
-def _newton(problem: LinearProblem, params: Tensor, n_iterations: int, advance: Callable[[], None]) -> MapFit:
-    total = problem.total
-    hessian: Tensor | None = None
-    point = _Point(params, *problem.value_and_gradient(params))
-    for iteration in range(NEWTON_ITERATIONS):
-        advance()
-        if hessian is None:
-            hessian = problem.hessian(point.params, problem.objective.l2(total))
-            factor = _factor(hessian)
-        step = -torch.cholesky_solve(point.gradient.view(-1, 1), factor).view_as(params)
-        step_norm, params_norm, grad_norm = float(step.norm()), float(point.params.norm()), float(point.gradient.norm())
-        fit = MapFit(problem, point.params, hessian, grad_norm / total, n_iterations + iteration)
-        if step_norm <= STEP_TOLERANCE * params_norm:
-            return fit
-        moved = _line_search(problem, point, step)
-        stalls = moved is None or float(moved.gradient.norm()) > grad_norm / 2
-        if stalls and grad_norm <= _rounding(problem, point.params):
-            return fit
-        if moved is None:
-            break
-        point = moved
-        if step_norm > STALE_STEP * params_norm:
-            hessian = None
-    raise ConvergenceError(
-        f"The fit did not converge: after {iteration + 1} Newton steps the last step was {step_norm:.1e} of "
-        f"parameters of norm {params_norm:.1e} (gradient {grad_norm / total:.1e}). Use a larger weight decay "
-        f"(now {problem.objective.weight_decay:g}), or standardize the features."
-    )
+def _newton(problem: LinearProblem, params: Tensor, n_evaluations: int, advance: Callable[[], None]) -> MapFit:
+    found = newton_steps(problem, params, lambda near: _factored(problem, near), advance)
+    point, n_iterations = found.point, n_evaluations + found.n_steps
+    return MapFit(problem, point.params, found.solver.hessian, float(point.gradient.norm()) / problem.total, n_iterations)
 
 
 @dataclass(frozen=True, slots=True)
-class _Point:
+class Point:
     """Params (F, D), and value and gradient of the sum-form objective there."""
 
     params: Tensor
@@ -177,17 +163,82 @@ class _Point:
     gradient: Tensor
 
 
-def _line_search(problem: LinearProblem, start: _Point, step: Tensor) -> _Point | None:
-    """Halves the Newton step until the value falls enough (Armijo); None where no length does.
+def point_at(problem: LinearProblem, params: Tensor) -> Point:
+    """At any params."""
+    return Point(params, *problem.value_and_gradient(params))
+
+
+Solver = TypeVar("Solver", bound=Callable[[Tensor], Tensor])  # of a gradient (F, D): H⁻¹ times it, H the Hessian somewhere
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Converged(Generic[Solver]):
+    """Where Newton steps ended.
+
+    Attributes:
+        point: the optimum.
+        solver: of the last step: at that point, or within a relative step of 1e-6 of it.
+        n_steps: steps that were taken.
+    """
+
+    point: Point
+    solver: Solver
+    n_steps: int
+
+
+def newton_steps(
+    problem: LinearProblem, start: Tensor, solver_at: Callable[[Tensor], Solver], advance: Callable[[], None] = lambda: None
+) -> Converged[Solver]:
+    """Newton steps, each as long as the value falls, to a relative step of 1e-10 or the rounding floor of the gradient.
+
+    Args:
+        problem: strictly convex since its weight decay is positive.
+        start: (F, D) where they begin.
+        solver_at: makes the solver at some params; one at a time is held.
+        advance: called once a step.
+
+    Raises:
+        ConvergenceError: when 100 steps do not get there, or no length of one lowers the value.
+    """
+    total = problem.total
+    solver: Solver | None = None
+    point = point_at(problem, start)
+    for iteration in range(NEWTON_ITERATIONS):
+        advance()
+        if solver is None:
+            solver = solver_at(point.params)
+        step = -solver(point.gradient)
+        step_norm, params_norm, grad_norm = float(step.norm()), float(point.params.norm()), float(point.gradient.norm())
+        if grad_norm == 0 or 0 < step_norm <= STEP_TOLERANCE * params_norm:
+            return Converged(point, solver, iteration)
+        moved = _line_search(problem, point, step)
+        stalls = moved is None or float(moved.gradient.norm()) > grad_norm / 2
+        if stalls and grad_norm <= _rounding(problem, point.params):
+            return Converged(point, solver, iteration)
+        if moved is None:
+            break
+        point = moved
+        if step_norm > STALE_STEP * params_norm:
+            solver = None
+    raise ConvergenceError(
+        f"The fit did not converge: after {iteration + 1} Newton steps the last step was {step_norm:.1e} of "
+        f"parameters of norm {params_norm:.1e} (gradient {grad_norm / total:.1e}). Use a larger weight decay "
+        f"(now {problem.objective.weight_decay:g}), or standardize the features."
+    )
+
+
+def _line_search(problem: LinearProblem, start: Point, step: Tensor) -> Point | None:
+    """Halves the step until the value falls enough (Armijo); None where no length does, or the step leads uphill.
 
     Where the change of the value drowns in its rounding, the slope tells: it must fall by half.
     """
     slope = float((start.gradient * step).sum())
+    if not slope < 0:
+        return None
     noise = EPSILON * (abs(float(start.value)) + float(start.params.norm()) * _input_norms(problem))
     length = 1.0
     for _ in range(HALVINGS):
-        candidate = start.params + length * step
-        point = _Point(candidate, *problem.value_and_gradient(candidate))
+        point = point_at(problem, start.params + length * step)
         change = float(point.value - start.value)
         if change <= ARMIJO * length * slope:
             return point
@@ -214,13 +265,32 @@ def _rounding(problem: LinearProblem, params: Tensor) -> float:
     return EPSILON * float(total)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Factored:
+    """A Hessian (P', P') and its Cholesky factor."""
+
+    hessian: Tensor
+    factor: Tensor
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """H⁻¹ times a gradient (F, D)."""
+        return torch.cholesky_solve(gradient.reshape(-1, 1), self.factor).view_as(gradient)
+
+
+def _factored(problem: LinearProblem, params: Tensor) -> _Factored:
+    """The Hessian at `params` (F, D).
+
+    Raises:
+        ConvergenceError: when it is not positive definite in float64.
+    """
+    hessian = problem.hessian(params, problem.objective.l2(problem.total))
+    return _Factored(hessian, _factor(hessian))
+
+
 def _factor(hessian: Tensor) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(hessian)
     if int(info) != 0:
-        raise ConvergenceError(
-            "The Hessian is not positive definite in float64: the weight decay is too small for features of this "
-            "scale. Use a larger weight decay, or standardize the features."
-        )
+        raise ConvergenceError(INDEFINITE)
     return factor
 
 
@@ -229,6 +299,12 @@ def reduced_hessian(fit: MapFit) -> Tensor:
     reduced = fit.hessian.clone()
     reduced.diagonal().sub_(fit.problem.objective.l2_drop(mean_weight(fit.problem)))
     return reduced
+
+
+def leaving_hessian(problem: LinearProblem, params: Tensor) -> Tensor:
+    """The same at any params (F, D)."""
+    drop = problem.objective.l2_drop(mean_weight(problem))
+    return problem.hessian(params, problem.objective.l2(problem.total) - drop)
 
 
 def invert(matrix: Tensor) -> Tensor:
@@ -244,13 +320,18 @@ def invert(matrix: Tensor) -> Tensor:
 def inverse_of(hessian: Tensor, dtype: str | None = None) -> Tensor:
     """H⁻¹ in the asked dtype, or in float32 where rounding, amplified by the condition number, stays below 1e-2.
 
-    The bound is pessimistic: at a condition number of 1e4 the shifts differ from those in float64 by 1e-6.
+    The bound is pessimistic: at a condition number of 1e4 the shifts differ from those in float64 by 1e-6. The Hessian is
+    overwritten.
+
+    Raises:
+        ConvergenceError: when it is not positive definite in float64.
     """
-    inverse = invert(hessian)
+    norm = _norm(hessian)
+    if not invert_in_place(hessian):
+        raise ConvergenceError(INDEFINITE)
     if dtype is None:
-        condition = _norm(hessian) * _norm(inverse)
-        dtype = "float32" if float(condition) <= FLOAT32_CONDITION else "float64"
-    return inverse.to(getattr(torch, dtype))
+        dtype = "float32" if float(norm * _norm(hessian)) <= FLOAT32_CONDITION else "float64"
+    return hessian.to(getattr(torch, dtype))
 
 
 def _norm(matrix: Tensor) -> Tensor:

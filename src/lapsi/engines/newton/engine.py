@@ -24,7 +24,8 @@ from lapsi.problem.removed import CLOSED_FORM, CONVERGED, REFINED
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.objective import ANEW
 from lapsi.settings.settings import Settings
-from lapsi.training.newton import fit_map, inverse_of, reduced_hessian
+from lapsi.training.krylov import fit_with_inverse
+from lapsi.training.newton import fit_map
 
 
 @final
@@ -76,16 +77,13 @@ def _posterior(
 ) -> tuple[DenseStep, Curvature, dict[str, Any]]:
     """Where the steps start, the curvature there, and how it was reached."""
     with stages.stage("fit") as advance:
-        fit = fit_map(problem, advance=lambda: advance(1))
-        params, origin = fit.params, {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
-        hessian = reduced_hessian(fit)
-        del fit  # its Hessian is another
-        inverse = inverse_of(hessian, settings.execution.dtype)
-    step = DenseStep(problem, params, inverse)
+        fit = fit_with_inverse(problem, settings.execution.dtype, advance=lambda: advance(1))
+    params, inverse = fit.params, fit.inverse
+    step, origin = DenseStep(problem, params, inverse), {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
     with stages.stage("curvature"):
         if plan.details["settles"]:
             curvature = settled_curvature(problem, params, settings.curvature)
         else:
             streams = plan.details["streams"]
-            curvature = first_order_curvature(problem, params, settings.curvature, hessian, inverse, streams=streams)
+            curvature = first_order_curvature(problem, params, settings.curvature, inverse, streams=streams)
     return step, curvature, origin

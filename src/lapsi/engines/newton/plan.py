@@ -12,7 +12,7 @@ from lapsi.engines.removal.neighbours import NEIGHBOURS
 from lapsi.engines.removal.tolerance import Price
 from lapsi.errors import MemoryLimitError
 from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, Speed, memory_limit
-from lapsi.problem.linear import BLOCK_BYTES, LinearProblem
+from lapsi.problem.linear import BLOCK_BYTES, LinearProblem, sums_in_basis
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.settings import Settings
 from lapsi.training.regularization import STAGE, choice_flop, choice_notes
@@ -22,12 +22,13 @@ REFINE_FLOOR = 5e11  # below it every sample is converged
 BUDGET_SHARE = 0.25  # of the cost of the rest, for refining to the tolerance
 BUDGET_FLOOR = 2e12  # at least: half a minute on two cores
 CONVERGING_STEPS = 3  # chord-Newton steps to the tolerance and the pass for the curvature
-FITTING_STEPS = 4  # Hessians that fitting a sample anew takes
+FITTING_PRODUCTS = 40  # of the Hessian and its inverse that fitting a sample anew takes
+MATRIX_PASS = 10  # multiplications that take as long as reading one entry of a large matrix for one vector
 CORRECTION_OVERHEAD = 1e8
 ENTRY_PRODUCTS = 150  # multiplications that take as long as one entry of a derivative, made before it is multiplied
 SOLVING = 50  # K³ multiplications that small matrices of the K outputs take a sample, as slow as they are
 REFINE_STEPS = 4  # chord-Newton steps that converging takes
-RATES = {"fit": 1 / 6, "hessian": 0.8, "curvature": 0.7, "leave-one-out": 0.6, "refine": 1.0, "verify": 0.5, STAGE: 0.6}
+RATES = {"fit": 1 / 6, "hessian": 0.7, "curvature": 0.7, "leave-one-out": 0.6, "refine": 1.0, "verify": 0.5, STAGE: 0.6}
 IN_FLOAT32 = ("curvature", "leave-one-out")
 
 
@@ -102,7 +103,8 @@ def _price(work: Work) -> Price:
     n, d, k = work.n_samples, work.n_coordinates, work.n_outputs
     correcting = 2.0 * n * d + CORRECTION_OVERHEAD + 4.0 * NEIGHBOURS * d * k
     converging = CONVERGING_STEPS * _chord_step(work)
-    return Price(correcting, converging, FITTING_STEPS * _hessian_flop(work) + converging)
+    product = _chord_step(work) + 2.0 * MATRIX_PASS * (work.n_directions * d) ** 2
+    return Price(correcting, converging, converging + FITTING_PRODUCTS * product)
 
 
 def _note(spec: Newton, details: dict[str, Any]) -> tuple[str, str]:
@@ -150,9 +152,9 @@ def _derivative_entries(work: Work) -> int:
 
 
 def _hessian_flop(work: Work) -> float:
-    """Of the Hessian, symmetric and in tiles, its factor and inverse."""
+    """Of the Hessian, symmetric and in tiles, and its inverse."""
     free = work.n_directions * work.n_coordinates
-    return 0.625 * work.n_samples * free * (free + work.n_coordinates) + 2.0 * free**3
+    return 0.625 * work.n_samples * free * (free + work.n_coordinates) + 1.0 * free**3
 
 
 def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
@@ -180,7 +182,7 @@ def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
     copied = spec_of(settings).refine in (AUTO, 0) and work.input_bytes == 8
     inputs = (work.input_bytes + (itemsize if copied else 0)) * n * d
     inputs += work.span_bytes
-    fit = 4 * 8 * free**2 + 4 * BLOCK_BYTES
+    fit = (4 * 8 * free**2 if settings.is_open else _fit_bytes(work)) + 4 * BLOCK_BYTES  # first: to choose the weight decay
     kfac = 8 * 12 * k**2 + (8 * _derivative_entries(work) if holds_derivative else 0)
     full = (8 + 4 * (8 if settings.execution.verify > 0 else itemsize)) * free**2  # made anew in float64 for the check
     held = {"diag": itemsize * free * k * work.n_features, "kfac": kfac, "full": full}
@@ -189,3 +191,12 @@ def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
     scoring = itemsize * free**2 + held[settings.curvature] + 2 * CHUNK_BYTES + found + states
     scoring += 2 * 8 * free**2 if settings.curvature == "full" else 0
     return LIBRARIES_BYTES + inputs + max(fit, scoring, 2 * found + 2 * 8 * n * k)  # last: outputs become columns
+
+
+def _fit_bytes(work: Work) -> int:
+    """Of the Hessian, which becomes its inverse; what it was summed in, which the allocator keeps; the inverse in float32."""
+    d, k, f = work.n_coordinates, work.n_outputs, work.n_directions
+    if not sums_in_basis(k, f, d):
+        return 4 * 8 * (k * d) ** 2
+    tiles = 5 * f * (f + 1) * d**2 // 16
+    return 8 * (f * d) ** 2 + 8 * tiles + 4 * (f * d) ** 2

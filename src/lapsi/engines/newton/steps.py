@@ -21,7 +21,8 @@ from lapsi.engines.removal.base import Compared, Removal, Step
 from lapsi.linalg.woodbury import combine, downdate, influence_columns, leverage, reaction
 from lapsi.problem.base import weight_of
 from lapsi.problem.linear import LinearProblem
-from lapsi.training.newton import STEP_TOLERANCE, fit_map
+from lapsi.training.krylov import truncated_newton
+from lapsi.training.newton import STEP_TOLERANCE
 
 CHUNK_BYTES = 384 * 2**20
 PART_UNITS = 2048  # a minute or less on one core
@@ -119,15 +120,20 @@ class DenseRemoval(Removal):
         return (solved + downdate(self.columns, self.gram, self.hessians, projection)).to(gradient.dtype)
 
     def refit(self, shift: Tensor, remaining: Tensor) -> tuple[Tensor, Tensor]:
-        shift = shift.double()
-        problem, params = self.step.problem, self.step.params
-        for row in torch.nonzero(remaining.isinf()).flatten().tolist():
-            start = params + shift[row]
-            without = problem.remove(self.rows[row : row + 1])
-            shift[row] = fit_map(without, start if bool(start.isfinite().all()) else params).params - params
+        shift, params = shift.to(torch.float64, copy=True), self.step.params
+        remaining = remaining.clone()
+        for row in torch.nonzero(remaining.isinf()).flatten():
+            shift[row] = _fitted_without(self.part(row[None]), params + shift[row]) - params
             remaining[row] = STEP_TOLERANCE * params.norm() / shift[row].norm()
         return shift, remaining
 
     def part(self, chosen: Tensor) -> DenseRemoval:
         own = ("rows", "inputs", "outputs", "gram", "hessians", "weights")
         return replace(self, columns=self.columns[:, chosen], **{name: getattr(self, name)[chosen] for name in own})
+
+
+def _fitted_without(removal: DenseRemoval, start: Tensor) -> Tensor:
+    """The optimum (F, D) without the one sample of a removal, from `start` where that is finite."""
+    problem, params = removal.step.problem.remove(removal.rows), removal.step.params
+    near = start if bool(start.isfinite().all()) else params
+    return truncated_newton(problem, near, lambda vectors, _: removal.solve(vectors)).point.params

@@ -162,17 +162,12 @@ def test_embedding_has_the_defaults_of_the_extractor():
 
 def test_every_short_name_lands_in_its_field():
     assert [name for part in CHOSEN.values() for name in part] == setting_names()
-    default = {
-        **{name: kind() for name, kind in PARTS.items()},
-        "auto": Auto(),
-        "newton": Newton(),
-        "local": Local(),
-        "retrain": Retrain(),
-    }
+    engines = {"auto": Auto(), "newton": Newton(), "local": Local(), "retrain": Retrain()}
+    default = {name: kind() for name, kind in PARTS.items()} | engines
     for part, chosen in CHOSEN.items():
         for name, value in chosen.items():
             settings = make_settings(**({"backend": "ray"} if name in OF_RAY else {}), **{name: value})
-            holder = settings.engine if part in ("auto", "newton", "local", "retrain") else getattr(settings, part)
+            holder = settings.engine if part in engines else getattr(settings, part)
             assert type(holder) is type(default[part])
             assert getattr(holder, name) == value != getattr(default[part], name)
             others = [kept for kept in PARTS if kept != part]
@@ -186,13 +181,13 @@ def test_every_short_name_lands_in_its_field():
         ("newton", ["hidden", "refine"]),
         ("newton", ["hidden", "tolerance"]),
         ("local", ["hidden", "dtype"]),
-        ("retrain", []),
+        ("retrain", ["tolerance"]),
     ],
 )
 def test_every_short_name_reaches_the_run(engine, idle):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(12, 2)), np.arange(12) % 2
-    chosen = CHOSEN["model"] | CHOSEN["objective"] | CHOSEN[engine] | CHOSEN["execution"]
+    chosen = CHOSEN["model"] | CHOSEN["objective"] | CHOSEN["auto"] | CHOSEN[engine] | CHOSEN["execution"]
     chosen |= {"curvature": "diag" if engine == "local" else "kfac"}
     for name in ("noise_variance", "noise_removal", "backend", *OF_RAY, *idle):  # the first two are of numbers
         del chosen[name]

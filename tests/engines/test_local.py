@@ -22,7 +22,7 @@ from lapsi.execution.progress import Stages
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 CLASSES = 6
-NOTHING = Cuts(0.0, 0.0, 0.0, 0.0, 0.0, CLASSES)
+NOTHING = Cuts(0.0, 0.0, 0.0, 0.0, 0.0, CLASSES, CLASSES)
 FLOAT32 = {"rtol": 2e-4, "atol": 2e-6}
 QUIET = {"weight_decay": 0.01, "standardize": "each", "progress": False}
 

@@ -9,14 +9,15 @@ from typing import Any, ClassVar, final
 import numpy as np
 from torch import Tensor
 
-from lapsi.curvature.diag import DiagCurvature, diag_curvature
+from lapsi.curvature.base import Curvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, again, parts_of, single_rows
 from lapsi.engines.local.blocks import DENSE, LOCAL, nearest_outputs, samples_of
+from lapsi.engines.local.curvature import local_curvature
 from lapsi.engines.local.inverse import inverse_hessian
 from lapsi.engines.local.plan import local_seconds, plan_local
-from lapsi.engines.local.steps import REFERENCE_CHUNK, Converging, LocalStep, converged, local_slope, pull_of
+from lapsi.engines.local.steps import REFERENCE_CHUNK, Converging, LocalStep, converged, pull_of
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.cost import speed_of
 from lapsi.execution.device import device_of
@@ -54,8 +55,9 @@ class LocalEngine(Engine):
         return local_seconds(plan, speed_of(device_of(self.settings.execution.device)))
 
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> Fit:
-        problem = linear_problem(dataset, standardizer, self.settings).in_outputs()
-        return local_fit(problem, plan.details["coupled"], Converging(**plan.details["converging"]), stages)
+        problem = linear_problem(dataset, standardizer, self.settings)
+        converging = Converging(**plan.details["converging"])
+        return local_fit(problem, plan.details["coupled"], converging, stages, self.settings.curvature)
 
 
 @final
@@ -70,7 +72,7 @@ class LocalFit(Fit):
     """
 
     step: LocalStep
-    curvature: DiagCurvature
+    curvature: Curvature
     converging: Converging
 
     @property
@@ -120,8 +122,11 @@ class LocalFit(Fit):
         return {"grad_norm": optimum.grad_norm, "n_iterations": optimum.n_iterations, "dtype": "float32"}
 
 
-def local_fit(problem: LinearProblem, coupled: int, converging: Converging, stages: Stages) -> LocalFit:
-    """The optimum, the local inverse Hessian, and the curvature; of a problem that sees all outputs."""
+def local_fit(
+    seen: LinearProblem, coupled: int, converging: Converging, stages: Stages, structure: str = "diag"
+) -> LocalFit:
+    """The optimum and the local inverse Hessian, in outputs, and the curvature of a structure."""
+    problem = seen.in_outputs()
     with stages.stage("fit") as advance:
         optimum = fit_without_hessian(problem, advance=lambda: advance(1))
     with stages.stage("blocks"):
@@ -131,6 +136,5 @@ def local_fit(problem: LinearProblem, coupled: int, converging: Converging, stag
         inverse = inverse_hessian(samples, nearest, l2)
         step = LocalStep(problem, optimum, inverse, pull_of(problem, optimum), samples.cuts.of_support)
     with stages.stage("curvature"):
-        precision = diag_curvature(problem, optimum.params, None).precision
-        curvature = DiagCurvature(problem, optimum.params, precision, local_slope(samples, nearest))
+        curvature = local_curvature(structure, seen, samples, nearest, optimum.params)
     return LocalFit(step, curvature, converging)

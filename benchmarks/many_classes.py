@@ -1,7 +1,7 @@
 """Many classes: engine local on real features whose labels are clusters, a share of them flipped; prints one JSON line.
 
     python benchmarks/many_classes.py FEATURES.npz [--classes 100] [--rows N] [--dimensions D] [--coupled 8] [--converge 0]
-                                      [--checks 64] [--truth FILE.npz]
+                                      [--checks 64] [--truth FILE.npz] [--curvature diag]
 
 Clusters of MiniBatchKMeans (seed 0) on standardized features, 5 % of the labels drawn anew. With --dimensions the features are
 projected at random. Checked are samples spread evenly over the ranking, against their converged leave-one-out optima; with
@@ -55,8 +55,8 @@ def read(path: Path, n_classes: int, n_rows: int | None, n_dimensions: int | Non
 def true_lsi(dataset: Dataset, settings: Settings, rows: np.ndarray) -> np.ndarray:
     """LSI of samples `rows` at their converged leave-one-out optima."""
     stages = Stages(False)
-    problem = linear_problem(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings).in_outputs()
-    fit = local_fit(problem, 1, Converging(), stages)
+    problem = linear_problem(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings)
+    fit = local_fit(problem, 1, Converging(), stages, settings.curvature)
     found = converged(fit.step, fit.problem.targets.new_tensor(rows), np.arange(len(rows)))
     return np.concatenate([fit.curvature.divergence(removed).total.numpy() for removed in found])
 
@@ -86,15 +86,16 @@ def main() -> None:
     parser.add_argument("--checks", type=int, default=64)
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--curvature", choices=("diag", "kfac"), default="diag")
     arguments = parser.parse_args()
 
     dataset = read(arguments.data, arguments.classes, arguments.rows, arguments.dimensions)
     spec = Local(coupled=arguments.coupled, converge=arguments.converge)
-    settings = make_settings(spec, weight_decay=arguments.weight_decay, verify=0)
+    settings = make_settings(spec, arguments.curvature, weight_decay=arguments.weight_decay, verify=0)
     planned = plan_local(work_of(dataset, dataset.n_samples), settings).cost.peak_bytes
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     scores, _ = score_dataset(dataset, settings, np.arange(dataset.n_samples), Stages(False))
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     start = time.perf_counter()
     spread, truth = checked(dataset, settings, scores.lsi, arguments.checks, arguments.truth)
@@ -104,9 +105,11 @@ def main() -> None:
         "data": arguments.data.name,
         "shape": [dataset.n_samples, dataset.n_features, dataset.n_classes],
         "coupled": arguments.coupled,
+        "curvature": arguments.curvature,
         "converge": arguments.converge,
         "seconds": {name: round(value, 1) for name, value in scores.provenance.seconds.items()},
         "seconds_whole": round(seconds, 1),
+        "cpu_seconds": round(cpu, 1),
         "peak_gib": round(peak / GIB, 2),
         "planned_gib": round(planned / GIB, 2),
         "n_checked": len(spread),

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 import lapsi
 import oracles
 from lapsi.curvature.kron import dense_hessian_slope
-from lapsi.curvature.linear import first_order_curvature, settled_curvature
+from lapsi.curvature.linear import first_order_curvature
 from lapsi.engines.local import engine, plan
 from lapsi.engines.local.blocks import Cuts
 from lapsi.engines.local.engine import local_fit
@@ -92,7 +92,12 @@ def whole_blocks(whole, nearest):
     first, second = torch.triu_indices(CLASSES, CLASSES)
     found = []
     for output, near in enumerate(nearest.tolist()):
-        places = {pair: place for place, pair in enumerate(zip(slope.nearest[output, first].tolist(), slope.nearest[output, second].tolist(), strict=True))}
+        places = {
+            pair: place
+            for place, pair in enumerate(
+                zip(slope.nearest[output, first].tolist(), slope.nearest[output, second].tolist(), strict=True)
+            )
+        }
         pairs = [(near[a], near[b]) for a, b in torch.triu_indices(len(near), len(near)).T.tolist()]
         found.append(torch.stack([slope.blocks[output, places.get((a, b), places.get((b, a)))] for a, b in pairs]))
     return torch.stack(found)

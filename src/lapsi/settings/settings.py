@@ -53,7 +53,6 @@ class Settings:
         if isinstance(self.engine, Retrain):
             self._as_in_the_paper(self.engine)
         if isinstance(self.engine, Local):
-            self._chosen_without_search()
             if self.curvature == "full":
                 raise InputError("curvature is 'full'; engine 'local' offers 'diag' and 'kfac'.")
             if self.execution.dtype == "float64":

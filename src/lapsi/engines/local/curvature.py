@@ -1,6 +1,6 @@
-"""The posterior of many outputs by its structure, and how its output factor moves with few of them (docs/math.md, Many outputs).
+"""The posterior of many outputs, and how its output factor moves with few of them (docs/math.md, Many outputs).
 
-Legend of the indices: n sample that leaves, j other samples, c output along which a shift moves, a b outputs near to it, k feature.
+Legend of the indices: n sample that leaves, j other samples, c output that a shift moves, a b outputs near to it, k feature.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class LocalHessianSlope(HessianSlope):
     left_out: float
 
     def change(self, shift: Tensor) -> Tensor:
+        """As the base class says; in float32 until it is summed."""
         n_outputs, count = self.nearest.shape
         moved = torch.einsum("cm,nmk->nck", self.basis.to(self.blocks.dtype), shift.to(self.blocks.dtype))
         support, counts = supports(moved.square().sum(2), self.left_out)
@@ -49,7 +50,9 @@ class LocalHessianSlope(HessianSlope):
         total = shift.new_zeros(len(shift), n_outputs**2, dtype=self.blocks.dtype)
         for output, rows, places in by_output(support):
             near = self.nearest[output]
-            total[rows[:, None], near[first] * n_outputs + near[second]] += half * matmul(moved[rows, places], self.blocks[output].T)
+            total[rows[:, None], near[first] * n_outputs + near[second]] += half * matmul(
+                moved[rows, places], self.blocks[output].T
+            )
         change = total.view(-1, n_outputs, n_outputs).double()
         return change + change.mT
 

@@ -122,9 +122,7 @@ class LocalFit(Fit):
         return {"grad_norm": optimum.grad_norm, "n_iterations": optimum.n_iterations, "dtype": "float32"}
 
 
-def local_fit(
-    seen: LinearProblem, coupled: int, converging: Converging, stages: Stages, structure: str = "diag"
-) -> LocalFit:
+def local_fit(seen: LinearProblem, coupled: int, converging: Converging, stages: Stages, structure: str = "diag") -> LocalFit:
     """The optimum and the local inverse Hessian, in outputs, and the curvature of a structure."""
     problem = seen.in_outputs()
     with stages.stage("fit") as advance:

@@ -91,7 +91,7 @@ def main() -> None:
 
     dataset = read(arguments.data, arguments.classes, arguments.rows, arguments.dimensions)
     spec = Local(coupled=arguments.coupled, converge=arguments.converge)
-    settings = make_settings(spec, arguments.curvature, weight_decay=arguments.weight_decay, verify=0)
+    settings = make_settings(spec, arguments.curvature, weight_decay=arguments.weight_decay, standardize="each", verify=0)
     planned = plan_local(work_of(dataset, dataset.n_samples), settings).cost.peak_bytes
     start, cpu_start = time.perf_counter(), time.process_time()
     scores, _ = score_dataset(dataset, settings, np.arange(dataset.n_samples), Stages(False))

@@ -13,12 +13,14 @@ import lapsi
 import oracles
 from lapsi.curvature.kron import dense_hessian_slope
 from lapsi.curvature.linear import first_order_curvature
+from lapsi.engines.base import Work
 from lapsi.engines.local import engine, plan
 from lapsi.engines.local.blocks import Cuts
 from lapsi.engines.local.engine import local_fit
 from lapsi.engines.local.steps import Converging, converged
 from lapsi.execution.progress import Stages
 from lapsi.problem.removed import CLOSED_FORM, Removed
+from lapsi.settings.settings import make_settings
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 CLASSES, FEATURES, SAMPLES = 6, 4, 60
@@ -152,6 +154,17 @@ def test_many_classes_are_ranked_as_by_newton(many, nothing_is_small):
     assert spearmanr(found.lsi, exact.lsi)[0] > 0.995
     assert np.median(errors) < 0.08
     assert errors[(found.table["refinement"] == "converged").to_numpy()].max() < 1e-5
+
+
+def test_the_plan_counts_the_divergence_and_warns_where_it_takes_the_time():
+    def planned(curvature, n_outputs):
+        settings = make_settings("local", curvature, weight_decay=0.01, standardize="each", memory_limit=2**40)
+        return plan.plan_local(Work(50_000, 257, n_outputs, n_outputs - 1, 50_000), settings)
+
+    assert plan.DIVERGENCE not in planned("diag", 100).cost.flop
+    assert 2e8 * 50_000 / 3 < planned("kfac", 100).cost.flop[plan.DIVERGENCE] < 2e8 * 50_000
+    assert "1,000 × 1,000 matrices for each sample" in dict(planned("kfac", 1000).notes)["curvature"]
+    assert "curvature" not in dict(planned("diag", 1000).notes)
 
 
 @pytest.mark.parametrize("task", ["multilabel", "regression"])

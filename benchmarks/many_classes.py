@@ -1,7 +1,7 @@
 """Many classes: engine local on real features whose labels are clusters, a share of them flipped; prints one JSON line.
 
     python benchmarks/many_classes.py FEATURES.npz [--classes 100] [--rows N] [--dimensions D] [--coupled 8] [--converge 0]
-                                      [--tolerance 1e-3] [--checks 64] [--truth FILE.npz]
+                                      [--tolerance 1e-3] [--checks 64] [--truth FILE.npz] [--curvature diag]
 
 Clusters of MiniBatchKMeans (seed 0) on standardized features, 5 % of the labels drawn anew. With --dimensions the features are
 projected at random. Checked are samples spread evenly over the ranking, against their converged leave-one-out optima; with
@@ -54,9 +54,9 @@ def read(path: Path, n_classes: int, n_rows: int | None, n_dimensions: int | Non
 
 def true_lsi(dataset: Dataset, settings: Settings, rows: np.ndarray) -> np.ndarray:
     """LSI of samples `rows` at their converged leave-one-out optima."""
-    problem = linear_problem(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings).in_outputs()
+    problem = linear_problem(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings)
     plan = Plan(Cost(0, 0, {}), {"coupled": 1, "converges": True})
-    fit = local_fit(problem, Local(), plan, Stages(False))
+    fit = local_fit(problem, Local(), plan, Stages(False), settings.curvature)
     return np.concatenate(
         [fit.curvature.divergence(removed).total.numpy() for removed in fit.reference(torch.tensor(rows)[:, None])]
     )
@@ -88,15 +88,16 @@ def main() -> None:
     parser.add_argument("--checks", type=int, default=64)
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--curvature", choices=("diag", "kfac"), default="diag")
     arguments = parser.parse_args()
 
     dataset = read(arguments.data, arguments.classes, arguments.rows, arguments.dimensions)
     spec = Local(arguments.coupled, arguments.tolerance, arguments.converge)
-    settings = make_settings(spec, weight_decay=arguments.weight_decay, verify=0)
+    settings = make_settings(spec, arguments.curvature, weight_decay=arguments.weight_decay, standardize="each", verify=0)
     planned = plan_local(work_of(dataset, dataset.n_samples), settings).cost.peak_bytes
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     scores, _ = score_dataset(dataset, settings, np.arange(dataset.n_samples), Stages(False))
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     start = time.perf_counter()
     spread, truth = checked(dataset, settings, scores.lsi, arguments.checks, arguments.truth)
@@ -107,9 +108,11 @@ def main() -> None:
         "data": arguments.data.name,
         "shape": [dataset.n_samples, dataset.n_features, dataset.n_classes],
         "coupled": arguments.coupled,
+        "curvature": arguments.curvature,
         "converge": arguments.converge,
         "seconds": {name: round(value, 1) for name, value in scores.provenance.seconds.items()},
         "seconds_whole": round(seconds, 1),
+        "cpu_seconds": round(cpu, 1),
         "peak_gib": round(peak / GIB, 2),
         "planned_gib": round(planned / GIB, 2),
         "n_checked": len(spread),

@@ -31,7 +31,7 @@ from lapsi.settings.settings import make_settings
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 CLASSES = 6
-NOTHING = Cuts(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, CLASSES)
+NOTHING = Cuts(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, CLASSES, CLASSES)
 CONVERGES = {"coupled": CLASSES, "converges": True}
 FLOAT32 = {"rtol": 2e-4, "atol": 2e-6}
 QUIET = {"weight_decay": 0.01, "standardize": "each", "progress": False}
@@ -152,12 +152,15 @@ def small_problem(data):
     return linear_problem(dataset, standardizer_of(dataset.survey, "each"), settings)
 
 
-def test_what_does_not_converge_is_told(whole, monkeypatch):
-    local, _ = whole
+def test_what_does_not_arrive_with_others_is_fitted_alone(whole, monkeypatch):
+    local, fit = whole
     nowhere = torch.zeros(1, CLASSES, 5).double(), torch.full((1,), torch.inf).double()
     monkeypatch.setattr(steps, "approach", lambda *_: nowhere)
-    with pytest.raises(lapsi.ConvergenceError, match="optimum of row 7 was not reached"):
-        local.step.removal(torch.tensor([7])).refit(*nowhere)
+    removal = local.step.removal(torch.tensor([7]))
+    shift, remaining = removal.refit(*nowhere)
+    expected = fit_map(local.problem.remove(removal.rows), fit.params).params - fit.params
+    assert float((shift[0] - expected).norm() / expected.norm()) < 1e-7
+    assert float(remaining[0]) < 1e-7
 
 
 @pytest.fixture

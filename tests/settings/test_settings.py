@@ -74,7 +74,7 @@ OF_RAY = ("address", "worker_cpus")
         ({"tolerance": 0}, "tolerance is 0; expected a finite number greater than 0"),
         ({"tolerance": "high"}, "tolerance is 'high'"),
         ({"tolerance": 1e-4, "refine": 2}, "tolerance is 0.0001 but refine is 2.*expected refine 'auto', or no tolerance"),
-        ({"engine": "local", "curvature": "kfac"}, "curvature is 'kfac'; engine 'local' offers 'diag'"),
+        ({"engine": "local", "curvature": "full"}, "curvature is 'full'; engine 'local' offers 'diag' and 'kfac'"),
         ({"engine": "local", "dtype": "float64"}, "dtype is 'float64', but engine 'local' takes its products in float32"),
         ({"engine": "local", "hidden": (4,)}, "engine is 'local' but hidden was given"),
         ({"engine": "local", "noise_removal": "anew"}, "noise_removal is 'anew', which engine 'local' cannot"),

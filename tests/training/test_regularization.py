@@ -13,6 +13,8 @@ from sklearn.datasets import load_breast_cancer, load_wine
 import lapsi
 import oracles
 from lapsi.data.dataset import make_dataset
+from lapsi.engines.base import Work
+from lapsi.engines.local.plan import plan_local
 from lapsi.execution.progress import Stages
 from lapsi.models.likelihoods.bernoulli import bernoulli
 from lapsi.models.likelihoods.gaussian import gaussian
@@ -22,7 +24,7 @@ from lapsi.problem.objective import Objective
 from lapsi.results.regularization import LARGEST, SMALLEST, Regularization, chosen_of
 from lapsi.settings.settings import make_settings
 from lapsi.training import regularization
-from lapsi.training.decay_curve import decay_at, step_of
+from lapsi.training.decay_curve import HELD_OUT, LEFT_OUT, decay_at, step_of
 from lapsi.training.leave_one_out import (
     FOLDS,
     average,
@@ -32,7 +34,7 @@ from lapsi.training.leave_one_out import (
     log_evidence,
 )
 from lapsi.training.newton import fit_map, invert, near_map, spectrum_of
-from lapsi.training.regularization import ENDS, regularized
+from lapsi.training.regularization import ENDS, SPANS, regularized
 from lapsi.training.search import bracket, vertex, walk
 
 N, D, DECAY = 40, 4, 0.05
@@ -229,7 +231,7 @@ def test_no_weight_decay_of_a_fine_grid_is_better(load, scaling):
     X, y = load(return_X_y=True)
     dataset, settings = make_dataset(X, y), make_settings(standardize=scaling)
     record = regularized(dataset, settings, Stages(False)).record
-    curve = regularization._curve(dataset, settings, np.arange(len(y)), lambda: None, False)
+    curve = regularization._curve(dataset, settings, np.arange(len(y)), lambda: None, LEFT_OUT)
     grid = [curve.at(step) for step in range(*ENDS, 8)]
     assert record.chosen.loo_loss <= min(grid) * 1.001
 
@@ -344,6 +346,65 @@ def test_where_the_hessian_is_large_the_search_is_cross_validated(monkeypatch):
     assert abs(step_of(record.chosen.weight_decay) - step_of(whole.record.chosen.weight_decay)) <= 12
     same = whole.record.at(0.01)
     assert record.at(0.01).loo_loss == pytest.approx(same.loo_loss, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """1,500 samples of 12 classes, a tenth of the labels wrong, the first class five times as frequent as any other."""
+    rng = np.random.default_rng(1)
+    y = np.maximum(rng.integers(-4, 12, 1500), 0)
+    X = 2 * rng.normal(size=(12, 6))[y] + rng.normal(size=(1500, 6))
+    wrong = rng.random(1500) < 0.1
+    y[wrong] = rng.integers(12, size=wrong.sum())
+    return X, y
+
+
+def test_many_outputs_are_held_out_and_agree_with_leaving_one_out(crowd, monkeypatch):
+    """Within a step of the search, a sixth of a decade; and its leave-one-out loss is next to the least."""
+    exact = chosen(*crowd, standardize="each").record
+    monkeypatch.setattr(regularization, "AFFORDABLE_FLOP", 0)
+    record = chosen(*crowd, standardize="each", engine="local").record
+    assert abs(step_of(record.chosen.weight_decay) - step_of(exact.chosen.weight_decay)) <= SPANS[1]
+    dataset, settings = make_dataset(*crowd), make_settings(standardize="each")
+    curve = regularization._curve(dataset, settings, np.arange(1500), lambda: None, LEFT_OUT)
+    assert curve.loss(record.chosen.weight_decay) < 1.002 * exact.chosen.loo_loss
+    assert {trial.log_evidence for trial in record.trials} == {None}
+    assert (record.chosen.n_trained, record.n_losses) == (1500, 1500)
+    assert record.at(0.01) is not None
+    assert "chosen by held-out loss" in record.sentence()
+    assert chosen(*crowd, engine="local", weight_decay=0.02).record.asked == ("standardize",)
+
+
+def test_small_data_of_many_outputs_are_left_out_as_by_newton():
+    X, y = load_wine(return_X_y=True)
+    assert chosen(X, y, engine="local").record == chosen(X, y).record
+
+
+def test_held_out_losses_are_those_of_a_fit_of_the_others(crowd):
+    X, y = crowd
+    dataset, settings = make_dataset(X, y), make_settings("local", standardize="each")
+    rows = np.arange(0, 1500, 3)
+    curve = regularization._curve(dataset, settings, rows, lambda: None, HELD_OUT)
+    held = curve.counted[0].numpy()
+    kept = np.setdiff1d(np.arange(len(rows)), held)
+    assert len(held) == 100
+    assert np.abs(np.bincount(y[rows][held], minlength=12) - np.bincount(y[rows], minlength=12) / 5).max() <= 1
+    inputs, labels = curve.inputs.numpy(), y[rows]
+    other = oracles.Glm("softmax", inputs[kept], labels[kept], np.ones(len(kept)), 0.02 * 1500 / len(kept))
+    unseen = oracles.Glm("softmax", inputs[held], labels[held])
+    expected = unseen.losses(unseen.inputs @ other.train(12).T)
+    curve.loss(0.02)
+    assert_allclose(curve.trials[0.02].loo_loss, expected.mean(), rtol=1e-4)
+    assert_allclose(curve.trials[0.02].error, expected.std() / 10, rtol=1e-2)
+
+
+def test_the_plan_tells_that_samples_are_held_out():
+    wide = Work(50_000, 513, 100, 99, 50_000)
+    plan = plan_local(wide, make_settings("local", memory_limit=2**35))
+    assert dict(plan.notes)["weight decay"] == "chosen by the loss of held-out samples, among 12,500"
+    assert plan.cost.flop[regularization.STAGE] < 0.75 * plan.cost.flop["fit"]
+    given = plan_local(wide, make_settings("local", memory_limit=2**35, weight_decay=0.01, standardize="each"))
+    assert regularization.STAGE not in given.cost.flop
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,6 +7,7 @@ Legend of the indices: n unit that leaves, g its samples, j other samples, a b o
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
@@ -26,6 +27,51 @@ from lapsi.problem.removed import Removed
 PART_ENTRIES = 2**18
 
 
+class HessianSlope(ABC):
+    """How the sum of the Hessians of all samples moves with the parameters, to first order."""
+
+    @abstractmethod
+    def change(self, shift: Tensor) -> Tensor:
+        """Change (n, K, K) float64 of Σ_j a_j S_j under shifts (n, F, D)."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseHessianSlope(HessianSlope):
+    """The whole derivative T (K(K+1)/2, P') = ∂(Σ_j a_j S_j)/∂params, the entries a ≤ b of S; float64."""
+
+    derivative: Tensor
+    n_outputs: int
+
+    def change(self, shift: Tensor) -> Tensor:
+        first, second = _pairs(self.n_outputs, shift.device)
+        change = self.derivative.new_zeros(len(shift), self.n_outputs, self.n_outputs)
+        moved = matmul(shift.flatten(1).to(self.derivative.dtype), self.derivative.T)
+        change[:, first, second] = change[:, second, first] = moved
+        return change
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamedHessianSlope(HessianSlope):
+    """A pass over the data in the place of a matrix.
+
+    Attributes:
+        problem, map_params: where the derivative is taken.
+    """
+
+    problem: LinearProblem
+    map_params: Tensor
+
+    def change(self, shift: Tensor) -> Tensor:
+        likelihood, shift = self.problem.likelihood, shift.double()
+        change = shift.new_zeros(len(shift), likelihood.n_outputs, likelihood.n_outputs)
+        for rows, _, state, output_change in self.problem.output_changes(self.map_params, shift, likelihood.basis):
+            slope = likelihood.residual_derivative(state, output_change, axis=1)
+            change += likelihood.hessian_derivative_sum(state, slope, self.problem.weights_of(rows))
+        return change
+
+
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class KronCurvature(Curvature):
@@ -34,13 +80,13 @@ class KronCurvature(Curvature):
     Attributes:
         problem, map_params: where the posterior sits.
         precision: B ⊗ G + δI.
-        derivative: T (K(K+1)/2, P') = ∂(Σ_j S_j)/∂params, the entries a ≤ b of S; None: a pass over the data takes its place.
+        slope: through which the change of Σ_j a_j S_j is linear in the shift.
     """
 
     problem: LinearProblem
     map_params: Tensor
     precision: KronPrecision
-    derivative: Tensor | None
+    slope: HessianSlope
 
     @property
     def form(self) -> str:
@@ -67,7 +113,7 @@ class KronCurvature(Curvature):
             others = self._hessian_change_sum(shift)
         else:
             moved = likelihood.hessian_derivative(state, likelihood.residual_derivative(state, output_change))
-            others = self._hessian_derivative_sum(shift.double())
+            others = self.slope.change(shift)
         own = (weights[..., None, None] * (likelihood.hessian(state) + moved)).sum(1)
         change = others - own
         if scale is not None:  # outputs do not meet in S where it changes as a whole
@@ -82,19 +128,6 @@ class KronCurvature(Curvature):
         for rows, _, state, change in self.problem.perturbed(self.map_params, shift):
             others += likelihood.hessian_change_sum(state, change, self.problem.weights_of(rows))
         return others.double()
-
-    def _hessian_derivative_sum(self, shift: Tensor) -> Tensor:
-        """The same to first order in the shift, float64: T·shift, or a pass."""
-        likelihood = self.problem.likelihood
-        others = shift.new_zeros(len(shift), likelihood.n_outputs, likelihood.n_outputs)
-        if self.derivative is not None:
-            first, second = _pairs(likelihood.n_outputs, shift.device)
-            others[:, first, second] = others[:, second, first] = matmul(shift.flatten(1), self.derivative.T)
-            return others
-        for rows, _, state, output_change in self.problem.output_changes(self.map_params, shift, likelihood.basis):
-            slope = likelihood.residual_derivative(state, output_change, axis=1)
-            others += likelihood.hessian_derivative_sum(state, slope, self.problem.weights_of(rows))
-        return others
 
     def _kl(self, shift: Tensor, change: Tensor, inputs: Tensor, weights: Tensor) -> KLTerms:
         """(W−a)·ΔB = a·B + `change`, what Σ_j a_j S_j over all samples changes by less what leaves, a its weight."""
@@ -135,8 +168,8 @@ class KronCurvature(Curvature):
         return whole.kl_to(shift, kron_precision(output, inner, whole.prior - drop))
 
 
-def kron_curvature(problem: LinearProblem, map_params: Tensor, *, holds_derivative: bool) -> KronCurvature:
-    """Kronecker-factored GGN posterior at `map_params`, float64."""
+def kron_curvature(problem: LinearProblem, map_params: Tensor, slope: HessianSlope | None = None) -> KronCurvature:
+    """Kronecker-factored GGN posterior at `map_params`, float64; a pass over the data is the slope where none is given."""
     likelihood = problem.likelihood
     output_sum = map_params.new_zeros(likelihood.n_outputs, likelihood.n_outputs)
     for rows in problem.row_blocks(8 * 4 * likelihood.n_outputs):
@@ -144,11 +177,11 @@ def kron_curvature(problem: LinearProblem, map_params: Tensor, *, holds_derivati
     output_factor = problem.in_basis(output_sum[None])[0] / problem.total
     gram = problem.gram()
     precision = kron_precision(output_factor, gram, problem.objective.prior(problem.total))
-    return KronCurvature(problem, map_params, precision, _derivative(problem, map_params) if holds_derivative else None)
+    return KronCurvature(problem, map_params, precision, slope or StreamedHessianSlope(problem, map_params))
 
 
-def _derivative(problem: LinearProblem, map_params: Tensor) -> Tensor:
-    """T (K(K+1)/2, P'), direction by direction."""
+def dense_hessian_slope(problem: LinearProblem, map_params: Tensor) -> DenseHessianSlope:
+    """T at `map_params`, direction by direction."""
     likelihood = problem.likelihood
     first, second = _pairs(likelihood.n_outputs, map_params.device)
     entries = first * likelihood.n_outputs + second
@@ -159,7 +192,7 @@ def _derivative(problem: LinearProblem, map_params: Tensor) -> Tensor:
         for m, direction in enumerate(likelihood.basis.T):
             slopes = likelihood.hessian_derivative(state, likelihood.residual_derivative(state, direction))
             total[:, m] += matmul(slopes.flatten(1).index_select(1, entries).T, problem.weigh(inputs, rows))
-    return total.flatten(1)
+    return DenseHessianSlope(total.flatten(1), likelihood.n_outputs)
 
 
 def _pairs(n_outputs: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from lapsi.curvature.base import Curvature
 from lapsi.curvature.diag import diag_curvature
 from lapsi.curvature.full import full_curvature, full_removal_curvature
-from lapsi.curvature.kron import kron_curvature
+from lapsi.curvature.kron import dense_hessian_slope, kron_curvature
 from lapsi.problem.linear import LinearProblem
 from lapsi.training.newton import leaving_hessian
 
@@ -17,7 +17,7 @@ def settled_curvature(problem: LinearProblem, map_params: Tensor, structure: str
     if structure == "diag":
         return diag_curvature(problem, map_params, None)
     if structure == "kfac":
-        return kron_curvature(problem, map_params, holds_derivative=False)
+        return kron_curvature(problem, map_params)
     return full_curvature(problem, map_params)
 
 
@@ -35,5 +35,5 @@ def first_order_curvature(
     if structure == "diag":
         return diag_curvature(problem, map_params, inverse.dtype)
     if structure == "kfac":
-        return kron_curvature(problem, map_params, holds_derivative=not streams)
+        return kron_curvature(problem, map_params, None if streams else dense_hessian_slope(problem, map_params))
     return full_removal_curvature(problem, map_params, leaving_hessian(problem, map_params), inverse)

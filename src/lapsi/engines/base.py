@@ -54,6 +54,11 @@ class Work:
         return min(self.n_features, self.n_samples)
 
     @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Samples, coordinates, outputs, and directions of these."""
+        return self.n_samples, self.n_coordinates, self.n_outputs, self.n_directions
+
+    @property
     def span_bytes(self) -> int:
         """Of the span of the rows, where inputs are coordinates in it, and of what it is made from."""
         return 2 * 8 * self.n_coordinates * self.n_features if self.n_coordinates < self.n_features else 0

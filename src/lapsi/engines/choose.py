@@ -56,7 +56,7 @@ def chosen_engine(settings: Settings, work: Work) -> Chosen:
     if not isinstance(settings.engine, Auto):
         return Chosen(settings)
     newton = replace(settings, engine=Newton(tolerance=settings.engine.tolerance))
-    if settings.curvature != "diag" or settings.execution.dtype == "float64" or settings.objective.noise_removal == ANEW:
+    if settings.curvature == "full" or settings.execution.dtype == "float64" or settings.objective.noise_removal == ANEW:
         return Chosen(newton)
     local = replace(settings, engine=Local(tolerance=settings.engine.tolerance))
     try:

@@ -41,4 +41,4 @@ def regularization(scores: Scores, axes: Axes | None = None) -> Axes:
         drawn.plot(found.chosen.weight_decay, found.chosen.loo_loss, "o", markersize=7, fillstyle="none", color=INK)
         drawn.set_xscale("log")
         drawn.legend(title="dotted: −ln evidence", title_fontsize=7)
-        return label_axes(drawn, "weight decay", "leave-one-out loss (nats)")
+        return label_axes(drawn, "weight decay", "loss of unseen samples (nats)")

@@ -11,7 +11,7 @@ from lapsi.settings.model import EACH, NONE, ONE
 WIDTH, HEIGHT = 420, 190
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 12, 40  # margins
 COLOURS = {EACH: "#0072B2", ONE: "#D55E00", NONE: "currentColor"}
-LABEL = "Leave-one-out loss (nats) by weight decay"
+LABEL = "Loss of unseen samples (nats) by weight decay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,5 +84,5 @@ def _axes(frame: _Frame) -> str:
     return (
         f'<polyline points="{corner}" fill="none" stroke="currentColor" stroke-width="0.8"/>{"".join(marks)}'
         f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">weight decay</text>'
-        f'<text x="{LEFT + 6}" y="{TOP + 4}">leave-one-out loss, nats</text>'
+        f'<text x="{LEFT + 6}" y="{TOP + 4}">loss of unseen samples, nats</text>'
     )

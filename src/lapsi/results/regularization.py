@@ -30,10 +30,10 @@ class Trial:
     Attributes:
         weight_decay: of all samples; a fit on fewer has the same prior precision in all.
         standardize: how features were scaled.
-        loo_loss, error: leave-one-out loss in nats a sample, and its standard error.
-        log_evidence: ln marginal likelihood (Laplace) of the samples that were trained on, nats; None where the loss was
-            cross-validated.
-        n_trained: their number.
+        loo_loss, error: loss of samples that are left out, or held out, in nats a sample, and its standard error.
+        log_evidence: ln marginal likelihood (Laplace) of the samples that were trained on, nats; None where samples were held
+            out and no Hessian was made.
+        n_trained: their number, those that were held out in turn or once included.
     """
 
     weight_decay: Positive
@@ -50,9 +50,9 @@ class Regularization:
 
     Attributes:
         asked: the settings that were to be chosen, of weight_decay and standardize.
-        chosen: the trial with the least leave-one-out loss of those on the most samples.
+        chosen: the trial with the least loss of those on the most samples.
         trials: all, by scaling and weight decay.
-        n_losses: samples whose leave-one-out losses were averaged.
+        n_losses: samples whose losses were averaged.
         end: of the range of weight decays, where the least loss is at one: `"smallest"` or `"largest"`; else "".
     """
 
@@ -91,7 +91,8 @@ class Regularization:
     def sentence(self) -> str:
         """What is told of it, in one line."""
         chosen, paper, other = self.chosen, self.at(PAPER_DECAY), self.other
-        loss = f"leave-one-out loss {chosen.loo_loss:.3f} nats"
+        held = chosen.log_evidence is None
+        loss = f"{'held-out' if held else 'leave-one-out'} loss {chosen.loo_loss:.3f} nats"
         if "weight_decay" in self.asked:
             would = "" if paper is None or paper == chosen else f" ({PAPER_DECAY:g} would give {paper.loo_loss:.3f})"
             parts = [f"weight decay {chosen.weight_decay:g} chosen by {loss}{would}"]

@@ -67,7 +67,7 @@ class Newton:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """The closed form for many outputs: memory linear in their number, exact among those that are coupled; `diag` alone.
+    """The closed form for many outputs: memory linear in their number, exact among those that are coupled; `diag`, `kfac`.
 
     Attributes:
         coupled: outputs that are solved together, each with those most coupled to it. More are nearer to the exact step and

@@ -21,8 +21,8 @@ class ObjectiveSpec:
 
     Attributes:
         weight_decay: w of the training objective (1/N) Σ loss + (w/2)·‖params‖²; biases included. `"auto"`: the one with the
-            least leave-one-out loss; with the engine `Retrain` it is 0.01, the paper's (Appendix N). 0 only with that engine
-            and a number as `prior_precision`.
+            least leave-one-out loss, or of many outputs (engine `Local`) the least loss of held-out samples; with the engine
+            `Retrain` it is 0.01, the paper's (Appendix N). 0 only with that engine and a number as `prior_precision`.
         prior_precision: `"map"` reads the weight decay as the prior (N·w with the sample, what `removal` leaves without it); a
             number is used for both posteriors (`1.0` reproduces the authors' code).
         removal: what stays fixed when a sample leaves. `"mean"`: w in the *mean* loss, as a retraining with the same optimiser

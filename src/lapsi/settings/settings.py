@@ -53,9 +53,8 @@ class Settings:
         if isinstance(self.engine, Retrain):
             self._as_in_the_paper(self.engine)
         if isinstance(self.engine, Local):
-            self._chosen_without_search()
-            if self.curvature != "diag":
-                raise InputError(f"curvature is {self.curvature!r}; engine 'local' offers 'diag'.")
+            if self.curvature == "full":
+                raise InputError("curvature is 'full'; engine 'local' offers 'diag' and 'kfac'.")
             if self.execution.dtype == "float64":
                 raise InputError(
                     "dtype is 'float64', but engine 'local' takes its products in float32; leave it out, or use engine "

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from lapsi.data.dataset import Dataset
@@ -15,12 +16,21 @@ from lapsi.problem.linear import LinearProblem
 from lapsi.problem.of_dataset import Rows, linear_problem_on
 from lapsi.results.regularization import Trial
 from lapsi.settings.settings import Settings
-from lapsi.training.leave_one_out import average, copy_hessian, cross_validated_losses, leave_one_out_losses, log_evidence
+from lapsi.training.leave_one_out import (
+    average,
+    copy_hessian,
+    cross_validated_losses,
+    leave_one_out_losses,
+    log_evidence,
+    with_prior_held,
+)
 from lapsi.training.newton import Spectrum, inverse_of, near_map, rough_map
 from lapsi.training.search import is_less
 
 A_DECADE = 24
 FLOAT32_ABOVE = 256  # rows of a Hessian
+HELD_TOLERANCE = 1e-4  # of a fit whose loss is wanted to a few digits
+LEFT_OUT, FOLDED, HELD_OUT = "left out", "folded", "held out"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,10 +40,11 @@ class Curve:
     Attributes:
         dataset, settings: of all samples; the scaling is known, the weight decay not yet.
         with_noise: settings of a weight decay to those with their noise variance.
-        rows: the samples that are trained on; of these `counted` (m,) have their losses averaged.
+        rows: the samples that are looked at; of these `counted` (m,) have their losses averaged, those of several
+            folds (m,) each where they are held out.
         inputs, span, spectrum: (n, D) of `rows`, in what they are coordinates (None where they are plain), and their spectrum.
         advance: called once a weight decay.
-        by_folds: whether losses are cross-validated.
+        way: how samples are unseen: each left out in closed form; fold by fold; or those that count, of one fit of the others.
         trials, params, failures: what was found by weight decay; params (F, d) to start from, from here or elsewhere, plain.
     """
 
@@ -44,12 +55,17 @@ class Curve:
     inputs: Tensor
     span: Tensor | None
     spectrum: Spectrum
-    counted: Tensor
+    counted: tuple[Tensor, ...]
     advance: Callable[[], None]
-    by_folds: bool
+    way: str
     trials: dict[float, Trial] = field(default_factory=dict)
     params: dict[float, Tensor] = field(default_factory=dict)
     failures: dict[float, LapsiError] = field(default_factory=dict)
+
+    @property
+    def n_losses(self) -> int:
+        """How many losses are averaged."""
+        return sum(len(rows) for rows in self.counted)
 
     def loss(self, weight_decay: float) -> float:
         """Leave-one-out loss; infinite where there is no optimum."""
@@ -86,7 +102,7 @@ class Curve:
     def _trial(self, weight_decay: float) -> Trial:
         problem = self.problem(weight_decay)
         params, losses, evidence = self._found(problem, self._start(weight_decay))
-        found = average(losses, weight_of(problem, self.counted))
+        found = average(losses, weight_of(problem, torch.cat(self.counted)))
         if not math.isfinite(found.mean):
             raise ConvergenceError("The leave-one-out loss is not finite; use a larger weight decay.")
         self.params[weight_decay] = params if self.span is None else params @ self.span
@@ -94,13 +110,14 @@ class Curve:
 
     def _found(self, problem: LinearProblem, start: Tensor | None) -> tuple[Tensor, Tensor, float | None]:
         """Params, losses, and the evidence where it is known."""
-        return self._cross_validated(problem, start) if self.by_folds else self._exact(problem, start)
+        ways = {LEFT_OUT: self._exact, FOLDED: self._cross_validated, HELD_OUT: self._held_out}
+        return ways[self.way](problem, start)
 
     def _exact(self, problem: LinearProblem, start: Tensor | None) -> tuple[Tensor, Tensor, float]:
         """Params, losses and evidence, by the whole Hessian."""
         fit, factor = near_map(problem, self.spectrum, start)
         inverse = inverse_of(copy_hessian(fit), None if len(factor) > FLOAT32_ABOVE else "float64")
-        return fit.params, leave_one_out_losses(problem, fit.params, inverse, self.counted), log_evidence(fit, factor)
+        return fit.params, leave_one_out_losses(problem, fit.params, inverse, self.counted[0]), log_evidence(fit, factor)
 
     def _cross_validated(self, problem: LinearProblem, start: Tensor | None) -> tuple[Tensor, Tensor, None]:
         """Params and losses, by fits of the other folds."""
@@ -110,6 +127,15 @@ class Curve:
 
         params = refit(problem, start)
         return params, cross_validated_losses(problem, params, refit), None
+
+    def _held_out(self, problem: LinearProblem, start: Tensor | None) -> tuple[Tensor, Tensor, None]:
+        """Params of the last fold, and losses, each fold by a fit of all others."""
+        held, fits, losses = with_prior_held(problem), [start], []
+        for rows in self.counted:
+            params = rough_map(held.remove(rows), self.spectrum, fits[-1], HELD_TOLERANCE)
+            losses.append(problem.likelihood.loss(problem.outputs(params, rows), problem.targets[rows]))
+            fits.append(params)
+        return params, torch.cat(losses), None
 
     def _start(self, weight_decay: float) -> Tensor | None:
         nearest = min(self.params, key=lambda known: abs(math.log(known / weight_decay)), default=None)

@@ -19,6 +19,7 @@ from lapsi.linalg.gram import gram_of_those_that_matter
 from lapsi.problem.linear import LinearProblem
 from lapsi.training.newton import (
     STALE_STEP,
+    STEP_TOLERANCE,
     Converged,
     inverse_of,
     leaving_hessian,
@@ -198,6 +199,17 @@ def truncated_newton(
         ConvergenceError: when they do not get there.
     """
     return newton_steps(problem, start, lambda params: KrylovSolver(problem, params, precondition), advance)
+
+
+def refitted(problem: LinearProblem, params: Tensor, shift: Tensor, precondition: Operator) -> tuple[Tensor, Tensor]:
+    """The optimum of a problem minus `params` (F, D), and what remains of that, relative.
+
+    From params + `shift`, where that is finite; `precondition` and errors as in `truncated_newton`.
+    """
+    start = params + shift
+    near = start if bool(start.isfinite().all()) else params
+    found = truncated_newton(problem, near, precondition).point.params - params
+    return found, STEP_TOLERANCE * params.norm() / found.norm()
 
 
 def hessian_solve(

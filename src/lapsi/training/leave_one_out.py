@@ -78,13 +78,18 @@ def cross_validated_losses(problem: LinearProblem, params: Tensor, refit: Callab
         problem, params: with all samples, and its optimum (F, D).
         refit: from a problem and a point near to its optimum.
     """
-    held = replace(problem, objective=replace(problem.objective, removal="sum"))
+    held = with_prior_held(problem)
     losses = params.new_empty(len(problem.inputs))
     for fold in range(FOLDS):
         rows = torch.arange(fold, len(losses), FOLDS, device=losses.device)
         outputs = problem.outputs(refit(held.remove(rows), params), rows)
         losses[rows] = problem.likelihood.loss(outputs, problem.targets[rows])
     return losses
+
+
+def with_prior_held(problem: LinearProblem) -> LinearProblem:
+    """The same, whose prior precision stays when samples leave."""
+    return replace(problem, objective=replace(problem.objective, removal="sum"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

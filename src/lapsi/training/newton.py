@@ -117,9 +117,12 @@ def whitened_map(problem: LinearProblem, advance: Callable[[], None] = lambda: N
     return _lbfgs(problem, spectrum_of(problem.inputs, problem.weights), None, LBFGS_TOLERANCE, advance)
 
 
-def rough_map(problem: LinearProblem, spectrum: Spectrum, start: Tensor | None) -> Tensor:
-    """The optimum (F, D) as L-BFGS alone finds it, without a Hessian; `start` as in `fit_map`."""
-    return _lbfgs(problem, spectrum, start, ROUGH_TOLERANCE, lambda: None)[0]
+def rough_map(problem: LinearProblem, spectrum: Spectrum, start: Tensor | None, tolerance: float = ROUGH_TOLERANCE) -> Tensor:
+    """The optimum (F, D) as L-BFGS alone finds it, without a Hessian; `start` as in `fit_map`.
+
+    `tolerance`: of the whitened gradient, relative to the root of the sum of the weights.
+    """
+    return _lbfgs(problem, spectrum, start, tolerance, lambda: None)[0]
 
 
 def _lbfgs(

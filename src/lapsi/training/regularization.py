@@ -3,7 +3,7 @@
 Weight decays lie on a lattice of 24 to a decade, rounded to two digits, so that equal data choose the same one to the
 last digit. On large data the search is made on some of the samples: what carries over between sizes is the prior precision W·w,
 not w. Where the Hessian is large, the search goes by cross-validation, and only what it found is evaluated by
-leaving one out.
+leaving one out. Where no Hessian is made at all (engine `local`), some of the samples are held out of a fit of others.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from lapsi.execution.progress import Stages
 from lapsi.models.likelihoods.choose import directions_of
 from lapsi.problem.of_dataset import in_span, inputs_of
 from lapsi.results.regularization import LARGEST, SMALLEST, End, Regularization, Trial
+from lapsi.settings.engine import Local
 from lapsi.settings.model import AUTO, SCALINGS
 from lapsi.settings.settings import Settings
-from lapsi.training.decay_curve import A_DECADE, Curve, decay_at, step_of, with_choice
+from lapsi.training.decay_curve import A_DECADE, FOLDED, HELD_OUT, LEFT_OUT, Curve, decay_at, step_of, with_choice
 from lapsi.training.leave_one_out import FOLDS
 from lapsi.training.newton import spectrum_of
 from lapsi.training.noise import noise_finder
 from lapsi.training.search import bracket, is_less, vertex, walk
 
+Notes = tuple[tuple[str, str], ...]
 STAGE = "choose weight decay"
 ENDS = (-6 * A_DECADE, 2 * A_DECADE)
 PAPER = -2 * A_DECADE  # 0.01
@@ -38,10 +40,15 @@ NEAR_SPAN = 6  # on all samples, where the search was made on some
 CLOSE = 0.05  # of the least loss: a scaling that is further off at half a decade is not looked at closer
 RISING = 2  # decades in succession that are worse, after which no smaller weight decay is tried
 EVALUATIONS = 11  # of one curve, about
+ON_MORE = 6  # of them on more samples, where the search starts on few and samples are held out
 ON_ALL = 5  # of them on all samples, where the search starts on some
 FOLDS_ABOVE = 5e9  # flop of one evaluation on some samples, above which it goes by cross-validation
 AFFORDABLE_FLOP = 1e10  # up to which it is all made on all samples
 SOME_ROWS, LOSS_ROWS = 2048, 4096
+FEW_SHARE, MORE_SHARE = 16, 4  # one sample in so many is looked at, first and last, where samples are held out
+FEW_ROWS, MORE_ROWS = 1024, 2048  # at least
+HELD_ROWS = 2048  # losses that the last look averages, fold by fold where that takes several
+HELD_PASSES = 25  # gradients of a fit that starts at that of a weight decay nearby, as seen
 NEAR_PASSES = 150  # evaluations of the objective, in the time of large products
 
 
@@ -87,6 +94,10 @@ def choice_flop(n_rows: int, n_features: int, n_outputs: int, n_directions: int,
     """Of the whole choice."""
     shape, curves = (n_features, n_outputs, n_directions), len(_scalings(settings))
     whole = evaluation_flop(n_rows, *shape)
+    if _holds_out(n_rows, shape, settings):
+        few, more = _looked_at(n_rows)
+        seen = curves * EVALUATIONS * few + ON_MORE * _folds_of(more) * more
+        return HELD_PASSES * 4.0 * seen * n_features * n_outputs
     if _is_large(n_rows, *shape):
         some = min(SOME_ROWS, n_rows // 2)
         folds = (1 + FOLDS) * NEAR_PASSES * 4.0 * some * n_features * n_outputs
@@ -96,24 +107,46 @@ def choice_flop(n_rows: int, n_features: int, n_outputs: int, n_directions: int,
     return curves * EVALUATIONS * evaluation_flop(SOME_ROWS, *shape) + ON_ALL * whole
 
 
+def _holds_out(n_rows: int, shape: tuple[int, int, int], settings: Settings) -> bool:
+    """Whether the engine makes no Hessian and the search cannot afford that of all samples either."""
+    return isinstance(settings.engine, Local) and EVALUATIONS * evaluation_flop(n_rows, *shape) > AFFORDABLE_FLOP
+
+
+def _looked_at(n_rows: int) -> tuple[int, int]:
+    """How many samples are fitted or held out, first and last."""
+    return min(n_rows // 2, max(FEW_ROWS, n_rows // FEW_SHARE)), min(n_rows, max(MORE_ROWS, n_rows // MORE_SHARE))
+
+
+def _folds_of(n_rows: int) -> int:
+    """How many fifths of samples are held out, each in its turn."""
+    return min(FOLDS, -(-FOLDS * HELD_ROWS // n_rows))
+
+
 def _is_large(n_rows: int, n_features: int, n_outputs: int, n_directions: int) -> bool:
     """Whether one exact evaluation on some of the samples costs so much that the search goes by cross-validation."""
     return evaluation_flop(min(SOME_ROWS, n_rows), n_features, n_outputs, n_directions) > FOLDS_ABOVE
 
 
-def choice_notes(settings: Settings) -> tuple[tuple[str, str], ...]:
+def choice_notes(n_rows: int, n_features: int, n_outputs: int, n_directions: int, settings: Settings) -> Notes:
     """What a plan says of it, (name, value)."""
+    held = _holds_out(n_rows, (n_features, n_outputs, n_directions), settings)
+    how = f"by the loss of held-out samples, among {_looked_at(n_rows)[1]:,}" if held else "by leave-one-out loss"
     names = {"weight_decay": "weight decay", "standardize": "scaling of features"}
-    return tuple((names[asked], "chosen by leave-one-out loss") for asked in _asked(settings))
+    return tuple((names[asked], f"chosen {how}") for asked in _asked(settings))
 
 
 def _search(dataset: Dataset, settings: Settings, advance: Callable[[], None]) -> Regularization:
     n_samples, targets = dataset.n_samples, dataset.targets
-    shape = dataset.n_features + 1, targets.n_outputs, directions_of(targets)
-    large = _is_large(n_samples, *shape)
-    on_all = not large and (n_samples <= SOME_ROWS or EVALUATIONS * evaluation_flop(n_samples, *shape) <= AFFORDABLE_FLOP)
-    some = np.arange(n_samples) if on_all else spread(targets, min(SOME_ROWS, n_samples // 2))
-    curves = [_curve(dataset, with_choice(settings, standardize=name), some, advance, large) for name in _scalings(settings)]
+    shape = min(dataset.n_features + 1, n_samples), targets.n_outputs, directions_of(targets)
+    if _holds_out(n_samples, shape, settings):
+        few, more = _looked_at(n_samples)
+        way, last, some = HELD_OUT, spread(targets, more), spread(targets, few)
+    else:
+        way = FOLDED if _is_large(n_samples, *shape) else LEFT_OUT
+        affordable = n_samples <= SOME_ROWS or EVALUATIONS * evaluation_flop(n_samples, *shape) <= AFFORDABLE_FLOP
+        last, some = np.arange(n_samples), spread(targets, min(SOME_ROWS, n_samples // 2))
+        some = last if way == LEFT_OUT and affordable else some
+    curves = [_curve(dataset, with_choice(settings, standardize=name), some, advance, way) for name in _scalings(settings)]
     start = None
     for curve in curves:
         _coarse(curve, start)
@@ -127,11 +160,11 @@ def _search(dataset: Dataset, settings: Settings, advance: Callable[[], None]) -
         curve = other if is_less(other.best().loo_loss, curve.best().loo_loss) else curve
     if isinstance(settings.objective.weight_decay, str):
         curve.at(PAPER)
-    if not on_all:
-        curve = _on_all(curve)
+    if len(some) < len(last):
+        curve = _on_more(curve, last)
         curves.append(curve)
     trials = sorted((trial for each in curves for trial in each.trials.values()), key=_place)
-    return Regularization(_asked(settings), curve.best(), tuple(trials), len(curve.counted), _end(curve))
+    return Regularization(_asked(settings), curve.best(), tuple(trials), curve.n_losses, _end(curve))
 
 
 def _coarse(curve: Curve, start: float | None) -> None:
@@ -158,19 +191,23 @@ def _fine(curve: Curve, spans: tuple[int, ...]) -> None:
     vertex(curve.at, best, spans[-1], ENDS)
 
 
-def _on_all(curve: Curve) -> Curve:
-    """The curve of all samples, near the least loss of the one of some, and at 0.01."""
-    whole = _curve(curve.dataset, curve.settings, np.arange(curve.dataset.n_samples), curve.advance, False)
+def _on_more(curve: Curve, rows: np.ndarray) -> Curve:
+    """The curve of more samples, near the least loss of the one of some, and at 0.01."""
+    way = HELD_OUT if curve.way == HELD_OUT else LEFT_OUT
+    whole = _curve(curve.dataset, curve.settings, rows, curve.advance, way, _folds_of(len(rows)))
     whole.params.update(curve.params)
     whole.loss(curve.best().weight_decay)
-    if not curve.by_folds:
+    if curve.way != FOLDED:
         _fine(whole, (NEAR_SPAN,))
     if isinstance(curve.settings.objective.weight_decay, str):
         whole.at(PAPER)
     return whole
 
 
-def _curve(dataset: Dataset, settings: Settings, rows: np.ndarray, advance: Callable[[], None], by_folds: bool) -> Curve:
+def _curve(
+    dataset: Dataset, settings: Settings, rows: np.ndarray, advance: Callable[[], None], way: str, n_folds: int = 1
+) -> Curve:
+    """The curve of samples `rows`; where they are held out, of `n_folds` fifths, each in its turn."""
     standardizer = standardizer_of(dataset.survey, settings.model.standardize)
     everything = len(rows) == dataset.n_samples
     if everything:
@@ -180,7 +217,12 @@ def _curve(dataset: Dataset, settings: Settings, rows: np.ndarray, advance: Call
     device, part = device_of(settings.execution.device), slice(None) if everything else rows
     inputs, span = in_span(made.to(device))
     weights = None if dataset.weights is None else torch.from_numpy(dataset.weights[part]).to(device)
-    counted = spread(dataset.targets, LOSS_ROWS) if everything and len(rows) > LOSS_ROWS else np.arange(len(rows))
+    counted = [np.arange(len(rows))]
+    if way == HELD_OUT:
+        order = _ordered(dataset.targets.take(rows))
+        counted = [np.sort(order[fold::FOLDS]) for fold in range(n_folds)]
+    elif everything and len(rows) > LOSS_ROWS:
+        counted = [spread(dataset.targets, LOSS_ROWS)]
     return Curve(
         dataset,
         settings,
@@ -189,18 +231,22 @@ def _curve(dataset: Dataset, settings: Settings, rows: np.ndarray, advance: Call
         inputs,
         span,
         spectrum_of(inputs, weights),
-        torch.from_numpy(counted).to(device),
+        tuple(torch.from_numpy(each).to(device) for each in counted),
         advance,
-        by_folds,
+        way,
     )
 
 
 def spread(targets: Targets, n_rows: int) -> np.ndarray:
     """Positions (n_rows,) of samples that stand for all: evenly spaced in the order of their targets, ties in random order."""
+    return np.sort(_ordered(targets)[((np.arange(n_rows) + 0.5) * len(targets) / n_rows).astype(np.int64)])
+
+
+def _ordered(targets: Targets) -> np.ndarray:
+    """Positions (N,) in the order of the targets, ties in random order."""
     values = targets.values.reshape(len(targets), -1)
     shuffled = np.random.default_rng(0).permutation(len(targets))
-    ordered = shuffled[np.lexsort(values[shuffled].T[::-1])]
-    return np.sort(ordered[((np.arange(n_rows) + 0.5) * len(targets) / n_rows).astype(np.int64)])
+    return shuffled[np.lexsort(values[shuffled].T[::-1])]
 
 
 def _end(curve: Curve) -> End:

@@ -16,7 +16,10 @@ import torch
 from torch import Tensor
 
 from lapsi.linalg.gram import gram_of_those_that_matter, that_matter
+from lapsi.linalg.matmul import matmul
 from lapsi.problem.linear import LinearProblem
+
+SLOPE_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Cuts:
         of_shift: outputs, of the squares of a shift, when it moves the curvature.
         of_gradient: outputs, of the squares of a gradient from which a shift is bettered.
         slopes: how many outputs such a move reaches, each with its nearest.
+        hessian_slopes: among how many it moves the output factor of `kfac`.
     """
 
     of_one: float
@@ -39,10 +43,11 @@ class Cuts:
     of_shift: float
     of_gradient: float
     slopes: int
+    hessian_slopes: int
 
 
-LOCAL = Cuts(1e-3, 1e-2, 0.3, 1e-2, 1e-2, 0.0, 4)  # less than what the coupling of far outputs leaves out
-DENSE = Cuts(1e-4, 1e-4, 0.01, 3e-5, 1e-4, 0.03, 16)
+LOCAL = Cuts(1e-3, 1e-2, 0.3, 1e-2, 1e-2, 0.0, 4, 8)  # less than what the coupling of far outputs leaves out
+DENSE = Cuts(1e-4, 1e-4, 0.01, 3e-5, 1e-4, 0.03, 16, 16)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +80,17 @@ class Samples:
         slope = self.problem.likelihood.variance_derivative(self.state[rows], coupling)
         for other in others:
             yield gram_of_those_that_matter(self.inputs, rows, slope[:, other], self.cuts.of_slopes, self._squares)
+
+    def hessian_slopes(self, output: int, others: Tensor) -> Tensor:
+        """Σ_j a_j (∂S_j,ab/∂z_jc) x_j (p(p+1)/2, D) of one output c, for the pairs a ≤ b of `others` (p,)."""
+        rows, coupling = self._coupling(output)
+        first, second = torch.triu_indices(len(others), len(others), device=others.device)
+        total = self.inputs.new_zeros(len(first), self.inputs.shape[1])
+        for some in torch.arange(len(rows), device=rows.device).split(SLOPE_ROWS):
+            state = self.state[rows[some]].index_select(1, others)
+            slope = self.problem.likelihood.hessian_derivative(state, coupling[some].index_select(1, others))
+            total += matmul(slope[:, first, second].T, self.inputs[rows[some]])
+        return total
 
     def _squares(self, inputs: Tensor) -> Tensor:
         return self.problem.model.plain(inputs).square()

@@ -44,7 +44,7 @@ class LocalColumns(Columns):
     def times(self, vectors: Tensor, support: Tensor) -> Tensor:
         vectors = vectors.to(self.columns.dtype)
         total = vectors.new_zeros(len(vectors), len(self.nearest), self.columns.shape[2])
-        for output, rows, places in _by_output(support):
+        for output, rows, places in by_output(support):
             total[rows[:, None], self.nearest[output]] += self._product(output, vectors[rows, places])
         return total
 
@@ -52,7 +52,7 @@ class LocalColumns(Columns):
         n, size = support.shape
         found = torch.zeros(n, size, size, dtype=torch.float64, device=inputs.device)
         vectors = inputs.to(self.columns.dtype)
-        for output, rows, places in _by_output(support):
+        for output, rows, places in by_output(support):
             own = torch.einsum("npk,nk->np", self._product(output, vectors[rows]), vectors[rows]).double()
             match = support[rows][:, :, None] == self.nearest[output]
             found[rows, :, places] = torch.einsum("nsp,np->ns", match.double(), own)
@@ -78,7 +78,7 @@ class DenseColumns(Columns):
     def times(self, vectors: Tensor, support: Tensor) -> Tensor:
         vectors, whole = vectors.to(self.matrix.dtype), self.matrix.flatten(2)
         total = vectors.new_zeros(len(vectors), whole.shape[2])
-        for output, rows, places in _by_output(support):
+        for output, rows, places in by_output(support):
             total.index_add_(0, rows, matmul(vectors[rows, places], whole[output]))
         return total.view(len(vectors), *self.matrix.shape[2:])
 
@@ -105,7 +105,7 @@ class DenseColumns(Columns):
         found[rows, places[second, rows], places[first, rows]] = form
 
 
-def _by_output(support: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+def by_output(support: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
     """For every output that a support (n, s) names: the samples, and where it stands in theirs."""
     flat = support.flatten()
     order = torch.argsort(flat, stable=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
-from lapsi.curvature.diag import DiagCurvature, diag_curvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Engine, Fit, Plan, Work
 from lapsi.engines.local.blocks import DENSE, LOCAL, nearest_outputs, samples_of
+from lapsi.engines.local.curvature import local_curvature
 from lapsi.engines.local.inverse import inverse_hessian
 from lapsi.engines.local.plan import local_seconds, plan_local, price_of, spec_of
-from lapsi.engines.local.steps import LocalStep, local_slope, pull_of
+from lapsi.engines.local.steps import LocalStep, pull_of
 from lapsi.engines.removal.fit import ClosedFormFit, Course
 from lapsi.engines.removal.tolerance import refinement_of
 from lapsi.execution.cost import speed_of
@@ -49,16 +49,13 @@ class LocalEngine(Engine):
         return local_seconds(plan, speed_of(device_of(self.settings.execution.device)))
 
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> Fit:
-        problem = linear_problem(dataset, standardizer, self.settings).in_outputs()
-        return local_fit(problem, spec_of(self.settings), plan, stages)
+        problem = linear_problem(dataset, standardizer, self.settings)
+        return local_fit(problem, spec_of(self.settings), plan, stages, self.settings.curvature)
 
 
-def local_fit(problem: LinearProblem, spec: Local, plan: Plan, stages: Stages) -> ClosedFormFit:
-    """The optimum, the local inverse Hessian, the curvature, and what is missing of the closed form.
-
-    Of a problem that sees all outputs.
-    """
-    coupled, refinement = plan.details["coupled"], None
+def local_fit(seen: LinearProblem, spec: Local, plan: Plan, stages: Stages, structure: str = "diag") -> ClosedFormFit:
+    """The optimum and the local inverse Hessian, in outputs, the curvature of a structure, and what the closed form misses."""
+    problem, coupled, refinement = seen.in_outputs(), plan.details["coupled"], None
     with stages.stage("fit") as advance:
         optimum = fit_without_hessian(problem, advance=lambda: advance(1))
         params = optimum.params
@@ -69,8 +66,7 @@ def local_fit(problem: LinearProblem, spec: Local, plan: Plan, stages: Stages) -
         inverse, metric = inverse_hessian(samples, nearest, l2), optimum.blocks.factors.square().sum(2)
         step = LocalStep(problem, params, metric, inverse, pull_of(problem, optimum), optimum.blocks, samples.cuts)
     with stages.stage("curvature"):
-        precision = diag_curvature(problem, params, None).precision
-        curvature = DiagCurvature(problem, params, precision, local_slope(samples, nearest))
+        curvature = local_curvature(structure, seen, samples, nearest, params)
     converges = plan.details["converges"]
     course = Course(CONVERGED if converges else CLOSED_FORM, 0, spec.tolerance, not converges)
     if course.goes_on:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from lapsi.engines.base import Plan, Work
-from lapsi.engines.local.blocks import DENSE, LOCAL
+from lapsi.engines.local.blocks import DENSE, LOCAL, SLOPE_ROWS
+from lapsi.engines.local.curvature import hessian_slopes
 from lapsi.engines.local.steps import CHUNK_BYTES
 from lapsi.engines.removal.neighbours import NEIGHBOURS
 from lapsi.engines.removal.tolerance import FEWEST_PROBES, Price
@@ -15,6 +16,7 @@ from lapsi.execution.cost import LIBRARIES_BYTES, Cost, Speed, memory_limit
 from lapsi.problem.linear import BLOCK_BYTES, LinearProblem
 from lapsi.settings.engine import Local
 from lapsi.settings.settings import Settings
+from lapsi.training.regularization import STAGE, choice_flop, choice_notes
 
 FIT_PASSES = 120  # gradients of L-BFGS and products of the Hessian
 VARYING = 0.3  # of the samples in a block of the diagonal, as seen
@@ -26,8 +28,21 @@ REFIT_PASSES = 60  # products of the Hessian and of its preconditioner that fitt
 CONVERGE_FLOOR = 2e11  # below it every sample is converged
 BUDGET_SHARE = 0.25  # of the cost of the rest, for refining to the tolerance
 EXACT_SHARE = 0.5  # the same where all outputs are solved together
-RATES = {"fit": 0.25, "blocks": 0.6, "curvature": 0.6, "leave-one-out": 0.4, "refine": 0.4, "verify": 0.4}
-IN_FLOAT32 = RATES.keys() - {"fit"}
+EIGEN = 22  # K³ multiplications that the eigenvalues of a matrix of the K outputs take
+EIGEN_POINTS = 3  # such matrices that `kfac` takes a sample, at most
+DEAR_SHARE = 0.5  # of the work, above which it is told that kfac takes it
+DIVERGENCE = "divergence of kfac"
+RATES = {
+    "fit": 0.25,
+    "blocks": 0.6,
+    "curvature": 0.6,
+    "leave-one-out": 0.4,
+    "refine": 0.4,
+    "verify": 0.4,
+    DIVERGENCE: 0.6,
+    STAGE: 0.25,
+}
+IN_FLOAT32 = RATES.keys() - {"fit", DIVERGENCE, STAGE}
 
 
 def spec_of(settings: Settings) -> Local:
@@ -48,9 +63,11 @@ def plan_local(work: Work, settings: Settings) -> Plan:
     flop = {
         "fit": 4.0 * FIT_PASSES * n * d * k + 2.0 * VARYING * n * d * d * k,
         "blocks": 2.0 * n * d * d * (k * VARYING + _pairs(k, coupled) * COUPLED) + _inverse_flop(k, d, coupled),
-        "curvature": 2.0 * n * d * work.n_features * k * _slopes(k, coupled) * COUPLED,
+        "curvature": _curvature_flop(work, settings.curvature, coupled),
         "leave-one-out": 4.0 * work.n_units * min(SUPPORT, k) * coupled * d * d,
     }
+    if settings.curvature == "kfac":
+        flop[DIVERGENCE] = work.n_units * _divergence_flop(work)
     converges = work.n_units * price.fitting <= CONVERGE_FLOOR
     budget, n_refined = 0.0, work.n_units
     if converges:
@@ -61,13 +78,18 @@ def plan_local(work: Work, settings: Settings) -> Plan:
         n_refined = min(work.n_units, int(budget / cheapest))
         flop["refine"] = FEWEST_PROBES * price.converging + n_refined * cheapest + spec.converge * price.converging
     flop["verify"] = min(settings.execution.verify, work.n_units) * price.fitting
-    cost = Cost(_peak_bytes(work, coupled), memory_limit(settings.execution), flop)
+    if settings.is_open:
+        flop[STAGE] = choice_flop(*work.shape, settings)
+    cost = Cost(_peak_bytes(work, settings.curvature, coupled), memory_limit(settings.execution), flop)
     cost.require_memory(
         f"Blocks of {d} features of the {coupled} outputs that are solved together take most of it. Raise the memory limit if "
         "the machine has more, lower --coupled, or reduce the features first, e.g. sklearn.decomposition.PCA."
     )
     details = {"coupled": coupled, "n_refined": n_refined, "converges": converges, "budget": budget}
-    return Plan(cost, details, (*work.notes(), *_notes(k, spec, details)))
+    notes = [*work.notes(), *_notes(k, spec, details), *choice_notes(*work.shape, settings)]
+    if flop.get(DIVERGENCE, 0.0) > DEAR_SHARE * sum(flop.values()):
+        notes.append(("curvature", f"most of the time is that of kfac: {k:,} × {k:,} matrices for each sample; diag has none"))
+    return Plan(cost, details, tuple(notes))
 
 
 def price_of(problem: LinearProblem, coupled: int) -> Price:
@@ -117,13 +139,33 @@ def _slopes(k: int, coupled: int) -> int:
     return min(coupled, (DENSE if coupled == k else LOCAL).slopes)
 
 
+def _pairs_near(k: int, coupled: int) -> int:
+    """Pairs of outputs that meet in the change of the output factor, for each output along which a shift moves."""
+    near = hessian_slopes(k, (DENSE if coupled == k else LOCAL).hessian_slopes)
+    return near * (near + 1) // 2
+
+
+def _curvature_flop(work: Work, structure: str, coupled: int) -> float:
+    """Of the posterior, and of how it moves to first order."""
+    n, d, k = work.n_samples, work.n_coordinates, work.n_outputs
+    if structure == "kfac":
+        return 2.0 * n * d * (VARYING * k * _pairs_near(k, coupled) + d) + EIGEN * (float(d) ** 3 + float(k) ** 3)
+    return 2.0 * n * d * work.n_features * k * _slopes(k, coupled) * COUPLED
+
+
+def _divergence_flop(work: Work) -> float:
+    """Of `kfac`, for a sample: its shift in the eigenvectors of both factors, and those of the output factor on the way."""
+    d, k = float(work.n_coordinates), float(work.n_outputs)
+    return 2 * k * d * (2 * k + d) + EIGEN_POINTS * (EIGEN * k**3 + 6 * k**2 * d)
+
+
 def _inverse_flop(k: int, d: int, coupled: int) -> float:
     if coupled == k:
         return float(k * d) ** 3
     return k * (float(coupled * d) ** 3 / 3 + 2 * float(coupled * d) ** 2 * d)
 
 
-def _peak_bytes(work: Work, coupled: int) -> int:
+def _peak_bytes(work: Work, structure: str, coupled: int) -> int:
     n, d, k = work.n_samples, work.n_coordinates, work.n_outputs
     matrices = 4.0 * d * d
     inverse = k * coupled * matrices
@@ -133,12 +175,21 @@ def _peak_bytes(work: Work, coupled: int) -> int:
         + (4 if work.input_bytes == 4 else 12) * n * d
         + 4 * 4 * n * k
         + k * matrices
-        + k * _slopes(k, coupled) * 4 * d * work.n_features
+        + _slope_bytes(work, structure, coupled)
         + inverse
         + work.span_bytes
     )
     building = live * matrices + 4.0 * 4 * n * k
     return int(held + max(building, 3 * CHUNK_BYTES + 8 * k * work.n_units) + 4 * BLOCK_BYTES)
+
+
+def _slope_bytes(work: Work, structure: str, coupled: int) -> float:
+    """Of how the curvature moves to first order; for `kfac` also what that is made of, and the factors."""
+    n, d, k = work.n_samples, work.n_coordinates, work.n_outputs
+    if structure == "kfac":
+        making = 8 * min(SLOPE_ROWS, n) * (2 * _pairs_near(k, coupled) + k)
+        return 4.0 * k * _pairs_near(k, coupled) * d + 8.0 * 6 * (d * d + k * k) + 4.0 * making
+    return 4.0 * k * _slopes(k, coupled) * d * work.n_features
 
 
 def local_seconds(plan: Plan, speed: Speed) -> float:

@@ -21,12 +21,11 @@ from lapsi.engines.groups.steps import approach
 from lapsi.engines.local.blocks import Cuts, Samples
 from lapsi.engines.local.columns import Columns, LocalColumns
 from lapsi.engines.removal.base import Compared, Removal, Step
-from lapsi.errors import ConvergenceError
 from lapsi.linalg.conjugate_gradients import conjugate_gradients
 from lapsi.linalg.woodbury import reaction
 from lapsi.problem.base import mean_weight, weight_of
 from lapsi.problem.linear import LinearProblem
-from lapsi.training.krylov import PRODUCTS, BlockPreconditioner, KrylovFit, hessian_solve
+from lapsi.training.krylov import PRODUCTS, BlockPreconditioner, KrylovFit, hessian_solve, refitted
 
 LEAST_SUPPORT = 2
 CHUNK_BYTES = 256 * 2**20
@@ -196,18 +195,16 @@ class LocalRemoval(Removal):
         return (solved + self._along(reaction(self.gram, self.hessians, projection))).to(gradient.dtype)
 
     def refit(self, shift: Tensor, remaining: Tensor) -> tuple[Tensor, Tensor]:
-        """By chord steps whose systems are solved by conjugate gradients."""
+        """Chord steps whose systems are solved by conjugate gradients; each alone where these do not arrive."""
         shift, remaining = shift.to(torch.float64, copy=True), remaining.clone()
-        problem, params = self.step.problem, self.step.params
+        problem, params, blocks = self.step.problem, self.step.params, self.step.blocks
         for part in torch.nonzero(remaining.isinf()).flatten().split(REFIT_CHUNK):
             units = self.rows[part][:, None]
-            solve = _Solve(problem, params, units, self.step.blocks)
-            shift[part], remaining[part] = approach(problem, params, units, solve, _nobody, REFIT_TOLERANCE)
-        if not bool(remaining.isfinite().all()):
-            raise ConvergenceError(
-                f"The leave-one-out optimum of row {int(self.rows[~remaining.isfinite()][0])} was not reached. Use a larger "
-                "weight decay."
+            shift[part], remaining[part] = approach(
+                problem, params, units, _Solve(problem, params, units, blocks), _nobody, REFIT_TOLERANCE
             )
+        for row in torch.nonzero(remaining.isinf()).flatten():
+            shift[row], remaining[row] = refitted(problem.remove(self.rows[row : row + 1]), params, shift[row], blocks)
         return shift, remaining
 
     def part(self, chosen: Tensor) -> LocalRemoval:

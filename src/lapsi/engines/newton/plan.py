@@ -55,7 +55,7 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
         n_refined = work.n_units if converges else min(work.n_units, int(budget / cheapest))
         flop["refine"] = budget if converges else n_refined * cheapest
     if settings.is_open:
-        flop[STAGE] = choice_flop(work.n_samples, work.n_coordinates, work.n_outputs, work.n_directions, settings)
+        flop[STAGE] = choice_flop(*work.shape, settings)
     settles = converges or refine not in (AUTO, 0)
     if settings.curvature == "full":
         dense = exact_flop(work.n_samples, work.n_directions * work.n_coordinates, work.n_units)
@@ -69,14 +69,14 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
     what = f"the span of {work.n_samples} samples" if rotated else f"{work.n_features - 1} features and bias"
     cost.require_memory(
         f"Its {n_params:,} parameters ({what} × {work.n_outputs} outputs) need matrices with "
-        f"{n_params:,}² entries. Raise the memory limit if the machine has more, take engine 'local' (curvature 'diag'; memory "
-        "linear in the outputs), or reduce the features first, e.g. sklearn.decomposition.PCA (memory falls with the square of "
-        "the number of features)."
+        f"{n_params:,}² entries. Raise the memory limit if the machine has more, take engine 'local' (curvature 'diag' or "
+        "'kfac'; memory linear in the outputs), or reduce the features first, e.g. sklearn.decomposition.PCA (memory falls "
+        "with the square of the number of features)."
     )
     notes = [*work.notes(), _note(spec_of(settings), details)]
     if settings.curvature == "full":
         notes.append(("curvature of the others", "exact" if settles else "held (removal form)"))
-    return Plan(cost, details, (*notes, *choice_notes(settings)))
+    return Plan(cost, details, (*notes, *choice_notes(*work.shape, settings)))
 
 
 def continued(plan: Plan, kept: dict[str, Any]) -> Plan:

@@ -21,8 +21,7 @@ from lapsi.engines.removal.base import Compared, Removal, Step
 from lapsi.linalg.woodbury import combine, downdate, influence_columns, leverage, reaction
 from lapsi.problem.base import weight_of
 from lapsi.problem.linear import LinearProblem
-from lapsi.training.krylov import truncated_newton
-from lapsi.training.newton import STEP_TOLERANCE
+from lapsi.training.krylov import refitted
 
 CHUNK_BYTES = 384 * 2**20
 PART_UNITS = 2048  # a minute or less on one core
@@ -123,8 +122,8 @@ class DenseRemoval(Removal):
         shift, params = shift.to(torch.float64, copy=True), self.step.params
         remaining = remaining.clone()
         for row in torch.nonzero(remaining.isinf()).flatten():
-            shift[row] = _fitted_without(self.part(row[None]), params + shift[row]) - params
-            remaining[row] = STEP_TOLERANCE * params.norm() / shift[row].norm()
+            problem = self.step.problem.remove(self.rows[row : row + 1])
+            shift[row], remaining[row] = refitted(problem, params, shift[row], _SolveAlone(self.part(row[None])))
         return shift, remaining
 
     def part(self, chosen: Tensor) -> DenseRemoval:
@@ -132,8 +131,12 @@ class DenseRemoval(Removal):
         return replace(self, columns=self.columns[:, chosen], **{name: getattr(self, name)[chosen] for name in own})
 
 
-def _fitted_without(removal: DenseRemoval, start: Tensor) -> Tensor:
-    """The optimum (F, D) without the one sample of a removal, from `start` where that is finite."""
-    problem, params = removal.step.problem.remove(removal.rows), removal.step.params
-    near = start if bool(start.isfinite().all()) else params
-    return truncated_newton(problem, near, lambda vectors, _: removal.solve(vectors)).point.params
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _SolveAlone:
+    """`DenseRemoval.solve` of one sample as an `Operator`."""
+
+    removal: DenseRemoval
+
+    def __call__(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        return self.removal.solve(vectors)

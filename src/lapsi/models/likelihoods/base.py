@@ -105,7 +105,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def hessian_derivative(self, state: Tensor, derivative: Tensor) -> Tensor:
-        """Derivative of S (…, K, K) along a derivative of the residual (…, K)."""
+        """Derivative of S (…, K, K) along a derivative of the residual (…, K); of some outputs from their own entries."""
 
     @abstractmethod
     def hessian_derivative_sum(self, state: Tensor, derivative: Tensor, weights: Tensor | None) -> Tensor:

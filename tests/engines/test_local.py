@@ -241,6 +241,14 @@ def test_rows_above_the_tolerance_are_refined_until_below(many, monkeypatch):
     assert found.provenance.plan["n_above"] == 0
 
 
+def test_all_are_refined_whatever_that_takes(many, nothing_is_small):
+    found = lapsi.score(*many, engine="local", tolerance=1e-2, converge="all", indices=range(0, 600, 7), verify=0, **QUIET)
+    assert found.table["lsi_error"].max() <= 1e-2
+    assert set(found.table["refinement"]) == {"converged"}
+    with pytest.raises(lapsi.InputError, match="converge is 'many'"):
+        lapsi.score(*many, engine="local", converge="many", **QUIET)
+
+
 def test_estimates_are_honest(many, nothing_is_small):
     exact = lapsi.score(*many, tolerance=1e-8, verify=0, **QUIET)
     table = lapsi.score(*many, engine="local", verify=0, **QUIET).table

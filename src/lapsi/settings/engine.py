@@ -10,7 +10,7 @@ from lapsi.settings.model import PROBE
 from lapsi.settings.option import Integer, Number, check_options, option
 from lapsi.settings.recipe import RECIPE, Recipe
 
-AUTO = "auto"
+AUTO, ALL = "auto", "all"
 TOLERANCE = 1e-3
 
 
@@ -75,7 +75,7 @@ class Local:
         tolerance: the relative error of LSI that is asked for. The rows of the largest estimated error are refined first,
             within a quarter of the run's cost (half, where all outputs are solved together); `lsi_error` and `refinement` mark
             those that stay above.
-        converge: samples of the highest LSI that are refined to the tolerance whatever that takes.
+        converge: samples of the highest LSI that are refined to the tolerance whatever that takes, or `"all"`.
     """
 
     name: ClassVar[str] = "local"
@@ -84,10 +84,16 @@ class Local:
     tolerance: float = option(
         TOLERANCE, Number(0.0, beyond=True), "Closed form: relative error of LSI that is left, as time allows.", panel=PROBE
     )
-    converge: int = option(0, Integer(0), "local: samples of the highest LSI that are refined in any case.", panel=PROBE)
+    converge: int | str = option(
+        0, Integer(0, word=ALL), "local: samples of the highest LSI that are refined in any case, or 'all'.", panel=PROBE
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    def highest(self, n_samples: int) -> int:
+        """How many of some samples are refined in any case."""
+        return n_samples if self.converge == ALL else min(int(self.converge), n_samples)
 
 
 @dataclass(frozen=True, slots=True)

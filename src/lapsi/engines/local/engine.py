@@ -71,7 +71,7 @@ def local_fit(seen: LinearProblem, spec: Local, plan: Plan, stages: Stages, stru
     course = Course(CONVERGED if converges else CLOSED_FORM, 0, spec.tolerance, not converges)
     if course.goes_on:
         with stages.stage("probe"):
-            price = price_of(problem, coupled)
-            refinement = refinement_of(step, curvature, spec.tolerance, price, plan.details["budget"], spec.converge)
+            price, highest = price_of(problem, coupled), spec.highest(problem.n_samples)
+            refinement = refinement_of(step, curvature, spec.tolerance, price, plan.details["budget"], highest)
     origin = {"grad_norm": optimum.grad_norm, "n_iterations": optimum.n_iterations}
     return ClosedFormFit(step, curvature, course, refinement, origin)

@@ -14,7 +14,7 @@ from lapsi.engines.removal.neighbours import NEIGHBOURS
 from lapsi.engines.removal.tolerance import FEWEST_PROBES, Price
 from lapsi.execution.cost import LIBRARIES_BYTES, Cost, Speed, memory_limit
 from lapsi.problem.linear import BLOCK_BYTES, LinearProblem
-from lapsi.settings.engine import Local
+from lapsi.settings.engine import ALL, Local
 from lapsi.settings.settings import Settings
 from lapsi.training.regularization import STAGE, choice_flop, choice_notes
 
@@ -76,7 +76,7 @@ def plan_local(work: Work, settings: Settings) -> Plan:
         budget = (EXACT_SHARE if coupled == k else BUDGET_SHARE) * sum(flop.values())
         cheapest = min(price.correcting, price.converging)
         n_refined = min(work.n_units, int(budget / cheapest))
-        flop["refine"] = FEWEST_PROBES * price.converging + n_refined * cheapest + spec.converge * price.converging
+        flop["refine"] = FEWEST_PROBES * price.converging + n_refined * cheapest + spec.highest(work.n_units) * price.converging
     flop["verify"] = min(settings.execution.verify, work.n_units) * price.fitting
     if settings.is_open:
         flop[STAGE] = choice_flop(*work.shape, settings)
@@ -117,7 +117,10 @@ def _notes(k: int, spec: Local, details: dict[str, Any]) -> Iterator[tuple[str, 
     if details["converges"]:
         yield "converged", samples
         return
-    if spec.converge > 0:
+    if spec.converge == ALL:
+        yield "converged", f"all samples, to {spec.tolerance:g}"
+        return
+    if spec.converge != 0:
         yield "converged", f"{spec.converge:,} samples of the highest LSI, to {spec.tolerance:g}"
     yield (
         f"refined to {spec.tolerance:g}",

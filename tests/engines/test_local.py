@@ -167,8 +167,8 @@ def test_what_does_not_arrive_with_others_is_fitted_alone(whole, monkeypatch):
 def nothing_is_small(monkeypatch):
     """Data of any size are left to the closed form."""
     monkeypatch.setattr(plan, "CONVERGE_FLOOR", 0.0)
-    monkeypatch.setattr(plan, "BUDGET_SHARE", 0.0)
-    monkeypatch.setattr(plan, "EXACT_SHARE", 0.0)
+    for name in ("BUDGET_SHARE", "EXACT_SHARE", "BUDGET_FLOOR"):
+        monkeypatch.setattr(plan, name, 0.0)
 
 
 def test_many_classes_are_ranked_as_by_the_closed_form(many, nothing_is_small, monkeypatch):

@@ -147,8 +147,8 @@ def many():
 def nothing_is_small(monkeypatch):
     """Data of any size are left to the closed form."""
     monkeypatch.setattr(plan, "CONVERGE_FLOOR", 0.0)
-    monkeypatch.setattr(plan, "BUDGET_SHARE", 0.0)
-    monkeypatch.setattr(plan, "EXACT_SHARE", 0.0)
+    for name in ("BUDGET_SHARE", "EXACT_SHARE", "BUDGET_FLOOR"):
+        monkeypatch.setattr(plan, name, 0.0)
 
 
 @pytest.mark.slow

@@ -29,8 +29,8 @@ def as_large(monkeypatch):
     """Takes data as too many for all samples to be converged to the end."""
     monkeypatch.setattr("lapsi.engines.newton.plan.REFINE_FLOOR", 0)
     monkeypatch.setattr("lapsi.engines.local.plan.CONVERGE_FLOOR", 0)
-    monkeypatch.setattr("lapsi.engines.local.plan.BUDGET_SHARE", 0)
-    monkeypatch.setattr("lapsi.engines.local.plan.EXACT_SHARE", 0)
+    for name in ("BUDGET_SHARE", "EXACT_SHARE", "BUDGET_FLOOR"):
+        monkeypatch.setattr(f"lapsi.engines.local.plan.{name}", 0)
 
 
 def small_parts(monkeypatch):

@@ -90,7 +90,7 @@ def test_numbers_and_several_labels(wide, plainly):
 
 
 def test_engine_local(wide, plainly, monkeypatch):
-    for name in ("CONVERGE_FLOOR", "EXACT_SHARE"):
+    for name in ("CONVERGE_FLOOR", "EXACT_SHARE", "BUDGET_FLOOR"):
         monkeypatch.setattr(f"lapsi.engines.local.plan.{name}", 0.0)
     found, expected = (score(*wide, engine="local", coupled=C, **QUIET) for score in (lapsi.score, plainly))
     assert_allclose(found.lsi, expected.lsi, rtol=1e-4)

@@ -27,7 +27,8 @@ CONVERGING_PASSES = 6  # gradients and changes of the curvature that converging 
 REFIT_PASSES = 60  # products of the Hessian and of its preconditioner that fitting a sample anew takes
 CONVERGE_FLOOR = 2e11  # below it every sample is converged
 BUDGET_SHARE = 0.25  # of the cost of the rest, for refining to the tolerance
-EXACT_SHARE = 0.5  # the same where all outputs are solved together
+EXACT_SHARE = 0.35  # the same where all outputs are solved together
+BUDGET_FLOOR = 1e12  # at least
 EIGEN = 22  # K³ multiplications that the eigenvalues of a matrix of the K outputs take
 EIGEN_POINTS = 3  # such matrices that `kfac` takes a sample, at most
 DEAR_SHARE = 0.5  # of the work, above which it is told that kfac takes it
@@ -73,7 +74,7 @@ def plan_local(work: Work, settings: Settings) -> Plan:
     if converges:
         flop["refine"] = work.n_units * price.fitting
     else:
-        budget = (EXACT_SHARE if coupled == k else BUDGET_SHARE) * sum(flop.values())
+        budget = max(BUDGET_FLOOR, (EXACT_SHARE if coupled == k else BUDGET_SHARE) * sum(flop.values()))
         cheapest = min(price.correcting, price.converging)
         n_refined = min(work.n_units, int(budget / cheapest))
         flop["refine"] = FEWEST_PROBES * price.converging + n_refined * cheapest + spec.highest(work.n_units) * price.converging

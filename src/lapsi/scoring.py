@@ -200,9 +200,11 @@ def _fitted(fit: Fit, standardizer: Standardizer, by_seed: list[Arrays]) -> Fitt
 
 def _outputs(model: FittedModel, fit: Fit) -> np.ndarray:
     """Of the model trained on all samples, for all of them (N, K)."""
-    n_rows = len(fit.problem.inputs)
-    blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, n_rows, BLOCK_ROWS)]
-    return np.concatenate([model.outputs_of(fit.problem.plain_inputs(rows)) for rows in blocks])
+    outputs = np.empty((len(fit.problem.inputs), fit.problem.likelihood.n_outputs))
+    for start in range(0, len(outputs), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        outputs[rows] = model.outputs_of(fit.problem.plain_inputs(rows))
+    return outputs
 
 
 def _provenance(dataset: Dataset, settings: Settings, seconds: dict[str, float], details: dict[str, Any]) -> Provenance:
@@ -228,7 +230,7 @@ def _scores(
     dataset: Dataset, rows: np.ndarray, fit: Fit, by_seed: list[Arrays], model: FittedModel, provenance: Provenance
 ) -> Scores:
     evidence, measures = evidence_of(dataset.targets.task), lsi_columns(by_seed, fit.curvature.form)
-    combined = _combined(fit, [arrays["outputs"] for arrays in by_seed])
+    combined = _combined(fit, [arrays.pop("outputs") for arrays in by_seed])
     train_loss = np.stack([arrays["train_loss"] for arrays in by_seed])
     noise = settings_from_dict(provenance.settings).objective.noise
     seen = Seen(dataset.targets.take(rows), combined, train_loss, measures.get("leverage"), noise)
@@ -245,8 +247,8 @@ def _scores(
 
 
 def _combined(fit: Fit, outputs: list[np.ndarray]) -> np.ndarray:
-    """(n, K) outputs that predict as the models of all seeds, (n, K) each, do together."""
-    combined = np.empty_like(outputs[0])
+    """(n, K) outputs that predict as the models of all seeds, (n, K) each, do together; written over those of the first."""
+    combined = outputs[0]
     for start in range(0, len(combined), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         several = torch.from_numpy(np.stack([each[rows] for each in outputs]))

@@ -15,7 +15,7 @@ from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, again, parts_of, single_rows
 from lapsi.engines.local.blocks import DENSE, LOCAL, nearest_outputs, samples_of
 from lapsi.engines.local.inverse import inverse_hessian
-from lapsi.engines.local.plan import local_seconds, plan_local
+from lapsi.engines.local.plan import PART_UNITS, local_seconds, plan_local
 from lapsi.engines.local.steps import REFERENCE_CHUNK, Converging, LocalStep, converged, local_slope, pull_of
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.cost import speed_of
@@ -28,8 +28,6 @@ from lapsi.problem.removed import CLOSED_FORM, CONVERGED, Removed
 from lapsi.settings.engine import Local
 from lapsi.settings.settings import Settings
 from lapsi.training.krylov import fit_without_hessian
-
-PART_UNITS = 8192  # samples of like predictions share products
 
 
 @final

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lapsi.engines.base import Plan, Work
+from lapsi.engines.base import Plan, Work, parts_bytes
 from lapsi.engines.local.blocks import DENSE, LOCAL
-from lapsi.engines.local.steps import CHUNK_BYTES
+from lapsi.engines.local.steps import CHUNK_BYTES, REFERENCE_CHUNK
 from lapsi.execution.cost import LIBRARIES_BYTES, Cost, Speed, memory_limit
 from lapsi.problem.linear import BLOCK_BYTES
 from lapsi.settings.engine import Local
 from lapsi.settings.settings import Settings
 
+PART_UNITS = 8192  # samples of like predictions share products
 FIT_PASSES = 120  # gradients of L-BFGS and products of the Hessian
 VARYING = 0.3  # of the samples in a block of the diagonal, as seen
 COUPLED = 0.1  # of the samples in a block of two outputs, as seen
@@ -53,7 +54,10 @@ def plan_local(work: Work, settings: Settings) -> Plan:
         "the machine has more, lower --coupled, or reduce the features first, e.g. sklearn.decomposition.PCA."
     )
     details = {"coupled": coupled, "converging": {"highest": highest, "doubtful": doubtful}}
-    return Plan(cost, details, (*work.notes(), *_notes(k, coupled, highest, doubtful)))
+    again = highest + doubtful
+    n_parts = -(-work.n_units // PART_UNITS) + -(-again // REFERENCE_CHUNK)
+    kept = parts_bytes(k, work.n_units + again, n_parts, k * d)
+    return Plan(cost, details, (*work.notes(), *_notes(k, coupled, highest, doubtful)), kept)
 
 
 def _notes(k: int, coupled: int, highest: int, doubtful: int) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from lapsi.curvature.linear import first_order_curvature, settled_curvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, again, parts_of, single_rows
-from lapsi.engines.newton.plan import continued, newton_seconds, plan_newton, price_of, spec_of
+from lapsi.engines.newton.plan import CONVERGED_UNITS, PART_UNITS, continued, newton_seconds, plan_newton, price_of, spec_of
 from lapsi.engines.newton.ridge import ridge_fit
 from lapsi.engines.newton.steps import Optimum
 from lapsi.engines.newton.streams import closed_forms, converged, refined
@@ -33,8 +33,6 @@ from lapsi.training.newton import fit_map, inverse_of, reduced_hessian
 
 SHIFT_TOLERANCE = 1e-10
 REFINED_TOLERANCE = 1e-5
-PART_UNITS = 2048  # in the closed form: a minute or less on one core
-CONVERGED_UNITS = 256  # where each takes passes over the data
 TO_TOLERANCE = "to tolerance"
 
 

@@ -197,5 +197,15 @@ def _left_to_go(size: Tensor, last: Tensor) -> Tensor:
 def chunk_size(problem: LinearProblem, dtype: torch.dtype) -> int:
     """Samples a chunk, so that Y, what is computed from it and matrices of the outputs stay within a fixed size."""
     model = problem.model
-    per_sample = model.n_weights * (dtype.itemsize * model.n_outputs + 8 * 8) + 8 * 8 * model.n_outputs**2
-    return max(16, CHUNK_BYTES // per_sample)
+    return samples_at_once(model.n_outputs, model.n_weights, dtype.itemsize)
+
+
+def samples_at_once(n_outputs: int, n_weights: int, itemsize: int) -> int:
+    """The same of K outputs and K·D weights, Y in numbers of some bytes."""
+    return max(16, CHUNK_BYTES // (n_weights * (itemsize * n_outputs + 8 * 8) + 8 * 8 * n_outputs**2))
+
+
+def chunk_bytes(n_samples: int, n_directions: int, n_features: int, n_outputs: int, itemsize: int) -> int:
+    """What a chunk of the closed form holds at most: Y, three arrays of weights and six matrices of the outputs a sample."""
+    columns = n_directions**2 * n_features
+    return n_samples * (itemsize * (columns + 3 * n_outputs * n_features) + 6 * 8 * n_outputs**2)

@@ -35,14 +35,16 @@ from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
 from lapsi.results.tables import build_table
 from lapsi.results.verification import draw_rows
-from lapsi.settings.engine import EngineSpec
+from lapsi.settings.engine import EngineSpec, Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.model import ModelSpec
 from lapsi.settings.objective import ObjectiveSpec
 from lapsi.settings.settings import Settings, make_settings, settings_from_dict
+from lapsi.settings.task import REGRESSION
 from lapsi.training.regularization import regularized
 
 BLOCK_ROWS = 8192
+ROW_BYTES, EPOCH_BYTES, PICTURE_BYTES = 160, 40, 2**18  # on the disk: of a row, of one of its epochs, of what is drawn
 IDENTITY_FORMAT = 3  # of the parts that unfinished work keeps
 # what changes no part, and may change when a run goes on
 ROUTINE = ("memory_limit", "verify", "backend", "address", "worker_cpus")
@@ -106,6 +108,7 @@ def score(
     Raises:
         InputError: the data or a setting cannot be used.
         MemoryLimitError: the run would not fit; raised before it starts.
+        DiskFullError: finished parts would not fit, which is raised before it starts, or found no room.
         ConvergenceError: the fit did not converge, or training diverged.
         BackendError: the machines that did the work are gone.
     """
@@ -143,6 +146,8 @@ def score_dataset(
     by_data = chosen_engine(settings, work)
     settings, engine = by_data.settings, make_engine(by_data.settings)
     plan = engine.plan(work)
+    if keep is not None:
+        keep.require_room(plan.kept_bytes, run_bytes(dataset, settings, len(rows)))
     checkpoint = open_checkpoint(keep, identity(dataset, settings, rows), engine.kept(plan))
     try:
         chosen = regularized(dataset, settings, stages)
@@ -164,6 +169,15 @@ def score_dataset(
     }
     provenance = _provenance(given, settings, dict(stages.seconds), details)
     return _scores(dataset, rows, fit, by_seed, model, provenance), model
+
+
+def run_bytes(dataset: Dataset, settings: Settings, n_scored: int) -> int:
+    """Of the run directory of `n_scored` samples, about: predictions, table, trajectory, and what travelled along."""
+    spec = settings.engine
+    n_epochs = len(spec.recipe.snapshots(spec.every)) if isinstance(spec, Retrain) and spec.every is not None else 0
+    carried = int(dataset.columns.memory_usage(index=False, deep=True).sum() / dataset.n_samples) + dataset.ids.itemsize
+    a_number = 8 if dataset.targets.task == REGRESSION else 4
+    return n_scored * (a_number * dataset.targets.n_outputs + ROW_BYTES + carried + EPOCH_BYTES * n_epochs) + PICTURE_BYTES
 
 
 def identity(dataset: Dataset, settings: Settings, rows: np.ndarray) -> dict[str, Any]:

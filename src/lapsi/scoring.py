@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Fit, single_rows, work_of
 from lapsi.engines.choose import chosen_engine, make_engine
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, PARAMS, evaluate, n_steps, verify
+from lapsi.engines.identity import identity
 from lapsi.errors import InputError
 from lapsi.execution.backend import HERE, Backend, open_backend
 from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
@@ -45,9 +45,6 @@ from lapsi.training.regularization import regularized
 
 BLOCK_ROWS = 8192
 ROW_BYTES, EPOCH_BYTES, PICTURE_BYTES = 160, 40, 2**18  # on the disk: of a row, of one of its epochs, of what is drawn
-IDENTITY_FORMAT = 3  # of the parts that unfinished work keeps
-# what changes no part, and may change when a run goes on
-ROUTINE = ("memory_limit", "verify", "backend", "address", "worker_cpus")
 
 
 def score(
@@ -178,15 +175,6 @@ def run_bytes(dataset: Dataset, settings: Settings, n_scored: int) -> int:
     carried = int(dataset.columns.memory_usage(index=False, deep=True).sum() / dataset.n_samples) + dataset.ids.itemsize
     a_number = 8 if dataset.targets.task == REGRESSION else 4
     return n_scored * (a_number * dataset.targets.n_outputs + ROW_BYTES + carried + EPOCH_BYTES * n_epochs) + PICTURE_BYTES
-
-
-def identity(dataset: Dataset, settings: Settings, rows: np.ndarray) -> dict[str, Any]:
-    """What must be equal for the parts of a run to belong together."""
-    kept = settings.to_dict()
-    kept["execution"] = {name: value for name, value in kept["execution"].items() if name not in ROUTINE}
-    digest = hashlib.blake2b(np.ascontiguousarray(rows).data, digest_size=16).hexdigest()
-    marks = {"version": version("lapsi"), "format": IDENTITY_FORMAT, "data": dataset.digest()}
-    return {**marks, "n_scored": len(rows), "rows": digest, "settings": kept}
 
 
 def _evaluated(fit: Fit, units: torch.Tensor, checkpoint: Checkpoint, stages: Stages, backend: Backend) -> list[Arrays]:

@@ -26,6 +26,7 @@ from lapsi.data.readers.arrays import read_indices
 from lapsi.data.writing import write_table
 from lapsi.engines.base import work_of
 from lapsi.engines.choose import chosen_engine, make_engine
+from lapsi.engines.identity import ROUTINE
 from lapsi.errors import DiskFullError, InputError, RunExistsError
 from lapsi.execution.backend import open_backend
 from lapsi.execution.checkpoint import Hold, Keep, differences, has_parts, hold, read_progress, remove_checkpoint
@@ -37,7 +38,7 @@ from lapsi.report.overview import save_overview
 from lapsi.results.paths import not_begun, unfinished_path
 from lapsi.results.run_directory import LEFT_OUT, PICTURE, require_free
 from lapsi.results.scores import Scores
-from lapsi.scoring import ROUTINE, check_indices, run_bytes, score_dataset
+from lapsi.scoring import check_indices, run_bytes, score_dataset
 from lapsi.settings.execution import LOCAL
 from lapsi.settings.settings import Settings
 

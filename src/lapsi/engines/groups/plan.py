@@ -16,7 +16,7 @@ from lapsi.problem.linear import BLOCK_BYTES
 from lapsi.settings.settings import Settings
 
 CHUNK_BYTES = 256 * 2**20
-PART_UNITS = 64  # the last few of a part, whose steps shrink slowly, share their passes with none
+PART_UNITS = 256  # the last few of a part, whose steps shrink slowly, share their passes with none
 LARGEST_SHARE = 0.1  # of all samples: the L2 strength that a low-rank update holds then costs a step or two
 STEPS = 6  # chord steps to 1e-10, a pass each
 CHECKS = 3  # groups that are fitted anew from nothing, at most

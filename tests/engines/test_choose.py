@@ -65,7 +65,7 @@ def test_a_run_tells_why(monkeypatch):
     rng = np.random.default_rng(0)
     y = rng.integers(40, size=150)
     X = rng.normal(size=(150, 160)) + 2 * rng.normal(size=(40, 160))[y]
-    scores = lapsi.score(X, y, memory_limit=3 * 2**29, verify=0, progress=False)
+    scores = lapsi.score(X, y, memory_limit=1350 * 2**20, verify=0, progress=False)
     assert scores.provenance.engine == "local"
     assert "newton does not fit" in scores.provenance.plan["why"]
     assert lapsi.score(X[:50], y[:50] % 3, progress=False).provenance.engine == "newton"

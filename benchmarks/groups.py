@@ -22,7 +22,7 @@ import torch
 from lapsi.data.dataset import make_dataset
 from lapsi.data.standardize import standardizer_of
 from lapsi.engines.base import work_of
-from lapsi.engines.groups.engine import GroupsFit, groups_fit
+from lapsi.engines.groups.engine import GroupsFit, by_size, groups_fit
 from lapsi.engines.groups.plan import groups_seconds, plan_groups
 from lapsi.engines.groups.steps import factor_solve, settle
 from lapsi.execution.cost import flop_rate
@@ -89,7 +89,11 @@ def main() -> None:
     start = time.perf_counter()
     fit = groups_fit(fit_map(problem), settings.curvature)
     fitted = time.perf_counter()
-    lsi = lsi_of(fit, fit.remove(units, fit.parts(len(units))[0], lambda _: None), len(units))
+    lsi = np.full(len(units), np.nan)
+    largest = by_size(units)
+    ordered = [units[position] for position in largest]
+    for part in fit.parts(len(units)):
+        lsi[largest[part.positions]] = lsi_of(fit, fit.remove(ordered, part, lambda _: None), len(part.positions))
     left = time.perf_counter()
     order = np.argsort(lsi)
     picked = np.unique(order[np.linspace(0, len(order) - 1, arguments.checks).astype(int)])

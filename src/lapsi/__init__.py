@@ -5,7 +5,15 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 import lapsi.execution.environment  # noqa: F401  (before torch)
-from lapsi.errors import BackendError, ConvergenceError, InputError, LapsiError, MemoryLimitError, RunExistsError
+from lapsi.errors import (
+    BackendError,
+    ConvergenceError,
+    DiskFullError,
+    InputError,
+    LapsiError,
+    MemoryLimitError,
+    RunExistsError,
+)
 
 if TYPE_CHECKING:
     from lapsi.data.extractors.embedding import embed
@@ -25,6 +33,7 @@ __version__ = _version("lapsi")
 __all__ = [
     "BackendError",
     "ConvergenceError",
+    "DiskFullError",
     "Execution",
     "InputError",
     "LaplaceSampleInformation",

@@ -34,6 +34,12 @@ class MemoryLimitError(LapsiError, MemoryError):
     exit_code = 5
 
 
+class DiskFullError(LapsiError, OSError):
+    """A file system has, or would have, no room for what is to be written."""
+
+    exit_code = 2
+
+
 class BackendError(LapsiError, RuntimeError):
     """The machines that do the work are gone, or cannot do it."""
 

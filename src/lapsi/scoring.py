@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Fit, single_rows, work_of
 from lapsi.engines.choose import chosen_engine, make_engine
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, PARAMS, evaluate, n_steps, verify
+from lapsi.engines.identity import identity
 from lapsi.errors import InputError
 from lapsi.execution.backend import HERE, Backend, open_backend
 from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
@@ -35,17 +35,16 @@ from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
 from lapsi.results.tables import build_table
 from lapsi.results.verification import draw_rows
-from lapsi.settings.engine import EngineSpec
+from lapsi.settings.engine import EngineSpec, Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.model import ModelSpec
 from lapsi.settings.objective import ObjectiveSpec
 from lapsi.settings.settings import Settings, make_settings, settings_from_dict
+from lapsi.settings.task import REGRESSION
 from lapsi.training.regularization import regularized
 
 BLOCK_ROWS = 8192
-IDENTITY_FORMAT = 3  # of the parts that unfinished work keeps
-# what changes no part, and may change when a run goes on
-ROUTINE = ("memory_limit", "verify", "backend", "address", "worker_cpus")
+ROW_BYTES, EPOCH_BYTES, PICTURE_BYTES = 160, 40, 2**18  # on the disk: of a row, of one of its epochs, of what is drawn
 
 
 def score(
@@ -106,6 +105,7 @@ def score(
     Raises:
         InputError: the data or a setting cannot be used.
         MemoryLimitError: the run would not fit; raised before it starts.
+        DiskFullError: finished parts would not fit, which is raised before it starts, or found no room.
         ConvergenceError: the fit did not converge, or training diverged.
         BackendError: the machines that did the work are gone.
     """
@@ -143,6 +143,8 @@ def score_dataset(
     by_data = chosen_engine(settings, work)
     settings, engine = by_data.settings, make_engine(by_data.settings)
     plan = engine.plan(work)
+    if keep is not None:
+        keep.require_room(plan.kept_bytes, run_bytes(dataset, settings, len(rows)))
     checkpoint = open_checkpoint(keep, identity(dataset, settings, rows), engine.kept(plan))
     try:
         chosen = regularized(dataset, settings, stages)
@@ -166,13 +168,13 @@ def score_dataset(
     return _scores(dataset, rows, fit, by_seed, model, provenance), model
 
 
-def identity(dataset: Dataset, settings: Settings, rows: np.ndarray) -> dict[str, Any]:
-    """What must be equal for the parts of a run to belong together."""
-    kept = settings.to_dict()
-    kept["execution"] = {name: value for name, value in kept["execution"].items() if name not in ROUTINE}
-    digest = hashlib.blake2b(np.ascontiguousarray(rows).data, digest_size=16).hexdigest()
-    marks = {"version": version("lapsi"), "format": IDENTITY_FORMAT, "data": dataset.digest()}
-    return {**marks, "n_scored": len(rows), "rows": digest, "settings": kept}
+def run_bytes(dataset: Dataset, settings: Settings, n_scored: int) -> int:
+    """Of the run directory of `n_scored` samples, about: predictions, table, trajectory, and what travelled along."""
+    spec = settings.engine
+    n_epochs = len(spec.recipe.snapshots(spec.every)) if isinstance(spec, Retrain) and spec.every is not None else 0
+    carried = int(dataset.columns.memory_usage(index=False, deep=True).sum() / dataset.n_samples) + dataset.ids.itemsize
+    a_number = 8 if dataset.targets.task == REGRESSION else 4
+    return n_scored * (a_number * dataset.targets.n_outputs + ROW_BYTES + carried + EPOCH_BYTES * n_epochs) + PICTURE_BYTES
 
 
 def _evaluated(fit: Fit, units: torch.Tensor, checkpoint: Checkpoint, stages: Stages, backend: Backend) -> list[Arrays]:
@@ -200,9 +202,11 @@ def _fitted(fit: Fit, standardizer: Standardizer, by_seed: list[Arrays]) -> Fitt
 
 def _outputs(model: FittedModel, fit: Fit) -> np.ndarray:
     """Of the model trained on all samples, for all of them (N, K)."""
-    n_rows = len(fit.problem.inputs)
-    blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, n_rows, BLOCK_ROWS)]
-    return np.concatenate([model.outputs_of(fit.problem.plain_inputs(rows)) for rows in blocks])
+    outputs = np.empty((len(fit.problem.inputs), fit.problem.likelihood.n_outputs))
+    for start in range(0, len(outputs), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        outputs[rows] = model.outputs_of(fit.problem.plain_inputs(rows))
+    return outputs
 
 
 def _provenance(dataset: Dataset, settings: Settings, seconds: dict[str, float], details: dict[str, Any]) -> Provenance:
@@ -228,7 +232,7 @@ def _scores(
     dataset: Dataset, rows: np.ndarray, fit: Fit, by_seed: list[Arrays], model: FittedModel, provenance: Provenance
 ) -> Scores:
     evidence, measures = evidence_of(dataset.targets.task), lsi_columns(by_seed, fit.curvature.form)
-    combined = _combined(fit, [arrays["outputs"] for arrays in by_seed])
+    combined = _combined(fit, [arrays.pop("outputs") for arrays in by_seed])
     train_loss = np.stack([arrays["train_loss"] for arrays in by_seed])
     noise = settings_from_dict(provenance.settings).objective.noise
     seen = Seen(dataset.targets.take(rows), combined, train_loss, measures.get("leverage"), noise)
@@ -245,8 +249,8 @@ def _scores(
 
 
 def _combined(fit: Fit, outputs: list[np.ndarray]) -> np.ndarray:
-    """(n, K) outputs that predict as the models of all seeds, (n, K) each, do together."""
-    combined = np.empty_like(outputs[0])
+    """(n, K) outputs that predict as the models of all seeds, (n, K) each, do together; written over those of the first."""
+    combined = outputs[0]
     for start in range(0, len(combined), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         several = torch.from_numpy(np.stack([each[rows] for each in outputs]))

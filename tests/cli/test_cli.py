@@ -24,6 +24,7 @@ from lapsi.cli.main import app
 from lapsi.cli.score import INTERRUPTED
 from lapsi.engines.base import Work
 from lapsi.engines.choose import make_engine
+from lapsi.execution.disk import in_words
 from lapsi.settings.settings import make_settings
 
 
@@ -121,6 +122,8 @@ def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
     assert result.returncode == 0
     expected = make_engine(make_settings("newton", memory_limit=3 * 2**30)).plan(Work(90, 6, 3, 2, 90))
     told = table_cells(result.stdout)
+    as_json = json.loads(run("score", source, "-o", tmp_path / "run", "--dry-run", "--json").stdout)
+    assert (as_json["kept_bytes"], as_json["run_bytes"] > 2**18) == (expected.kept_bytes, True)
     assert [cells for cells in told if cells[0] != "time"] == [
         ["engine", "newton"],
         ["peak memory", f"{expected.cost.peak_bytes / 2**30:.2f} GiB (limit 3.00 GiB)"],
@@ -128,10 +131,12 @@ def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
         ["converged", "90 samples"],
         ["weight decay", "chosen by leave-one-out loss"],
         ["scaling of features", "chosen by leave-one-out loss"],
+        ["disk", f"{in_words(expected.kept_bytes)} of finished parts, then {in_words(as_json['run_bytes'])}"],
     ]
     assert dict(told)["time"] == "about 1 s on this machine"
     plan = json.loads(run("score", source, "--dry-run", "--json", "--memory-limit", "3G").stdout)
     assert 0 < plan.pop("seconds") < 1
+    assert (plan.pop("kept_bytes"), plan.pop("run_bytes")) == (as_json["kept_bytes"], as_json["run_bytes"])
     decided = {
         "n_refined": 90,
         "converges": True,

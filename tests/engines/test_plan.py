@@ -49,25 +49,33 @@ def test_work_by_stage_is_that_of_the_matrix_products():
     assert kfac["leave-one-out"] == n * (2 * free**2 + 50 * c**3 + 2 * pairs * free + 2 * c * d * (d + 9 * c))
 
 
+def chunk(n, itemsize):
+    """What n samples of 129 inputs and 10 classes hold: the columns of the inverse, weights and matrices of the classes."""
+    return n * (itemsize * (9 * 9 * 129 + 3 * 10 * 129) + 6 * 8 * 10**2)
+
+
+def chosen(curvature="diag", refine=0, n_features=128, **choices):
+    """The plan where weight decay and scaling are given."""
+    return plan(curvature, n_features=n_features, refine=refine, weight_decay=0.01, standardize="each", **choices)
+
+
 def test_memory_holds_what_is_alive_at_once():
-    free, inputs = 9 * 513, 8 * 50_000 * 513
+    free, inputs = 9 * 129, 8 * 50_000 * 129
     found, states = 8 * 50_000 * 10, 8 * 50_000 * 10  # outputs of what left, and of the neighbours
-    fixed = 400 * MIB + 2 * 384 * MIB + found
+    fixed, searching = 400 * MIB + found, 192 * MIB  # similarities to all samples, and blocks of rows
+    assert chunk(2048, 4) < searching < chunk(2048, 8)  # a part of 2,048 samples fits into a chunk
+    double, single = fixed + chunk(2048, 8), fixed + searching
     twice = 2 * inputs  # in the dtype of the products too, for the neighbours
-    assert plan(refine=0).cost.peak_bytes == fixed + twice + states + 8 * free**2 + 8 * free * 10 * 513
-    assert (
-        plan(refine=0, dtype="float32").cost.peak_bytes
-        == fixed + inputs * 3 // 2 + states // 2 + 4 * free**2 + 4 * free * 10 * 513
-    )
-    assert plan(dtype="float32").cost.peak_bytes == plan(refine=0, dtype="float32").cost.peak_bytes
-    assert plan(refine=2).cost.peak_bytes == plan(refine=0).cost.peak_bytes - inputs - states
-    assert plan("kfac", refine=0).cost.peak_bytes == fixed + twice + states + 8 * free**2 + 8 * 55 * free + 8 * 12 * 100
+    assert chosen().cost.peak_bytes == double + twice + states + 8 * free**2 + 8 * free * 10 * 129
+    narrow = single + inputs * 3 // 2 + states // 2 + 4 * free**2 + 4 * free * 10 * 129
+    assert chosen(dtype="float32").cost.peak_bytes == narrow
+    assert chosen(dtype="float32", refine="auto").cost.peak_bytes == narrow
+    assert chosen(refine=2).cost.peak_bytes == chosen().cost.peak_bytes - inputs - states
+    assert chosen("kfac").cost.peak_bytes == double + twice + states + 8 * free**2 + 8 * 55 * free + 8 * 12 * 100
     wide = 99 * 513
-    known = plan(n_classes=100, refine=2, curvature="kfac", weight_decay=0.01, standardize="each").cost.peak_bytes
+    known = chosen("kfac", n_classes=100, n_features=512, refine=2).cost.peak_bytes
     tiles = 5 * 99 * 100 * 513**2 // 16  # of the upper half of pairs of directions, and in tiles of features
-    assert known == 400 * MIB + inputs + 8 * wide**2 + 8 * tiles + 4 * wide**2 + 4 * 32 * MIB
-    chosen = plan(n_classes=100, refine=2, curvature="kfac").cost.peak_bytes
-    assert chosen == 400 * MIB + inputs + 4 * 8 * wide**2 + 4 * 32 * MIB  # with factor, copy and inverse
+    assert known == 400 * MIB + 8 * 50_000 * 513 + 8 * wide**2 + 8 * tiles + 4 * wide**2 + 4 * 32 * MIB
 
 
 def test_few_features_of_many_classes_are_summed_in_outputs():
@@ -78,6 +86,19 @@ def test_fitting_a_sample_anew_costs_no_hessian():
     work = Work(2000, 1281, 10, 9, 1)
     price = newton_plan._price(work)
     assert price.converging < price.fitting < newton_plan._hessian_flop(work) / 10
+
+
+def test_memory_holds_what_choosing_the_weight_decay_does():
+    """The Hessian, its factor and the inverse beside a chunk of columns and blocks of rows."""
+    choosing = plan(n_features=128, refine=0, dtype="float32").cost.peak_bytes
+    assert choosing == 400 * MIB + 12 * 50_000 * 129 + 3 * 8 * (9 * 129) ** 2 + 128 * MIB + 2 * 32 * MIB
+    assert chosen(dtype="float32").cost.peak_bytes < choosing
+
+
+def test_memory_of_many_samples_and_classes_is_that_of_their_outputs():
+    """Outputs without each sample in float64, beside the states of the neighbours, and then the predictions in float32."""
+    small, large = (plan("diag", n, 2, 100, n, dtype="float32").cost.peak_bytes for n in (10**6, 2 * 10**6))
+    assert large - small == 10**6 * (12 * 3 + 8 * 100 + 4 * 100 + 8 * 100)  # last: of the model with all samples, at the end
 
 
 def test_small_data_are_converged_large_ones_refined_for_a_share_of_the_cost():
@@ -153,7 +174,7 @@ def test_time_is_that_of_the_products_that_runs_use(monkeypatch):
 
 
 def test_a_plan_that_does_not_fit_says_what_takes_the_memory():
-    with pytest.raises(lapsi.MemoryLimitError, match=r"needs about 1\.9 GiB.*limit is 1\.0 GiB.*5,130 parameters.*PCA"):
+    with pytest.raises(lapsi.MemoryLimitError, match=r"needs about 1\.\d GiB.*limit is 1\.0 GiB.*5,130 parameters.*PCA"):
         plan(memory_limit=2**30)
 
 

@@ -1,10 +1,13 @@
 """The memory that a run may take where the machine has more than its container."""
 
+import ctypes
+
 import psutil
 import pytest
 
 from lapsi.execution import cost
 from lapsi.execution.memory import available_bytes
+from lapsi.execution.progress import Stages
 from lapsi.settings.execution import Execution
 
 FREE = 10_000
@@ -77,3 +80,13 @@ def test_plans_keep_to_a_share_of_what_is_left(monkeypatch):
     monkeypatch.setattr(cost, "available_bytes", lambda: 1000)
     assert cost.memory_limit(Execution()) == 800
     assert cost.memory_limit(Execution(memory_limit=300)) == 300
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_what_a_stage_freed_is_given_back_where_the_allocator_can(monkeypatch, has_it):
+    told = []
+    library = type("Library", (), {"malloc_trim": lambda _, kept: told.append(kept)} if has_it else {})
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library())
+    with Stages(show=False).stage("fit"):
+        assert told == []
+    assert told == [0] * has_it

@@ -83,6 +83,8 @@ def small_parts(monkeypatch):
     for name in ("newton.steps.PART_UNITS", "local.steps.PART_UNITS"):
         monkeypatch.setattr(f"lapsi.engines.{name}", 25)
     monkeypatch.setattr("lapsi.engines.removal.fit.CONVERGED_UNITS", 8)
+    monkeypatch.setattr("lapsi.engines.groups.engine.PART_UNITS", 5)
+    monkeypatch.setattr("lapsi.engines.newton.ridge.PART_UNITS", 5)
     monkeypatch.setattr("lapsi.engines.retrain.plan.MOST_MODELS", 25)
 
 
@@ -209,6 +211,70 @@ def test_work_goes_on_on_the_other_backend(data, workers, monkeypatch, tmp_path,
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
 
 
+GROUPS = np.repeat(np.arange(23), np.arange(1, 24))[:N] % 19  # of 1 to 18 samples and more: by updates and by factors
+
+
+def removed_groups(data, backend="local", **more):
+    """The table, and how far what was checked is."""
+    options = {"curvature": "kfac", "verify": 2, "weight_decay": 0.02, "progress": False, "backend": backend}
+    table = lapsi.leave_group_out(data[0], data[1], GROUPS, **options | more)
+    return table, table.attrs.get("verification")
+
+
+def assert_same_groups(found, expected):
+    pd.testing.assert_frame_equal(found[0], expected[0], check_exact=True)
+    assert found[1] == expected[1]
+
+
+@pytest.mark.parametrize("curvature", ["diag", "kfac", "full"])
+def test_groups_are_those_of_one_process(data, workers, curvature):
+    assert_same_groups(removed_groups(data, "ray", curvature=curvature), removed_groups(data, curvature=curvature))
+
+
+def test_groups_whose_noise_is_found_anew_are_those_of_one_process(data, workers):
+    numbers = (data[0], data[0] @ np.arange(1.0, D + 1) + data[1])
+    options = {"noise_removal": "anew", "curvature": "diag", "task": "regression", "noise_variance": "residuals"}
+    expected = removed_groups(numbers, **options)
+    assert_same_groups(removed_groups(numbers, "ray", **options), expected)
+
+
+@pytest.mark.parametrize("begins", ["local", "ray"])
+def test_groups_go_on_on_the_other_backend(data, workers, monkeypatch, tmp_path, begins):
+    from lapsi.execution.checkpoint import Checkpoint
+
+    expected, save, saved, then = removed_groups(data), Checkpoint.save, [], {"local": "ray", "ray": "local"}[begins]
+
+    def stop_after_two(self, part, arrays):
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        saved.append(part)
+        save(self, part, arrays)
+
+    parts = tmp_path / "parts"
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoint, "save", stop_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            removed_groups(data, begins, checkpoint=parts)
+    before = {path: path.stat().st_mtime_ns for path in parts.glob("*.npz")}
+    assert len(before) == 2
+    with pytest.raises(InputError, match="n_groups was 15, now 7; other samples are to be scored"):
+        lapsi.leave_group_out(*data, GROUPS % 7, curvature="kfac", weight_decay=0.02, progress=False, checkpoint=parts)
+    assert_same_groups(removed_groups(data, then, checkpoint=parts), expected)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+    assert len(list(parts.glob("*.npz"))) == 3
+
+
+def test_the_command_line_leaves_groups_out_at_workers(data, workers, tmp_path):
+    np.savez(tmp_path / "x.npz", features=data[0], labels=data[1], group=GROUPS)
+    options = ("--verify", 0, "--weight-decay", 0.02, "--quiet")
+    assert run("score", tmp_path / "x.npz", *options, "-o", tmp_path / "run").returncode == 0
+    call = ("groups", tmp_path / "run", "--by", "label", "--leave-group-out", "--json")
+    there = run(*call, "--backend", "ray", "--checkpoint", tmp_path / "parts")
+    assert there.returncode == 0, there.stderr
+    assert there.stdout == run(*call).stdout == run(*call, "--checkpoint", tmp_path / "parts").stdout
+    assert fail(2, "groups", tmp_path / "run", "--backend", "ray").startswith("lapsi: --backend is of leaving groups out")
+
+
 def test_the_command_line_goes_on_without_ray(data, workers, monkeypatch, tmp_path):
     from lapsi.execution.checkpoint import Checkpoint
 
@@ -301,6 +367,7 @@ def test_tensors_travel_as_they_are(cluster):
     found = thawed(cluster.get(cluster.put(frozen([*values, values[0]]))))
     for value, again in zip(values, found, strict=False):
         torch.testing.assert_close(again, value, rtol=0, atol=0)
+        assert again.data_ptr() % 64 == 0  # else LAPACK sums in another order
     assert found[0] is found[6]
     assert isinstance(found[5], torch.nn.Parameter)
 

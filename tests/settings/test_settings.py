@@ -197,11 +197,6 @@ def test_every_short_name_reaches_the_run(engine, idle):
     assert estimator.scores_.provenance.settings == expected
 
 
-def test_groups_are_not_left_out_by_others():
-    with pytest.raises(InputError, match="backend is 'ray', but groups are left out by this process"):
-        lapsi.leave_group_out(np.eye(4), [0, 1, 0, 1], [0, 1, 2, 3], progress=False, execution=Execution(backend="ray"))
-
-
 @pytest.mark.parametrize(("door", "more"), [(make_settings, ()), (lapsi.score, (None, None))])
 def test_names_that_are_none_are_refused_with_the_list(door, more):
     with pytest.raises(InputError) as caught:
@@ -209,7 +204,7 @@ def test_names_that_are_none_are_refused_with_the_list(door, more):
     assert str(caught.value) == f"There is no setting 'learning_rates'; the settings are {', '.join(setting_names())}."
 
 
-TAKEN_BY_GROUPS = {*CHOSEN["objective"], "standardize", "device", "memory_limit", "verify"}
+TAKEN_BY_GROUPS = {*CHOSEN["objective"], "standardize", "device", "memory_limit", "verify", "backend", "address", "worker_cpus"}
 
 
 @pytest.mark.parametrize("name", ["engine", *sorted(set(setting_names()) - TAKEN_BY_GROUPS), "learning_rates"])

@@ -26,17 +26,19 @@ from lapsi.data.readers.arrays import read_indices
 from lapsi.data.writing import write_table
 from lapsi.engines.base import work_of
 from lapsi.engines.choose import chosen_engine, make_engine
-from lapsi.errors import InputError, RunExistsError
+from lapsi.engines.identity import ROUTINE
+from lapsi.errors import DiskFullError, InputError, RunExistsError
 from lapsi.execution.backend import open_backend
 from lapsi.execution.checkpoint import Hold, Keep, differences, has_parts, hold, read_progress, remove_checkpoint
 from lapsi.execution.device import require_device
+from lapsi.execution.disk import in_words
 from lapsi.execution.files import MARKER, PROGRESS
 from lapsi.execution.progress import Stages
 from lapsi.report.overview import save_overview
 from lapsi.results.paths import not_begun, unfinished_path
 from lapsi.results.run_directory import LEFT_OUT, PICTURE, require_free
 from lapsi.results.scores import Scores
-from lapsi.scoring import ROUTINE, check_indices, score_dataset
+from lapsi.scoring import check_indices, run_bytes, score_dataset
 from lapsi.settings.execution import LOCAL
 from lapsi.settings.settings import Settings
 
@@ -98,14 +100,19 @@ def score(typed: Options, how: Call) -> None:
             if held is None:
                 held = _hold(output, until_done, begin=True)
                 _require_start(output, force, new)  # another process may have been here since
-            parts = Keep(unfinished_path(output), record, resume is None, held)
+            parts = Keep(unfinished_path(output), record, resume is None, held, beside=True)
             scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts, backend)
+            scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
+            _write(scores, opened, output, force)
         except KeyboardInterrupt:
             if read_progress(unfinished_path(output)) is not None:
                 say(f"Stopped. Finished parts are kept; go on with: lapsi score --resume {output}", error=True)
             raise typer.Exit(INTERRUPTED) from None
-        scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
-        _write(scores, opened, output, force)
+        except DiskFullError as error:
+            if not _has_parts(output):
+                raise
+            again = f"Finished parts are kept; then go on with: lapsi score --resume {output}"
+            raise DiskFullError(f"{error} {again}") from error
     _tell(output, scores, opened.left_out, how)
 
 
@@ -183,11 +190,17 @@ def _is_whole(run: Path) -> bool:
 
 
 def _require_no_unfinished(run: Path) -> None:
-    path = unfinished_path(run)
-    if read_progress(path) is not None and has_parts(path):
+    if _has_parts(run):
         raise RunExistsError(
-            f"{path} holds the finished parts of a run; go on with 'lapsi score --resume {run}', or start anew with --restart."
+            f"{unfinished_path(run)} holds the finished parts of a run; go on with 'lapsi score --resume {run}', or start anew "
+            "with --restart."
         )
+
+
+def _has_parts(run: Path) -> bool:
+    """Whether finished parts of a run are kept."""
+    path = unfinished_path(run)
+    return read_progress(path) is not None and has_parts(path)
 
 
 def _rows(options: Options, dataset: Dataset) -> np.ndarray:
@@ -217,8 +230,11 @@ def _tell_plan(given: set[str], options: Options, name: str, settings: Settings,
     engine = make_engine(chosen.settings)
     plan = engine.plan(work)
     seconds = engine.seconds(plan, work, dataset)
+    disk = {"kept_bytes": plan.kept_bytes, "run_bytes": run_bytes(dataset, chosen.settings, n_scored)}
     if as_json:
-        told = plan_as_dict(engine.name, plan, seconds) | chosen.record()
+        told = plan_as_dict(engine.name, plan, seconds) | disk | chosen.record()
         print(json.dumps(told | {"embedding": embedding}, indent=2))
     else:
+        parts, whole = (in_words(size) for size in disk.values())
+        plan = replace(plan, notes=(*plan.notes, ("disk", f"{parts} of finished parts, then {whole}")))
         print_plan(f"{engine.name}: {chosen.reason}" if chosen.reason else engine.name, plan, seconds, embedding, Console())

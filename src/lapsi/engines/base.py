@@ -26,6 +26,9 @@ from lapsi.problem.base import Problem
 from lapsi.problem.of_dataset import is_large
 from lapsi.problem.removed import Removed
 
+KEPT_BYTES = 64  # of a unit, beside its outputs and divergences
+HEADER_BYTES = 4096  # of a part
+
 Units = Tensor | Sequence[Tensor]  # (n, g) samples that leave together; or n tensors (g,) where the groups differ in size
 
 
@@ -91,11 +94,13 @@ class Plan:
         cost: memory and work.
         details: what the engine decided, plain JSON values; kept with the scores.
         notes: what a person is told of it, (name, value).
+        kept_bytes: of all finished parts on the disk, about, where they are kept.
     """
 
     cost: Cost
     details: dict[str, Any] = field(default_factory=dict)
     notes: tuple[tuple[str, str], ...] = ()
+    kept_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +134,11 @@ class Part:
         if isinstance(units, Tensor):
             return units[torch.as_tensor(self.positions, device=units.device)]
         return [units[position] for position in self.positions]
+
+
+def parts_bytes(n_outputs: int, n_units: int, n_parts: int, n_params: int, n_epochs: int = 1) -> int:
+    """Of finished parts on the disk: what is kept of each unit and epoch, of each part the params and its headers."""
+    return n_units * (8 * n_outputs + 16 * n_epochs + KEPT_BYTES) + n_parts * (8 * n_params + HEADER_BYTES)
 
 
 def shared_out(positions: np.ndarray, size: int) -> list[np.ndarray]:

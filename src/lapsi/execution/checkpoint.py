@@ -16,6 +16,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from lapsi.errors import InputError, RunExistsError, first_line
+from lapsi.execution.disk import require_room
 from lapsi.execution.files import PROGRESS, write_file
 
 LOCK = ".lock"
@@ -55,12 +56,24 @@ class Keep:
         call: what the caller wants to find again there, plain JSON values.
         restart: throw finished parts away that are there already.
         hold: of the directory, where the caller has it; it stays the caller's.
+        beside: whether the run, too, is written beside it when all is done.
     """
 
     path: Path
     call: dict[str, Any]
     restart: bool = False
     hold: Hold | None = None
+    beside: bool = False
+
+    def require_room(self, parts_bytes: int, run_bytes: int) -> None:
+        """Refuses work whose parts, and run where that is written beside them, would not fit.
+
+        Raises:
+            DiskFullError: with the numbers.
+        """
+        there = sum(file.stat().st_size for file in self.path.glob("*-part*.npz"))  # kept, or thrown away
+        what = "The finished parts of this run, and the run itself," if self.beside else "The finished parts of this run"
+        require_room(self.path, max(0, parts_bytes - there) + (run_bytes if self.beside else 0), what)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lapsi.errors import InputError, RunExistsError
+from lapsi.execution.disk import told_when_full
 
 MARKER = "run.json"  # what makes a directory a run
 PROGRESS = "progress.json"  # what makes it one of unfinished parts
@@ -42,7 +43,7 @@ def write_file(path: Path, write: Callable[[Path], object], force: bool) -> None
     """Writes a file beside `path` by `write`, then gives it its name in one step.
 
     Raises:
-        RunExistsError, InputError: as `require_file_free`.
+        RunExistsError, InputError, DiskFullError: as `write_files`.
     """
     write_files((path,), write, force)
 
@@ -59,9 +60,15 @@ def write_files(paths: tuple[Path, ...], write: Callable[..., object], force: bo
 
     Raises:
         RunExistsError, InputError: as `require_file_free`.
+        DiskFullError: when there is no room; none of them appears.
     """
     for path in paths:
         require_file_free(path, force)
+    with told_when_full(paths[-1]):
+        _write_whole(paths, write, force)
+
+
+def _write_whole(paths: tuple[Path, ...], write: Callable[..., object], force: bool) -> None:
     folder = paths[0].parent
     folder.mkdir(parents=True, exist_ok=True)
     prefix = f".{paths[-1].name}."

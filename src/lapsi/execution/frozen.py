@@ -18,6 +18,7 @@ from torch import Tensor
 from lapsi.errors import BackendError
 
 SAME_EVERYWHERE = ("lapsi", "torch")
+ALIGNMENT = 64  # bytes, of torch's own arrays
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,4 +76,6 @@ def _tensor(array: np.ndarray, device: str, is_brain: bool) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         plain = torch.from_numpy(array)
+    if plain.data_ptr() % ALIGNMENT != 0:  # Ray's store aligns arrays of more than 2 KiB alone; sums go by it in the last digit
+        plain = plain.clone()
     return (plain.view(torch.bfloat16) if is_brain else plain).to(device)

@@ -18,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from lapsi.execution.memory import give_back
+
 Advance = Callable[[int], None]  # told how many units of work were done since it was told last
 
 
@@ -35,12 +37,13 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
-        """Runs one stage; yields the function that reports how many units of work were done."""
+        """Runs one stage; yields the function that reports how many units of work were done. What it freed is given back."""
         start = time.perf_counter()
         with _bar(self.show) as bar:
             task = bar.add_task(name, total=total)
             yield lambda units: bar.update(task, advance=units)
             bar.update(task, total=bar.tasks[0].completed or 1, completed=bar.tasks[0].completed or 1)
+        give_back()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.engines.base import Fit, Plan, Units, work_of
-from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, Observation, evaluate, verify
-from lapsi.engines.groups.engine import groups_fit
+from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, Observation, evaluate, n_steps, verify
+from lapsi.engines.groups.engine import by_size, groups_fit
 from lapsi.engines.groups.plan import plan_groups
+from lapsi.engines.identity import groups_identity
 from lapsi.engines.newton.ridge import ridge_fit
 from lapsi.errors import InputError
-from lapsi.execution.checkpoint import open_checkpoint
+from lapsi.execution.backend import HERE, Backend, open_backend
+from lapsi.execution.checkpoint import Keep, open_checkpoint
 from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
 from lapsi.problem.base import PADDING
@@ -25,7 +28,7 @@ from lapsi.problem.linear import LinearProblem
 from lapsi.problem.of_dataset import linear_problem, weighed
 from lapsi.problem.removed import Removed
 from lapsi.results.verification import Verification, draw_rows
-from lapsi.settings.execution import LOCAL, Execution
+from lapsi.settings.execution import Execution
 from lapsi.settings.objective import ANEW, ObjectiveSpec
 from lapsi.settings.settings import Settings, make_settings
 from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
@@ -35,7 +38,8 @@ from lapsi.training.regularization import regularized
 HELD_OUT = {CLASSES: "held_out_accuracy", MULTILABEL: "held_out_accuracy", REGRESSION: "held_out_r2"}
 HALF = 0.5
 OBJECTIVE = ("weight_decay", "prior_precision", "removal", "noise_variance", "noise_removal", "class_weight")
-TAKEN = (*OBJECTIVE, "standardize", "device", "memory_limit", "verify")
+MACHINES = ("backend", "address", "worker_cpus")
+TAKEN = (*OBJECTIVE, "standardize", "device", "memory_limit", "verify", *MACHINES)
 Agreement = Callable[[Tensor, Tensor], Tensor]  # outputs and targets of a group to how well the ones fit the others
 
 
@@ -49,6 +53,7 @@ def leave_group_out(
     execution: Execution | None = None,
     task: str = "auto",
     sample_weight: Any = None,
+    checkpoint: str | Path | None = None,
     progress: bool = True,
     **choices: Any,
 ) -> pd.DataFrame:
@@ -61,9 +66,10 @@ def leave_group_out(
         X, y: as in `lapsi.score`.
         groups: (N,) the group of each sample: contributor, patient, class; missing values belong to none and always stay.
         objective, curvature, execution, task, sample_weight: as in `lapsi.score`.
+        checkpoint: as in `lapsi.score`; its parts are of some groups each.
         progress: draw progress bars on standard error.
         choices: weight_decay, prior_precision, removal, noise_variance, noise_removal, class_weight, standardize, device,
-            memory_limit, verify, as in `lapsi.score`.
+            memory_limit, verify, backend, address, worker_cpus, as in `lapsi.score`.
 
     Returns:
         One row a group (its index): samples, lsi, lsi_mean, lsi_curvature (nats), and held_out_accuracy, how often the model
@@ -74,17 +80,18 @@ def leave_group_out(
 
     Raises:
         InputError: the data or a setting cannot be used, or there are no groups, or one of all samples.
-        MemoryLimitError: it would not fit; raised before any work.
+        MemoryLimitError, DiskFullError: it would not fit; raised before any work.
         ConvergenceError: a fit did not converge.
+        BackendError: the machines that did the work are gone.
     """
     unused = [name for name in choices if name not in TAKEN]
     if unused:
         raise InputError(f"{unused[0]} was given, but groups are left out without it; expected some of {', '.join(TAKEN)}.")
     settings = make_settings("newton", curvature, objective=objective, execution=execution, **choices)
-    if settings.execution.backend != LOCAL:
-        raise InputError(f"backend is {settings.execution.backend!r}, but groups are left out by this process; leave it out.")
     dataset = make_dataset(X, y, task=task, weights=sample_weight, columns={"group": groups})
-    return score_groups(dataset, dataset.columns["group"], settings, Stages(progress))
+    keep = None if checkpoint is None else Keep(Path(checkpoint), {})
+    with open_backend(settings.execution) as backend:
+        return score_groups(dataset, dataset.columns["group"], settings, Stages(progress), keep, backend)
 
 
 def plan_removal(dataset: Dataset, groups: pd.Series, settings: Settings) -> Plan:
@@ -98,19 +105,33 @@ def plan_removal(dataset: Dataset, groups: pd.Series, settings: Settings) -> Pla
     return plan_groups(work_of(dataset, len(sizes)), sizes, settings)
 
 
-def score_groups(dataset: Dataset, groups: pd.Series, settings: Settings, stages: Stages) -> pd.DataFrame:
-    """The table of `leave_group_out` for groups (N rows) of a data set."""
+def score_groups(
+    dataset: Dataset,
+    groups: pd.Series,
+    settings: Settings,
+    stages: Stages,
+    keep: Keep | None = None,
+    backend: Backend = HERE,
+) -> pd.DataFrame:
+    """The table of `leave_group_out` for groups (N rows) of a data set; `keep` and `backend` as in `score_dataset`."""
     members, device = _members(dataset, groups), require_device(settings.execution.device)
-    plan_removal(dataset, groups, settings)
+    plan = plan_removal(dataset, groups, settings)
     dataset = weighed(dataset, settings)
-    chosen = regularized(dataset, settings, stages)
-    problem = linear_problem(dataset, chosen.standardizer, chosen.settings)
-    with stages.stage("fit") as advance:
-        anew = settings.objective.noise_removal == ANEW
-        fit: Fit = (ridge_fit if anew else groups_fit)(fit_map(problem, advance=lambda: advance(1)), settings.curvature)
     units = [torch.as_tensor(positions, device=device) for positions in members.values()]
-    with stages.stage("leave group out", len(units)) as advance:
-        (found,) = evaluate(fit, units, _observation(problem, dataset.targets.task), open_checkpoint(None, {}, {}), advance)
+    if keep is not None:
+        keep.require_room(plan.kept_bytes, 0)
+    checkpoint = open_checkpoint(keep, groups_identity(dataset, settings, list(members.values())), {})
+    anew = settings.objective.noise_removal == ANEW
+    try:
+        chosen = regularized(dataset, settings, stages)
+        problem = linear_problem(dataset, chosen.standardizer, chosen.settings)
+        with stages.stage("fit") as advance:
+            fit: Fit = (ridge_fit if anew else groups_fit)(fit_map(problem, advance=lambda: advance(1)), settings.curvature)
+        observation = _observation(problem, dataset.targets.task)
+        with stages.stage("leave group out", n_steps(fit, len(units), checkpoint)) as advance:
+            (found,) = evaluate(fit, units, observation, checkpoint, advance, backend)
+    finally:
+        checkpoint.release()
     mean, curvature, held_out = found[LSI_MEAN][-1], found[LSI_CURVATURE][-1], HELD_OUT[dataset.targets.task]
     columns = {
         "samples": [len(positions) for positions in members.values()],
@@ -129,8 +150,10 @@ def score_groups(dataset: Dataset, groups: pd.Series, settings: Settings, stages
 
 
 def _members(dataset: Dataset, groups: pd.Series) -> dict[Any, np.ndarray]:
-    """The rows of each group by its name, in order."""
-    members = {name: np.asarray(rows) for name, rows in groups.groupby(groups, sort=True).indices.items()}
+    """The rows of each group by its name, the largest first, then in order."""
+    named = {name: np.asarray(rows) for name, rows in groups.groupby(groups, sort=True).indices.items()}
+    in_order = list(named.items())
+    members = dict(in_order[position] for position in by_size([rows for _, rows in in_order]))
     if len(members) == 0 or max(map(len, members.values())) == dataset.n_samples:
         raise InputError(
             f"There is {len(members)} group for {dataset.n_samples} samples; expected groups that leave some behind."

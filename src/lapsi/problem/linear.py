@@ -257,7 +257,7 @@ class LinearProblem(Problem):
         return (output_gradient @ self.likelihood.basis).T @ inputs
 
     def _hessian_blocks(self, params: Tensor, *, in_basis: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows, sign in self.present_blocks(max(16 * self.model.n_params, 8 * self.likelihood.n_outputs**2)):
+        for rows, sign in self.present_blocks(max(16 * self.model.n_params, 4 * 8 * self.likelihood.n_outputs**2)):
             inputs = self.inputs_of(rows)
             hessians = self.likelihood.hessian(self.state_of(params, inputs))
             yield inputs, sign * self.weigh(self.in_basis(hessians) if in_basis else hessians, rows)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lapsi.errors import RunExistsError
+from lapsi.execution.disk import told_when_full
 from lapsi.execution.files import MARKER, require_name, require_writable, sync
 from lapsi.results.record import read_json
 from lapsi.results.run_files import MAP, NUMBERS, PROBABILITIES, ROWS, TRAJECTORY
@@ -61,8 +62,14 @@ def write_directory(path: Path, write: Callable[[Path], object], force: bool) ->
 
     Raises:
         RunExistsError: as `require_free`.
+        DiskFullError: when there is no room.
     """
     require_free(path, force)
+    with told_when_full(path):
+        _write_whole(path, write, force)
+
+
+def _write_whole(path: Path, write: Callable[[Path], object], force: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:

@@ -22,6 +22,7 @@ from lapsi.problem.linear import LinearProblem
 from lapsi.training.newton import MapFit
 
 CHUNK_BYTES = 128 * 2**20
+SQUARES = 6  # matrices of the outputs that are held for a sample
 FOLDS = 5
 AMPLIFIED = {torch.float64: 1e5, torch.float32: 1e3}  # rounding of H⁻¹, at most
 
@@ -61,7 +62,8 @@ def leave_one_out_losses(problem: LinearProblem, params: Tensor, inverse: Tensor
         ConvergenceError: when the model follows one of them so closely that rounding would decide its loss.
     """
     basis, whole = problem.likelihood.basis, (inverse @ params.flatten().to(inverse.dtype)).view_as(params).double()
-    size = max(16, CHUNK_BYTES // (inverse.itemsize * problem.model.n_directions * len(inverse)))
+    columns_bytes = inverse.itemsize * problem.model.n_directions * len(inverse)
+    size = max(16, CHUNK_BYTES // (columns_bytes + SQUARES * 8 * len(basis) ** 2))
 
     def losses(part: Tensor) -> Tensor:
         inputs = problem.inputs_of(part)

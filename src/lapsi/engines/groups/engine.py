@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lapsi.curvature.base import Curvature
 from lapsi.curvature.linear import settled_curvature
-from lapsi.engines.base import Fit, Part, Units, Work
-from lapsi.engines.groups.plan import CHECKS, chunks_of
+from lapsi.engines.base import Fit, Part, Units, Work, parts_of
+from lapsi.engines.groups.plan import CHECKS, PART_UNITS, chunks_of
 from lapsi.engines.groups.steps import factor_solve, low_rank_solve, settle
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.progress import Advance
@@ -47,8 +47,8 @@ class GroupsFit(Fit):
         return "fitted anew"
 
     def parts(self, n_units: int) -> list[Part]:
-        """One: it is done in one go."""
-        return [Part("groups", np.arange(n_units), n_units)]
+        """Units in their order; like sizes go at once where they follow each other (`by_size`)."""
+        return parts_of("seed0", np.arange(n_units), PART_UNITS)
 
     def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
         return []
@@ -94,6 +94,11 @@ def groups_fit(optimum: MapFit, structure: str) -> GroupsFit:
     """For groups that leave, and a posterior of some structure."""
     inverse = invert(reduced_hessian(optimum))
     return GroupsFit(optimum, inverse, settled_curvature(optimum.problem, optimum.params, structure))
+
+
+def by_size(groups: Sequence[Sized]) -> np.ndarray:
+    """Positions (n,) of groups, the largest first: so they are shared out."""
+    return np.argsort([-len(rows) for rows in groups], kind="stable")
 
 
 def joined_units(groups: Sequence[Tensor]) -> Tensor:

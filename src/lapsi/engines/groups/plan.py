@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from lapsi.curvature.full import exact_flop
-from lapsi.engines.base import Plan, Work
+from lapsi.engines.base import Plan, Work, parts_bytes
 from lapsi.execution.cost import LIBRARIES_BYTES, Cost, flop_rate, memory_limit
 from lapsi.problem.linear import BLOCK_BYTES
 from lapsi.settings.settings import Settings
 
 CHUNK_BYTES = 256 * 2**20
-CHUNK_UNITS = 512  # the last few of a chunk, whose steps shrink slowly, share their passes with none
+PART_UNITS = 256  # the last few of a part, whose steps shrink slowly, share their passes with none
 LARGEST_SHARE = 0.1  # of all samples: the L2 strength that a low-rank update holds then costs a step or two
 STEPS = 6  # chord steps to 1e-10, a pass each
 CHECKS = 3  # groups that are fitted anew from nothing, at most
@@ -48,7 +48,7 @@ def chunks_of(work: Work, sizes: Sequence[int]) -> Iterator[tuple[bool, list[int
         rest = [position for position, size in enumerate(sizes) if goes_by_update(work, size) == by_update]
         rest.sort(key=lambda position: -sizes[position])
         while rest:
-            n = min(CHUNK_UNITS, max(1, CHUNK_BYTES // unit_bytes(work, sizes[rest[0]], by_update)))
+            n = max(1, CHUNK_BYTES // unit_bytes(work, sizes[rest[0]], by_update))
             yield by_update, rest[:n]
             rest = rest[n:]
 
@@ -84,7 +84,8 @@ def plan_groups(work: Work, sizes: Sequence[int], settings: Settings) -> Plan:
         f"Its {free:,} parameters need matrices with {free:,}² entries. Raise the memory limit if the machine has more, or "
         "reduce the features first, e.g. sklearn.decomposition.PCA (memory falls with the square of the number of features)."
     )
-    return Plan(cost, {"by_update": sum(by_update), "by_factor": len(sizes) - sum(by_update)})
+    kept = parts_bytes(0, len(sizes), -(-len(sizes) // PART_UNITS), free)
+    return Plan(cost, {"by_update": sum(by_update), "by_factor": len(sizes) - sum(by_update)}, kept_bytes=kept)
 
 
 def groups_seconds(plan: Plan, device: torch.device) -> float:

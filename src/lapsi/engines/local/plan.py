@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from lapsi.engines.base import Plan, Work
+from lapsi.engines.base import Plan, Work, parts_bytes
 from lapsi.engines.local.blocks import DENSE, LOCAL, SLOPE_ROWS
 from lapsi.engines.local.curvature import hessian_slopes
-from lapsi.engines.local.steps import CHUNK_BYTES
+from lapsi.engines.local.steps import CHUNK_BYTES, PART_UNITS
+from lapsi.engines.removal.fit import CONVERGED_UNITS
 from lapsi.engines.removal.neighbours import NEIGHBOURS
 from lapsi.engines.removal.tolerance import FEWEST_PROBES, Price
 from lapsi.execution.cost import LIBRARIES_BYTES, Cost, Speed, memory_limit
@@ -90,7 +91,9 @@ def plan_local(work: Work, settings: Settings) -> Plan:
     notes = [*work.notes(), *_notes(k, spec, details), *choice_notes(*work.shape, settings)]
     if flop.get(DIVERGENCE, 0.0) > DEAR_SHARE * sum(flop.values()):
         notes.append(("curvature", f"most of the time is that of kfac: {k:,} × {k:,} matrices for each sample; diag has none"))
-    return Plan(cost, details, tuple(notes))
+    n_again = 0 if converges else min(work.n_units, n_refined + spec.highest(work.n_units))
+    n_parts = -(-work.n_units // PART_UNITS) + -(-n_again // CONVERGED_UNITS)
+    return Plan(cost, details, tuple(notes), parts_bytes(k, work.n_units + n_again, n_parts, k * d))
 
 
 def price_of(problem: LinearProblem, coupled: int) -> Price:

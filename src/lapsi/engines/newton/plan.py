@@ -6,15 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 from lapsi.curvature.full import EXACT_FLOP, exact_flop
-from lapsi.engines.base import Plan, Work
-from lapsi.engines.newton.steps import CHUNK_BYTES
-from lapsi.engines.removal.neighbours import NEIGHBOURS
+from lapsi.engines.base import Plan, Work, parts_bytes
+from lapsi.engines.newton.steps import PART_UNITS, chunk_bytes, samples_at_once
+from lapsi.engines.removal.fit import CONVERGED_UNITS
+from lapsi.engines.removal.neighbours import NEIGHBOURS, SIMILARITY_BYTES
 from lapsi.engines.removal.tolerance import Price
 from lapsi.errors import MemoryLimitError
 from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, Speed, memory_limit
 from lapsi.problem.linear import BLOCK_BYTES, LinearProblem, sums_in_basis
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.settings import Settings
+from lapsi.training import leave_one_out
 from lapsi.training.regularization import STAGE, choice_flop, choice_notes
 
 FIT_PASSES = 90  # evaluations of the objective that L-BFGS and Newton take
@@ -27,6 +29,7 @@ MATRIX_PASS = 10  # multiplications that take as long as reading one entry of a 
 CORRECTION_OVERHEAD = 1e8
 ENTRY_PRODUCTS = 150  # multiplications that take as long as one entry of a derivative, made before it is multiplied
 SOLVING = 50  # K³ multiplications that small matrices of the K outputs take a sample, as slow as they are
+TABLE_BYTES = 200  # of a row of the table
 REFINE_STEPS = 4  # chord-Newton steps that converging takes
 RATES = {"fit": 1 / 6, "hessian": 0.7, "curvature": 0.7, "leave-one-out": 0.6, "refine": 1.0, "verify": 0.5, STAGE: 0.6}
 IN_FLOAT32 = ("curvature", "leave-one-out")
@@ -76,7 +79,7 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
     notes = [*work.notes(), _note(spec_of(settings), details)]
     if settings.curvature == "full":
         notes.append(("curvature of the others", "exact" if settles else "held (removal form)"))
-    return Plan(cost, details, (*notes, *choice_notes(*work.shape, settings)))
+    return Plan(cost, details, (*notes, *choice_notes(*work.shape, settings)), _kept_bytes(work, 0 if converges else n_refined))
 
 
 def continued(plan: Plan, kept: dict[str, Any]) -> Plan:
@@ -182,15 +185,17 @@ def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
     copied = spec_of(settings).refine in (AUTO, 0) and work.input_bytes == 8
     inputs = (work.input_bytes + (itemsize if copied else 0)) * n * d
     inputs += work.span_bytes
-    fit = (4 * 8 * free**2 if settings.is_open else _fit_bytes(work)) + 4 * BLOCK_BYTES  # first: to choose the weight decay
+    fit = _fit_bytes(work) + 4 * BLOCK_BYTES
     kfac = 8 * 12 * k**2 + (8 * _derivative_entries(work) if holds_derivative else 0)
     full = (8 + 4 * (8 if settings.execution.verify > 0 else itemsize)) * free**2  # made anew in float64 for the check
     held = {"diag": itemsize * free * k * work.n_features, "kfac": kfac, "full": full}
     found = 8 * k * work.n_units  # outputs without each sample
     states = itemsize * n * k if spec_of(settings).refine in (AUTO, 0) else 0  # of the neighbours
-    scoring = itemsize * free**2 + held[settings.curvature] + 2 * CHUNK_BYTES + found + states
+    scoring = itemsize * free**2 + held[settings.curvature] + _working_bytes(work, itemsize) + found
     scoring += 2 * 8 * free**2 if settings.curvature == "full" else 0
-    return LIBRARIES_BYTES + inputs + max(fit, scoring, 2 * found + 2 * 8 * n * k)  # last: outputs become columns
+    choosing = 3 * 8 * free**2 + leave_one_out.CHUNK_BYTES + 2 * BLOCK_BYTES if settings.is_open else 0
+    columns = found + max(8 * n * k, 4 * k * work.n_units + TABLE_BYTES * work.n_units)  # outputs of all; predictions, table
+    return LIBRARIES_BYTES + inputs + max(fit, choosing, states + max(scoring, columns))
 
 
 def _fit_bytes(work: Work) -> int:
@@ -200,3 +205,16 @@ def _fit_bytes(work: Work) -> int:
         return 4 * 8 * (k * d) ** 2
     tiles = 5 * f * (f + 1) * d**2 // 16
     return 8 * (f * d) ** 2 + 8 * tiles + 4 * (f * d) ** 2
+
+
+def _working_bytes(work: Work, itemsize: int) -> int:
+    """Of a chunk of the closed form, or of blocks of rows beside the samples that are most similar."""
+    k, d = work.n_outputs, work.n_coordinates
+    n = min(samples_at_once(k, k * work.n_features, itemsize), PART_UNITS, work.n_units)
+    return max(chunk_bytes(n, work.n_directions, d, k, itemsize), SIMILARITY_BYTES + 2 * BLOCK_BYTES)
+
+
+def _kept_bytes(work: Work, n_again: int) -> int:
+    """Of finished parts: of all units, and of those that are refined afterwards."""
+    n_parts = -(-work.n_units // PART_UNITS) + -(-n_again // CONVERGED_UNITS)
+    return parts_bytes(work.n_outputs, work.n_units + n_again, n_parts, work.n_directions * work.n_coordinates)

@@ -67,10 +67,8 @@ class DenseStep(Step):
         return Compared(size, torch.ones_like(size))
 
     def at_once(self, dtype: torch.dtype) -> int:
-        """So that Y, what is computed from it and matrices of the outputs stay within a fixed size."""
         model = self.problem.model
-        per_sample = model.n_weights * (dtype.itemsize * model.n_outputs + 8 * 8) + 8 * 8 * model.n_outputs**2
-        return max(16, CHUNK_BYTES // per_sample)
+        return samples_at_once(model.n_outputs, model.n_weights, dtype.itemsize)
 
     def removal_into(self, rows: Tensor, workspace: Tensor | None) -> DenseRemoval:
         """Of samples `rows` (n,); `workspace` as in `influence_columns`."""
@@ -140,3 +138,15 @@ class _SolveAlone:
 
     def __call__(self, vectors: Tensor, rows: Tensor) -> Tensor:
         return self.removal.solve(vectors)
+
+
+def samples_at_once(n_outputs: int, n_weights: int, itemsize: int) -> int:
+    """Samples of K outputs and K·D weights in a chunk, so that Y, in numbers of some bytes, what is computed from it and
+    matrices of the outputs stay within a fixed size."""
+    return max(16, CHUNK_BYTES // (n_weights * (itemsize * n_outputs + 8 * 8) + 8 * 8 * n_outputs**2))
+
+
+def chunk_bytes(n_samples: int, n_directions: int, n_features: int, n_outputs: int, itemsize: int) -> int:
+    """What a chunk of the closed form holds at most: Y, three arrays of weights and six matrices of the outputs a sample."""
+    columns = n_directions**2 * n_features
+    return n_samples * (itemsize * (columns + 3 * n_outputs * n_features) + 6 * 8 * n_outputs**2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapsi.engines.base import Plan, Work
+from lapsi.engines.base import Plan, Work, parts_bytes
 from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, memory_limit
 from lapsi.models.mlp import Mlp
 from lapsi.problem.of_dataset import model_of
@@ -57,7 +57,9 @@ def plan_retraining(work: Work, settings: Settings) -> Plan:
     )
     n_parts = recipe.seeds * -(-work.n_units // chunk_size)
     notes = (("models at once", f"{chunk_size:,}, in {n_parts:,} parts that survive a kill"),)
-    return Plan(cost, {"chunk_size": chunk_size, "n_parts": n_parts}, notes)
+    n_epochs = len(recipe.snapshots(spec.every))
+    kept = parts_bytes(work.n_outputs, recipe.seeds * work.n_units, n_parts, model.n_params, n_epochs)
+    return Plan(cost, {"chunk_size": chunk_size, "n_parts": n_parts}, notes, kept)
 
 
 def _epoch_flop(work: Work, model: Mlp, two_gradients: bool) -> float:

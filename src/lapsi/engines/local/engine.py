@@ -9,14 +9,15 @@ from typing import Any, ClassVar, final
 import numpy as np
 from torch import Tensor
 
+from lapsi.curvature.blocks import DENSE, LOCAL, nearest_outputs, samples_of
 from lapsi.curvature.diag import DiagCurvature, diag_curvature
+from lapsi.curvature.slope import local_slope
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, again, parts_of, single_rows
-from lapsi.engines.local.blocks import DENSE, LOCAL, nearest_outputs, samples_of
 from lapsi.engines.local.inverse import inverse_hessian
 from lapsi.engines.local.plan import local_seconds, plan_local
-from lapsi.engines.local.steps import REFERENCE_CHUNK, Converging, LocalStep, converged, local_slope, pull_of
+from lapsi.engines.local.steps import REFERENCE_CHUNK, Converging, LocalStep, converged, pull_of
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.cost import speed_of
 from lapsi.execution.device import device_of
@@ -131,6 +132,5 @@ def local_fit(problem: LinearProblem, coupled: int, converging: Converging, stag
         inverse = inverse_hessian(samples, nearest, l2)
         step = LocalStep(problem, optimum, inverse, pull_of(problem, optimum), samples.cuts.of_support)
     with stages.stage("curvature"):
-        precision = diag_curvature(problem, optimum.params, None).precision
-        curvature = DiagCurvature(problem, optimum.params, precision, local_slope(samples, nearest))
+        curvature = diag_curvature(problem, optimum.params, local_slope(samples, nearest))
     return LocalFit(step, curvature, converging)

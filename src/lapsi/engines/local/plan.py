@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lapsi.curvature.blocks import DENSE, LOCAL
 from lapsi.engines.base import Plan, Work
-from lapsi.engines.local.blocks import DENSE, LOCAL
 from lapsi.engines.local.steps import CHUNK_BYTES
 from lapsi.execution.cost import LIBRARIES_BYTES, Cost, Speed, memory_limit
 from lapsi.problem.linear import BLOCK_BYTES

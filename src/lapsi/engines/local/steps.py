@@ -10,18 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lapsi.curvature.diag import VarianceSlope
+from lapsi.curvature.slope import support_sizes, supports
 from lapsi.engines.groups.steps import approach
-from lapsi.engines.local.blocks import Samples
-from lapsi.engines.local.columns import Columns, LocalColumns
 from lapsi.errors import ConvergenceError
 from lapsi.execution.progress import Advance
+from lapsi.linalg.columns import Columns
 from lapsi.linalg.conjugate_gradients import conjugate_gradients
 from lapsi.linalg.woodbury import reaction
 from lapsi.problem.base import mean_weight, weight_of
@@ -29,53 +27,12 @@ from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, Removed
 from lapsi.training.krylov import PRODUCTS, BlockPreconditioner, KrylovFit, hessian_solve
 
-LEAST_SUPPORT = 2
 HIGH_LEVERAGE = 0.5  # above it the step of a sample may be off by as much as it is long
 CHUNK_BYTES = 256 * 2**20
 ROWS_AT_A_TIME = 8192
 REFERENCE_CHUNK = 64
 SOLVE_TOLERANCE = 1e-3
 REFERENCE_TOLERANCE = 1e-8
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class LocalSlope(VarianceSlope):
-    """The derivative of the diagonal along the outputs that a shift moves most, for the outputs nearest to each of these.
-
-    Attributes:
-        blocks: ∂(Σ_j a_j x_j² v_ja)/∂params_b.
-        left_out: of the squares of a shift, beyond the outputs along which it moves the curvature.
-    """
-
-    blocks: LocalColumns
-    left_out: float
-
-    def change(self, shift: Tensor) -> Tensor:
-        support, counts = supports(shift.square().sum(2), self.left_out)
-        moved = shift.gather(1, support[..., None].expand(*support.shape, shift.shape[2]))
-        return self.blocks.times(moved * counts[..., None], support).flatten(1)
-
-
-def local_slope(samples: Samples, nearest: Tensor) -> LocalSlope:
-    """Of the outputs nearest to each, `nearest` (K, p) or some of them."""
-    few = nearest[:, : samples.cuts.slopes]
-    columns = [torch.stack(list(samples.slopes(output, others))) for output, others in enumerate(few.tolist())]
-    return LocalSlope(LocalColumns(few, torch.stack(columns)), samples.cuts.of_shift)
-
-
-def support_sizes(shares: Tensor, left_out: float) -> Tensor:
-    """How many of the largest shares (n, K) ≥ 0 (n,) leave less than `left_out` of all to the others; 2 at least."""
-    from_least = shares.sort(dim=1).values.cumsum(1)
-    beyond = (from_least < left_out * from_least[:, -1:]).sum(1)
-    return (shares.shape[1] - beyond).clamp(min=min(LEAST_SUPPORT, shares.shape[1]))
-
-
-def supports(shares: Tensor, left_out: float) -> tuple[Tensor, Tensor]:
-    """The outputs (n, s) of the largest shares (n, K), and whether each is one of `support_sizes` or fills the row up."""
-    sizes = support_sizes(shares, left_out)
-    support = shares.topk(int(sizes.max()), dim=1).indices
-    return support, torch.arange(support.shape[1], device=sizes.device) < sizes[:, None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

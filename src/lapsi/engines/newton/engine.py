@@ -29,10 +29,11 @@ from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, REFINED, Re
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.objective import ANEW
 from lapsi.settings.settings import Settings
-from lapsi.training.newton import fit_map, inverse_of, reduced_hessian
+from lapsi.training.newton import fit_map, hessian_dtype, inverse_of, reduced_hessian
 
 SHIFT_TOLERANCE = 1e-10
 REFINED_TOLERANCE = 1e-5
+SLOPE_SHARE = 0.2  # of the tolerance, for the first-order change of the others' curvature
 PART_UNITS = 2048  # in the closed form: a minute or less on one core
 CONVERGED_UNITS = 256  # where each takes passes over the data
 TO_TOLERANCE = "to tolerance"
@@ -172,7 +173,8 @@ def _posterior(
 ) -> tuple[Optimum, Curvature, dict[str, Any]]:
     """Where the steps start, the curvature there, and how it was reached."""
     with stages.stage("fit") as advance:
-        fit = fit_map(problem, advance=lambda: advance(1))
+        summed = hessian_dtype(problem, exact=settings.curvature == "full" or settings.execution.dtype == "float64")
+        fit = fit_map(problem, advance=lambda: advance(1), summed=summed)
         params, origin = fit.params, {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
         hessian = reduced_hessian(fit)
         del fit  # its Hessian is another
@@ -183,7 +185,10 @@ def _posterior(
             curvature = settled_curvature(problem, params, settings.curvature)
         else:
             streams = plan.details["streams"]
-            curvature = first_order_curvature(problem, params, settings.curvature, hessian, inverse, streams=streams)
+            error = SLOPE_SHARE * spec_of(settings).tolerance
+            curvature = first_order_curvature(
+                problem, params, settings.curvature, hessian, inverse, streams=streams, error=error
+            )
     return optimum, curvature, origin
 
 

@@ -33,7 +33,7 @@ from lapsi.training.newton import fit_map, hessian_dtype, inverse_of, reduced_he
 
 SHIFT_TOLERANCE = 1e-10
 REFINED_TOLERANCE = 1e-5
-SLOPE_SHARE = 0.2  # of the tolerance, for the first-order change of the others' curvature
+SLOPE_SHARE = 0.4  # of the tolerance, for the first-order change of the others' curvature
 PART_UNITS = 2048  # in the closed form: a minute or less on one core
 CONVERGED_UNITS = 256  # where each takes passes over the data
 TO_TOLERANCE = "to tolerance"

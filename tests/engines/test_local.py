@@ -11,12 +11,12 @@ from torch.testing import assert_close
 
 import lapsi
 import oracles
-from lapsi.curvature.diag import diag_curvature
+from lapsi.curvature.blocks import LOCAL, Cuts, nearest_outputs, samples_of
+from lapsi.curvature.slope import dense_slope
 from lapsi.data.dataset import make_dataset
 from lapsi.data.standardize import standardizer_of
 from lapsi.engines.base import Plan
 from lapsi.engines.local import engine, plan, steps
-from lapsi.engines.local.blocks import LOCAL, Cuts, nearest_outputs, samples_of
 from lapsi.engines.local.engine import local_fit
 from lapsi.engines.local.inverse import local_inverse
 from lapsi.engines.newton.steps import DenseStep
@@ -111,7 +111,7 @@ def test_the_step_is_the_closed_form(problem, whole):
 def test_the_slope_is_the_whole_derivative(whole):
     local, fit = whole
     shift = torch.randn(3, CLASSES, 5, generator=torch.Generator().manual_seed(0))
-    dense = diag_curvature(local.problem, fit.params, torch.float64).slope
+    dense = dense_slope(local.problem, fit.params, torch.float64)
     expected = dense.change(shift.double()).float()
     assert_close(local.curvature.slope.change(shift), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 

@@ -11,11 +11,11 @@ from torch.testing import assert_close
 
 import lapsi
 import oracles
+from lapsi.curvature.blocks import Cuts
 from lapsi.curvature.kron import dense_hessian_slope
 from lapsi.curvature.linear import first_order_curvature
 from lapsi.engines.base import Plan, Work
 from lapsi.engines.local import engine, plan
-from lapsi.engines.local.blocks import Cuts
 from lapsi.engines.local.engine import local_fit
 from lapsi.execution.cost import Cost
 from lapsi.execution.progress import Stages

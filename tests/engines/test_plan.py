@@ -34,7 +34,7 @@ def test_work_by_stage_is_that_of_the_matrix_products():
     n, d, c = 50_000, 513, 10
     free = (c - 1) * d
     step = 4 * 2 * n * d * c + 2 * 150 * n * c  # of two passes, each forwards and backwards, and making what is multiplied
-    flop = plan(refine=0, verify=16).cost.flop
+    flop = plan(refine=0, verify=16, dtype="float64").cost.flop
     assert flop["fit"] == 90 * 2 * (2 * n * d * c)  # 90 evaluations, each forwards and backwards
     assert flop["hessian"] == 0.625 * n * free * (free + d) + free**3  # symmetric, in tiles; its inverse
     assert flop["curvature"] == 2 * n * (c * d) * free  # M (C·D, P')
@@ -42,7 +42,12 @@ def test_work_by_stage_is_that_of_the_matrix_products():
         2 * free**2 + 50 * c**3 + 2 * (c * d) * free
     )  # the columns of the inverse; M on the shift
     assert flop["verify"] == 5 * 16 * step
-    assert plan(refine=2).cost.flop["leave-one-out"] == flop["leave-one-out"] + n * 2 * step
+    assert plan(refine=2, dtype="float64").cost.flop["leave-one-out"] == flop["leave-one-out"] + n * 2 * step
+    narrow = plan(refine=0).cost.flop  # in float32 where it may be, told in flop of float64; M sketched
+    assert narrow["hessian"] == 0.625 * n * free * (free + d) / 2 + 2 * free**3
+    assert plan("full", refine=0).cost.flop["hessian"] == flop["hessian"]
+    assert narrow["curvature"] == pytest.approx(0.2 * flop["curvature"] + 3 * 64 * 4 * n * d * c)  # three passes of 64 each
+    assert flop["leave-one-out"] - narrow["leave-one-out"] == pytest.approx(0.75 * n * 2 * (c * d) * free)
     pairs = c * (c + 1) // 2
     kfac = plan("kfac", refine=0).cost.flop
     assert kfac["curvature"] == pytest.approx(n * 2 * pairs * free * (1 + 150 / d))  # and making what is multiplied

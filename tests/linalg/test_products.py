@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from lapsi.linalg.columns import NO_OUTPUT, DenseColumns, LocalColumns
 from lapsi.linalg.gram import weighted_gram
 from lapsi.linalg.matmul import WORTH_SHARING, matmul
 
@@ -28,3 +29,19 @@ def test_large_products_are_shared_out_and_equal_torch():
     out = torch.empty(size, size, dtype=torch.float64)
     assert matmul(left, right.T, out=out) is out
     assert_close(out, left @ right.T, **EXACT)
+
+
+def test_columns_multiply_what_their_supports_name_and_nothing_where_they_name_none():
+    generator = torch.Generator().manual_seed(0)
+    matrix, vectors = (torch.randn(*shape, generator=generator) for shape in ((4, 3, 4, 3), (5, 3, 3)))
+    matrix = (matrix.view(12, 12) + matrix.view(12, 12).T).view(4, 3, 4, 3)
+    support = torch.tensor([[0, 1, 2], [3, 0, NO_OUTPUT], [2, NO_OUTPUT, NO_OUTPUT], [1, 3, 0], [3, 2, NO_OUTPUT]])
+    nearest = torch.tensor([[0, 2, 1, 3], [1, 0, 3, 2], [2, 1, 0, 3], [3, 0, 1, 2]])
+    local = torch.stack([matrix[:, :, output][others] for output, others in enumerate(nearest)])
+    expected = torch.zeros(5, 4, 3)
+    for row, outputs in enumerate(support.tolist()):
+        for place, output in enumerate(outputs):
+            if output != NO_OUTPUT:
+                expected[row] += torch.einsum("akl,l->ak", matrix[:, :, output], vectors[row, place])
+    for columns in (DenseColumns(matrix), LocalColumns(nearest, local)):
+        assert_close(columns.times(vectors, support), expected, rtol=1e-5, atol=1e-5)

@@ -5,7 +5,8 @@ from torch.testing import assert_close
 import oracles
 from lapsi.errors import ConvergenceError, InputError
 from lapsi.training import newton
-from lapsi.training.newton import fit_map, reduced_hessian
+from lapsi.training.krylov import fit_with_inverse
+from lapsi.training.newton import fit_map, hessian_dtype, reduced_hessian
 
 FIT = {"rtol": 1e-8, "atol": 1e-9}
 
@@ -26,6 +27,25 @@ def test_hessian_belongs_to_the_optimum(fitted):
     assert_close(fit.hessian, problem.hessian(fit.params, 40 * 0.05), rtol=1e-5, atol=1e-6)
     assert_close(reduced_hessian(fit), problem.hessian(fit.params, 39 * 0.05), rtol=1e-5, atol=1e-6)
     assert_close(inverse @ reduced_hessian(fit), torch.eye(8, dtype=torch.float64), rtol=0, atol=1e-10)
+
+
+def test_the_optimum_is_exact_whatever_the_hessian_is_summed_in(make_problem):
+    inputs, labels = oracles.make_data(300, 5, 4, seed=2)
+    problem = make_problem(inputs, labels, 4, 0.01)
+    exact, found = (fit_with_inverse(problem, "float64", summed) for summed in (torch.float64, torch.float32))
+    assert_close(found.params, exact.params, rtol=0, atol=1e-10 * float(exact.params.norm()))
+    assert_close(found.inverse, exact.inverse, rtol=1e-4, atol=1e-5 * float(exact.inverse.diagonal().max()))
+    assert float((found.inverse - exact.inverse).abs().max()) > 1e-12
+
+
+def test_hessians_are_summed_in_float32_where_they_are_large_and_well_conditioned(make_problem, blobs, monkeypatch):
+    problem = make_problem(*blobs, 3)
+    assert hessian_dtype(problem, exact=False) == torch.float64
+    monkeypatch.setattr(newton, "FLOAT32_FLOP", 0.0)
+    assert hessian_dtype(problem, exact=False) == torch.float32
+    assert hessian_dtype(problem, exact=True) == torch.float64
+    assert hessian_dtype(make_problem(*blobs, 3, 1e-3), exact=False) == torch.float64
+    assert hessian_dtype(make_problem(100 * blobs[0], blobs[1], 3), exact=False) == torch.float64
 
 
 def test_too_few_steps_are_an_error(make_problem, blobs, monkeypatch):

@@ -5,7 +5,6 @@ Legend of the indices: n unit that leaves, g its samples, j other samples, c out
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.base import EXACT, Curvature
+from lapsi.curvature.slope import VarianceSlope
 from lapsi.linalg.matmul import matmul
 from lapsi.precision.base import KLTerms, joined
 from lapsi.precision.diag import DiagPrecision
@@ -21,25 +21,6 @@ from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import Removed
 
 CACHE_ROWS = 16
-
-
-class VarianceSlope(ABC):
-    """How the curvature of all samples moves with the parameters, to first order."""
-
-    @abstractmethod
-    def change(self, shift: Tensor) -> Tensor:
-        """Change (n, K·D) of Σ_j a_j x_j² v_j under shifts (n, F, D)."""
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class DenseSlope(VarianceSlope):
-    """The whole derivative M (K·D, P') = ∂λ/∂params."""
-
-    derivative: Tensor
-
-    def change(self, shift: Tensor) -> Tensor:
-        return matmul(shift.flatten(1).to(self.derivative.dtype), self.derivative.T)
 
 
 @final
@@ -69,22 +50,27 @@ class DiagCurvature(Curvature):
         return self
 
     def divergence(self, removed: Removed) -> KLTerms:
-        likelihood, shift = self.problem.likelihood, removed.shift
-        inputs, state, output_change = self.problem.own_change(removed.units, self.map_params, shift)
-        if removed.is_settled:
-            moved = likelihood.variance_change(state, likelihood.residual_change(state, output_change))
-            others = self._variance_change_sum(shift)
-            scale = removed.hessian_scale
-        else:
+        if not removed.is_settled:
             assert self.slope is not None
-            moved = likelihood.variance_derivative(state, likelihood.residual_derivative(state, output_change))
-            others = self.slope.change(shift)
-            scale = None
+            return self.first_order(removed.units, removed.shift, self.slope.change(removed.shift))
+        likelihood, shift, scale = self.problem.likelihood, removed.shift, removed.hessian_scale
+        inputs, state, output_change = self.problem.own_change(removed.units, self.map_params, shift)
+        moved = likelihood.variance_change(state, likelihood.residual_change(state, output_change))
+        others = self._variance_change_sum(shift)
         weights = weight_of(self.problem, removed.units)
         own = weights[..., None] * (likelihood.variance(state) + moved)
         if scale is not None:
             before = self.precision.diagonal.view(scale.shape[1], -1) - self.problem.objective.prior(self.problem.total)
             others, own = others + ((scale - 1)[:, :, None] * before).flatten(1), scale[:, None, :] * own
+        return self._kl(shift, others, own, self.problem.model.plain(inputs), weights.sum(1))
+
+    def first_order(self, units: Tensor, shift: Tensor, others: Tensor) -> KLTerms:
+        """`divergence` for shifts (n, F, D) of units (n, g) under which Σ_j a_j x_j² v_j moves by `others` (n, K·D)."""
+        likelihood = self.problem.likelihood
+        inputs, state, output_change = self.problem.own_change(units, self.map_params, shift)
+        moved = likelihood.variance_derivative(state, likelihood.residual_derivative(state, output_change))
+        weights = weight_of(self.problem, units)
+        own = weights[..., None] * (likelihood.variance(state) + moved)
         return self._kl(shift, others, own, self.problem.model.plain(inputs), weights.sum(1))
 
     def _variance_change_sum(self, shift: Tensor) -> Tensor:
@@ -111,34 +97,13 @@ class DiagCurvature(Curvature):
         return self.precision.kl_terms(self.problem.model.weights(shift).flatten(1).double(), change)
 
 
-def diag_curvature(problem: LinearProblem, map_params: Tensor, dtype: torch.dtype | None) -> DiagCurvature:
-    """Diagonal GGN posterior at `map_params`; M is built and kept in `dtype`, or not at all for None."""
-    model, likelihood, basis = problem.model, problem.likelihood, problem.likelihood.basis
+def diag_curvature(problem: LinearProblem, map_params: Tensor, slope: VarianceSlope | None = None) -> DiagCurvature:
+    """Diagonal GGN posterior at `map_params`; without a slope for shifts that are settled alone."""
+    model, likelihood = problem.model, problem.likelihood
     prior = problem.objective.prior(problem.total)
     diagonal = torch.full((model.n_outputs, model.n_plain_features), prior, dtype=torch.float64, device=map_params.device)
-    shape = (model.n_outputs, model.n_plain_features, model.n_params)
-    derivative = None if dtype is None else torch.zeros(shape, dtype=dtype, device=map_params.device)
-    slope_bytes = 0 if dtype is None else dtype.itemsize * model.n_params // 2 + 4 * 8 * model.n_outputs * model.n_directions
-    row_bytes = max(8 * (model.n_plain_features + 4 * model.n_outputs), slope_bytes)
-    for rows in problem.row_blocks(row_bytes):
+    for rows in problem.row_blocks(8 * (model.n_plain_features + 4 * model.n_outputs)):
         inputs = problem.inputs_of(rows)
-        state = problem.state_of(map_params, inputs)
         squares = problem.weigh(model.plain(inputs).square(), rows)
-        diagonal += likelihood.variance(state).T @ squares
-        if derivative is not None:
-            directions = likelihood.residual_derivative(state[:, None, :], basis.T)  # (j, m, c): ∂r_c/∂u_m
-            slope = likelihood.variance_derivative(state[:, None, :], directions)
-            _add_products(derivative, squares, inputs, slope)
-    precision = DiagPrecision(diagonal.flatten())
-    return DiagCurvature(problem, map_params, precision, None if derivative is None else DenseSlope(derivative.flatten(0, 1)))
-
-
-def _add_products(derivative: Tensor, squares: Tensor, inputs: Tensor, slope: Tensor) -> None:
-    """Adds Σ_j squares_jk slope_jmc x_jl to `derivative` (c, k, m·l)."""
-    squared, inputs = squares.T.to(derivative.dtype).contiguous(), inputs.to(derivative.dtype)
-    slope = slope.permute(2, 0, 1).to(derivative.dtype).contiguous()
-    wide = inputs.new_empty(len(inputs), slope.shape[2], inputs.shape[1])
-    product = torch.empty_like(derivative[0])
-    for block, by_direction in zip(derivative, slope, strict=True):
-        torch.mul(by_direction[:, :, None], inputs[:, None, :], out=wide)
-        block.add_(matmul(squared, wide.flatten(1), out=product))
+        diagonal += likelihood.variance(problem.state_of(map_params, inputs)).T @ squares
+    return DiagCurvature(problem, map_params, DiagPrecision(diagonal.flatten()), slope)

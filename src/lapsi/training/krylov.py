@@ -154,23 +154,27 @@ class InverseFit:
 
 
 def fit_with_inverse(
-    problem: LinearProblem, dtype: str | None = None, advance: Callable[[], None] = lambda: None
+    problem: LinearProblem,
+    dtype: str | None = None,
+    summed: torch.dtype = torch.float64,
+    advance: Callable[[], None] = lambda: None,
 ) -> InverseFit:
     """The optimum as `fit_map` finds it, for one Hessian, inverted in its place: that preconditions the steps to the optimum.
 
-    `dtype`: of the inverse, as in `inverse_of`; `advance`: called once an iteration.
+    `dtype`: of the inverse, as in `inverse_of`; `summed`: in what the Hessian is, as in `hessian_dtype` (gradients are in
+    float64, and so the optimum is exact); `advance`: called once an iteration.
 
     Raises:
         ConvergenceError: when the steps do not get there, or the Hessian is not positive definite in float64.
         InputError: when the squares of the inputs overflow.
     """
     near, n_evaluations = whitened_map(problem, advance)
-    inverse = inverse_of(leaving_hessian(problem, near), dtype)
+    inverse = inverse_of(leaving_hessian(problem, near, summed), dtype)
     found = truncated_newton(problem, near, InversePreconditioner(inverse), advance)
     params, grad_norm, n_steps = found.point.params, float(found.point.gradient.norm()), found.n_steps
     if float((params - near).norm()) > STALE_STEP * float(params.norm()):
         del inverse, found  # which holds it
-        inverse = inverse_of(leaving_hessian(problem, params), dtype)
+        inverse = inverse_of(leaving_hessian(problem, params, summed), dtype)
     return InverseFit(params, inverse, grad_norm / problem.total, n_evaluations + n_steps)
 
 

@@ -28,6 +28,8 @@ STEP_TOLERANCE = 1e-10
 STALE_STEP = 1e-6
 ARMIJO = 1e-4
 HALVINGS = 40
+FLOAT32_ROUNDING = 1e-5  # of a sum in float32, relative to the least eigenvalue
+FLOAT32_FLOP = 1e11  # of a Hessian that is not summed in a second in float64
 FLOAT32_CONDITION = 1e-2 / float(np.finfo(np.float32).eps)
 INDEFINITE = (
     "The Hessian is not positive definite in float64: the weight decay is too small for features of this scale. Use a larger "
@@ -297,6 +299,29 @@ def _factor(hessian: Tensor) -> Tensor:
     return factor
 
 
+def hessian_flop(n_samples: int, n_features: int, n_directions: int) -> float:
+    """Of summing a Hessian, symmetric and in tiles."""
+    n_params = n_directions * n_features
+    return 0.625 * n_samples * n_params * (n_params + n_features)
+
+
+def hessian_dtype(problem: LinearProblem, *, exact: bool) -> torch.dtype:
+    """In what the Hessian of a large problem may be summed: float32 where that moves its inverse by less than 1e-5.
+
+    Rounding is that of the largest diagonal entry, about that at params = 0, and the L2 term bounds the least eigenvalue: on
+    CIFAR-10 features it is told as 1e-6, and shifts differ by 3e-6. `exact` asks for float64.
+    """
+    n_samples, n_features = problem.inputs.shape
+    if exact or hessian_flop(n_samples, n_features, problem.model.n_directions) < FLOAT32_FLOP:
+        return torch.float64
+    squares = torch.zeros(n_features, dtype=torch.float64, device=problem.inputs.device)
+    for rows in problem.row_blocks(16 * n_features):
+        squares += problem.weigh(problem.inputs_of(rows).square(), rows).sum(0)
+    largest = problem.start_variance() * float(squares.max())
+    rounding = float(np.finfo(np.float32).eps) * largest / problem.objective.l2(problem.total)
+    return torch.float32 if rounding <= FLOAT32_ROUNDING else torch.float64
+
+
 def reduced_hessian(fit: MapFit) -> Tensor:
     """The Hessian (P', P') of all samples at the L2 strength that is left when one of mean weight leaves: H of the step."""
     reduced = fit.hessian.clone()
@@ -304,10 +329,10 @@ def reduced_hessian(fit: MapFit) -> Tensor:
     return reduced
 
 
-def leaving_hessian(problem: LinearProblem, params: Tensor) -> Tensor:
-    """The same at any params (F, D)."""
+def leaving_hessian(problem: LinearProblem, params: Tensor, summed: torch.dtype = torch.float64) -> Tensor:
+    """The same at any params (F, D); `summed` as in `LinearProblem.hessian`."""
     drop = problem.objective.l2_drop(mean_weight(problem))
-    return problem.hessian(params, problem.objective.l2(problem.total) - drop)
+    return problem.hessian(params, problem.objective.l2(problem.total) - drop, summed)
 
 
 def invert(matrix: Tensor) -> Tensor:

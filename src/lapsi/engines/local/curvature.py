@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.base import Curvature
+from lapsi.curvature.blocks import Samples, nearest_outputs
 from lapsi.curvature.diag import DiagCurvature, diag_curvature
 from lapsi.curvature.kron import HessianSlope, kron_curvature
 from lapsi.curvature.seen import SeenCurvature
-from lapsi.engines.local.blocks import Samples, nearest_outputs
-from lapsi.engines.local.columns import by_output
-from lapsi.engines.local.steps import local_slope, supports
+from lapsi.curvature.slope import local_slope, supports
+from lapsi.linalg.columns import by_output
 from lapsi.linalg.matmul import matmul
 from lapsi.problem.linear import LinearProblem
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
+from lapsi.curvature.blocks import DENSE, LOCAL, nearest_outputs, samples_of
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.engines.base import Engine, Fit, Plan, Work
-from lapsi.engines.local.blocks import DENSE, LOCAL, nearest_outputs, samples_of
 from lapsi.engines.local.curvature import local_curvature
 from lapsi.engines.local.inverse import inverse_hessian
 from lapsi.engines.local.plan import local_seconds, plan_local, price_of, spec_of

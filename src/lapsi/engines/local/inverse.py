@@ -13,8 +13,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 from torch import Tensor
 
-from lapsi.engines.local.blocks import Samples
-from lapsi.engines.local.columns import Columns, DenseColumns, LocalColumns
+from lapsi.curvature.blocks import Samples
+from lapsi.linalg.columns import Columns, DenseColumns, LocalColumns
 from lapsi.linalg.sweep import invert_in_place
 from lapsi.training.krylov import float32_factor, require_positive
 

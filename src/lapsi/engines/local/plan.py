@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from lapsi.curvature.blocks import DENSE, LOCAL, SLOPE_ROWS
 from lapsi.engines.base import Plan, Work, parts_bytes
-from lapsi.engines.local.blocks import DENSE, LOCAL, SLOPE_ROWS
 from lapsi.engines.local.curvature import hessian_slopes
 from lapsi.engines.local.steps import CHUNK_BYTES, PART_UNITS
 from lapsi.engines.removal.fit import CONVERGED_UNITS

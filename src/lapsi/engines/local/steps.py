@@ -16,63 +16,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lapsi.curvature.diag import VarianceSlope
+from lapsi.curvature.blocks import Cuts
+from lapsi.curvature.slope import support_sizes, supports
 from lapsi.engines.groups.steps import approach
-from lapsi.engines.local.blocks import Cuts, Samples
-from lapsi.engines.local.columns import Columns, LocalColumns
 from lapsi.engines.removal.base import Compared, Removal, Step
+from lapsi.linalg.columns import NO_OUTPUT, Columns
 from lapsi.linalg.conjugate_gradients import conjugate_gradients
 from lapsi.linalg.woodbury import reaction
 from lapsi.problem.base import mean_weight, weight_of
 from lapsi.problem.linear import LinearProblem
 from lapsi.training.krylov import PRODUCTS, BlockPreconditioner, KrylovFit, hessian_solve, refitted
 
-LEAST_SUPPORT = 2
 CHUNK_BYTES = 256 * 2**20
 ROWS_AT_A_TIME = 8192
 PART_UNITS = 8192  # samples of like predictions share products
 REFIT_CHUNK = 64
 SOLVE_TOLERANCE = 1e-3
 REFIT_TOLERANCE = 1e-8
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class LocalSlope(VarianceSlope):
-    """The derivative of the diagonal along the outputs that a shift moves most, for the outputs nearest to each of these.
-
-    Attributes:
-        blocks: ∂(Σ_j a_j x_j² v_ja)/∂params_b.
-        left_out: of the squares of a shift, beyond the outputs along which it moves the curvature.
-    """
-
-    blocks: LocalColumns
-    left_out: float
-
-    def change(self, shift: Tensor) -> Tensor:
-        support, counts = supports(shift.square().sum(2), self.left_out)
-        return self.blocks.times(_at(shift, support) * counts[..., None], support).flatten(1)
-
-
-def local_slope(samples: Samples, nearest: Tensor) -> LocalSlope:
-    """Of the outputs nearest to each, `nearest` (K, p) or some of them."""
-    few = nearest[:, : samples.cuts.slopes]
-    columns = [torch.stack(list(samples.slopes(output, others))) for output, others in enumerate(few.tolist())]
-    return LocalSlope(LocalColumns(few, torch.stack(columns)), samples.cuts.of_shift)
-
-
-def support_sizes(shares: Tensor, left_out: float) -> Tensor:
-    """How many of the largest shares (n, K) ≥ 0 (n,) leave less than `left_out` of all to the others; 2 at least."""
-    from_least = shares.sort(dim=1).values.cumsum(1)
-    beyond = (from_least < left_out * from_least[:, -1:]).sum(1)
-    return (shares.shape[1] - beyond).clamp(min=min(LEAST_SUPPORT, shares.shape[1]))
-
-
-def supports(shares: Tensor, left_out: float) -> tuple[Tensor, Tensor]:
-    """The outputs (n, s) of the largest shares (n, K), and whether each is one of `support_sizes` or fills the row up."""
-    sizes = support_sizes(shares, left_out)
-    support = shares.topk(int(sizes.max()), dim=1).indices
-    return support, torch.arange(support.shape[1], device=sizes.device) < sizes[:, None]
 
 
 @final
@@ -190,7 +150,7 @@ class LocalRemoval(Removal):
 
     def solve(self, gradient: Tensor) -> Tensor:
         support, counts = supports(gradient.square().sum(2), self.step.cuts.of_gradient)
-        solved = self.step.inverse.times(_at(gradient, support) * counts[..., None], support)
+        solved = self.step.inverse.times(_at(gradient, support), torch.where(counts, support, NO_OUTPUT))
         projection = torch.einsum("nsk,nk->ns", _at(solved, self.support).double(), self.inputs)
         return (solved + self._along(reaction(self.gram, self.hessians, projection))).to(gradient.dtype)
 

@@ -25,7 +25,9 @@ from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.objective import ANEW
 from lapsi.settings.settings import Settings
 from lapsi.training.krylov import fit_with_inverse
-from lapsi.training.newton import fit_map
+from lapsi.training.newton import fit_map, hessian_dtype
+
+SLOPE_SHARE = 0.4  # of the tolerance, for the first-order change of the others' curvature
 
 
 @final
@@ -77,7 +79,8 @@ def _posterior(
 ) -> tuple[DenseStep, Curvature, dict[str, Any]]:
     """Where the steps start, the curvature there, and how it was reached."""
     with stages.stage("fit") as advance:
-        fit = fit_with_inverse(problem, settings.execution.dtype, advance=lambda: advance(1))
+        summed = hessian_dtype(problem, exact=settings.curvature == "full" or settings.execution.dtype == "float64")
+        fit = fit_with_inverse(problem, settings.execution.dtype, summed, advance=lambda: advance(1))
     params, inverse = fit.params, fit.inverse
     step, origin = DenseStep(problem, params, inverse), {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
     with stages.stage("curvature"):
@@ -85,5 +88,6 @@ def _posterior(
             curvature = settled_curvature(problem, params, settings.curvature)
         else:
             streams = plan.details["streams"]
-            curvature = first_order_curvature(problem, params, settings.curvature, inverse, streams=streams)
+            error = SLOPE_SHARE * spec_of(settings).tolerance
+            curvature = first_order_curvature(problem, params, settings.curvature, inverse, streams=streams, error=error)
     return step, curvature, origin

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from lapsi.curvature.full import EXACT_FLOP, exact_flop
+from lapsi.curvature.sketch import MOVING_SHARE, ROUGH_SHARE, is_worth_sketching, pass_flop
 from lapsi.engines.base import Plan, Work, parts_bytes
 from lapsi.engines.newton.steps import PART_UNITS, chunk_bytes, samples_at_once
 from lapsi.engines.removal.fit import CONVERGED_UNITS
@@ -17,6 +18,7 @@ from lapsi.problem.linear import BLOCK_BYTES, LinearProblem, sums_in_basis
 from lapsi.settings.engine import AUTO, Newton
 from lapsi.settings.settings import Settings
 from lapsi.training import leave_one_out
+from lapsi.training.newton import FLOAT32_FLOP, hessian_flop
 from lapsi.training.regularization import STAGE, choice_flop, choice_notes
 
 FIT_PASSES = 90  # evaluations of the objective that L-BFGS and Newton take
@@ -155,23 +157,29 @@ def _derivative_entries(work: Work) -> int:
 
 
 def _hessian_flop(work: Work) -> float:
-    """Of the Hessian, symmetric and in tiles, and its inverse."""
-    free = work.n_directions * work.n_coordinates
-    return 0.625 * work.n_samples * free * (free + work.n_coordinates) + 1.0 * free**3
+    """Of the Hessian and its inverse."""
+    n_params = work.n_directions * work.n_coordinates
+    return hessian_flop(work.n_samples, work.n_coordinates, work.n_directions) + float(n_params) ** 3
 
 
 def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
     """By stage, without what refine="auto" adds."""
     n, d, k, f = work.n_samples, work.n_coordinates, work.n_outputs, work.n_directions
     free, refine, entries = f * d, spec_of(settings).refine, 2.0 * k * work.n_features * f * d  # of M, two flop each
+    narrow = settings.execution.dtype != "float64"
+    summed, diag, build_diag = hessian_flop(n, d, f), entries, n * entries
+    if narrow and settings.curvature != "full" and summed >= FLOAT32_FLOP:
+        summed /= 2  # in float32, told in flop of float64; as if the L2 term allowed it
+    if narrow and is_worth_sketching(n, entries / 2):
+        diag, build_diag = MOVING_SHARE * entries, ROUGH_SHARE * n * entries + pass_flop(n, k, d)
     kfac = (_pass_flop(work) if streams else 2.0 * _derivative_entries(work)) + 2.0 * k * d * (d + 9 * k)
-    per_unit = {"diag": entries, "kfac": kfac, "full": 2.0 * free**2 + 4.0 * free * d * f}
+    per_unit = {"diag": diag, "kfac": kfac, "full": 2.0 * free**2 + 4.0 * free * d * f}
     build_kfac = 0.0 if streams else _building_flop(work)
-    build = {"diag": n * entries, "kfac": build_kfac, "full": 4.0 * free**3}
+    build = {"diag": build_diag, "kfac": build_kfac, "full": 4.0 * free**3}
     steps = 0 if refine == AUTO else int(refine)
     return {
         "fit": 4.0 * FIT_PASSES * n * d * k,
-        "hessian": _hessian_flop(work),
+        "hessian": summed + float(free) ** 3,
         "curvature": build[settings.curvature],
         "leave-one-out": work.n_units
         * (2.0 * free**2 + SOLVING * k**3 + per_unit[settings.curvature] + steps * _chord_step(work)),

@@ -15,13 +15,15 @@ from torch import Tensor
 
 from lapsi.linalg.matmul import matmul
 
+NO_OUTPUT = -1  # in a support that has fewer outputs than others
+
 
 class Columns(ABC):
     """A matrix (K·D, K·D), its column blocks whole or in part."""
 
     @abstractmethod
     def times(self, vectors: Tensor, support: Tensor) -> Tensor:
-        """Σ_s column block of support[n, s] · vectors[n, s] (n, K, D) float32, for vectors (n, s, D)."""
+        """Σ_s column block of support[n, s] · vectors[n, s] (n, K, D) float32, for vectors (n, s, D); none of `NO_OUTPUT`."""
 
     @abstractmethod
     def forms(self, inputs: Tensor, support: Tensor) -> Tensor:
@@ -111,4 +113,5 @@ def by_output(support: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
     order = torch.argsort(flat, stable=True)
     outputs, counts = torch.unique_consecutive(flat[order], return_counts=True)
     for output, places in zip(outputs.tolist(), order.split(counts.tolist()), strict=True):
-        yield output, places // support.shape[1], places % support.shape[1]
+        if output != NO_OUTPUT:
+            yield output, places // support.shape[1], places % support.shape[1]

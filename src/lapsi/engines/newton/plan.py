@@ -216,10 +216,11 @@ def _fit_bytes(work: Work) -> int:
 
 
 def _working_bytes(work: Work, itemsize: int) -> int:
-    """Of a chunk of the closed form, or of blocks of rows beside the samples that are most similar."""
+    """Of a chunk of the closed form, and what the allocator keeps of it; or of blocks of rows beside similarities."""
     k, d = work.n_outputs, work.n_coordinates
     n = min(samples_at_once(k, k * work.n_features, itemsize), PART_UNITS, work.n_units)
-    return max(chunk_bytes(n, work.n_directions, d, k, itemsize), SIMILARITY_BYTES + 2 * BLOCK_BYTES)
+    held = chunk_bytes(n, work.n_directions, d, k, itemsize)
+    return max(held + held // 3, SIMILARITY_BYTES + 2 * BLOCK_BYTES)
 
 
 def _kept_bytes(work: Work, n_again: int) -> int:

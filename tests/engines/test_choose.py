@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import lapsi
-from lapsi.engines.base import Work
-from lapsi.engines.choose import chosen_engine
+from lapsi.data.dataset import make_dataset
+from lapsi.engines.base import Work, work_of
+from lapsi.engines.choose import chosen_engine, make_engine
 from lapsi.settings.engine import Auto, Local, Newton, Retrain
 from lapsi.settings.settings import make_settings
 
@@ -66,7 +67,11 @@ def test_a_run_tells_why(monkeypatch):
     rng = np.random.default_rng(0)
     y = rng.integers(40, size=150)
     X = rng.normal(size=(150, 160)) + 2 * rng.normal(size=(40, 160))[y]
-    scores = lapsi.score(X, y, memory_limit=1360 * 2**20, verify=0, progress=False)
+    work = work_of(make_dataset(X, y), len(y))
+    settings = (make_settings(engine, memory_limit=2**40) for engine in ("newton", "local"))
+    larger, smaller = (make_engine(each).plan(work).cost.peak_bytes for each in settings)
+    assert smaller < larger
+    scores = lapsi.score(X, y, memory_limit=(larger + smaller) // 2, verify=0, progress=False)
     assert scores.provenance.engine == "local"
     assert "newton does not fit" in scores.provenance.plan["why"]
     assert lapsi.score(X[:50], y[:50] % 3, progress=False).provenance.engine == "newton"

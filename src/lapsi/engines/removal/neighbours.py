@@ -53,7 +53,8 @@ class Neighbours:
         for part in rows.split(max(1, SIMILARITY_BYTES // (self.inputs.itemsize * len(self.inputs)))):
             similarity = matmul(self.inputs[part] @ self.metric, self.inputs.T).abs_()
             similarity[torch.arange(len(part), device=part.device), part] = -1.0
-            yield from similarity.topk(min(NEIGHBOURS, self.problem.n_samples - 1), sorted=False).indices
+            nearest = similarity.topk(min(NEIGHBOURS, self.problem.n_samples - 1), sorted=False).indices
+            yield from nearest.sort(1).values  # read in order, rows of the inputs take a third of the time
 
 
 def neighbours_of(step: Step) -> Neighbours:

@@ -63,14 +63,15 @@ def test_no_option_leaves_it_to_the_data():
     assert make_settings().engine == Auto()
 
 
-def test_a_run_tells_why(monkeypatch):
+@pytest.mark.slow
+def test_a_run_tells_why():
     rng = np.random.default_rng(0)
-    y = rng.integers(40, size=150)
-    X = rng.normal(size=(150, 160)) + 2 * rng.normal(size=(40, 160))[y]
+    y = rng.integers(40, size=230)
+    X = rng.normal(size=(230, 200)) + 2 * rng.normal(size=(40, 200))[y]
     work = work_of(make_dataset(X, y), len(y))
     settings = (make_settings(engine, memory_limit=2**40) for engine in ("newton", "local"))
     larger, smaller = (make_engine(each).plan(work).cost.peak_bytes for each in settings)
-    assert smaller < larger
+    assert smaller < 0.9 * larger
     scores = lapsi.score(X, y, memory_limit=(larger + smaller) // 2, verify=0, progress=False)
     assert scores.provenance.engine == "local"
     assert "newton does not fit" in scores.provenance.plan["why"]

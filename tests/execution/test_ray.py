@@ -48,7 +48,7 @@ QUIET = Stages(False)
 ENGINES = {
     "newton": {},
     "newton closed form": {"refine": 0, "curvature": "kfac"},
-    "newton to tolerance": {"tolerance": 1e-5, "curvature": "full"},
+    "newton to tolerance": {"engine": "newton", "tolerance": 1e-5, "curvature": "full"},
     "local": {"engine": "local", "converge": 9},
     "retrain": {"recipe": Recipe(epochs=15, seeds=2), "hidden": (4,), "every": 5},
 }

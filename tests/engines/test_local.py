@@ -31,7 +31,7 @@ from lapsi.settings.settings import make_settings
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 CLASSES = 6
-NOTHING = Cuts(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, CLASSES, CLASSES)
+NOTHING = Cuts(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1e-4, CLASSES, CLASSES)
 CONVERGES = {"coupled": CLASSES, "converges": True}
 FLOAT32 = {"rtol": 2e-4, "atol": 2e-6}
 QUIET = {"weight_decay": 0.01, "standardize": "each", "progress": False}

@@ -25,7 +25,7 @@ from lapsi.settings.settings import make_settings
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 CLASSES, FEATURES, SAMPLES = 6, 4, 60
-NOTHING = Cuts(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, CLASSES, CLASSES)
+NOTHING = Cuts(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1e-4, CLASSES, CLASSES)
 SLOPE = {"rtol": 1e-5, "atol": 1e-6}  # of float32 columns
 QUIET = {"weight_decay": 0.01, "standardize": "each", "progress": False, "verify": 0}
 

@@ -32,6 +32,7 @@ class Cuts:
         of_support: outputs, of the squares of what a sample says of them.
         of_shift: outputs, of the squares of a shift, when it moves the curvature.
         of_gradient: outputs, of the squares of a gradient from which a shift is bettered.
+        of_probe: half of LSI, of samples that tell what the closed form misses.
         slopes: how many outputs such a move reaches, each with its nearest.
         hessian_slopes: among how many it moves the output factor of `kfac`.
     """
@@ -42,12 +43,13 @@ class Cuts:
     of_support: float
     of_shift: float
     of_gradient: float
+    of_probe: float
     slopes: int
     hessian_slopes: int
 
 
-LOCAL = Cuts(1e-3, 1e-2, 0.3, 1e-2, 1e-2, 0.0, 4, 8)  # less than what the coupling of far outputs leaves out
-DENSE = Cuts(1e-4, 1e-4, 0.01, 3e-5, 1e-4, 0.03, 16, 16)
+LOCAL = Cuts(1e-3, 1e-2, 0.3, 1e-2, 1e-2, 0.0, 2e-3, 4, 8)  # less than what the coupling of far outputs leaves out
+DENSE = Cuts(1e-4, 1e-4, 0.01, 3e-5, 1e-4, 0.03, 1e-4, 16, 16)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

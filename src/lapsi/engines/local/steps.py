@@ -63,6 +63,11 @@ class LocalStep(Step):
         return torch.float32
 
     @property
+    def probe_tolerance(self) -> float:
+        """The outputs that the inverse leaves out cost more than that."""
+        return self.cuts.of_probe
+
+    @property
     def part_units(self) -> int:
         return PART_UNITS
 

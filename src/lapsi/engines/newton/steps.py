@@ -24,6 +24,7 @@ from lapsi.problem.linear import LinearProblem
 from lapsi.training.krylov import refitted
 
 CHUNK_BYTES = 384 * 2**20
+PROBE_TOLERANCE = 1e-4
 PART_UNITS = 2048  # a minute or less on one core
 
 
@@ -45,6 +46,10 @@ class DenseStep(Step):
     @property
     def dtype(self) -> torch.dtype:
         return self.inverse.dtype
+
+    @property
+    def probe_tolerance(self) -> float:
+        return PROBE_TOLERANCE
 
     @property
     def part_units(self) -> int:

@@ -94,6 +94,11 @@ class Step(ABC):
 
     @property
     @abstractmethod
+    def probe_tolerance(self) -> float:
+        """How near samples are brought to their optimum that tell what the closed form misses."""
+
+    @property
+    @abstractmethod
     def part_units(self) -> int:
         """Samples that are done, and kept, in one go."""
 

@@ -20,7 +20,6 @@ from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, Removed
 
 FEWEST_PROBES, MOST_PROBES = 64, 1024
 PROBE_SHARE = 0.1  # of the budget
-PROBE_TOLERANCE = 1e-4
 STEEPEST = 100.0  # half of the relative change of LSI for one of the shift; more was not seen
 NEARLY_FREE = 0.1  # of the price of converging
 FLOAT32_TOLERANCE = 1e-4  # what is asked for less is converged in float64
@@ -185,7 +184,7 @@ def _shares(step: Step, curvature: Curvature, neighbours: Neighbours | None, row
     """(3, n) shares of samples `rows` (n,), as in `Missing`; 0 where nothing moves."""
     removal, positions = step.removal(rows), np.arange(len(rows))
     shift = removal.newton_step()
-    came = approach(removal, PROBE_TOLERANCE, shift.dtype)
+    came = approach(removal, step.probe_tolerance, shift.dtype)
     exact, remaining = removal.refit(came.shift, came.remaining)
     closed = removed_of(removal, positions, shift, CLOSED_FORM)
     truth = curvature.divergence(removed_of(removal, positions, exact, CONVERGED)).total

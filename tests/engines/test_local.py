@@ -155,7 +155,7 @@ def small_problem(data):
 def test_what_does_not_arrive_with_others_is_fitted_alone(whole, monkeypatch):
     local, fit = whole
     nowhere = torch.zeros(1, CLASSES, 5).double(), torch.full((1,), torch.inf).double()
-    monkeypatch.setattr(steps, "approach", lambda *_: nowhere)
+    monkeypatch.setattr(steps, "approach", lambda *_, **__: nowhere)
     removal = local.step.removal(torch.tensor([7]))
     shift, remaining = removal.refit(*nowhere)
     expected = fit_map(local.problem.remove(removal.rows), fit.params).params - fit.params

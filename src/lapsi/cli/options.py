@@ -61,7 +61,7 @@ EMBED_COLUMNS = Part(Columns, without=("features", "prefix"))
 EMBED_EXTRACTOR = Part(ExtractorSettings, own_names=True)
 EMBED_DATA = Part(DataSpec, without=("human_labels",))
 MACHINES = Part(Execution, without=("verify", "dtype", "seed", "memory_limit"))
-WORKERS = Part(Execution, without=("verify", "dtype", "seed", "memory_limit", "device"))
+WORKERS = Part(Execution, without=(*MACHINES.without, "device"))
 
 
 def to_absolute(options: Options) -> Options:

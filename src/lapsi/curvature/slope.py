@@ -117,8 +117,7 @@ class LocalSlope(VarianceSlope):
 
     def change(self, shift: Tensor) -> Tensor:
         support, counts = supports(shift.square().sum(2), self.left_out)
-        moved = shift.gather(1, support[..., None].expand(*support.shape, shift.shape[2]))
-        return self.blocks.times(moved, torch.where(counts, support, NO_OUTPUT)).flatten(1)
+        return self.blocks.times(at_support(shift, support), torch.where(counts, support, NO_OUTPUT)).flatten(1)
 
 
 def local_slope(samples: Samples, nearest: Tensor) -> LocalSlope:
@@ -140,3 +139,8 @@ def supports(shares: Tensor, left_out: float) -> tuple[Tensor, Tensor]:
     sizes = support_sizes(shares, left_out)
     support = shares.topk(int(sizes.max()), dim=1).indices
     return support, torch.arange(support.shape[1], device=sizes.device) < sizes[:, None]
+
+
+def at_support(vectors: Tensor, support: Tensor) -> Tensor:
+    """Of vectors (n, K, D) those of each support (n, s, D)."""
+    return vectors.gather(1, support[..., None].expand(*support.shape, vectors.shape[2]))

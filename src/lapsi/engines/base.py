@@ -23,6 +23,7 @@ from lapsi.execution.cost import Cost
 from lapsi.execution.progress import Advance, Stages
 from lapsi.models.likelihoods.choose import directions_of
 from lapsi.problem.base import Problem
+from lapsi.problem.linear import LinearProblem
 from lapsi.problem.of_dataset import is_large
 from lapsi.problem.removed import Removed
 
@@ -78,6 +79,12 @@ def work_of(dataset: Dataset, n_units: int) -> Work:
     targets = dataset.targets
     shape = dataset.n_samples, dataset.n_features + 1, targets.n_outputs, directions_of(targets)
     return Work(*shape, n_units, 4 if is_large(dataset) else 8)
+
+
+def work_in(problem: LinearProblem, n_units: int) -> Work:
+    """The same of a problem, its inputs as they are."""
+    model = problem.model
+    return Work(problem.n_samples, model.n_features, model.n_outputs, model.n_directions, n_units)
 
 
 def single_rows(units: Units) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lapsi.curvature.base import Curvature
 from lapsi.curvature.linear import settled_curvature
-from lapsi.engines.base import Fit, Part, Units, Work, parts_of
+from lapsi.engines.base import Fit, Part, Units, parts_of, work_in
 from lapsi.engines.groups.plan import CHECKS, PART_UNITS, chunks_of
 from lapsi.engines.groups.steps import factor_solve, low_rank_solve, settle
 from lapsi.execution.checkpoint import Arrays
@@ -63,7 +63,7 @@ class GroupsFit(Fit):
         """In chunks of groups of like sizes, whatever their order."""
         problem, params = self.problem, self.optimum.params
         groups = list(part.units_of(units))
-        for by_update, positions in chunks_of(_work_of(problem, len(groups)), [len(rows) for rows in groups]):
+        for by_update, positions in chunks_of(work_in(problem, len(groups)), [len(rows) for rows in groups]):
             padded = joined_units([groups[position] for position in positions])
             solve = low_rank_solve(problem, params, self.inverse, padded) if by_update else factor_solve(self.optimum, padded)
             shift, remaining = settle(problem, params, padded, solve, advance)
@@ -104,8 +104,3 @@ def by_size(groups: Sequence[Sized]) -> np.ndarray:
 def joined_units(groups: Sequence[Tensor]) -> Tensor:
     """Groups (g,) of any sizes as one (n, g), the smaller ones filled up with `PADDING`."""
     return torch.nn.utils.rnn.pad_sequence(list(groups), batch_first=True, padding_value=PADDING)
-
-
-def _work_of(problem: LinearProblem, n_units: int) -> Work:
-    model = problem.model
-    return Work(problem.n_samples, model.n_features, model.n_outputs, model.n_directions, n_units)

@@ -90,7 +90,7 @@ def approach(
     map_params: Tensor,
     units: Tensor,
     solve: Solve,
-    advance: Advance,
+    advance: Advance = lambda _: None,
     tolerance: float = TOLERANCE,
 ) -> tuple[Tensor, Tensor]:
     """Chord steps of all units at once, until what remains of the shift is `tolerance` of it; arguments as in `settle`.

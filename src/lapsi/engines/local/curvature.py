@@ -13,10 +13,10 @@ from torch import Tensor
 
 from lapsi.curvature.base import Curvature
 from lapsi.curvature.blocks import Samples, nearest_outputs
-from lapsi.curvature.diag import DiagCurvature, diag_curvature
+from lapsi.curvature.diag import diag_curvature
 from lapsi.curvature.kron import HessianSlope, kron_curvature
 from lapsi.curvature.seen import SeenCurvature
-from lapsi.curvature.slope import local_slope, supports
+from lapsi.curvature.slope import at_support, local_slope, supports
 from lapsi.linalg.columns import by_output
 from lapsi.linalg.matmul import matmul
 from lapsi.problem.linear import LinearProblem
@@ -44,7 +44,7 @@ class LocalHessianSlope(HessianSlope):
         n_outputs, count = self.nearest.shape
         moved = torch.einsum("cm,nmk->nck", self.basis.to(self.blocks.dtype), shift.to(self.blocks.dtype))
         support, counts = supports(moved.square().sum(2), self.left_out)
-        moved = moved.gather(1, support[..., None].expand(*support.shape, moved.shape[2])) * counts[..., None]
+        moved = at_support(moved, support) * counts[..., None]
         first, second = torch.triu_indices(count, count, device=shift.device)
         half = torch.where(first == second, 0.5, 1.0).to(self.blocks.dtype)
         total = shift.new_zeros(len(shift), n_outputs**2, dtype=self.blocks.dtype)
@@ -79,7 +79,6 @@ def local_curvature(structure: str, seen: LinearProblem, samples: Samples, neare
         params: the optimum, in outputs.
     """
     if structure == "diag":
-        precision = diag_curvature(samples.problem, params, None).precision
-        return DiagCurvature(samples.problem, params, precision, local_slope(samples, nearest))
+        return diag_curvature(samples.problem, params, local_slope(samples, nearest))
     basis = seen.likelihood.basis
     return SeenCurvature(kron_curvature(seen, basis.T @ params, local_hessian_slope(samples, basis)), basis)

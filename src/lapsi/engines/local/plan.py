@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from lapsi.curvature.blocks import DENSE, LOCAL, SLOPE_ROWS
-from lapsi.engines.base import Plan, Work, parts_bytes
+from lapsi.engines.base import Plan, Work, work_in
 from lapsi.engines.local.curvature import hessian_slopes
 from lapsi.engines.local.steps import CHUNK_BYTES, PART_UNITS
-from lapsi.engines.removal.fit import CONVERGED_UNITS
+from lapsi.engines.removal.fit import kept_bytes
 from lapsi.engines.removal.neighbours import NEIGHBOURS
 from lapsi.engines.removal.tolerance import FEWEST_PROBES, Price
 from lapsi.execution.cost import LIBRARIES_BYTES, Cost, Speed, memory_limit
@@ -92,14 +92,12 @@ def plan_local(work: Work, settings: Settings) -> Plan:
     if flop.get(DIVERGENCE, 0.0) > DEAR_SHARE * sum(flop.values()):
         notes.append(("curvature", f"most of the time is that of kfac: {k:,} × {k:,} matrices for each sample; diag has none"))
     n_again = 0 if converges else min(work.n_units, n_refined + spec.highest(work.n_units))
-    n_parts = -(-work.n_units // PART_UNITS) + -(-n_again // CONVERGED_UNITS)
-    return Plan(cost, details, tuple(notes), parts_bytes(k, work.n_units + n_again, n_parts, k * d))
+    return Plan(cost, details, tuple(notes), kept_bytes(work, PART_UNITS, k, n_again))
 
 
 def price_of(problem: LinearProblem, coupled: int) -> Price:
     """For the samples of a problem of which so many outputs are solved together."""
-    n_samples, n_features = problem.inputs.shape
-    return _price(Work(n_samples, n_features, problem.model.n_outputs, problem.model.n_directions, 0), coupled)
+    return _price(work_in(problem, 0), coupled)
 
 
 def _price(work: Work, coupled: int) -> Price:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.blocks import Cuts
-from lapsi.curvature.slope import support_sizes, supports
+from lapsi.curvature.slope import at_support, support_sizes, supports
 from lapsi.engines.groups.steps import approach
 from lapsi.engines.removal.base import Compared, Removal, Step
 from lapsi.linalg.columns import NO_OUTPUT, Columns
@@ -155,8 +155,8 @@ class LocalRemoval(Removal):
 
     def solve(self, gradient: Tensor) -> Tensor:
         support, counts = supports(gradient.square().sum(2), self.step.cuts.of_gradient)
-        solved = self.step.inverse.times(_at(gradient, support), torch.where(counts, support, NO_OUTPUT))
-        projection = torch.einsum("nsk,nk->ns", _at(solved, self.support).double(), self.inputs)
+        solved = self.step.inverse.times(at_support(gradient, support), torch.where(counts, support, NO_OUTPUT))
+        projection = torch.einsum("nsk,nk->ns", at_support(solved, self.support).double(), self.inputs)
         return (solved + self._along(reaction(self.gram, self.hessians, projection))).to(gradient.dtype)
 
     def refit(self, shift: Tensor, remaining: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,7 +166,7 @@ class LocalRemoval(Removal):
         for part in torch.nonzero(remaining.isinf()).flatten().split(REFIT_CHUNK):
             units = self.rows[part][:, None]
             shift[part], remaining[part] = approach(
-                problem, params, units, _Solve(problem, params, units, blocks), _nobody, REFIT_TOLERANCE
+                problem, params, units, _Solve(problem, params, units, blocks), tolerance=REFIT_TOLERANCE
             )
         for row in torch.nonzero(remaining.isinf()).flatten():
             shift[row], remaining[row] = refitted(problem.remove(self.rows[row : row + 1]), params, shift[row], blocks)
@@ -201,15 +201,6 @@ class _Solve:
             max_iterations=PRODUCTS,
         )
         return solved.value.to(gradient.dtype) * scale
-
-
-def _nobody(_: int) -> None:
-    """Is told nothing."""
-
-
-def _at(vectors: Tensor, support: Tensor) -> Tensor:
-    """Of vectors (n, K, D) those of each support (n, s, D)."""
-    return vectors.gather(1, support[..., None].expand(*support.shape, vectors.shape[2]))
 
 
 def pull_of(problem: LinearProblem, optimum: KrylovFit) -> Tensor:

@@ -7,9 +7,9 @@ from typing import Any
 
 from lapsi.curvature.full import EXACT_FLOP, exact_flop
 from lapsi.curvature.sketch import MOVING_SHARE, ROUGH_SHARE, is_worth_sketching, pass_flop
-from lapsi.engines.base import Plan, Work, parts_bytes
+from lapsi.engines.base import Plan, Work, work_in
 from lapsi.engines.newton.steps import PART_UNITS, chunk_bytes, samples_at_once
-from lapsi.engines.removal.fit import CONVERGED_UNITS
+from lapsi.engines.removal.fit import kept_bytes
 from lapsi.engines.removal.neighbours import NEIGHBOURS, SIMILARITY_BYTES
 from lapsi.engines.removal.tolerance import Price
 from lapsi.errors import MemoryLimitError
@@ -81,7 +81,12 @@ def plan_newton(work: Work, settings: Settings) -> Plan:
     notes = [*work.notes(), _note(spec_of(settings), details)]
     if settings.curvature == "full":
         notes.append(("curvature of the others", "exact" if settles else "held (removal form)"))
-    return Plan(cost, details, (*notes, *choice_notes(*work.shape, settings)), _kept_bytes(work, 0 if converges else n_refined))
+    return Plan(
+        cost,
+        details,
+        (*notes, *choice_notes(*work.shape, settings)),
+        kept_bytes(work, PART_UNITS, work.n_directions, 0 if converges else n_refined),
+    )
 
 
 def continued(plan: Plan, kept: dict[str, Any]) -> Plan:
@@ -100,8 +105,7 @@ def continued(plan: Plan, kept: dict[str, Any]) -> Plan:
 
 def price_of(problem: LinearProblem) -> Price:
     """For the samples of a problem."""
-    n_samples, n_features = problem.inputs.shape
-    return _price(Work(n_samples, n_features, problem.model.n_outputs, problem.model.n_directions, 0))
+    return _price(work_in(problem, 0))
 
 
 def _price(work: Work) -> Price:
@@ -221,9 +225,3 @@ def _working_bytes(work: Work, itemsize: int) -> int:
     n = min(samples_at_once(k, k * work.n_features, itemsize), PART_UNITS, work.n_units)
     held = chunk_bytes(n, work.n_directions, d, k, itemsize)
     return max(held + held // 3, SIMILARITY_BYTES + 2 * BLOCK_BYTES)
-
-
-def _kept_bytes(work: Work, n_again: int) -> int:
-    """Of finished parts: of all units, and of those that are refined afterwards."""
-    n_parts = -(-work.n_units // PART_UNITS) + -(-n_again // CONVERGED_UNITS)
-    return parts_bytes(work.n_outputs, work.n_units + n_again, n_parts, work.n_directions * work.n_coordinates)

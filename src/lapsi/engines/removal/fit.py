@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from lapsi.curvature.base import Curvature
-from lapsi.engines.base import Fit, Part, Units, again, parts_of, single_rows
+from lapsi.engines.base import Fit, Part, Units, Work, again, parts_bytes, parts_of, single_rows
 from lapsi.engines.removal.base import Step
 from lapsi.engines.removal.streams import closed_forms, converged, refined
 from lapsi.engines.removal.tolerance import Refinement
@@ -128,6 +128,12 @@ class ClosedFormFit(Fit):
     def _small_tolerance(self) -> float:
         """Of a shift where no budget is kept."""
         return min(REFINED_TOLERANCE, self.course.tolerance / 2)
+
+
+def kept_bytes(work: Work, part_units: int, n_directions: int, n_again: int) -> int:
+    """Of finished parts on the disk: of all units, so many a part, and of those that are refined; of params (F, D)."""
+    n_parts = -(-work.n_units // part_units) + -(-n_again // CONVERGED_UNITS)
+    return parts_bytes(work.n_outputs, work.n_units + n_again, n_parts, n_directions * work.n_coordinates)
 
 
 def _told(chunks: Iterator[Removed], advance: Advance) -> Iterator[Removed]:

@@ -51,17 +51,6 @@ def whole(problem, monkeypatch):
     return made, fit_map(problem.in_outputs())
 
 
-@pytest.fixture(scope="module")
-def many():
-    """600 samples of 30 classes in 8 dimensions, a tenth of the labels wrong."""
-    rng = np.random.default_rng(1)
-    means, y = 3 * rng.normal(size=(30, 8)), rng.integers(30, size=600)
-    X = means[y] + rng.normal(size=(600, 8))
-    wrong = rng.random(600) < 0.1
-    y[wrong] = rng.integers(30, size=wrong.sum())
-    return X, y
-
-
 def test_all_columns_are_the_inverse(whole):
     local, fit = whole
     step = local.step
@@ -161,14 +150,6 @@ def test_what_does_not_arrive_with_others_is_fitted_alone(whole, monkeypatch):
     expected = fit_map(local.problem.remove(removal.rows), fit.params).params - fit.params
     assert float((shift[0] - expected).norm() / expected.norm()) < 1e-7
     assert float(remaining[0]) < 1e-7
-
-
-@pytest.fixture
-def nothing_is_small(monkeypatch):
-    """Data of any size are left to the closed form."""
-    monkeypatch.setattr(plan, "CONVERGE_FLOOR", 0.0)
-    for name in ("BUDGET_SHARE", "EXACT_SHARE", "BUDGET_FLOOR"):
-        monkeypatch.setattr(plan, name, 0.0)
 
 
 def test_many_classes_are_ranked_as_by_the_closed_form(many, nothing_is_small, monkeypatch):

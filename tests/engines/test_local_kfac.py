@@ -132,25 +132,6 @@ def test_converged_samples_match_brute_force(make_problem, data, prior, removal)
         assert_close(terms.curvature[place].item(), curvature, rtol=1e-6, atol=1e-10)
 
 
-@pytest.fixture(scope="module")
-def many():
-    """600 samples of 30 classes in 8 dimensions, a tenth of the labels wrong."""
-    rng = np.random.default_rng(1)
-    means, y = 3 * rng.normal(size=(30, 8)), rng.integers(30, size=600)
-    X = means[y] + rng.normal(size=(600, 8))
-    wrong = rng.random(600) < 0.1
-    y[wrong] = rng.integers(30, size=wrong.sum())
-    return X, y
-
-
-@pytest.fixture
-def nothing_is_small(monkeypatch):
-    """Data of any size are left to the closed form."""
-    monkeypatch.setattr(plan, "CONVERGE_FLOOR", 0.0)
-    for name in ("BUDGET_SHARE", "EXACT_SHARE", "BUDGET_FLOOR"):
-        monkeypatch.setattr(plan, name, 0.0)
-
-
 @pytest.mark.slow
 def test_many_classes_are_ranked_as_by_newton(many, nothing_is_small):
     exact = lapsi.score(*many, curvature="kfac", tolerance=1e-8, **QUIET)

@@ -21,7 +21,7 @@ from lapsi.execution.progress import Stages
 from lapsi.measures.group_lsi import plan_removal, score_groups
 from lapsi.results.scores import Scores
 from lapsi.settings.engine import Retrain
-from lapsi.settings.execution import LOCAL
+from lapsi.settings.execution import WORKERS, Execution
 from lapsi.settings.settings import Settings, settings_from_dict
 from lapsi.settings.task import REGRESSION
 
@@ -71,5 +71,5 @@ def _settings_of(scores: Scores, machines: dict[str, Any]) -> Settings:
             f"--leave-group-out is of the linear probe at its optimum, but the run {made}, so that its scores are of another "
             "model; score the data with --engine newton, and take the groups of that run."
         )
-    here = {"backend": LOCAL, "address": None, "worker_cpus": 1}
+    here = {name: getattr(Execution(), name) for name in WORKERS}
     return replace(settings, execution=replace(settings.execution, **(here | machines)))

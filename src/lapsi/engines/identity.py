@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from lapsi.data.dataset import Dataset
+from lapsi.settings.execution import WORKERS
 from lapsi.settings.settings import Settings
 
 IDENTITY_FORMAT = 3  # of the parts that unfinished work keeps
 # what changes no part, and may change when a run goes on
-ROUTINE = ("memory_limit", "verify", "backend", "address", "worker_cpus")
+ROUTINE = ("memory_limit", "verify", *WORKERS)
 
 
 def identity(dataset: Dataset, settings: Settings, rows: np.ndarray) -> dict[str, Any]:

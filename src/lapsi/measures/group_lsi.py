@@ -28,7 +28,7 @@ from lapsi.problem.linear import LinearProblem
 from lapsi.problem.of_dataset import linear_problem, weighed
 from lapsi.problem.removed import Removed
 from lapsi.results.verification import Verification, draw_rows
-from lapsi.settings.execution import Execution
+from lapsi.settings.execution import WORKERS, Execution
 from lapsi.settings.objective import ANEW, ObjectiveSpec
 from lapsi.settings.settings import Settings, make_settings
 from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
@@ -38,8 +38,7 @@ from lapsi.training.regularization import regularized
 HELD_OUT = {CLASSES: "held_out_accuracy", MULTILABEL: "held_out_accuracy", REGRESSION: "held_out_r2"}
 HALF = 0.5
 OBJECTIVE = ("weight_decay", "prior_precision", "removal", "noise_variance", "noise_removal", "class_weight")
-MACHINES = ("backend", "address", "worker_cpus")
-TAKEN = (*OBJECTIVE, "standardize", "device", "memory_limit", "verify", *MACHINES)
+TAKEN = (*OBJECTIVE, "standardize", "device", "memory_limit", "verify", *WORKERS)
 Agreement = Callable[[Tensor, Tensor], Tensor]  # outputs and targets of a group to how well the ones fit the others
 
 

@@ -9,6 +9,7 @@ from lapsi.settings.option import Choice, Integer, Name, Size, check_options, op
 
 DTYPES = ("float32", "float64")
 MACHINES = "Many machines"
+WORKERS = ("backend", "address", "worker_cpus")  # fields that say who does the work, and change none of it
 LARGEST_SEED = 2**62
 BACKENDS = LOCAL, RAY = ("local", "ray")
 DEVICE_HELP = "torch device, e.g. cpu or cuda; default: cpu."

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from lapsi.linalg.columns import NO_OUTPUT, DenseColumns, LocalColumns
-from lapsi.linalg.gram import weighted_gram
+from lapsi.linalg.gram import Terms, product, squares, weighted_gram
 from lapsi.linalg.matmul import WORTH_SHARING, matmul
 
 EXACT = {"rtol": 1e-11, "atol": 1e-12}
@@ -45,3 +45,17 @@ def test_columns_multiply_what_their_supports_name_and_nothing_where_they_name_n
                 expected[row] += torch.einsum("akl,l->ak", matrix[:, :, output], vectors[row, place])
     for columns in (DenseColumns(matrix), LocalColumns(nearest, local)):
         assert_close(columns.times(vectors, support), expected, rtol=1e-5, atol=1e-5)
+
+
+@given(st.integers(1, 9), st.integers(1, 40), st.integers(0, 100))
+def test_sums_of_squares_and_products_are_the_plain_ones_with_weights_of_either_sign(d, n, seed):
+    rng = np.random.default_rng(seed)
+    inputs = torch.from_numpy(rng.normal(size=(50, d)).astype(np.float32))
+    sums = [Terms(torch.from_numpy(rng.permutation(50)[:size]), torch.from_numpy(rng.normal(size=size))) for size in (n, 0)]
+    sums = [Terms(terms.rows, terms.weights.float()) for terms in sums]
+    for terms, found in zip(sums, squares(inputs, sums), strict=True):
+        some = inputs[terms.rows].double()
+        weighted = terms.weights.double()[:, None] * some
+        assert_close(found, (weighted.T @ some).float(), rtol=1e-5, atol=1e-5)
+        made = product(inputs, terms, torch.square)
+        assert_close(made, ((weighted * some).T @ some).float(), rtol=1e-5, atol=1e-5)

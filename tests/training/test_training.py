@@ -6,7 +6,7 @@ import oracles
 from lapsi.errors import ConvergenceError, InputError
 from lapsi.training import newton
 from lapsi.training.krylov import fit_with_inverse
-from lapsi.training.newton import fit_map, hessian_dtype, reduced_hessian
+from lapsi.training.newton import fit_map, float32_inverse, hessian_dtype, reduced_hessian
 
 FIT = {"rtol": 1e-8, "atol": 1e-9}
 
@@ -29,13 +29,21 @@ def test_hessian_belongs_to_the_optimum(fitted):
     assert_close(inverse @ reduced_hessian(fit), torch.eye(8, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
-def test_the_optimum_is_exact_whatever_the_hessian_is_summed_in(make_problem):
+def test_the_optimum_is_exact_whatever_the_hessian_is_made_in(make_problem):
     inputs, labels = oracles.make_data(300, 5, 4, seed=2)
     problem = make_problem(inputs, labels, 4, 0.01)
-    exact, found = (fit_with_inverse(problem, "float64", summed) for summed in (torch.float64, torch.float32))
+    exact, found = fit_with_inverse(problem, "float64"), fit_with_inverse(problem, None, torch.float32)
     assert_close(found.params, exact.params, rtol=0, atol=1e-10 * float(exact.params.norm()))
-    assert_close(found.inverse, exact.inverse, rtol=1e-4, atol=1e-5 * float(exact.inverse.diagonal().max()))
-    assert float((found.inverse - exact.inverse).abs().max()) > 1e-12
+    assert found.inverse.dtype == torch.float32
+    assert_close(found.inverse.double(), exact.inverse, rtol=1e-4, atol=1e-5 * float(exact.inverse.diagonal().max()))
+    assert float((found.inverse - exact.inverse.float()).abs().max()) > 1e-12
+
+
+def test_a_hessian_that_float32_does_not_suit_is_made_in_float64(make_problem, monkeypatch):
+    problem = make_problem(*oracles.make_data(300, 5, 4, seed=2), 4, 0.01)
+    monkeypatch.setattr(newton, "FLOAT32_CONDITION", 1.0)
+    assert fit_with_inverse(problem, None, torch.float32).inverse.dtype == torch.float64
+    assert float32_inverse(-torch.eye(3)) is None
 
 
 def test_hessians_are_summed_in_float32_where_they_are_large_and_well_conditioned(make_problem, blobs, monkeypatch):

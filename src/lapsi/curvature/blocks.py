@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lapsi.linalg.gram import gram_of_those_that_matter, that_matter
+from lapsi.linalg.gram import product, squares, terms_that_matter, that_matter
 from lapsi.linalg.matmul import matmul
 from lapsi.problem.linear import LinearProblem
 
@@ -69,19 +69,19 @@ class Samples:
     state: Tensor
     variances: Tensor
 
-    def blocks(self, output: int, others: list[int]) -> Iterator[Tensor]:
+    def blocks(self, output: int, others: list[int]) -> list[Tensor]:
         """H_ab (D, D) of one output b with each of others a."""
         rows, coupling = self._coupling(output)
-        for other in others:
-            cut = self.cuts.of_one if other == output else self.cuts.of_two
-            yield gram_of_those_that_matter(self.inputs, rows, coupling[:, other], cut)
+        cuts = [self.cuts.of_one if other == output else self.cuts.of_two for other in others]
+        pairs = zip(others, cuts, strict=True)
+        return squares(self.inputs, [terms_that_matter(rows, coupling[:, other], cut) for other, cut in pairs])
 
     def slopes(self, output: int, others: list[int]) -> Iterator[Tensor]:
         """T_ab (D, D) of one output b with each of others a."""
         rows, coupling = self._coupling(output)
         slope = self.problem.likelihood.variance_derivative(self.state[rows], coupling)
         for other in others:
-            yield gram_of_those_that_matter(self.inputs, rows, slope[:, other], self.cuts.of_slopes, self._squares)
+            yield product(self.inputs, terms_that_matter(rows, slope[:, other], self.cuts.of_slopes), self._squares)
 
     def hessian_slopes(self, output: int, others: Tensor) -> Tensor:
         """Σ_j a_j (∂S_j,ab/∂z_jc) x_j (p(p+1)/2, D) of one output c, for the pairs a ≤ b of `others` (p,)."""

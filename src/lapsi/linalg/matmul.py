@@ -8,9 +8,12 @@ products stay in torch for the same reason.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +21,8 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 WORTH_SHARING = 1e9
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 def matmul(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
@@ -32,12 +37,17 @@ def matmul(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     a, b, product = left.numpy(), right.numpy(), out.numpy()
     bounds = [len(a) * part // n_threads for part in range(n_threads + 1)]
 
-    def multiply(start: int, stop: int) -> None:
-        np.matmul(a[start:stop], b, out=product[start:stop])
+    def multiply(rows: tuple[int, int]) -> None:
+        np.matmul(a[slice(*rows)], b, out=product[slice(*rows)])
 
-    with one_thread_each():
-        list(_workers(n_threads).map(multiply, bounds[:-1], bounds[1:]))
+    in_threads(multiply, pairwise(bounds))
     return out
+
+
+def in_threads(work: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
+    """What NumPy's work on each item gives, in order, in as many threads as torch has; OpenBLAS single-threaded in each."""
+    with one_thread_each():
+        return list(_workers(torch.get_num_threads()).map(work, items))
 
 
 def one_thread_each() -> AbstractContextManager[object]:

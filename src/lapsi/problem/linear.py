@@ -145,17 +145,17 @@ class LinearProblem(Problem):
             gradient = gradient + sign * self._backward(residual, inputs)
         return value, gradient
 
-    def hessian(self, params: Tensor, l2: float, summed: torch.dtype = torch.float64) -> Tensor:
-        """Σ_j a_j (VᵀS_jV) ⊗ x_jx_jᵀ + l2·I, (P', P') float64; equal to the GGN plus l2·I.
+    def hessian(self, params: Tensor, l2: float, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Σ_j a_j (VᵀS_jV) ⊗ x_jx_jᵀ + l2·I, (P', P'); equal to the GGN plus l2·I.
 
-        The sum is taken in the dtype `summed`; in float32 it is off by some 1e-7 of its largest entries. Few features of many
-        outputs are summed in outputs, and only the sum is taken to the basis.
+        Summed in `dtype`; in float32 it is off by some 1e-7 of its largest entries. Few features of many outputs are summed in
+        outputs, and only the sum is taken to the basis.
         """
         n_outputs, n_directions, n_features = self.likelihood.n_outputs, self.model.n_directions, self.model.n_features
         if sums_in_basis(n_outputs, n_directions, n_features):
-            return _add_ridge(weighted_gram(self._hessian_blocks(params, summed, in_basis=True)).double(), l2)
-        whole = weighted_gram(self._hessian_blocks(params, summed, in_basis=False)).double()
-        whole, basis = whole.view(n_outputs, n_features, n_outputs, n_features), self.likelihood.basis
+            return _add_ridge(weighted_gram(self._hessian_blocks(params, dtype, in_basis=True)), l2)
+        whole = weighted_gram(self._hessian_blocks(params, dtype, in_basis=False))
+        whole, basis = whole.view(n_outputs, n_features, n_outputs, n_features), self.likelihood.basis.to(dtype)
         return _add_ridge(torch.einsum("am,akbl,bn->mknl", basis, whole, basis).reshape([self.model.n_params] * 2), l2)
 
     def start_variance(self) -> float:

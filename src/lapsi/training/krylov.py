@@ -15,12 +15,13 @@ from torch import Tensor
 
 from lapsi.errors import ConvergenceError
 from lapsi.linalg.conjugate_gradients import Operator, Solution, conjugate_gradients
-from lapsi.linalg.gram import gram_of_those_that_matter
+from lapsi.linalg.gram import squares, terms_that_matter
 from lapsi.problem.linear import LinearProblem
 from lapsi.training.newton import (
     STALE_STEP,
     STEP_TOLERANCE,
     Converged,
+    float32_inverse,
     inverse_of,
     leaving_hessian,
     newton_steps,
@@ -92,8 +93,9 @@ def block_preconditioner(problem: LinearProblem, params: Tensor) -> BlockPrecond
         rows = slice(start, start + BLOCK_ROWS)
         variances = problem.weigh(problem.likelihood.variance(problem.state_of(params, problem.inputs_of(rows))), rows).float()
         inputs, everyone = problem.inputs[rows].float(), torch.arange(len(variances), device=params.device)
-        for block, variance in zip(blocks, variances.T, strict=True):
-            block.add_(gram_of_those_that_matter(inputs, everyone, variance, LEFT_OUT))
+        terms = [terms_that_matter(everyone, variance, LEFT_OUT) for variance in variances.T]
+        for block, added in zip(blocks, squares(inputs, terms), strict=True):
+            block.add_(added)
     blocks.diagonal(dim1=1, dim2=2).add_(problem.objective.l2(problem.total))
     return BlockPreconditioner(float32_factor(blocks))
 
@@ -156,26 +158,32 @@ class InverseFit:
 def fit_with_inverse(
     problem: LinearProblem,
     dtype: str | None = None,
-    summed: torch.dtype = torch.float64,
+    made: torch.dtype = torch.float64,
     advance: Callable[[], None] = lambda: None,
 ) -> InverseFit:
     """The optimum as `fit_map` finds it, for one Hessian, inverted in its place: that preconditions the steps to the optimum.
 
-    `dtype`: of the inverse, as in `inverse_of`; `summed`: in what the Hessian is, as in `hessian_dtype` (gradients are in
-    float64, and so the optimum is exact); `advance`: called once an iteration.
+    `dtype`: of the inverse, as in `inverse_of`; `made`: in what the Hessian is summed and inverted where that suits it, as in
+    `hessian_dtype` (gradients are in float64, and so the optimum is exact); `advance`: called once an iteration.
 
     Raises:
         ConvergenceError: when the steps do not get there, or the Hessian is not positive definite in float64.
         InputError: when the squares of the inputs overflow.
     """
     near, n_evaluations = whitened_map(problem, advance)
-    inverse = inverse_of(leaving_hessian(problem, near, summed), dtype)
+    inverse = _inverse_at(problem, near, dtype, made)
     found = truncated_newton(problem, near, InversePreconditioner(inverse), advance)
     params, grad_norm, n_steps = found.point.params, float(found.point.gradient.norm()), found.n_steps
     if float((params - near).norm()) > STALE_STEP * float(params.norm()):
         del inverse, found  # which holds it
-        inverse = inverse_of(leaving_hessian(problem, params, summed), dtype)
+        inverse = _inverse_at(problem, params, dtype, made)
     return InverseFit(params, inverse, grad_norm / problem.total, n_evaluations + n_steps)
+
+
+def _inverse_at(problem: LinearProblem, params: Tensor, dtype: str | None, made: torch.dtype) -> Tensor:
+    """The inverse of an `InverseFit`."""
+    found = float32_inverse(leaving_hessian(problem, params, made)) if made == torch.float32 else None
+    return inverse_of(leaving_hessian(problem, params), dtype) if found is None else found
 
 
 @final

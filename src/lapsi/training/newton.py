@@ -306,7 +306,7 @@ def hessian_flop(n_samples: int, n_features: int, n_directions: int) -> float:
 
 
 def hessian_dtype(problem: LinearProblem, *, exact: bool) -> torch.dtype:
-    """In what the Hessian of a large problem may be summed: float32 where that moves its inverse by less than 1e-5.
+    """In what the Hessian of a large problem may be made: float32 where a sum in it moves the inverse by less than 1e-5.
 
     Rounding is that of the largest diagonal entry, about that at params = 0, and the L2 term bounds the least eigenvalue: on
     CIFAR-10 features it is told as 1e-6, and shifts differ by 3e-6. `exact` asks for float64.
@@ -329,10 +329,10 @@ def reduced_hessian(fit: MapFit) -> Tensor:
     return reduced
 
 
-def leaving_hessian(problem: LinearProblem, params: Tensor, summed: torch.dtype = torch.float64) -> Tensor:
-    """The same at any params (F, D); `summed` as in `LinearProblem.hessian`."""
+def leaving_hessian(problem: LinearProblem, params: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    """The same at any params (F, D), in `dtype`."""
     drop = problem.objective.l2_drop(mean_weight(problem))
-    return problem.hessian(params, problem.objective.l2(problem.total) - drop, summed)
+    return problem.hessian(params, problem.objective.l2(problem.total) - drop, dtype)
 
 
 def invert(matrix: Tensor) -> Tensor:
@@ -346,10 +346,10 @@ def invert(matrix: Tensor) -> Tensor:
 
 
 def inverse_of(hessian: Tensor, dtype: str | None = None) -> Tensor:
-    """H⁻¹ in the asked dtype, or in float32 where rounding, amplified by the condition number, stays below 1e-2.
+    """H⁻¹ in the asked dtype, or in float32 where the condition number allows it.
 
-    The bound is pessimistic: at a condition number of 1e4 the shifts differ from those in float64 by 1e-6. The Hessian is
-    overwritten.
+    The bound is pessimistic: at a condition number of 1e4 the shifts differ from those in float64 by 1e-6. The Hessian, in
+    float64, is overwritten.
 
     Raises:
         ConvergenceError: when it is not positive definite in float64.
@@ -358,8 +358,19 @@ def inverse_of(hessian: Tensor, dtype: str | None = None) -> Tensor:
     if not invert_in_place(hessian):
         raise ConvergenceError(INDEFINITE)
     if dtype is None:
-        dtype = "float32" if float(norm * _norm(hessian)) <= FLOAT32_CONDITION else "float64"
+        dtype = "float32" if _suits_float32(norm, hessian) else "float64"
     return hessian.to(getattr(torch, dtype))
+
+
+def float32_inverse(hessian: Tensor) -> Tensor | None:
+    """H⁻¹ of a Hessian in float32, which is overwritten; None where float32 is not enough for it."""
+    norm = _norm(hessian)
+    return hessian if invert_in_place(hessian) and _suits_float32(norm, hessian) else None
+
+
+def _suits_float32(norm: Tensor, inverse: Tensor) -> bool:
+    """Whether rounding in float32, amplified by the condition number, stays below 1e-2."""
+    return float(norm * _norm(inverse)) <= FLOAT32_CONDITION
 
 
 def _norm(matrix: Tensor) -> Tensor:

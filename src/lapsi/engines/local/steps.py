@@ -20,7 +20,7 @@ from lapsi.curvature.blocks import Cuts
 from lapsi.curvature.slope import at_support, support_sizes, supports
 from lapsi.engines.groups.steps import approach
 from lapsi.engines.removal.base import Compared, Removal, Step
-from lapsi.linalg.columns import NO_OUTPUT, Columns
+from lapsi.linalg.columns import NO_OUTPUT, Columns, DenseColumns
 from lapsi.linalg.conjugate_gradients import conjugate_gradients
 from lapsi.linalg.woodbury import reaction
 from lapsi.problem.base import mean_weight, weight_of
@@ -61,6 +61,10 @@ class LocalStep(Step):
     @property
     def dtype(self) -> torch.dtype:
         return torch.float32
+
+    @property
+    def is_whole(self) -> bool:
+        return isinstance(self.inverse, DenseColumns)
 
     @property
     def probe_tolerance(self) -> float:

@@ -79,8 +79,8 @@ def _posterior(
 ) -> tuple[DenseStep, Curvature, dict[str, Any]]:
     """Where the steps start, the curvature there, and how it was reached."""
     with stages.stage("fit") as advance:
-        summed = hessian_dtype(problem, exact=settings.curvature == "full" or settings.execution.dtype == "float64")
-        fit = fit_with_inverse(problem, settings.execution.dtype, summed, advance=lambda: advance(1))
+        made = hessian_dtype(problem, exact=settings.curvature == "full" or settings.execution.dtype == "float64")
+        fit = fit_with_inverse(problem, settings.execution.dtype, made, advance=lambda: advance(1))
     params, inverse = fit.params, fit.inverse
     step, origin = DenseStep(problem, params, inverse), {"grad_norm": fit.grad_norm, "n_iterations": fit.n_iterations}
     with stages.stage("curvature"):

@@ -48,6 +48,10 @@ class DenseStep(Step):
         return self.inverse.dtype
 
     @property
+    def is_whole(self) -> bool:
+        return True
+
+    @property
     def probe_tolerance(self) -> float:
         return PROBE_TOLERANCE
 

@@ -94,6 +94,11 @@ class Step(ABC):
 
     @property
     @abstractmethod
+    def is_whole(self) -> bool:
+        """Whether it takes all outputs together: then what a chord step leaves goes with its square."""
+
+    @property
+    @abstractmethod
     def probe_tolerance(self) -> float:
         """How near samples are brought to their optimum that tell what the closed form misses."""
 

@@ -37,6 +37,20 @@ def chord_step(removal: Removal, shift: Tensor) -> Tensor:
     return removal.solve(removal.step.problem.gradient_without(removal.rows[:, None], removal.step.params, shift))
 
 
+def one_step(removal: Removal, dtype: torch.dtype) -> tuple[Approach, Tensor]:
+    """The Newton step and one chord step in `dtype` after it, and the size (n,) of that beside the shift it corrects.
+
+    A sample whose step is no smaller than the shift rests where it was, and infinitely much remains.
+    """
+    shift = removal.newton_step().to(dtype)
+    step = chord_step(removal, shift)
+    compared = removal.step.compared(step, shift)
+    shrinks = compared.size < 1
+    step[~shrinks] = 0
+    remaining = torch.where(shrinks, compared.of_lsi(compared.size), torch.inf)
+    return Approach(shift - step, remaining, step), compared.size
+
+
 def chord_steps(removal: Removal, count: int) -> tuple[Tensor, Tensor]:
     """The first shift (n, F, D) and `count` chord-Newton steps after it, and what remains (n,), as in `approach`."""
     shift = removal.newton_step()
@@ -51,19 +65,26 @@ def chord_steps(removal: Removal, count: int) -> tuple[Tensor, Tensor]:
 
 
 def approach(
-    removal: Removal, tolerance: Tensor | float, dtype: torch.dtype = torch.float64, start: Tensor | None = None
+    removal: Removal,
+    tolerance: Tensor | float,
+    dtype: torch.dtype = torch.float64,
+    start: Tensor | None = None,
+    before: Tensor | None = None,
 ) -> Approach:
     """Chord-Newton steps in `dtype` until half of what remains of LSI is below `tolerance` (n,) relative to it.
 
-    After the first step, which none can be compared with, the step itself is what remains. A sample whose steps do not
-    shrink, the first against the shift it corrects, or not fast enough, rests where it was, and infinitely much remains.
-    What is to come is taken to be as much in line with the shift as the step that was most so. `start` (n, F, D) is the first
-    shift; else the Newton step.
+    They go on from `start` (n, F, D), or begin with the Newton step; `before` is the step that led to the start. The first
+    step that none can be compared with is itself what remains after it. A sample whose steps do not shrink, the first against
+    the shift it corrects, or not fast enough, rests where it was, and infinitely much remains. What is to come is taken to be
+    as much in line with the shift as the step that was most so.
     """
-    shift = (removal.newton_step() if start is None else start).to(dtype)
+    shift = (removal.newton_step() if start is None else start).to(dtype, copy=True)
     left = torch.full((len(shift),), torch.inf, dtype=torch.float64, device=shift.device)
     tolerance, taken = torch.as_tensor(tolerance).to(left).expand_as(left), torch.zeros_like(shift)
     active, last, alignment = torch.arange(len(shift), device=shift.device), torch.ones_like(left), torch.zeros_like(left)
+    if before is not None:
+        came = removal.step.compared(before, shift + before)
+        last, alignment = came.size, came.alignment
     for count in range(CHORD_STEPS):
         step = chord_step(removal, shift[active])
         compared = removal.step.compared(step, shift[active])
@@ -72,7 +93,7 @@ def approach(
         shrinks = size < last
         shift[active[shrinks]] -= step[shrinks]
         taken[active[shrinks]] = step[shrinks]
-        remaining = compared.of_lsi(size if count == 0 else _to_go(size, last))
+        remaining = compared.of_lsi(size if count == 0 and before is None else _to_go(size, last))
         converged = shrinks & (remaining <= tolerance[active])
         left[active[converged]] = remaining[converged]
         arrives = compared.of_lsi(size * (size / last) ** (CHORD_STEPS - 1 - count)) <= tolerance[active]

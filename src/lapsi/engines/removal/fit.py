@@ -119,7 +119,7 @@ class ClosedFormFit(Fit):
         """Alone, corrected, or converged to the tolerance."""
         assert self.refinement is not None
         if part.way == CLOSED_FORM:
-            yield from _told(closed_forms(self.step, rows, self.refinement.missing.closed), advance)
+            yield from _told(closed_forms(self.step, rows, self.refinement.missing.of_closed), advance)
         elif part.way == CORRECTED:
             yield from _told(self.refinement.corrected(rows, positions), advance)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -18,11 +18,11 @@ REFINED_CHUNK = 128
 FLOOR = 2.5e-5  # what rounding in float32 and the share of the weight decay leave of the closed form at least
 
 
-def closed_forms(step: Step, rows: Tensor, by_move: float) -> Iterator[Removed]:
-    """The Newton step alone; `by_move` is missing of it for each unit by which the sample's outputs move."""
+def closed_forms(step: Step, rows: Tensor, missing: Callable[[Tensor], Tensor]) -> Iterator[Removed]:
+    """The Newton step alone; `missing` tells what is missing of it (n,), by how far the outputs of each sample move (n,)."""
     for positions, removal in step.chunks(rows):
         removed = removed_of(removal, positions, removal.newton_step(), CLOSED_FORM)
-        yield replace(removed, remaining=by_move * removed.diagnostics["output_change"] + FLOOR)
+        yield replace(removed, remaining=missing(removed.diagnostics["output_change"]))
 
 
 def refined(step: Step, rows: Tensor, count: int) -> Iterator[Removed]:
@@ -32,12 +32,12 @@ def refined(step: Step, rows: Tensor, count: int) -> Iterator[Removed]:
         yield removed_of(removal, positions, shift, REFINED, remaining)
 
 
-def corrected(step: Step, rows: Tensor, positions: np.ndarray, neighbours: Neighbours, by_step: float) -> Removed:
-    """The closed form and the second-order term of the nearest neighbours, of whose size the share `by_step` is missing."""
+def corrected(step: Step, rows: Tensor, positions: np.ndarray, neighbours: Neighbours, by_correction: float) -> Removed:
+    """The closed form and the second-order term of the nearest neighbours; missing are so many times the size of that term."""
     removal = removal_at(step, rows, positions)
     shift = removal.newton_step()
     correction = neighbours.correction(removal, shift)
-    missing = by_step * step.compared(correction, shift).size + FLOOR
+    missing = by_correction * step.compared(correction, shift).size + FLOOR
     return removed_of(removal, positions, shift - correction, CORRECTED, missing)
 
 

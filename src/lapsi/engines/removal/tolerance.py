@@ -4,7 +4,7 @@ accurate it is)."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lapsi.curvature.base import Curvature
 from lapsi.engines.removal.base import Removal, Step, removal_at, removed_of
-from lapsi.engines.removal.chord import Approach, approach
+from lapsi.engines.removal.chord import Approach, approach, one_step
 from lapsi.engines.removal.neighbours import Neighbours, neighbours_of
 from lapsi.engines.removal.streams import FLOOR, corrected, in_chunks
 from lapsi.execution.progress import Advance
@@ -21,6 +21,7 @@ from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, Removed
 FEWEST_PROBES, MOST_PROBES = 64, 1024
 PROBE_SHARE = 0.1  # of the budget
 STEEPEST = 100.0  # half of the relative change of LSI for one of the shift; more was not seen
+SPREAD = 2.0  # of what one step leaves over the largest among the probes
 NEARLY_FREE = 0.1  # of the price of converging
 FLOAT32_TOLERANCE = 1e-4  # what is asked for less is converged in float64
 
@@ -40,12 +41,20 @@ class Missing:
 
     Attributes:
         closed, corrected: of the closed form, and of a corrected one, for each unit by which the sample's outputs move.
-        by_step: of a corrected one, for each unit of the correction's relative size.
+        by_correction: of a corrected one, for each unit of the correction's relative size.
+        by_square: after one chord step, for each unit of the square of its relative size; infinite where it is no square.
+        least: what outputs are taken to move at least.
     """
 
     closed: float
     corrected: float
-    by_step: float
+    by_correction: float
+    by_square: float
+    least: float
+
+    def of_closed(self, moved: Tensor) -> Tensor:
+        """Of the closed form of samples whose outputs `moved` (n,)."""
+        return self.closed * moved.clamp(min=self.least) + FLOOR
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +112,7 @@ class Refinement:
         """Samples at some positions (k,) of `rows` with the second-order term of their neighbours."""
         assert self.neighbours is not None
         for part in in_chunks(self.step, positions, self.step.dtype):
-            yield corrected(self.step, rows, part, self.neighbours, self.missing.by_step)
+            yield corrected(self.step, rows, part, self.neighbours, self.missing.by_correction)
 
     def converged(self, rows: Tensor, positions: np.ndarray, n_fits: int, advance: Advance) -> Iterator[Removed]:
         """As far as the tolerance asks; of those whose steps do not contract `n_fits` are fitted anew, the others left out."""
@@ -111,7 +120,8 @@ class Refinement:
         rounding = FLOOR if dtype == torch.float32 else 0.0
         for part in in_chunks(self.step, positions, dtype):
             removal = removal_at(self.step, rows, part)
-            shift, remaining = approached(removal, self.curvature, self.tolerance / 2 - rounding, dtype)
+            tolerance = self.tolerance / 2 - rounding
+            shift, remaining = approached(removal, self.curvature, tolerance, dtype, self.missing.by_square)
             settled = remaining.isfinite()
             fails = torch.nonzero(~settled).flatten()[:n_fits]
             settled[fails] = True
@@ -135,13 +145,31 @@ def refinement_of(
     return Refinement(step, curvature, neighbours, missing, tolerance, price, budget, highest)
 
 
-def approached(removal: Removal, curvature: Curvature, tolerance: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def approached(
+    removal: Removal, curvature: Curvature, tolerance: float, dtype: torch.dtype, by_square: float
+) -> tuple[Tensor, Tensor]:
     """Shifts (n, F, D) so near that LSI misses at most twice `tolerance` relative to it, and half of what it misses (n,).
+
+    `by_square`: as in `Missing`.
+    """
+    once, size = one_step(removal, dtype)
+    shrinks = once.remaining.isfinite()
+    shift, remaining = once.shift, torch.where(shrinks, SPREAD * by_square * size.square(), torch.inf)
+    goes_on = shrinks & ~(remaining <= tolerance)
+    if bool(goes_on.any()):
+        shift[goes_on], remaining[goes_on] = _further(removal.part(goes_on), curvature, tolerance, dtype, once.part(goes_on))
+    return shift, remaining
+
+
+def _further(
+    removal: Removal, curvature: Curvature, tolerance: float, dtype: torch.dtype, once: Approach
+) -> tuple[Tensor, Tensor]:
+    """`approached` of samples that one step does not bring there.
 
     LSI goes with the square of a shift, or steeper, where removing the sample moves the variance of others far. How steep is
     measured where it matters; those of which too much is missing then go on.
     """
-    first = approach(removal, tolerance, dtype)
+    first = approach(removal, tolerance, dtype, once.shift, once.step)
     steepness = torch.full_like(first.remaining, STEEPEST)
     matters = first.remaining.isfinite() & (STEEPEST * first.remaining > tolerance)
     if bool(matters.any()):
@@ -169,37 +197,67 @@ def _steepness(removal: Removal, curvature: Curvature, came: Approach) -> Tensor
 def missing_of(step: Step, curvature: Curvature, neighbours: Neighbours | None, n_probes: int) -> Missing:
     """The largest shares among samples drawn at random, by their divergence, which goes with the square of the shift.
 
-    Of further samples one in n_probes + 1 is expected beyond them.
+    Of further samples one in n_probes + 1 is expected beyond them. What is missing goes with how far a sample moves where the
+    step is that of all outputs; else samples that hardly move miss what their couplings do, and those of the lower half count
+    as if they moved as far as the median.
     """
     n_samples = step.problem.n_samples
     drawn = torch.randperm(n_samples, generator=torch.Generator().manual_seed(0))[:n_probes].numpy()
     everyone = torch.arange(n_samples, device=step.problem.inputs.device)
-    shares = [
-        _shares(step, curvature, neighbours, everyone[torch.from_numpy(part)]) for part in in_chunks(step, drawn, step.dtype)
+    parts = [
+        _probe(step, curvature, neighbours, everyone[torch.from_numpy(part)]) for part in in_chunks(step, drawn, step.dtype)
     ]
-    return Missing(*torch.cat(shares, 1).amax(1).tolist())
+    found = _Probe(*map(torch.cat, zip(*[astuple(part) for part in parts], strict=True)))
+    least = 0.0 if step.is_whole else float(found.moved.median())
+    return Missing(
+        _largest(found.closed, found.moved.clamp(min=least)),
+        _largest(found.corrected, found.moved),
+        _largest(found.corrected, found.correction),
+        _largest(found.once, found.step.square()) if step.is_whole else torch.inf,
+        least,
+    )
 
 
-def _shares(step: Step, curvature: Curvature, neighbours: Neighbours | None, rows: Tensor) -> Tensor:
-    """(3, n) shares of samples `rows` (n,), as in `Missing`; 0 where nothing moves."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Probe:
+    """Samples (n,) that tell what is missing: how far their outputs moved, the sizes of their correction and of their first
+    chord step, and what the closed form, the corrected one and one chord step miss."""
+
+    moved: Tensor
+    correction: Tensor
+    step: Tensor
+    closed: Tensor
+    corrected: Tensor
+    once: Tensor
+
+
+def _probe(step: Step, curvature: Curvature, neighbours: Neighbours | None, rows: Tensor) -> _Probe:
+    """Of samples `rows` (n,)."""
     removal, positions = step.removal(rows), np.arange(len(rows))
     shift = removal.newton_step()
-    came = approach(removal, step.probe_tolerance, shift.dtype)
+    once, size = one_step(removal, shift.dtype)
+    came = approach(removal, step.probe_tolerance, shift.dtype, once.shift, once.step)
     exact, remaining = removal.refit(came.shift, came.remaining)
-    closed = removed_of(removal, positions, shift, CLOSED_FORM)
     truth = curvature.divergence(removed_of(removal, positions, exact, CONVERGED)).total
 
-    def missing(removed: Removed) -> Tensor:
-        return ((curvature.divergence(removed).total / truth - 1).abs() / 2 - remaining - FLOOR).clamp(min=0.0)
+    def missing(found: Tensor, way: str) -> Tensor:
+        divergence = curvature.divergence(removed_of(removal, positions, found, way)).total
+        return ((divergence / truth - 1).abs() / 2 - remaining - FLOOR).clamp(min=0.0)
 
-    of_closed, moved = missing(closed), closed.diagnostics["output_change"]
-    of_corrected, size = torch.ones_like(of_closed), torch.ones_like(of_closed)
-    if neighbours is not None:
-        correction = neighbours.correction(removal, shift)
-        of_corrected = missing(removed_of(removal, positions, shift - correction, CORRECTED))
-        size = step.compared(correction, shift).size
-    shares = torch.stack([of_closed / moved, of_corrected / moved, of_corrected / size])
-    return shares.nan_to_num(nan=0.0, posinf=0.0)
+    correction = torch.zeros_like(shift) if neighbours is None else neighbours.correction(removal, shift)
+    return _Probe(
+        removed_of(removal, positions, shift, CLOSED_FORM).diagnostics["output_change"],
+        step.compared(correction, shift).size,
+        size,
+        missing(shift, CLOSED_FORM),
+        missing(shift - correction, CORRECTED),
+        missing(once.shift, CONVERGED),
+    )
+
+
+def _largest(missing: Tensor, scale: Tensor) -> float:
+    """The largest share of what is `missing` (n,) in its scale (n,); 0 where nothing moves."""
+    return float((missing / scale).nan_to_num(nan=0.0, posinf=0.0).max())
 
 
 def _largest_first(errors: np.ndarray, tolerance: float) -> np.ndarray:

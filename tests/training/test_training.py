@@ -41,9 +41,10 @@ def test_the_optimum_is_exact_whatever_the_hessian_is_made_in(make_problem):
 
 def test_a_hessian_that_float32_does_not_suit_is_made_in_float64(make_problem, monkeypatch):
     problem = make_problem(*oracles.make_data(300, 5, 4, seed=2), 4, 0.01)
+    assert fit_with_inverse(problem, None, torch.float32).inverse.dtype == torch.float32
     monkeypatch.setattr(newton, "FLOAT32_CONDITION", 1.0)
     assert fit_with_inverse(problem, None, torch.float32).inverse.dtype == torch.float64
-    assert float32_inverse(-torch.eye(3)) is None
+    assert float32_inverse(-torch.eye(3), 1.0) is None
 
 
 def test_hessians_are_summed_in_float32_where_they_are_large_and_well_conditioned(make_problem, blobs, monkeypatch):

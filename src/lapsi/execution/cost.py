@@ -15,7 +15,7 @@ from lapsi.linalg.matmul import matmul
 from lapsi.settings.execution import Execution
 
 GIB = 2**30
-LIBRARIES_BYTES = 400 * 2**20
+LIBRARIES_BYTES = 430 * 2**20
 AVAILABLE_SHARE = 0.8
 CALIBRATION_SIZE = 1024  # large enough for the products that runs use
 

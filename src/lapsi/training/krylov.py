@@ -16,6 +16,7 @@ from torch import Tensor
 from lapsi.errors import ConvergenceError
 from lapsi.linalg.conjugate_gradients import Operator, Solution, conjugate_gradients
 from lapsi.linalg.gram import squares, terms_that_matter
+from lapsi.problem.base import mean_weight
 from lapsi.problem.linear import LinearProblem
 from lapsi.training.newton import (
     STALE_STEP,
@@ -182,8 +183,12 @@ def fit_with_inverse(
 
 def _inverse_at(problem: LinearProblem, params: Tensor, dtype: str | None, made: torch.dtype) -> Tensor:
     """The inverse of an `InverseFit`."""
-    found = float32_inverse(leaving_hessian(problem, params, made)) if made == torch.float32 else None
-    return inverse_of(leaving_hessian(problem, params), dtype) if found is None else found
+    if made == torch.float32:
+        least = problem.objective.l2_without(problem.total, mean_weight(problem))
+        found = float32_inverse(leaving_hessian(problem, params, made), float(least))
+        if found is not None:
+            return found
+    return inverse_of(leaving_hessian(problem, params), dtype)
 
 
 @final

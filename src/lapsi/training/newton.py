@@ -362,10 +362,10 @@ def inverse_of(hessian: Tensor, dtype: str | None = None) -> Tensor:
     return hessian.to(getattr(torch, dtype))
 
 
-def float32_inverse(hessian: Tensor) -> Tensor | None:
-    """H⁻¹ of a Hessian in float32, which is overwritten; None where float32 is not enough for it."""
-    norm = _norm(hessian)
-    return hessian if invert_in_place(hessian) and _suits_float32(norm, hessian) else None
+def float32_inverse(hessian: Tensor, least: float) -> Tensor | None:
+    """H⁻¹ of a Hessian in float32 with eigenvalues ≥ `least`, which is overwritten; None where float32 does not suit it."""
+    norm, bounded = _norm(hessian), float(hessian.trace()) <= FLOAT32_CONDITION * least
+    return hessian if invert_in_place(hessian) and (bounded or _suits_float32(norm, hessian)) else None
 
 
 def _suits_float32(norm: Tensor, inverse: Tensor) -> bool:

@@ -16,9 +16,10 @@ from lapsi.errors import MemoryLimitError
 from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, Speed, memory_limit
 from lapsi.problem.linear import BLOCK_BYTES, LinearProblem, sums_in_basis
 from lapsi.settings.engine import AUTO, Newton
+from lapsi.settings.model import NONE
 from lapsi.settings.settings import Settings
 from lapsi.training import leave_one_out
-from lapsi.training.newton import FLOAT32_FLOP, hessian_flop
+from lapsi.training.newton import FLOAT32_CONDITION, FLOAT32_FLOP, hessian_flop
 from lapsi.training.regularization import STAGE, choice_flop, choice_notes
 
 FIT_PASSES = 90  # evaluations of the objective that L-BFGS and Newton take
@@ -28,6 +29,7 @@ BUDGET_FLOOR = 2e12  # at least: half a minute on two cores
 CONVERGING_STEPS = 3  # chord-Newton steps to the tolerance and the pass for the curvature
 FITTING_PRODUCTS = 40  # of the Hessian and its inverse that fitting a sample anew takes
 MATRIX_PASS = 10  # multiplications that take as long as reading one entry of a large matrix for one vector
+SOLVE_SHARE = 0.35  # of a flop of the gradient that one of the product with the inverse takes, as large as that is
 CORRECTION_OVERHEAD = 1e8
 ENTRY_PRODUCTS = 150  # multiplications that take as long as one entry of a derivative, made before it is multiplied
 SOLVING = 50  # K³ multiplications that small matrices of the K outputs take a sample, as slow as they are
@@ -130,7 +132,8 @@ def newton_seconds(plan: Plan, speed: Speed) -> float:
 
 
 def _chord_step(work: Work) -> float:
-    return work.n_samples * work.n_outputs * (8.0 * work.n_coordinates + 2.0 * ENTRY_PRODUCTS)
+    gradient = work.n_samples * work.n_outputs * (8.0 * work.n_coordinates + 2.0 * ENTRY_PRODUCTS)
+    return gradient + SOLVE_SHARE * 2.0 * (work.n_directions * work.n_coordinates) ** 2
 
 
 def _streams(work: Work, settings: Settings) -> bool:
@@ -193,11 +196,11 @@ def _flop(work: Work, settings: Settings, streams: bool) -> dict[str, float]:
 
 def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
     n, d, k, f = work.n_samples, work.n_coordinates, work.n_outputs, work.n_directions
-    free, itemsize = f * d, 4 if settings.execution.dtype == "float32" else 8
+    free, itemsize = f * d, 4 if _is_narrow(work, settings) else 8
     copied = spec_of(settings).refine in (AUTO, 0) and work.input_bytes == 8
     inputs = (work.input_bytes + (itemsize if copied else 0)) * n * d
     inputs += work.span_bytes
-    fit = _fit_bytes(work) + 4 * BLOCK_BYTES
+    fit = _fit_bytes(work, 4 if _makes_float32(work, settings) else 8) + 4 * BLOCK_BYTES
     kfac = 8 * 12 * k**2 + (8 * _derivative_entries(work) if holds_derivative else 0)
     full = (8 + 4 * (8 if settings.execution.verify > 0 else itemsize)) * free**2  # made anew in float64 for the check
     held = {"diag": itemsize * free * k * work.n_features, "kfac": kfac, "full": full}
@@ -210,18 +213,36 @@ def _peak_bytes(work: Work, settings: Settings, holds_derivative: bool) -> int:
     return LIBRARIES_BYTES + inputs + max(fit, choosing, states + max(scoring, columns))
 
 
-def _fit_bytes(work: Work) -> int:
+def _is_narrow(work: Work, settings: Settings) -> bool:
+    """Whether the large products are sure to be in float32."""
+    return settings.execution.dtype == "float32" or _makes_float32(work, settings)
+
+
+def _makes_float32(work: Work, settings: Settings) -> bool:
+    """Whether the Hessian is sure to be made and inverted in float32, whatever the data: λ_max ≤ N·D/2, λ_min ≥ N·w.
+
+    So for classes, of features of variance 1, where the weight decay w is known.
+    """
+    if settings.execution.dtype == "float64" or settings.curvature == "full" or settings.is_open:
+        return False
+    if work.n_directions == work.n_outputs or settings.model.standardize == NONE:
+        return False
+    is_large = hessian_flop(work.n_samples, work.n_coordinates, work.n_directions) >= FLOAT32_FLOP
+    return is_large and work.n_features <= 2 * settings.objective.decay * FLOAT32_CONDITION
+
+
+def _fit_bytes(work: Work, itemsize: int) -> int:
     """Of the Hessian, which becomes its inverse; what it was summed in, which the allocator keeps; the inverse in float32."""
     d, k, f = work.n_coordinates, work.n_outputs, work.n_directions
     if not sums_in_basis(k, f, d):
-        return 4 * 8 * (k * d) ** 2
+        return 4 * itemsize * (k * d) ** 2
     tiles = 5 * f * (f + 1) * d**2 // 16
-    return 8 * (f * d) ** 2 + 8 * tiles + 4 * (f * d) ** 2
+    return itemsize * ((f * d) ** 2 + tiles) + (4 * (f * d) ** 2 if itemsize == 8 else 0)
 
 
 def _working_bytes(work: Work, itemsize: int) -> int:
-    """Of a chunk of the closed form, and what the allocator keeps of it; or of blocks of rows beside similarities."""
+    """Of a chunk of the closed form, and what the allocator keeps of it, or of similarities; and of blocks of rows."""
     k, d = work.n_outputs, work.n_coordinates
     n = min(samples_at_once(k, k * work.n_features, itemsize), PART_UNITS, work.n_units)
     held = chunk_bytes(n, work.n_directions, d, k, itemsize)
-    return max(held + held // 3, SIMILARITY_BYTES + 2 * BLOCK_BYTES)
+    return max(held + held // 3, SIMILARITY_BYTES) + 4 * BLOCK_BYTES

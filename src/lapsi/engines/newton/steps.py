@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lapsi.engines.removal.base import Compared, Removal, Step
+from lapsi.linalg.matmul import matmul
 from lapsi.linalg.woodbury import combine, downdate, influence_columns, leverage, reaction
 from lapsi.problem.base import weight_of
 from lapsi.problem.linear import LinearProblem
@@ -121,7 +122,7 @@ class DenseRemoval(Removal):
 
     def solve(self, gradient: Tensor) -> Tensor:
         inverse = self.step.inverse
-        solved = (gradient.flatten(1).to(inverse.dtype) @ inverse).view_as(gradient)
+        solved = matmul(gradient.flatten(1).to(inverse.dtype), inverse).view_as(gradient)
         projection = torch.einsum("nmk,nk->nm", solved.double(), self.inputs)
         return (solved + downdate(self.columns, self.gram, self.hessians, projection)).to(gradient.dtype)
 

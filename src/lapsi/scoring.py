@@ -27,6 +27,7 @@ from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
 from lapsi.measures.lsi import lsi_columns, lsi_trajectory, observation, rows_above
 from lapsi.models.fitted import FittedModel
+from lapsi.problem.base import ProbeProblem
 from lapsi.problem.of_dataset import weighed
 from lapsi.results.columns import find_column
 from lapsi.results.evidence.base import Seen
@@ -150,7 +151,7 @@ def score_dataset(
         chosen = regularized(dataset, settings, stages)
         settings, standardizer = chosen.settings, chosen.standardizer
         fit = make_engine(settings).fit(dataset, standardizer, engine.continued(plan, checkpoint.plan), stages)
-        units = torch.as_tensor(rows, device=fit.problem.inputs.device)[:, None]
+        units = torch.as_tensor(rows, device=_probe(fit).inputs.device)[:, None]
         by_seed = _evaluated(fit, units, checkpoint, stages, backend)
     finally:
         checkpoint.release()
@@ -194,19 +195,27 @@ def _verified(fit: Fit, settings: Settings, units: torch.Tensor, first: Arrays, 
 
 
 def _fitted(fit: Fit, standardizer: Standardizer, by_seed: list[Arrays]) -> FittedModel:
-    device = fit.problem.inputs.device
-    params = [fit.problem.plain_params(torch.from_numpy(arrays[PARAMS]).to(device)) for arrays in by_seed]
+    problem = _probe(fit)
+    device = problem.inputs.device
+    params = [problem.plain_params(torch.from_numpy(arrays[PARAMS]).to(device)) for arrays in by_seed]
     weights = torch.stack(params).cpu().numpy()
-    return FittedModel(standardizer, fit.problem.plain_model, fit.problem.likelihood, weights)
+    return FittedModel(standardizer, problem.plain_model, problem.likelihood, weights)
 
 
 def _outputs(model: FittedModel, fit: Fit) -> np.ndarray:
     """Of the model trained on all samples, for all of them (N, K)."""
-    outputs = np.empty((len(fit.problem.inputs), fit.problem.likelihood.n_outputs))
+    problem = _probe(fit)
+    outputs = np.empty((len(problem.inputs), problem.likelihood.n_outputs))
     for start in range(0, len(outputs), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        outputs[rows] = model.outputs_of(fit.problem.plain_inputs(rows))
+        outputs[rows] = model.outputs_of(problem.plain_inputs(rows))
     return outputs
+
+
+def _probe(fit: Fit) -> ProbeProblem:
+    """Its problem, which is one on features."""
+    assert isinstance(fit.problem, ProbeProblem)
+    return fit.problem
 
 
 def _provenance(dataset: Dataset, settings: Settings, seconds: dict[str, float], details: dict[str, Any]) -> Provenance:
@@ -262,7 +271,7 @@ def _map(dataset: Dataset, fit: Fit, standardizer: Standardizer, rows: np.ndarra
     """(n, 2) float32: where samples `rows` (n,) lie on the first two principal components of the inputs."""
     axes, centre = principal_axes(dataset.survey, standardizer), centre_of(dataset.survey, standardizer)
     parts = [torch.from_numpy(part) for part in np.array_split(rows, -(-len(rows) // BLOCK_ROWS))]
-    blocks = [(fit.problem.plain_inputs(part)[:, :-1].cpu().numpy() - centre) @ axes for part in parts]
+    blocks = [(_probe(fit).plain_inputs(part)[:, :-1].cpu().numpy() - centre) @ axes for part in parts]
     return np.concatenate(blocks).astype(np.float32)
 
 

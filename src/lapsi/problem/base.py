@@ -20,7 +20,6 @@ class Problem(ABC):
     The weights a_j are 1 where `weights` is None.
     """
 
-    inputs: Tensor
     targets: Tensor
     weights: Tensor | None
     likelihood: Likelihood
@@ -40,6 +39,16 @@ class Problem(ABC):
     def remove(self, rows: Tensor) -> Self:
         """The problem of a training without the samples `rows` (g,): a mask, the data are shared."""
 
+    @abstractmethod
+    def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
+        """z (n, K) of samples `rows` (n,), there or not, under params."""
+
+
+class ProbeProblem(Problem):
+    """That of a probe on features, which are held as one matrix."""
+
+    inputs: Tensor
+
     @property
     @abstractmethod
     def plain_model(self) -> Mlp:
@@ -52,10 +61,6 @@ class Problem(ABC):
     @abstractmethod
     def plain_inputs(self, rows: slice | Tensor) -> Tensor:
         """Inputs (n, d) of samples `rows`, as `plain_model` reads them."""
-
-    @abstractmethod
-    def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
-        """z (n, K) of samples `rows` (n,), there or not, under params."""
 
 
 def weight_of(problem: Problem, rows: Tensor) -> Tensor:

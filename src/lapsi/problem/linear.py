@@ -20,7 +20,7 @@ from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.likelihoods.base import Likelihood, weighted
 from lapsi.models.linear import LinearModel
 from lapsi.models.mlp import Mlp
-from lapsi.problem.base import Problem, total_weight, weight_of
+from lapsi.problem.base import ProbeProblem, total_weight, weight_of
 from lapsi.problem.objective import Objective
 
 BLOCK_BYTES = 32 * 2**20
@@ -28,7 +28,7 @@ BLOCK_BYTES = 32 * 2**20
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class LinearProblem(Problem):
+class LinearProblem(ProbeProblem):
     """A linear model on N samples.
 
     Attributes:

@@ -12,7 +12,7 @@ from torch import Tensor
 from lapsi.models.likelihoods.base import Likelihood
 from lapsi.models.mlp import Mlp
 from lapsi.models.passes import ForwardBackward, clip_of
-from lapsi.problem.base import Problem, total_weight, weight_of
+from lapsi.problem.base import ProbeProblem, total_weight, weight_of
 from lapsi.problem.objective import Objective
 
 Rows = slice | Tensor
@@ -21,7 +21,7 @@ BLOCK_ENTRIES = 2**21
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class NetworkProblem(Problem):
+class NetworkProblem(ProbeProblem):
     """A model, its layers in plain coordinates, on N samples.
 
     Attributes:

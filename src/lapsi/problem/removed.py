@@ -28,6 +28,7 @@ class Removed:
         epoch: of training, where the shift is from along the way.
         hessian_scale: (n, K) what the Hessian of the likelihood of all samples is multiplied by, output by output, where the
             likelihood itself is found anew without the unit; None where it is held.
+        own: (n, …) what the units say of the curvature, in the form of its structure, where the engine saw it on its way.
     """
 
     units: Tensor
@@ -40,6 +41,7 @@ class Removed:
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
     epoch: int | None = None
     hessian_scale: Tensor | None = None
+    own: Tensor | None = None
 
     @property
     def is_settled(self) -> bool:

@@ -1,0 +1,143 @@
+"""What single samples say of the parameters of a module: their gradients, and roots R_i of their part of the GGN.
+
+    g_i = a_i J_iᵀ r_i,   R_i = √a_i J_iᵀF_i,   GGN = Σ_i R_iR_iᵀ
+
+In plain parameters or in a basis of each layer, U_out ⊗ U_in. Legend of the indices: n sample, r root, t place, g group,
+o unit that comes out, k one that goes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lapsi.models.likelihoods.base import weighted
+from lapsi.models.module.capture import Passed
+from lapsi.models.module.layers import Layer, ProductLayer, gradient
+from lapsi.models.module.roots import fewest_roots
+from lapsi.problem.base import weight_of
+from lapsi.problem.module import ModuleProblem
+
+LEFT_OUT = 1e-6  # of the trace of S
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerBasis:
+    """Where the gradients of a layer are taken; None is the plain one.
+
+    Attributes:
+        outer: U_out (g, o, o).
+        inner: U_in (g, k, k).
+    """
+
+    outer: Tensor | None = None
+    inner: Tensor | None = None
+
+    def inputs(self, inputs: Tensor) -> Tensor:
+        """What goes in (n, T, g, k), in the basis."""
+        return inputs if self.inner is None else torch.einsum("ntgk,gkl->ntgl", inputs, self.inner.to(inputs.dtype))
+
+    def deltas(self, deltas: Tensor) -> Tensor:
+        """δ (n, T, g, o), in the basis."""
+        return deltas if self.outer is None else torch.einsum("ntgo,gop->ntgp", deltas, self.outer.to(deltas.dtype))
+
+    def into(self, layer: Layer, flat: Tensor) -> Tensor:
+        """Vectors (…, P_l) of plain parameters, in the basis."""
+        return self._turned(layer, flat, self.outer, self.inner)
+
+    def out_of(self, layer: Layer, flat: Tensor) -> Tensor:
+        """The inverse of `into`."""
+        outer, inner = (None if side is None else side.mT for side in (self.outer, self.inner))
+        return self._turned(layer, flat, outer, inner)
+
+    @staticmethod
+    def _turned(layer: Layer, flat: Tensor, outer: Tensor | None, inner: Tensor | None) -> Tensor:
+        if not isinstance(layer, ProductLayer):
+            return flat
+        found = flat.unflatten(-1, layer.shape)
+        if inner is not None:
+            found = found @ inner.to(found.dtype)
+        if outer is not None:
+            found = outer.to(found.dtype).mT @ found
+        return found.flatten(-3)
+
+
+Basis = tuple[LayerBasis, ...]
+
+
+def plain_basis(layers: Sequence[Layer]) -> Basis:
+    """That of the parameters themselves."""
+    return (LayerBasis(),) * len(layers)
+
+
+def turned(layers: Sequence[Layer], basis: Basis, vectors: Tensor, *, back: bool = False) -> Tensor:
+    """Vectors (…, P) of plain parameters in a basis, or `back` from there."""
+    parts = vectors.split([layer.n_params for layer in layers], -1)
+    pairs = zip(layers, basis, parts, strict=True)
+    return torch.cat([own.out_of(layer, part) if back else own.into(layer, part) for layer, own, part in pairs], -1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """What a batch of samples says.
+
+    Attributes:
+        layers: of the parameters.
+        rows: (n,) the samples.
+        outputs: (n, K) float64.
+        inputs: of each layer (n, T, …).
+        residual: δ of each layer (n, T, …) of a_i r_i.
+        roots: the same of each column of √a_i F_i.
+        passed: the batch with its graph.
+    """
+
+    layers: Sequence[Layer]
+    rows: Tensor
+    outputs: Tensor
+    inputs: list[Tensor]
+    residual: list[Tensor]
+    roots: list[list[Tensor]]
+    passed: Passed
+
+    def gradient(self, basis: Basis) -> Tensor:
+        """g (n, P)."""
+        return self._joined(self.turned_inputs(basis), self.residual, basis)
+
+    def root(self, basis: Basis) -> Tensor:
+        """R (n, r, P)."""
+        inputs = self.turned_inputs(basis)
+        return torch.stack([self._joined(inputs, deltas, basis) for deltas in self.roots], 1)
+
+    def output_change(self, shift: Tensor, basis: Basis) -> Tensor:
+        """J_i shift_i (n, K) float64 of a shift (n, P) in the basis: by two passes backwards."""
+        direction = torch.zeros_like(self.passed.outputs, requires_grad=True)
+        moves = torch.zeros((), dtype=torch.float64, device=shift.device)
+        parts = shift.split([layer.n_params for layer in self.layers], 1)
+        deltas = self.passed.deltas(direction, graph=True)
+        known = zip(self.layers, basis, self.turned_inputs(basis), deltas, parts, strict=True)
+        for layer, own, inputs, delta, part in known:
+            moves = moves + (gradient(layer, inputs, own.deltas(delta)).double() * part.double()).sum()
+        return torch.autograd.grad(moves, direction)[0].double()
+
+    def turned_inputs(self, basis: Basis) -> list[Tensor]:
+        """Inputs of each layer in the basis."""
+        return [own.inputs(given) for own, given in zip(basis, self.inputs, strict=True)]
+
+    def _joined(self, inputs: Sequence[Tensor], deltas: Sequence[Tensor], basis: Basis) -> Tensor:
+        known = zip(self.layers, inputs, deltas, basis, strict=True)
+        return torch.cat([gradient(layer, given, own.deltas(delta)) for layer, given, delta, own in known], 1)
+
+
+def said_by(problem: ModuleProblem, rows: Tensor, size: int | None = None, left_out: float = LEFT_OUT) -> Iterator[Said]:
+    """Of samples `rows` (n,), `size` at a time; of S a share `left_out` may be missing."""
+    likelihood = problem.likelihood
+    for part, passed in problem.passes(rows, size):
+        outputs, weights = passed.outputs.detach().double(), weight_of(problem, part)
+        residual = likelihood.residual(likelihood.state(outputs), problem.targets[part])
+        columns = weighted(fewest_roots(likelihood, outputs, left_out), weights.sqrt())
+        deltas = [passed.deltas(weighted(residual, weights))]
+        deltas += [passed.deltas(column) for column in columns.unbind(2)]
+        yield Said(problem.layers, part, outputs, passed.inputs(), deltas[0], deltas[1:], passed)

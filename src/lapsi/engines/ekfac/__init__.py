@@ -1,0 +1,1 @@
+"""Samples leave a trained torch module by one Newton step in the eigenbasis of its curvature."""

@@ -1,0 +1,98 @@
+"""A trained torch module on its training data: what was minimised, and what its samples say of the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from lapsi.data.batches import Batches
+from lapsi.errors import InputError
+from lapsi.models.likelihoods.base import Likelihood
+from lapsi.models.module.capture import Passed, pass_through
+from lapsi.models.module.layers import Layer
+from lapsi.problem.base import Problem, total_weight, weight_of
+from lapsi.problem.objective import Objective
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class ModuleProblem(Problem):
+    """A module, the layers of whose parameters are in the posterior, on N samples; it holds its own parameters.
+
+    Attributes:
+        module, layers: what was trained, and which of it counts.
+        batches: the data, as the module takes them.
+        targets: (N, …), one entry a sample, of the kind that the likelihood reads.
+        likelihood: the loss.
+        objective: weight decay, prior and removal convention.
+        batch_size: samples a pass.
+        weights: a (N,) float64, or None where each sample counts once.
+        removed: (r,) the samples that have left, or None.
+    """
+
+    module: nn.Module
+    layers: tuple[Layer, ...]
+    batches: Batches
+    targets: Tensor
+    likelihood: Likelihood
+    objective: Objective
+    batch_size: int
+    weights: Tensor | None = None
+    removed: Tensor | None = None
+
+    @property
+    def n_params(self) -> int:
+        """P, of the layers that count."""
+        return sum(layer.n_params for layer in self.layers)
+
+    @property
+    def params(self) -> Tensor:
+        """(P,) float64, as they are now."""
+        return torch.cat([layer.params for layer in self.layers]).double()
+
+    @property
+    def n_samples(self) -> int:
+        """Samples that are there."""
+        return len(self.batches) - (0 if self.removed is None else len(self.removed))
+
+    @property
+    def total(self) -> float:
+        """W, the sum of their weights."""
+        return total_weight(self.weights, len(self.batches), self.removed)
+
+    def remove(self, rows: Tensor) -> ModuleProblem:
+        """The problem of a training without the samples `rows` (g,): a mask, the data are shared."""
+        removed = rows if self.removed is None else torch.cat([self.removed, rows])
+        leaving = float(weight_of(self, rows).sum())
+        return replace(self, removed=removed, objective=self.objective.without(self.total, leaving))
+
+    @property
+    def present(self) -> Tensor:
+        """Rows (n,) of the samples that are there."""
+        rows = torch.arange(len(self.batches))
+        return rows if self.removed is None else rows[~torch.isin(rows, self.removed.cpu())]
+
+    def passes(self, rows: Tensor, size: int | None = None) -> Iterator[tuple[Tensor, Passed]]:
+        """Samples `rows` (n,) through the module, `size` at a time: their rows, and what the layers saw.
+
+        Raises:
+            InputError: when the module does not give K outputs a sample.
+        """
+        for part in rows.split(size or self.batch_size):
+            given = self.batches.take(part)
+            passed = pass_through(self.module, self.layers, len(part), *given.inputs, **given.named)
+            self._require_outputs(passed.outputs, len(part))
+            yield part, passed
+
+    def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
+        """z (n, K) float64 of samples `rows` (n,), there or not, under the parameters that the module holds."""
+        return torch.cat([passed.outputs.detach().double() for _, passed in self.passes(rows)])
+
+    def _require_outputs(self, outputs: Tensor, n: int) -> None:
+        expected = (n, self.likelihood.n_outputs)
+        if tuple(outputs.shape) != expected:
+            raise InputError(f"The module gives outputs of shape {tuple(outputs.shape)} for {n} samples; expected {expected}.")

@@ -1,0 +1,193 @@
+"""The curvature of a module and the step of a sample that leaves it, against dense matrices by autograd."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+from torch.utils.data import TensorDataset
+
+import oracles
+from lapsi.curvature import ekfac
+from lapsi.curvature.said import plain_basis, said_by, turned
+from lapsi.data.batches import batches_of
+from lapsi.engines.base import parts_of
+from lapsi.engines.ekfac.fit import EkfacFit
+from lapsi.engines.ekfac.steps import DenseInverse, DiagonalInverse
+from lapsi.models.likelihoods.bernoulli import bernoulli
+from lapsi.models.likelihoods.gaussian import gaussian
+from lapsi.models.likelihoods.softmax import softmax
+from lapsi.models.module.choose import layers_of
+from lapsi.models.module.roots import fewest_roots
+from lapsi.problem.module import ModuleProblem
+from lapsi.problem.objective import Objective
+
+EXACT = {"rtol": 1e-8, "atol": 1e-11}
+N, OUTPUTS, WEIGHT_DECAY = 9, 3, 0.05
+CPU = torch.device("cpu")
+
+
+def nobody(_):
+    """Is told nothing."""
+
+
+def likelihood_and_targets(task):
+    generator = torch.Generator().manual_seed(3)
+    if task == "classes":
+        return softmax(OUTPUTS, CPU), torch.randint(0, OUTPUTS, (N,), generator=generator)
+    if task == "labels":
+        return bernoulli(OUTPUTS, CPU), torch.randint(0, 2, (N, OUTPUTS), generator=generator).double()
+    return gaussian(torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)), torch.randn(
+        N, OUTPUTS, generator=generator, dtype=torch.float64
+    )
+
+
+def make_problem(task="classes", removal="mean", weighted=False, prior="map"):
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(2, 4, 3, groups=2), nn.GroupNorm(2, 4), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 4, OUTPUTS)
+    ).double()
+    likelihood, targets = likelihood_and_targets(task)
+    inputs = torch.randn(N, 2, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    batches = batches_of(TensorDataset(inputs, targets), None, next(module.parameters()))
+    weights = torch.linspace(0.5, 1.5, N, dtype=torch.float64) if weighted else None
+    objective = Objective(WEIGHT_DECAY, prior, removal)
+    return ModuleProblem(module, layers_of(module), batches, targets, likelihood, objective, 4, weights)
+
+
+def dense(problem):
+    """J (N, K, P), g (N, P) and the parts R_iR_iᵀ (N, P, P) of the GGN, by one backward pass an output and sample."""
+    jacobian = []
+    for row in range(N):
+        inputs = problem.batches.take([row]).inputs[0]
+        outputs = problem.module(inputs)[0]
+        rows = []
+        for output in outputs:
+            grads = torch.autograd.grad(output, list(problem.module.parameters()), retain_graph=True)
+            named = dict(zip([name for name, _ in problem.module.named_parameters()], grads, strict=True))
+            rows.append(torch.cat([_in_order(layer, named) for layer in problem.layers]))
+        jacobian.append(torch.stack(rows))
+    jacobian = torch.stack(jacobian)
+    outputs = problem.outputs(problem.params, torch.arange(N))
+    state = problem.likelihood.state(outputs)
+    weights = torch.ones(N, dtype=torch.float64) if problem.weights is None else problem.weights
+    residual = weights[:, None] * problem.likelihood.residual(state, problem.targets)
+    hessian = weights[:, None, None] * problem.likelihood.hessian(state)
+    gradient = torch.einsum("nk,nkp->np", residual, jacobian)
+    return jacobian, gradient, torch.einsum("nap,nab,nbq->npq", jacobian, hessian, jacobian)
+
+
+def _in_order(layer, named):
+    flat = torch.empty(layer.n_params, dtype=torch.float64)
+    for key, where in layer.split(torch.arange(layer.n_params, dtype=torch.float64)).items():
+        flat[where.long().flatten()] = named[f"{layer.name}.{key}"].flatten()
+    return flat
+
+
+@pytest.mark.parametrize("task", ["classes", "labels", "numbers"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_roots_and_gradients_are_those_of_the_jacobian(task, weighted):
+    problem = make_problem(task, weighted=weighted)
+    _, gradient, parts = dense(problem)
+    plain, start = plain_basis(problem.layers), 0
+    for said in said_by(problem, torch.arange(N), left_out=0.0):
+        rows = slice(start, start + len(said.rows))
+        root = said.root(plain)
+        assert_close(said.gradient(plain), gradient[rows], **EXACT)
+        assert_close(torch.einsum("nap,naq->npq", root, root), parts[rows], **EXACT)
+        start += len(said.rows)
+    assert start == N
+
+
+def test_the_eigenbasis_is_that_of_the_factors_and_the_squares_are_its_diagonal():
+    problem = make_problem()
+    _, gradient, parts = dense(problem)
+    basis = ekfac.eigenbasis(problem, nobody)
+    matrix = turned(problem.layers, basis, torch.eye(problem.n_params, dtype=torch.float64)).T  # Qᵀ
+    assert_close(matrix @ matrix.T, torch.eye(problem.n_params, dtype=torch.float64), **EXACT)
+    found = ekfac.sums_in(problem, basis, nobody, plain=True)
+    ggn = parts.sum(0)
+    assert_close(found.squares, (matrix @ ggn @ matrix.T).diagonal(), rtol=1e-5, atol=1e-9)  # 1e-6 of S may be left out
+    assert_close(found.gradient, matrix @ gradient.sum(0), **EXACT)
+    assert_close(found.plain_squares, ggn.diagonal(), rtol=1e-5, atol=1e-9)
+    back = turned(problem.layers, basis, matrix.T.contiguous(), back=True)
+    assert back.shape == matrix.shape
+    # of the linear layer the factors are sums of products of what goes in and what comes back
+    inputs = torch.cat([problem.module[:4](problem.batches.take([row]).inputs[0]) for row in range(N)]).detach()
+    inputs = torch.cat([inputs, torch.ones(N, 1, dtype=torch.float64)], 1)
+    outputs = problem.outputs(problem.params, torch.arange(N))
+    outer = problem.likelihood.hessian(problem.likelihood.state(outputs)).sum(0)
+    for factor, vectors in ((inputs.T @ inputs, basis[-1].inner[0]), (outer, basis[-1].outer[0])):
+        turned_factor = vectors.T @ factor @ vectors
+        assert_close(turned_factor, torch.diag(turned_factor.diagonal()), rtol=0, atol=1e-5 * float(factor.trace()))
+
+
+def fit_of(problem, structure):
+    """An `EkfacFit` whose steps are taken in the eigenbasis, or by the whole GGN for `full`."""
+    layers, l2 = problem.layers, problem.objective.l2(problem.total)
+    if structure == "full":
+        ggn, _ = ekfac.dense_ggn(problem, nobody)
+        curvature = ekfac.dense_curvature(problem, ggn)
+        left = float(problem.objective.l2_without(problem.total, problem.total / N))
+        inverse = DenseInverse(torch.linalg.inv(ggn + left * torch.eye(len(ggn), dtype=ggn.dtype)))
+        return EkfacFit(problem, plain_basis(layers), inverse, curvature, {})
+    basis = ekfac.eigenbasis(problem, nobody)
+    sums = ekfac.sums_in(problem, basis, nobody, plain=structure == "diag")
+    own = plain_basis(layers) if structure == "diag" else basis
+    squares = sums.plain_squares if structure == "diag" else sums.squares
+    curvature = ekfac.basis_curvature(problem, own, basis, squares)
+    return EkfacFit(problem, basis, DiagonalInverse(sums.squares + l2), curvature, {})
+
+
+@pytest.mark.parametrize("removal", ["mean", "sum"])
+@pytest.mark.parametrize("prior", ["map", 0.7])
+@pytest.mark.parametrize("structure", ["diag", "ekfac", "full"])
+def test_a_sample_that_leaves_is_the_dense_step_and_divergence(structure, removal, prior):
+    problem = make_problem(removal=removal, prior=prior)
+    jacobian, gradient, parts = dense(problem)
+    fit = fit_of(problem, structure)
+    identity, ggn = torch.eye(problem.n_params, dtype=torch.float64), parts.sum(0)
+    turn = turned(problem.layers, fit.basis, identity).T
+    drop = WEIGHT_DECAY if removal == "mean" else 0.0
+    with_prior, without_prior = (N * WEIGHT_DECAY, N * WEIGHT_DECAY - drop) if prior == "map" else (prior, prior)
+    units = torch.arange(N)[:, None]
+    seen = []
+    for removed in fit.remove(units, parts_of("seed0", np.arange(N), 512)[0], nobody):
+        terms = fit.curvature.divergence(removed)
+        for position, row in enumerate(removed.units[:, 0].tolist()):
+            whole = ggn + (N * WEIGHT_DECAY - drop) * identity
+            if structure != "full":
+                whole = turn.T @ torch.diag((turn @ whole @ turn.T).diagonal()) @ turn
+            shift = torch.linalg.solve(whole - parts[row], gradient[row] + drop * problem.params)
+            found = turned(problem.layers, fit.basis, removed.shift[position], back=True)
+            assert_close(found, shift, rtol=0, atol=2e-5 * float(shift.abs().max()))
+            assert_close(removed.outputs[position, 0], outputs_of(problem, row) + jacobian[row] @ found, **EXACT)
+            before, after = ggn + with_prior * identity, ggn - parts[row] + without_prior * identity
+            if structure == "diag":
+                before, after = torch.diag(before.diagonal()), torch.diag(after.diagonal())
+            elif structure == "ekfac":
+                before, after = (turn.T @ torch.diag((turn @ each @ turn.T).diagonal()) @ turn for each in (before, after))
+            mean, curvature = oracles.kl(found.numpy(), before.numpy(), after.numpy())
+            assert float(terms.mean[position]) == pytest.approx(mean, rel=1e-5)
+            assert float(terms.curvature[position]) == pytest.approx(curvature, rel=1e-4, abs=1e-9)
+            seen.append(row)
+    assert seen == list(range(N))
+
+
+def outputs_of(problem, row):
+    return problem.outputs(problem.params, torch.tensor([row]))[0]
+
+
+@pytest.mark.parametrize("n_outputs", [5, 80])
+def test_as_few_roots_are_taken_as_matter(n_outputs):
+    likelihood = softmax(n_outputs, CPU)
+    outputs = 3 * torch.randn(20, n_outputs, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    hessian = likelihood.hessian(likelihood.state(outputs))
+    trace = hessian.diagonal(dim1=1, dim2=2).sum(1)
+    few, all_of_them = fewest_roots(likelihood, outputs, 0.1), fewest_roots(likelihood, outputs, 0.0)
+    assert few.shape[2] < all_of_them.shape[2] <= min(n_outputs, 64)
+    left = trace - few.square().sum((1, 2))
+    assert bool((left >= -1e-12).all())
+    assert float((left / trace).max()) <= 0.1
+    if n_outputs <= 64:
+        assert_close(all_of_them @ all_of_them.mT, hessian, **EXACT)

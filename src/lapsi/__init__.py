@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lapsi.data.extractors.embedding import embed
     from lapsi.estimator import LaplaceSampleInformation, LaplaceSampleInformationRegressor
     from lapsi.measures.group_lsi import leave_group_out
+    from lapsi.networks import score_network
     from lapsi.results.scores import Scores
     from lapsi.scoring import score
     from lapsi.settings.engine import Local, Newton, Retrain
@@ -54,6 +55,7 @@ __all__ = [
     "load_run",
     "make_settings",
     "score",
+    "score_network",
 ]
 
 # imported on first use: who reads a run waits for no torch
@@ -73,6 +75,7 @@ _PLACES = {
     "leave_group_out": "lapsi.measures.group_lsi",
     "make_settings": "lapsi.settings.settings",
     "score": "lapsi.scoring",
+    "score_network": "lapsi.networks",
 }
 
 

@@ -152,10 +152,10 @@ def score_dataset(
         settings, standardizer = chosen.settings, chosen.standardizer
         fit = make_engine(settings).fit(dataset, standardizer, engine.continued(plan, checkpoint.plan), stages)
         units = torch.as_tensor(rows, device=_probe(fit).inputs.device)[:, None]
-        by_seed = _evaluated(fit, units, checkpoint, stages, backend)
+        by_seed = left_out(fit, units, checkpoint, stages, backend)
     finally:
         checkpoint.release()
-    verification = _verified(fit, settings, units, by_seed[0], stages)
+    verification = checked(fit, settings.execution, units, by_seed[0], stages)
     model = _fitted(fit, standardizer, by_seed)
     details = {
         **fit.record(torch.from_numpy(by_seed[0][PARAMS])),
@@ -178,17 +178,19 @@ def run_bytes(dataset: Dataset, settings: Settings, n_scored: int) -> int:
     return n_scored * (a_number * dataset.targets.n_outputs + ROW_BYTES + carried + EPOCH_BYTES * n_epochs) + PICTURE_BYTES
 
 
-def _evaluated(fit: Fit, units: torch.Tensor, checkpoint: Checkpoint, stages: Stages, backend: Backend) -> list[Arrays]:
+def left_out(fit: Fit, units: torch.Tensor, checkpoint: Checkpoint, stages: Stages, backend: Backend = HERE) -> list[Arrays]:
+    """What `evaluate` gives of units (n, 1), under a progress bar."""
     with stages.stage("leave-one-out", n_steps(fit, len(units), checkpoint)) as advance:
         return evaluate(fit, units, observation(fit), checkpoint, advance, backend)
 
 
-def _verified(fit: Fit, settings: Settings, units: torch.Tensor, first: Arrays, stages: Stages) -> dict[str, Any] | None:
-    n_checks = fit.n_checks(settings.execution.verify, len(units))
+def checked(fit: Fit, execution: Execution, units: torch.Tensor, first: Arrays, stages: Stages) -> dict[str, Any] | None:
+    """The verification of units (n, 1), of what was found of them under the first seed; None where it is turned off."""
+    n_checks = fit.n_checks(execution.verify, len(units))
     if n_checks == 0:
         return None
     lsi = first[LSI_MEAN][-1] + first[LSI_CURVATURE][-1]
-    drawn = draw_rows(lsi, first["lsi_error"], n_checks, settings.execution.seed)
+    drawn = draw_rows(lsi, first["lsi_error"], n_checks, execution.seed)
     with stages.stage("verify", n_checks) as advance:
         found = verify(fit, units, lsi, drawn, advance)
     return replace(found, rows=tuple(single_rows(units)[drawn.positions].tolist())).to_dict()

@@ -99,19 +99,10 @@ def jacobian(module, layers, inputs):
             flat = []
             for layer in layers:
                 own = {key: by_name[f"{layer.name}.{key}"][output] for key in layer.split(layer.params)}
-                flat.append(_joined(layer, own))
+                flat.append(layer.join(own))
             rows.append(torch.cat(flat))
         found.append(torch.stack(rows))
     return torch.stack(found)
-
-
-def _joined(layer, own):
-    """The inverse of `split`, entry by entry: where each entry of the parameters goes."""
-    places = layer.split(torch.arange(layer.n_params, dtype=torch.float64))
-    flat = torch.empty(layer.n_params, dtype=torch.float64)
-    for key, where in places.items():
-        flat[where.long().flatten()] = own[key].flatten()
-    return flat
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -135,8 +126,11 @@ def test_gradients_of_single_samples_are_those_of_autograd(kind):
 def test_parameters_are_split_as_the_module_holds_them(kind):
     module, _ = case(kind)
     for layer in layers_of(module):
-        for key, value in layer.split(layer.params).items():
+        named = layer.split(layer.params)
+        for key, value in named.items():
             assert_close(value, layer.module.get_parameter(key).detach(), rtol=0, atol=0)
+        entries = torch.arange(layer.n_params)
+        assert_close(layer.join(layer.split(entries)), entries)
 
 
 def test_some_layers_are_chosen_by_name_by_gradient_or_as_the_last():

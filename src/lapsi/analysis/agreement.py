@@ -13,7 +13,8 @@ from scipy.stats import pearsonr, spearmanr
 from lapsi.data.dataset import same_digest
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
-from lapsi.settings.settings import settings_from_dict
+from lapsi.settings.settings import Settings
+from lapsi.settings.stored import stored_settings
 
 FRACTIONS = (0.01, 0.1)
 
@@ -84,11 +85,12 @@ def compare(first: Scores, second: Scores) -> Agreement:
 
 def _differing(first: Scores, second: Scores) -> dict[str, tuple[Any, Any]]:
     """Weight decay and scaling of the features, where they are not the same."""
-    a, b = (settings_from_dict(run.provenance.settings) for run in (first, second))
+    a, b = (stored_settings(run.provenance.settings) for run in (first, second))
     pairs = {
         "weight decay": (a.objective.weight_decay, b.objective.weight_decay),
-        "scaling of the features": (a.model.standardize, b.model.standardize),
     }
+    if isinstance(a, Settings) and isinstance(b, Settings):
+        pairs["scaling of the features"] = (a.model.standardize, b.model.standardize)
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 

@@ -17,8 +17,11 @@ from lapsi.results.columns import Column
 from lapsi.results.provenance import Provenance
 from lapsi.results.regularization import chosen_of
 from lapsi.results.scores import Scores
+from lapsi.results.verification import TRAINED_ON, TRUSTED, ranking_in_words
 from lapsi.settings.engine import Local, Newton
-from lapsi.settings.settings import Settings, settings_from_dict
+from lapsi.settings.network import NetworkSettings
+from lapsi.settings.settings import Settings
+from lapsi.settings.stored import stored_settings
 from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
 
 CLASSES_SHOWN = 40
@@ -65,12 +68,11 @@ def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     """Summary by class, both ends of the ranking, accuracy and time."""
     provenance = scores.provenance
-    settings = settings_from_dict(provenance.settings)
+    settings = stored_settings(provenance.settings)
     number = (f"{len(scores):,} of {provenance.n_samples:,} samples", "bold")
     line = Text.assemble(number, " from ", cell(provenance.source, "cyan"), ": ")
-    line.append(
-        f"{provenance.n_features} features, {outputs_in_words(provenance.n_classes, provenance.task)}; {_probe(settings)}, "
-    )
+    line.append(f"{_size(provenance, settings)}, {outputs_in_words(provenance.n_classes, provenance.task)}; ")
+    line.append(cell(f"{settings.model_in_words}, "))
     line.append(cell(f"engine {provenance.engine}, {settings.curvature} curvature, "))
     line.append(f"weight decay {settings.objective.weight_decay:g}; {fit_in_words(provenance)}")
     console.print(line)
@@ -161,10 +163,11 @@ def samples_table(title: str, columns: list[Column], rows: pd.DataFrame) -> Tabl
     return table
 
 
-def _probe(settings: Settings) -> str:
-    """E.g. "linear probe" or "mlp 64, 32"."""
-    hidden = settings.model.hidden
-    return f"mlp {', '.join(map(str, hidden))}" if hidden else "linear probe"
+def _size(provenance: Provenance, settings: Settings | NetworkSettings) -> str:
+    """E.g. "512 features": what the model is large by."""
+    if isinstance(settings, NetworkSettings):
+        return f"{provenance.n_features:,} parameters"
+    return f"{provenance.n_features} features"
 
 
 def _accuracy_line(verification: dict[str, Any] | None) -> Text:
@@ -173,6 +176,9 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
     reference = verification["reference"]
     if verification.get("failure"):
         return Text(f"Accuracy: NOT measured, the check failed: {verification['failure']}", style="bold red")
+    if reference == TRAINED_ON:
+        poor = (verification.get("spearman") or 0.0) < TRUSTED
+        return Text(f"Accuracy: {ranking_in_words(verification)}", style="bold red" if poor else "")
     text = (
         f"Accuracy: checked {len(verification['rows'])} samples against {REFERENCES.get(reference, 'a reference')} "
         f"({reference}): largest relative error {verification['max_relative_error']:.1e}, "
@@ -190,7 +196,7 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
     return Text(text)
 
 
-def _above_lines(provenance: Provenance, settings: Settings) -> list[Text]:
+def _above_lines(provenance: Provenance, settings: Settings | NetworkSettings) -> list[Text]:
     """One where rows stay above the tolerance that was asked for."""
     n_above = provenance.plan.get("n_above")
     if not isinstance(settings.engine, Newton | Local) or not isinstance(n_above, int) or n_above == 0:

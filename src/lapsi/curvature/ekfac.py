@@ -10,20 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from lapsi.curvature.base import REMOVAL_FORM, Curvature
+from lapsi.curvature.base import EXACT, REMOVAL_FORM, Curvature
 from lapsi.curvature.said import Basis, LayerBasis, Said, plain_basis, said_by, turned
 from lapsi.models.module.layers import EmbeddingLayer, ProductLayer
-from lapsi.precision.base import KLTerms
+from lapsi.precision.base import KLTerms, joined
 from lapsi.precision.diag import DiagPrecision
 from lapsi.precision.full import FullChange, FullPrecision, full_precision
 from lapsi.problem.base import mean_weight, weight_of
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.removed import Removed
+from lapsi.training.module_optimum import in_float64, set_params
 
 Advance = Callable[[int], None]
 
@@ -123,8 +124,8 @@ class BasisCurvature(Curvature):
     def reference(self) -> Curvature:
         return self
 
-    def exact(self, n_units: int) -> Curvature | None:
-        return None
+    def exact(self, n_units: int) -> Curvature:
+        return ExactCurvature(self.problem, self.basis, self.shifted)
 
 
 @final
@@ -167,8 +168,59 @@ class DenseCurvature(Curvature):
     def reference(self) -> Curvature:
         return self
 
-    def exact(self, n_units: int) -> Curvature | None:
-        return None
+    def exact(self, n_units: int) -> Curvature:
+        return ExactCurvature(self.problem, None, plain_basis(self.problem.layers))
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class ExactCurvature(Curvature):
+    """Both posteriors summed at their own parameters: a pass over the data for each, with a copy of the module in float64.
+
+    Attributes:
+        problem: the module on all samples.
+        basis: where the posterior is diagonal; None: the whole GGN.
+        shifted: the basis that shifts are told in.
+    """
+
+    problem: ModuleProblem
+    basis: Basis | None
+    shifted: Basis
+
+    @property
+    def form(self) -> str:
+        return EXACT
+
+    def reference(self) -> Curvature:
+        return self
+
+    def exact(self, n_units: int) -> Curvature:
+        return self
+
+    def divergence(self, removed: Removed) -> KLTerms:
+        """Of removals that tell the params that all of them start from."""
+        moved = in_float64(self.problem)
+        before = self._precision(moved, removed.params)
+        shifts = turned(self.problem.layers, self.shifted, removed.shift.double(), back=True)
+        terms = []
+        for unit, shift in zip(removed.units, shifts, strict=True):
+            after = self._precision(moved.remove(unit), removed.params + shift)
+            own = shift if self.basis is None else turned(self.problem.layers, self.basis, shift)
+            terms.append(before.kl_to(own, after))
+        return joined(terms)
+
+    def _precision(self, problem: ModuleProblem, params: Tensor) -> Any:
+        set_params(problem.layers, params)
+        prior = problem.objective.prior(problem.total)
+        if self.basis is None:
+            ggn, _ = dense_ggn(problem, _nobody)
+            ggn.diagonal().add_(prior)
+            return FullPrecision(ggn, 0.0, 0.0)
+        return DiagPrecision(sums_in(problem, self.basis, _nobody).squares + prior)
+
+
+def _nobody(_: int) -> None:
+    """Is told nothing."""
 
 
 def dense_ggn(problem: ModuleProblem, advance: Advance) -> tuple[Tensor, Tensor]:

@@ -21,8 +21,6 @@ from lapsi.models.module.roots import fewest_roots
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
 
-LEFT_OUT = 1e-6  # of the trace of S
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerBasis:
@@ -131,13 +129,13 @@ class Said:
         return torch.cat([gradient(layer, given, own.deltas(delta)) for layer, given, delta, own in known], 1)
 
 
-def said_by(problem: ModuleProblem, rows: Tensor, size: int | None = None, left_out: float = LEFT_OUT) -> Iterator[Said]:
-    """Of samples `rows` (n,), `size` at a time; of S a share `left_out` may be missing."""
+def said_by(problem: ModuleProblem, rows: Tensor, size: int | None = None) -> Iterator[Said]:
+    """Of samples `rows` (n,), `size` at a time."""
     likelihood = problem.likelihood
     for part, passed in problem.passes(rows, size):
         outputs, weights = passed.outputs.detach().double(), weight_of(problem, part)
         residual = likelihood.residual(likelihood.state(outputs), problem.targets[part])
-        columns = weighted(fewest_roots(likelihood, outputs, left_out), weights.sqrt())
+        columns = weighted(fewest_roots(likelihood, outputs, problem.left_out), weights.sqrt())
         deltas = [passed.deltas(weighted(residual, weights))]
         deltas += [passed.deltas(column) for column in columns.unbind(2)]
         yield Said(problem.layers, part, outputs, passed.inputs(), deltas[0], deltas[1:], passed)

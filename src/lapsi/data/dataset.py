@@ -199,7 +199,7 @@ def make_dataset(
     counted = None if weights is None else make_weights(weights, n)
     known = survey(blocks, counted)
     targets = make_targets(labels, n, task, counted)
-    identifiers = np.arange(n) if ids is None else _ids(one_dimensional(ids, "ids", n))
+    identifiers = make_ids(ids, n)
     carried = make_columns(columns, n)
     return Dataset(blocks, known, targets, identifiers, source, carried, np.arange(n), n, weights=counted)
 
@@ -257,8 +257,15 @@ def _as_labels(values: np.ndarray, name: str) -> Any:
     return pd.array(values, dtype="Int64") if (known == np.floor(known)).all() else values
 
 
-def _ids(ids: np.ndarray) -> np.ndarray:
-    ids = decoded(ids, "ids")
+def make_ids(ids: Any, n_samples: int) -> np.ndarray:
+    """Identifiers (N,), one a sample; their numbers for None.
+
+    Raises:
+        InputError: when one is missing, or stands there twice.
+    """
+    if ids is None:
+        return np.arange(n_samples)
+    ids = decoded(one_dimensional(ids, "ids", n_samples), "ids")
     missing = pd.isna(ids)
     if ids.dtype.kind in "OU":
         missing |= ids.astype(object) == ""

@@ -19,7 +19,14 @@ from lapsi.execution.checkpoint import Arrays, Checkpoint
 from lapsi.execution.progress import Advance
 from lapsi.precision.base import KLTerms
 from lapsi.problem.removed import Removed
-from lapsi.results.verification import Drawn, Verification, failed_check, relative_errors, summarise_errors
+from lapsi.results.verification import (
+    Drawn,
+    Verification,
+    failed_check,
+    relative_errors,
+    summarise_errors,
+    with_agreement,
+)
 
 LSI_MEAN, LSI_CURVATURE, EPOCHS, PARAMS = "lsi_mean", "lsi_curvature", "epochs", "params"
 POSITIONS = "positions"
@@ -160,10 +167,16 @@ def _checked(fit: Fit, units: Units, lsi: np.ndarray, drawn: Drawn, advance: Adv
         found.append(removed)
         advance(len(removed.units))
     reference = fit.curvature.reference()
-    errors = relative_errors(lsi[picked], _divergences(reference, found).total.numpy())
+    truth = _divergences(reference, found).total.numpy()
     exact = reference.exact(len(picked)) if reference.form != EXACT else None
-    beyond = None if exact is None else relative_errors(lsi[picked], _divergences(exact, found).total.numpy())
-    return summarise_errors(drawn, errors, fit.reference_name, beyond)
+    beyond = None if exact is None else _divergences(exact, found).total.numpy()
+    told = summarise_errors(
+        drawn,
+        relative_errors(lsi[picked], truth),
+        fit.reference_name,
+        None if beyond is None else relative_errors(lsi[picked], beyond),
+    )
+    return with_agreement(told, lsi[picked], truth if beyond is None else beyond)
 
 
 def _kept(checkpoint: Checkpoint, part: Part, observe: Observation) -> Arrays:

@@ -30,6 +30,7 @@ class ModuleProblem(Problem):
         likelihood: the loss.
         objective: weight decay, prior and removal convention.
         batch_size: samples a pass.
+        left_out: share of the trace of a sample's S that its roots may miss.
         weights: a (N,) float64, or None where each sample counts once.
         removed: (r,) the samples that have left, or None.
     """
@@ -41,6 +42,7 @@ class ModuleProblem(Problem):
     likelihood: Likelihood
     objective: Objective
     batch_size: int
+    left_out: float = 0.0
     weights: Tensor | None = None
     removed: Tensor | None = None
 

@@ -13,6 +13,7 @@ from lapsi.report.kinds.choose import view_of
 from lapsi.report.phrasing import counted, number
 from lapsi.results.regularization import chosen_of
 from lapsi.results.scores import Scores
+from lapsi.results.verification import TRAINED_ON, ranking_in_words
 
 TOP = 0.1
 REFERENCES = {
@@ -103,6 +104,8 @@ def _accuracy(verification: dict[str, Any] | None, word: str) -> str:
         return f"The {word} of these scores was not measured (verify 0)."
     if verification.get("failure"):
         return f"The {word} of these scores was NOT measured: the check failed ({verification['failure']})."
+    if verification["reference"] == TRAINED_ON:
+        return ranking_in_words(verification)
     reference = REFERENCES.get(verification["reference"], verification["reference"])
     text = (
         f"{counted(len(verification['rows']))} were checked against {reference}: the largest relative error of LSI is "

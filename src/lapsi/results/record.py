@@ -15,7 +15,7 @@ from lapsi.results.format_0 import from_format_0
 from lapsi.results.provenance import Count, Provenance, Text
 from lapsi.results.regularization import Regularization
 from lapsi.results.verification import Verification
-from lapsi.settings.settings import settings_from_dict
+from lapsi.settings.stored import stored_settings
 from lapsi.settings.task import CLASSES
 
 FORMAT = 1
@@ -68,11 +68,12 @@ class RunRecord:
 class _Settings:
     """The parts of the settings; each is checked by its own rules."""
 
-    model: dict[str, Any]
     objective: dict[str, Any]
     engine: dict[str, Any]
     curvature: Text
     execution: dict[str, Any]
+    model: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def read_record(path: Path) -> RunRecord:
     columns = _require(dict[str, Column], {name: {**each, "name": name} for name, each in beside.columns.items()}, "columns")
     provenance: Provenance = _require(Provenance, raw)
     _require(_Settings, provenance.settings, "settings")
-    settings_from_dict(provenance.settings)
+    stored_settings(provenance.settings)
     if provenance.data:
         _require(_Data, provenance.data, "data")
     if provenance.verification is not None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.stats import pearsonr, spearmanr
 
 from lapsi.results.provenance import Count, Real, Text
+
+FEWEST = 3  # samples of which a correlation says something
+TRAINED_ON = "trained on"  # the reference of networks: training went on from the given weights, with and without each sample
+TRUSTED = 0.9  # rank correlation with it, below which a ranking is not to be trusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +25,15 @@ class Verification:
             slices of the ranking.
         max_relative_error, median_relative_error: of all of them, against `reference`; None where the check failed.
         reference: `"exact"` (mean and curvature at the converged leave-one-out optimum), `"removal form"`
-            (`full` curvature: converged optimum, the curvature of the other samples held), or `"trained alone"` (one model
-            each, by the same recipe, in float64 and without differences; the first seed).
+            (`full` curvature: converged optimum, the curvature of the other samples held), `"trained alone"` (one model
+            each, by the same recipe, in float64 and without differences; the first seed), or `TRAINED_ON`.
         max_relative_error_exact: `full` only: against the exact value; None where that would cost too much.
         failure: why there is no error; "" where there is one.
         max_relative_error_suspected, max_relative_error_random: of those suspected, and of those drawn at random; None where
             there are none, or the check failed.
+        spearman, pearson, median_ratio: of the reported values and the reference (the exact one, where there is one): their
+            rank correlation, the correlation of their logarithms, and the median of reported / reference; None for fewer than
+            three samples, or where the check failed.
     """
 
     rows: tuple[Count, ...]
@@ -36,6 +44,9 @@ class Verification:
     failure: Text = ""
     max_relative_error_suspected: Real | None = None
     max_relative_error_random: Real | None = None
+    spearman: Real | None = None
+    pearson: Real | None = None
+    median_ratio: Real | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -57,6 +68,19 @@ class Drawn:
     random: np.ndarray
 
 
+def ranking_in_words(verification: dict[str, Any]) -> str:
+    """How far the ranking of a network's samples is that of really training on without them, and whether to trust it."""
+    spearman, n = verification.get("spearman"), len(verification["rows"])
+    if spearman is None:
+        return f"Training went on without {n} samples, too few to compare their ranking."
+    text = (
+        f"Training went on from the given weights without {n} samples: the rank correlation of LSI with theirs is "
+        f"{spearman:.2f}, the correlation of the logarithms {verification['pearson']:.2f}, the median ratio "
+        f"{verification['median_ratio']:.2g}."
+    )
+    return text if spearman >= TRUSTED else f"{text} The ranking of this run is not to be trusted."
+
+
 def summarise_errors(drawn: Drawn, errors: np.ndarray, reference: str, exact_errors: np.ndarray | None = None) -> Verification:
     """What is told of the relative errors (k,) of what was drawn; an error that is no number is no agreement."""
     wrong = int((~np.isfinite(errors)).sum())
@@ -71,6 +95,18 @@ def summarise_errors(drawn: Drawn, errors: np.ndarray, reference: str, exact_err
         beyond,
         max_relative_error_suspected=_largest(errors[drawn.suspected]),
         max_relative_error_random=_largest(errors[drawn.random]),
+    )
+
+
+def with_agreement(told: Verification, values: np.ndarray, reference: np.ndarray) -> Verification:
+    """With rank correlation, correlation of the logarithms and median ratio of values (n,) > 0 and their reference (n,) > 0."""
+    if told.failure or len(values) < FEWEST or not (values.min() > 0 and reference.min() > 0):
+        return told
+    return replace(
+        told,
+        spearman=float(spearmanr(values, reference).statistic),
+        pearson=float(pearsonr(np.log(values), np.log(reference)).statistic),
+        median_ratio=float(np.median(values / reference)),
     )
 
 

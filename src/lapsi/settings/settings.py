@@ -73,6 +73,12 @@ class Settings:
             )
 
     @property
+    def model_in_words(self) -> str:
+        """E.g. "linear probe" or "mlp 64, 32"."""
+        hidden = self.model.hidden
+        return f"mlp {', '.join(map(str, hidden))}" if hidden else "linear probe"
+
+    @property
     def is_open(self) -> bool:
         """Whether weight decay or scaling is still to be chosen, by the data."""
         return AUTO in (self.objective.weight_decay, self.model.standardize)

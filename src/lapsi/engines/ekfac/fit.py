@@ -13,14 +13,17 @@ from torch import Tensor
 from lapsi.curvature.ekfac import BasisCurvature, DenseCurvature
 from lapsi.curvature.said import Basis, said_by, turned
 from lapsi.engines.base import Fit, Part, Units, parts_of, single_rows
-from lapsi.engines.ekfac.steps import Inverse, newton_step
+from lapsi.engines.ekfac.steps import Hessian
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.progress import Advance
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
-from lapsi.problem.removed import CLOSED_FORM, Removed
+from lapsi.problem.removed import CLOSED_FORM, TRAINED, Removed
+from lapsi.results.verification import TRAINED_ON
+from lapsi.training.module_optimum import in_float64, module_optimum, set_params
 
 PART_UNITS = 512
+MOST_PASSES = 400  # over the data, of training on
 ROOT_BYTES = 256 * 2**20  # of the roots of a chunk
 
 
@@ -32,14 +35,14 @@ class EkfacFit(Fit):
     Attributes:
         module_problem: the module on all samples.
         basis: that the steps are taken in.
-        inverse: of the Hessian there.
+        hessian: there.
         curvature: of the posterior.
         origin: of the weights: the norm of the gradient of the mean loss there, and how far that is from an optimum.
     """
 
     module_problem: ModuleProblem
     basis: Basis
-    inverse: Inverse
+    hessian: Hessian
     curvature: BasisCurvature | DenseCurvature
     origin: dict[str, Any]
 
@@ -49,7 +52,7 @@ class EkfacFit(Fit):
 
     @property
     def reference_name(self) -> str:
-        return "trained on"
+        return TRAINED_ON
 
     def parts(self, n_units: int) -> list[Part]:
         return parts_of("seed0", np.arange(n_units), PART_UNITS)
@@ -68,9 +71,8 @@ class EkfacFit(Fit):
         problem, start = self.problem, 0
         basis, params = self.basis, self._params
         for said in said_by(problem, rows, self._at_once):
-            root, weights = said.root(basis), weight_of(problem, said.rows)
-            drop = problem.objective.l2_drop(weights)
-            step = newton_step(self.inverse, said.gradient(basis), root, drop, params)
+            root, drop = said.root(basis).double(), problem.objective.l2_drop(weight_of(problem, said.rows))
+            step = self.hessian.step(said.gradient(basis).double() + drop[:, None] * params, root, drop)
             change = said.output_change(step.shift, basis)
             positions = np.arange(start, start + len(said.rows))
             start += len(said.rows)
@@ -90,7 +92,25 @@ class EkfacFit(Fit):
             advance(len(positions))
 
     def reference(self, units: Units) -> Iterator[Removed]:
-        raise NotImplementedError
+        """Trained on from the given weights, in float64: with all samples, and from there without each."""
+        moved, rows = in_float64(self.problem), single_rows(units)
+        whole = module_optimum(moved, self.problem.params, MOST_PASSES)
+        for position, row in enumerate(rows):
+            without = module_optimum(moved.remove(row[None]), whole.params, MOST_PASSES)
+            shift = without.params - whole.params
+            outputs = moved.outputs(without.params, row[None])
+            set_params(moved.layers, whole.params)
+            ((_, own),) = ((said, self.curvature.own(said, said.root(self.basis))) for said in said_by(moved, row[None]))
+            yield Removed(
+                row[None, None],
+                np.array([position]),
+                whole.params,
+                turned(self.problem.layers, self.basis, shift[None]),
+                outputs[:, None],
+                TRAINED,
+                torch.full((1,), torch.nan, dtype=torch.float64),
+                own=own,
+            )
 
     def n_checks(self, verify: int, n_units: int) -> int:
         return min(verify, n_units)

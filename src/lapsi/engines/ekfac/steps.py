@@ -1,9 +1,9 @@
 """The Newton step of a sample that leaves a module, from what it says of the parameters (docs/math.md, Any network).
 
-With H the GGN and the L2 term that is left, g and R of the sample (`lapsi.curvature.said`):
-    shift = (H − R Rᵀ)⁻¹ (g + Δl2·params) = y + H⁻¹R (I − RᵀH⁻¹R)⁻¹ Rᵀy,  y = H⁻¹(g + Δl2·params)
+With g and R of the sample (`lapsi.curvature.said`) and H₋ᵢ the Hessian of the others:
+    shift = H₋ᵢ⁻¹ (g + Δl2·params)
 
-Legend of the indices: n sample that leaves, r root, p parameter.
+Legend of the indices: n sample that leaves, a b root, p parameter.
 """
 
 from __future__ import annotations
@@ -16,57 +16,74 @@ import torch
 from torch import Tensor
 
 
-class Inverse(ABC):
-    """H⁻¹ at the L2 strength that is left when a sample leaves."""
-
-    @abstractmethod
-    def times(self, vectors: Tensor, drop: Tensor) -> Tensor:
-        """Of vectors (n, …, P) float64 of samples whose leaving takes `drop` (n,) of the L2 strength."""
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class DiagonalInverse(Inverse):
-    """H = diag(diagonal), (P,), with all samples."""
-
-    diagonal: Tensor
-
-    def times(self, vectors: Tensor, drop: Tensor) -> Tensor:
-        return vectors / (self.diagonal - drop[:, None]).view(len(drop), *[1] * (vectors.ndim - 2), -1)
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class DenseInverse(Inverse):
-    """H⁻¹ (P, P) at the L2 strength that is left when a sample of mean weight leaves."""
-
-    matrix: Tensor
-
-    def times(self, vectors: Tensor, drop: Tensor) -> Tensor:
-        return vectors @ self.matrix
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class StepTaken:
     """The step of n samples.
 
     Attributes:
         shift: (n, P) float64.
-        leverage: (n,) tr(RᵀH⁻¹R).
+        leverage: (n,) tr(RᵀH⁻¹R), H with the sample.
     """
 
     shift: Tensor
     leverage: Tensor
 
 
-def newton_step(inverse: Inverse, gradient: Tensor, root: Tensor, drop: Tensor, params: Tensor) -> StepTaken:
-    """Of gradients (n, P) and roots (n, r, P); `drop` (n,) of the L2 strength, `params` (P,) of the optimum."""
-    gradient, root = gradient.double(), root.double()
-    first = inverse.times(gradient + drop[:, None] * params, drop)
-    solved = inverse.times(root, drop)
-    gram = torch.einsum("nap,nbp->nab", root, solved)
-    projection = torch.einsum("nap,np->na", root, first)
-    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    reaction = torch.linalg.solve(identity - gram, projection)
-    shift = first + torch.einsum("nap,na->np", solved, reaction)
-    return StepTaken(shift, torch.einsum("naa->n", gram))
+class Hessian(ABC):
+    """The GGN and the L2 term, with all samples."""
+
+    @abstractmethod
+    def solve(self, vector: Tensor) -> Tensor:
+        """H⁻¹ times a vector (P,)."""
+
+    @abstractmethod
+    def step(self, right: Tensor, root: Tensor, drop: Tensor) -> StepTaken:
+        """H₋ᵢ⁻¹ times right-hand sides (n, P), for roots (n, r, P) and what leaves of the L2 strength (n,); float64."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class DiagonalHessian(Hessian):
+    """Diagonal for the samples that stay: H₋ᵢ = diag(diagonal − Σ_a R_a²), less what leaves of the L2 strength.
+
+    The sample's own part is whole: H = H₋ᵢ + R Rᵀ, so that its leverage is less than 1 along each root. (With a diagonal H
+    instead, the roots of a sample may say more than all of H does.)
+
+    Attributes:
+        diagonal: (P,) with all samples.
+    """
+
+    diagonal: Tensor
+
+    def solve(self, vector: Tensor) -> Tensor:
+        return vector / self.diagonal
+
+    def step(self, right: Tensor, root: Tensor, drop: Tensor) -> StepTaken:
+        left = self.diagonal - root.square().sum(1) - drop[:, None]
+        gram = torch.einsum("nap,nbp->nab", root, root / left[:, None])
+        identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+        leverage = torch.einsum("naa->n", torch.linalg.solve(identity + gram, gram))
+        return StepTaken(right / left, leverage)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseHessian(Hessian):
+    """The whole of it: H₋ᵢ⁻¹ = H⁻¹ + H⁻¹R (I − RᵀH⁻¹R)⁻¹ RᵀH⁻¹ (Woodbury 1950).
+
+    Attributes:
+        inverse: (P, P), at the L2 strength that is left when a sample of mean weight leaves.
+    """
+
+    inverse: Tensor
+
+    def solve(self, vector: Tensor) -> Tensor:
+        return self.inverse @ vector
+
+    def step(self, right: Tensor, root: Tensor, drop: Tensor) -> StepTaken:
+        first, solved = right @ self.inverse, root @ self.inverse
+        gram = torch.einsum("nap,nbp->nab", root, solved)
+        identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+        reaction = torch.linalg.solve(identity - gram, torch.einsum("nap,np->na", root, first))
+        shift = first + torch.einsum("nap,na->np", solved, reaction)
+        return StepTaken(shift, torch.einsum("naa->n", gram))

@@ -72,7 +72,7 @@ def pass_through(module: nn.Module, layers: Sequence[Layer], n_samples: int, *in
 
     hooks = [layer.module.register_forward_hook(watch(layer)) for layer in layers]
     try:
-        with evaluating(module), torch.enable_grad():
+        with evaluating(module), torch.set_grad_enabled(len(layers) > 0):
             outputs = _tensor(module(*inputs, **named))
     finally:
         for hook in hooks:

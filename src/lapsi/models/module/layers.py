@@ -10,7 +10,7 @@ Legend of the indices: n sample, t place, g group of a convolution, o unit that 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Layer(ABC):
     """A module with parameters, each used in one place.
 
@@ -47,6 +48,10 @@ class Layer(ABC):
         """Entries (P_l,) as the parameters of the module by name, of their shapes."""
 
     @abstractmethod
+    def join(self, named: Mapping[str, Tensor]) -> Tensor:
+        """The inverse of `split`."""
+
+    @abstractmethod
     def inputs(self, given: Tensor) -> Tensor:
         """What goes in (n, T, …), from what the module is given."""
 
@@ -59,10 +64,6 @@ class Layer(ABC):
 class ProductLayer(Layer, ABC):
     """A layer with matrices (o, k), one a group; the column of the bias is the last."""
 
-    name: str
-    module: nn.Module
-    biased: bool
-
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int, int]:
@@ -73,20 +74,28 @@ class ProductLayer(Layer, ABC):
         groups, out, width = self.shape
         return groups * out * width
 
-    @property
     @abstractmethod
-    def matrix(self) -> Tensor:
-        """The weight as (g, o, k) without the bias."""
+    def matrix(self, weight: Tensor) -> Tensor:
+        """A weight as (g, o, k), without the bias."""
 
     @abstractmethod
     def weight_of(self, matrix: Tensor) -> Tensor:
         """The inverse of `matrix`."""
 
     @property
+    def weight(self) -> Tensor:
+        """Of the module, as it is now."""
+        return self.module.get_parameter("weight").detach()
+
+    @property
     def params(self) -> Tensor:
-        whole = self.matrix
+        names = ("weight", "bias") if self.biased else ("weight",)
+        return self.join({name: self.module.get_parameter(name).detach() for name in names})
+
+    def join(self, named: Mapping[str, Tensor]) -> Tensor:
+        whole = self.matrix(named["weight"])
         if self.biased:
-            whole = torch.cat([whole, self.module.get_parameter("bias").detach().view(*whole.shape[:2], 1)], 2)
+            whole = torch.cat([whole, named["bias"].view(*whole.shape[:2], 1)], 2)
         return whole.flatten()
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
@@ -109,12 +118,10 @@ class LinearLayer(ProductLayer):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        out, width = self.matrix.shape[1:]
+        _, out, width = self.matrix(self.weight).shape
         return 1, out, width + self.biased
 
-    @property
-    def matrix(self) -> Tensor:
-        weight = self.module.get_parameter("weight").detach()
+    def matrix(self, weight: Tensor) -> Tensor:
         return (weight.T if self.turned else weight)[None]
 
     def weight_of(self, matrix: Tensor) -> Tensor:
@@ -140,12 +147,10 @@ class ConvLayer(ProductLayer):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        groups, out, width = self.matrix.shape
+        groups, out, width = self.matrix(self.weight).shape
         return groups, out, width + self.biased
 
-    @property
-    def matrix(self) -> Tensor:
-        weight = self.conv.weight.detach()
+    def matrix(self, weight: Tensor) -> Tensor:
         return weight.reshape(self.conv.groups, len(weight) // self.conv.groups, -1)
 
     def weight_of(self, matrix: Tensor) -> Tensor:
@@ -178,19 +183,18 @@ class EmbeddingLayer(ProductLayer):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        words, size = self.module.get_parameter("weight").shape
+        words, size = self.weight.shape
         return 1, size, words
 
-    @property
-    def matrix(self) -> Tensor:
-        return self.module.get_parameter("weight").detach().T[None]
+    def matrix(self, weight: Tensor) -> Tensor:
+        return weight.T[None]
 
     def weight_of(self, matrix: Tensor) -> Tensor:
         return matrix[0].T
 
     def inputs(self, given: Tensor) -> Tensor:
-        words, weight = given.flatten(1) if given.ndim > 1 else given[:, None], self.module.get_parameter("weight")
-        found = functional.one_hot(words, len(weight)).to(weight.dtype)
+        words = given.flatten(1) if given.ndim > 1 else given[:, None]
+        found = functional.one_hot(words, len(self.weight)).to(self.weight.dtype)
         if isinstance(self.module.padding_idx, int):
             found[..., self.module.padding_idx] = 0  # which is never trained
         return found[:, :, None]
@@ -209,9 +213,6 @@ class ScaleLayer(Layer):
 
     COVERED: ClassVar = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.RMSNorm)
 
-    name: str
-    module: nn.Module
-    biased: bool
     scaled: bool
 
     @property
@@ -228,11 +229,14 @@ class ScaleLayer(Layer):
 
     @property
     def params(self) -> Tensor:
-        return torch.cat([self.module.get_parameter(name).detach().flatten() for name in self._names])
+        return self.join({name: self.module.get_parameter(name).detach() for name in self._names})
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         parts = flat.view(len(self._names), *self._shape)
         return dict(zip(self._names, parts, strict=True))
+
+    def join(self, named: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([named[name].flatten() for name in self._names])
 
     def inputs(self, given: Tensor) -> Tensor:
         """The entries before they are scaled, (n, T, d)."""

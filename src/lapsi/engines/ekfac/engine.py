@@ -1,0 +1,88 @@
+"""From a trained module to what its samples leave from: the basis, the sums over all samples, and the weight decay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from lapsi.curvature.ekfac import basis_curvature, dense_curvature, dense_ggn, eigenbasis, sums_in
+from lapsi.curvature.said import Basis, plain_basis, turned
+from lapsi.engines.ekfac.fit import EkfacFit
+from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian, Hessian
+from lapsi.execution.progress import Stages
+from lapsi.problem.base import mean_weight
+from lapsi.problem.module import ModuleProblem
+from lapsi.settings.network import NetworkSettings
+
+UNCONVERGED = "unconverged"  # in the record of a fit, nats
+PRIORS = (-8.0, 4.0)  # decades of the prior precision, over the mean eigenvalue, among which the evidence is looked at
+
+
+def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, stages: Stages) -> EkfacFit:
+    """Two passes over the data: for the factors and for the eigenvalues; for curvature `full` one for the whole GGN.
+
+    Where the weight decay of the settings is open, it is chosen by the marginal likelihood.
+    """
+    n = problem.n_samples
+    if settings.curvature == "full":
+        with stages.stage("curvature", n) as advance:
+            ggn, gradient = dense_ggn(problem, advance)
+            problem = _decided(problem, settings, torch.linalg.eigvalsh(ggn).clamp(min=0.0))
+            curvature = dense_curvature(problem, ggn)
+            left = float(problem.objective.l2_without(problem.total, mean_weight(problem)))
+            matrix = ggn.clone()
+            matrix.diagonal().add_(left)
+            dense = DenseHessian(torch.cholesky_inverse(torch.linalg.cholesky(matrix)))
+        basis = plain_basis(problem.layers)
+        return EkfacFit(problem, basis, dense, curvature, _origin(problem, basis, gradient, dense))
+    with stages.stage("factors", n) as advance:
+        basis = eigenbasis(problem, advance)
+    with stages.stage("curvature", n) as advance:
+        sums = sums_in(problem, basis, advance, plain=settings.curvature == "diag")
+    problem = _decided(problem, settings, sums.squares)
+    own = basis if sums.plain_squares is None else plain_basis(problem.layers)
+    squares = sums.squares if sums.plain_squares is None else sums.plain_squares
+    hessian = DiagonalHessian(sums.squares + problem.objective.l2(problem.total))
+    posterior = basis_curvature(problem, own, basis, squares)
+    return EkfacFit(problem, basis, hessian, posterior, _origin(problem, basis, sums.gradient, hessian))
+
+
+def _decided(problem: ModuleProblem, settings: NetworkSettings, eigenvalues: Tensor) -> ModuleProblem:
+    """With the weight decay of the settings, or that of the largest evidence, of the GGN's eigenvalues (P,)."""
+    if not settings.is_open:
+        return problem
+    norm = float(problem.params.square().sum())
+    prior = best_prior(eigenvalues, norm)
+    return replace(problem, objective=replace(problem.objective, weight_decay=prior / problem.total))
+
+
+def best_prior(eigenvalues: Tensor, squared_norm: float) -> float:
+    """The prior precision δ of the largest log evidence P/2·ln δ − ½ Σ ln(s + δ) − ½ δ‖params‖² of the Laplace posterior.
+
+    Only the part that depends on δ is looked at; MacKay (1992).
+    """
+    mean, n_params = float(eigenvalues.mean()), len(eigenvalues)
+
+    def lost(decade: float) -> float:
+        prior = mean * 10**decade
+        return 0.5 * (float(torch.log(eigenvalues + prior).sum()) + prior * squared_norm - n_params * float(np.log(prior)))
+
+    found = minimize_scalar(lost, bounds=PRIORS, method="bounded", options={"xatol": 1e-3})
+    return mean * float(10**found.x)
+
+
+def _origin(problem: ModuleProblem, basis: Basis, gradient: Tensor, hessian: Hessian) -> dict[str, Any]:
+    """How far the weights are from an optimum: the gradient G of the mean objective, and ½ GᵀH⁻¹G, nats, of the Newton step
+    to it, which a step that leaves takes for 0."""
+    left = gradient + problem.objective.l2(problem.total) * turned(problem.layers, basis, problem.params)
+    return {
+        "dtype": str(problem.batches.dtype).removeprefix("torch."),
+        "grad_norm": float(left.norm()) / problem.total,
+        "n_iterations": 0,
+        UNCONVERGED: 0.5 * float(left @ hessian.solve(left)),
+    }

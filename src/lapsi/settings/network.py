@@ -1,0 +1,112 @@
+"""Every choice that shapes a run on a trained torch module, in one frozen object that is stored with the scores."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+from lapsi.errors import InputError
+from lapsi.settings.execution import Execution
+from lapsi.settings.objective import ANEW, AUTO, ObjectiveSpec
+from lapsi.settings.option import Choice, check_options, option
+
+LOSSES = CROSS_ENTROPY, BINARY, SQUARED = ("cross_entropy", "bce", "mse")
+STRUCTURES = ("diag", "kfac", "ekfac", "full")
+ALL, LAST_LAYER = "all", "last_layer"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """The module, and which of its parameters are in the posterior.
+
+    Attributes:
+        module: name of its class.
+        params: `"all"`, `"last_layer"`, or names of modules in it.
+        loss: `"cross_entropy"`, `"bce"` (binary cross entropy with logits) or `"mse"` (½‖z − y‖²/σ², σ² the noise variance).
+    """
+
+    module: str = ""
+    params: str | tuple[str, ...] = ALL
+    loss: str = option(CROSS_ENTROPY, Choice(LOSSES), "Loss that the module was trained with.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if isinstance(self.params, list):
+            object.__setattr__(self, "params", tuple(self.params))
+
+
+@dataclass(frozen=True, slots=True)
+class Ekfac:
+    """One Newton step for every sample that leaves, in the eigenbasis of the Kronecker-factored curvature; of few parameters
+    (curvature `"full"`) by the whole GGN."""
+
+    name: ClassVar[str] = "ekfac"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """How the training data of a module are scored, one object a noun.
+
+    Attributes:
+        network: the module.
+        objective: what it minimised. `weight_decay="auto"`: where the marginal likelihood is largest.
+        engine: how samples leave.
+        curvature: structure of the posterior precision.
+        execution: where it runs, within which limits, and how far it is checked.
+    """
+
+    network: NetworkSpec = field(default_factory=NetworkSpec)
+    objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
+    engine: Ekfac = field(default_factory=Ekfac)
+    curvature: str = option("ekfac", Choice(STRUCTURES, {"kron": "kfac"}), "Structure of the posterior precision.")
+    execution: Execution = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.objective.noise_removal == ANEW:
+            raise InputError("noise_removal is 'anew', which a network cannot; leave it at 'held'.")
+        if self.objective.weight_decay == 0:
+            raise InputError("weight_decay is 0, and so is the prior precision; use a small positive value such as 1e-4.")
+
+    @property
+    def model_in_words(self) -> str:
+        """E.g. "ResNet (all parameters)"."""
+        params = self.network.params
+        chosen = {ALL: "all parameters", LAST_LAYER: "last layer"}.get(params) if isinstance(params, str) else None
+        return f"{self.network.module} ({chosen or ', '.join([params] if isinstance(params, str) else params)})"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the weight decay is still to be chosen."""
+        return self.objective.weight_decay == AUTO
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain JSON values."""
+        values = asdict(self)
+        params = self.network.params
+        values["network"]["params"] = params if isinstance(params, str) else list(params)
+        if not isinstance(self.objective.noise_variance, str):
+            values["objective"]["noise_variance"] = list(self.objective.noise_variance)
+        values["engine"] = {"name": self.engine.name, **values["engine"]}
+        return values
+
+
+def network_settings_from_dict(values: dict[str, Any]) -> NetworkSettings:
+    """The settings of a run from `NetworkSettings.to_dict`; fields that are not known (of a later version) are left out.
+
+    Raises:
+        InputError: when a value is none that a setting can have.
+    """
+    engine = values["engine"].get("name")
+    if engine != Ekfac.name:
+        raise InputError(f"The engine of the run is {engine!r}; expected {Ekfac.name!r}.")
+
+    def known(kind: type, name: str) -> dict[str, Any]:
+        return {each.name: values[name][each.name] for each in fields(kind) if each.name in values[name]}
+
+    return NetworkSettings(
+        NetworkSpec(**known(NetworkSpec, "network")),
+        ObjectiveSpec(**known(ObjectiveSpec, "objective")),
+        curvature=values["curvature"],
+        execution=Execution(**known(Execution, "execution")),
+    )

@@ -1,0 +1,237 @@
+"""LSI of the training data of any torch network, from Python."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from torch import nn
+from torch.utils.data import Dataset, TensorDataset
+
+import lapsi
+from lapsi.analysis.agreement import compare as agreement_of
+from lapsi.errors import InputError
+
+N, FEATURES, CLASSES, WEIGHT_DECAY = 40, 5, 3, 0.05
+QUIET = {"progress": False}
+NO_CHECK = lapsi.Execution(verify=0)
+DECAY = lapsi.ObjectiveSpec(weight_decay=WEIGHT_DECAY)
+
+
+def blobs(seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(CLASSES, size=N)
+    return rng.normal(size=(N, FEATURES)) + 1.5 * np.eye(CLASSES, FEATURES)[y], y
+
+
+def linear_module(X, y, **choices):
+    """A linear module at the optimum of the probe on X, y, in float64; and the data that it is trained on."""
+    estimator = lapsi.LaplaceSampleInformation(
+        weight_decay=WEIGHT_DECAY, standardize="none", verify=0, progress=False, **choices
+    ).fit(X, y)
+    module = nn.Linear(FEATURES, CLASSES).double()
+    with torch.no_grad():
+        module.weight.copy_(torch.from_numpy(estimator.coef_))
+        module.bias.copy_(torch.from_numpy(estimator.intercept_))
+    return module, TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A network of 4 tanh units at its optimum, in float64, and its data; one label is wrong."""
+    X, y = blobs()
+    y[0] = (y[0] + 1) % CLASSES
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(FEATURES, 4), nn.Tanh(), nn.Linear(4, CLASSES)).double()
+    data = TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+    optimizer = torch.optim.LBFGS(
+        module.parameters(), max_iter=2000, tolerance_grad=1e-10, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def loss():
+        optimizer.zero_grad()
+        squared = sum(value.square().sum() for value in module.parameters())
+        value = nn.functional.cross_entropy(module(data.tensors[0]), data.tensors[1]) + WEIGHT_DECAY / 2 * squared
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return module, data
+
+
+def test_the_whole_curvature_of_a_linear_module_is_the_closed_form_of_the_probe():
+    X, y = blobs()
+    module, data = linear_module(X, y)
+    expected = lapsi.score(
+        X, y, curvature="full", engine=lapsi.Newton(refine=0), weight_decay=WEIGHT_DECAY, standardize="none", verify=0,
+        dtype="float64", **QUIET
+    )  # fmt: skip
+    found = lapsi.score_network(module, data, curvature="full", objective=DECAY, execution=NO_CHECK, **QUIET)
+    for name in ("lsi_mean", "lsi_curvature", "leverage", "loo_probability", "loo_loss"):
+        assert_allclose(found.table[name], expected.table[name], rtol=1e-8, atol=1e-11, err_msg=name)
+    assert found.provenance.plan["unconverged"] < 1e-15
+    assert found.provenance.train_accuracy == expected.provenance.train_accuracy
+
+
+@pytest.mark.parametrize("curvature", ["ekfac", "diag", "full"])
+def test_what_is_scored_is_compared_with_training_on_without_it(trained, curvature):
+    module, data = trained
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    scores = lapsi.score_network(
+        module, data, curvature=curvature, objective=DECAY, execution=lapsi.Execution(verify=12), **QUIET
+    )
+    told = scores.provenance.verification
+    assert told["reference"] == "trained on"
+    assert told["failure"] == ""
+    assert told["spearman"] > 0.7
+    assert 0.1 < told["median_ratio"] < 3
+    assert scores.lsi[0] > np.median(scores.lsi)
+    assert scores.table["suggested_label"].notna()[0]
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_scores_do_not_depend_on_batches_or_on_which_are_asked_for(trained):
+    module, data = trained
+    whole = lapsi.score_network(module, data, objective=DECAY, execution=NO_CHECK, batch_size=7, **QUIET)
+    some = lapsi.score_network(module, data, objective=DECAY, execution=NO_CHECK, indices=[31, 4], **QUIET)
+    assert_allclose(some.lsi, whole.lsi[[31, 4]], rtol=1e-9)
+    assert some.table["id"].tolist() == [31, 4]
+
+
+def test_a_sample_of_weight_two_says_as_much_as_two_equal_samples(trained):
+    module, data = trained
+    X, y = data.tensors
+    doubled = TensorDataset(torch.cat([X, X[:1]]), torch.cat([y, y[:1]]))
+    weights = np.ones(N)
+    weights[0] = 2.0
+    expected = lapsi.score_network(module, doubled, objective=DECAY, execution=NO_CHECK, **QUIET)
+    found = lapsi.score_network(module, data, objective=DECAY, execution=NO_CHECK, sample_weight=weights, **QUIET)
+    assert_allclose(found.lsi[1:], expected.lsi[1:N], rtol=1e-8)
+
+
+def test_the_weight_decay_is_that_of_the_largest_evidence(trained):
+    module, data = trained
+    scores = lapsi.score_network(module, data, curvature="full", execution=NO_CHECK, **QUIET)
+    chosen = scores.provenance.settings["objective"]["weight_decay"]
+    params = torch.cat([value.flatten() for value in module.parameters()]).detach()
+    outputs = module(data.tensors[0])
+    jacobian = []
+    for row in outputs:
+        grads = [torch.autograd.grad(each, list(module.parameters()), retain_graph=True) for each in row]
+        jacobian.append(torch.stack([torch.cat([part.flatten() for part in grad]) for grad in grads]))
+    p = outputs.softmax(-1).detach()
+    hessian = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+    ggn = torch.einsum("nap,nab,nbq->pq", torch.stack(jacobian), hessian, torch.stack(jacobian))
+
+    def evidence(decay):
+        prior = N * decay
+        whole = torch.linalg.slogdet(ggn + prior * torch.eye(len(ggn), dtype=ggn.dtype))[1]
+        return float(0.5 * (len(params) * np.log(prior) - whole - prior * params.square().sum()))
+
+    near = [evidence(chosen * factor) for factor in (0.9, 1.0, 1.1)]
+    assert near[1] > near[0]
+    assert near[1] > near[2]
+
+
+class Named(Dataset):
+    """As data sets of Hugging Face are: mappings with the target beside the arguments of the module."""
+
+    def __init__(self, X, y):
+        self.X, self.y = X, y
+
+    def __len__(self):
+        return len(self.y)
+
+    def __getitem__(self, position):
+        return {"values": self.X[position], "labels": self.y[position]}
+
+
+class Takes(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, values):
+        return {"logits": self.inner(values)}
+
+
+def test_samples_may_be_mappings_and_outputs_logits(trained):
+    module, data = trained
+    expected = lapsi.score_network(module, data, objective=DECAY, execution=NO_CHECK, **QUIET)
+    found = lapsi.score_network(Takes(module), Named(*data.tensors), objective=DECAY, execution=NO_CHECK, **QUIET)
+    assert_allclose(found.lsi, expected.lsi, rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["bce", "mse", nn.BCEWithLogitsLoss(), nn.MSELoss()])
+def test_other_losses_have_their_own_evidence(loss):
+    X, _ = blobs()
+    rng = np.random.default_rng(1)
+    name = loss if isinstance(loss, str) else {"BCEWithLogitsLoss": "bce", "MSELoss": "mse"}[type(loss).__name__]
+    targets = (rng.random((N, 2)) < 0.5).astype(float) if name == "bce" else X @ rng.normal(size=(FEATURES, 2))
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(FEATURES, 3), nn.Tanh(), nn.Linear(3, 2)).double()
+    data = TensorDataset(torch.from_numpy(X), torch.from_numpy(targets))
+    scores = lapsi.score_network(module, data, loss=loss, objective=DECAY, execution=NO_CHECK, **QUIET)
+    assert scores.task == {"bce": "multilabel", "mse": "regression"}[name]
+    assert bool((scores.lsi > 0).all())
+    if name == "mse":
+        noise = scores.provenance.settings["objective"]["noise_variance"]
+        assert_allclose(noise, (module(data.tensors[0]) - data.tensors[1]).square().mean(0).detach(), rtol=1e-9)
+
+
+def test_runs_are_saved_shown_compared_and_drawn_as_others(trained, tmp_path):
+    module, data = trained
+    scores = lapsi.score_network(module, data, params="last_layer", objective=DECAY, classes=list("abc"), **QUIET)
+    loaded = lapsi.Scores.load(scores.save(tmp_path / "run"))
+    assert loaded.table.equals(scores.table)
+    assert loaded.classes.tolist() == ["a", "b", "c"]
+    assert loaded.provenance.settings["network"] == {"module": "Sequential", "params": "last_layer", "loss": "cross_entropy"}
+    probe = lapsi.score(data.tensors[0].numpy(), data.tensors[1].numpy(), verify=0, weight_decay=WEIGHT_DECAY, **QUIET)
+    assert agreement_of(scores, probe).spearman > 0.5
+
+
+def test_a_killed_run_goes_on(trained, tmp_path):
+    module, data = trained
+    how = {"objective": DECAY, "execution": NO_CHECK, "checkpoint": tmp_path / "kept", **QUIET}
+    first = lapsi.score_network(module, data, **how)
+    again = lapsi.score_network(module, data, **how)
+    assert again.table.equals(first.table)
+    with pytest.raises(
+        InputError, match="begun with other data .* weight_decay was 0.05, now 0.1"
+    ):
+        lapsi.score_network(module, data, **how | {"objective": lapsi.ObjectiveSpec(weight_decay=0.1)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": "hinge"}, "loss is 'hinge'; expected"),
+        ({"loss": nn.CrossEntropyLoss(label_smoothing=0.1)}, "smooths its labels"),
+        ({"loss": nn.L1Loss()}, "loss is a L1Loss; expected 'cross_entropy'"),
+        ({"params": ["head"]}, "names the module 'head'"),
+        ({"curvature": "whole"}, "curvature is 'whole'"),
+        ({"classes": ["a"]}, "classes has 1 names, but the module gives 3 outputs"),
+        ({"indices": [N]}, "expected positions from 0 to 39"),
+        ({"loss": "bce"}, r"targets have shape \(40,\); expected \(N, 3\)"),
+        ({"objective": lapsi.ObjectiveSpec(weight_decay=0.0, prior_precision=1.0)}, "weight_decay is 0"),
+    ],
+)
+def test_what_cannot_be_used_is_told(trained, change, message):
+    module, data = trained
+    with pytest.raises(InputError, match=message):
+        lapsi.score_network(module, data, **{"execution": NO_CHECK, **QUIET, **change})
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (iter([]), "expected one with a length and an item by its position"),
+        (TensorDataset(torch.zeros(1, FEATURES), torch.zeros(1)), "has 1 sample; expected at least 2"),
+        (TensorDataset(torch.zeros(4, FEATURES)), "A batch is a list; expected"),
+        ([{"values": torch.zeros(FEATURES)}] * 4, "A sample holds values; expected its target under one of"),
+        (TensorDataset(torch.zeros(4, FEATURES).double(), torch.tensor([0, 1, 2, 3])), "from 0 to 3; expected"),
+    ],
+)
+def test_data_that_cannot_be_read_are_told(trained, dataset, message):
+    with pytest.raises(InputError, match=message):
+        lapsi.score_network(trained[0], dataset, execution=NO_CHECK, **QUIET)

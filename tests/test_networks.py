@@ -196,9 +196,7 @@ def test_a_killed_run_goes_on(trained, tmp_path):
     first = lapsi.score_network(module, data, **how)
     again = lapsi.score_network(module, data, **how)
     assert again.table.equals(first.table)
-    with pytest.raises(
-        InputError, match="begun with other data .* weight_decay was 0.05, now 0.1"
-    ):
+    with pytest.raises(InputError, match="begun with other data .*weight_decay was 0.05, now 0.1"):
         lapsi.score_network(module, data, **how | {"objective": lapsi.ObjectiveSpec(weight_decay=0.1)})
 
 
@@ -208,6 +206,7 @@ def test_a_killed_run_goes_on(trained, tmp_path):
         ({"loss": "hinge"}, "loss is 'hinge'; expected"),
         ({"loss": nn.CrossEntropyLoss(label_smoothing=0.1)}, "smooths its labels"),
         ({"loss": nn.L1Loss()}, "loss is a L1Loss; expected 'cross_entropy'"),
+        ({"engine": "newton"}, "engine is 'newton'; expected 'ekfac'"),
         ({"params": ["head"]}, "names the module 'head'"),
         ({"curvature": "whole"}, "curvature is 'whole'"),
         ({"classes": ["a"]}, "classes has 1 names, but the module gives 3 outputs"),
@@ -235,3 +234,25 @@ def test_what_cannot_be_used_is_told(trained, change, message):
 def test_data_that_cannot_be_read_are_told(trained, dataset, message):
     with pytest.raises(InputError, match=message):
         lapsi.score_network(trained[0], dataset, execution=NO_CHECK, **QUIET)
+
+
+def test_refined_steps_are_those_of_the_whole_curvature(trained):
+    module, data = trained
+    how = {"objective": DECAY, "execution": NO_CHECK, **QUIET}
+    plain = lapsi.score_network(module, data, engine=lapsi.Ekfac(refine=0), **how)
+    some = lapsi.score_network(module, data, engine=lapsi.Ekfac(refine=5, tolerance=1e-8), **how)
+    refined = some.table["refinement"].str.startswith("refined").to_numpy()
+    assert refined.sum() == 5
+    assert_allclose(some.lsi[~refined], plain.lsi[~refined], rtol=1e-12)
+    highest = np.argsort(-plain.lsi)[:5]
+    assert refined[highest].all()
+    whole = lapsi.score_network(module, data, curvature="full", **how)
+    assert_allclose(some.table["shift_norm"][refined], whole.table["shift_norm"][refined], rtol=3e-3)
+    assert_allclose(some.table["loo_loss"][refined], whole.table["loo_loss"][refined], rtol=3e-3)
+    assert np.abs(plain.table["shift_norm"][refined] / whole.table["shift_norm"][refined] - 1).max() > 0.05
+
+
+def test_all_of_small_data_are_refined(trained):
+    module, data = trained
+    scores = lapsi.score_network(module, data, objective=DECAY, execution=NO_CHECK, **QUIET)
+    assert scores.table["refinement"].str.startswith("refined").all()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lapsi.settings.engine import Local, Newton, Retrain
     from lapsi.settings.execution import Execution
     from lapsi.settings.model import ModelSpec
+    from lapsi.settings.network import Ekfac
     from lapsi.settings.objective import ObjectiveSpec
     from lapsi.settings.recipe import Recipe
     from lapsi.settings.settings import Settings, make_settings
@@ -35,6 +36,7 @@ __all__ = [
     "BackendError",
     "ConvergenceError",
     "DiskFullError",
+    "Ekfac",
     "Execution",
     "InputError",
     "LaplaceSampleInformation",
@@ -60,6 +62,7 @@ __all__ = [
 
 # imported on first use: who reads a run waits for no torch
 _PLACES = {
+    "Ekfac": "lapsi.settings.network",
     "Execution": "lapsi.settings.execution",
     "LaplaceSampleInformation": "lapsi.estimator",
     "LaplaceSampleInformationRegressor": "lapsi.estimator",

@@ -40,7 +40,7 @@ from lapsi.results.scores import Scores
 from lapsi.results.tables import build_table
 from lapsi.scoring import check_indices, checked, left_out
 from lapsi.settings.execution import Execution
-from lapsi.settings.network import ALL, BINARY, CROSS_ENTROPY, LOSSES, SQUARED, NetworkSettings, NetworkSpec
+from lapsi.settings.network import ALL, BINARY, CROSS_ENTROPY, LOSSES, SQUARED, Ekfac, NetworkSettings, NetworkSpec
 from lapsi.settings.objective import ObjectiveSpec
 
 BATCH_SIZE = 64
@@ -54,6 +54,7 @@ def score_network(
     *,
     loss: str | nn.Module = CROSS_ENTROPY,
     params: str | Sequence[str] = ALL,
+    engine: str | Ekfac = "ekfac",
     curvature: str = "ekfac",
     objective: ObjectiveSpec | None = None,
     execution: Execution | None = None,
@@ -80,6 +81,7 @@ def score_network(
             `label`, `targets`, `target` or `y`, whose other entries are arguments of the module by name.
         loss: `"cross_entropy"`, `"bce"` or `"mse"`, or a loss module of torch of that kind.
         params: what is in the posterior: `"all"` that requires a gradient, `"last_layer"`, or names of modules.
+        engine: `"ekfac"`, or an `Ekfac` with its options.
         curvature: structure of the posterior precision: `"ekfac"`, `"diag"` or `"full"` (few parameters: the whole matrix).
         objective: weight decay and prior, an `ObjectiveSpec`; `weight_decay="auto"`: where the marginal likelihood is largest.
         execution: device, limits, checks and seed, an `Execution`.
@@ -102,14 +104,15 @@ def score_network(
     layers = layers_of(model, params)
     batches, stages = batches_of(dataset, collate, _first_parameter(layers)), Stages(progress)
     n, spec = len(batches), NetworkSpec(type(model).__name__, _plain(params), _loss_name(loss))
-    settings = NetworkSettings(spec, objective or ObjectiveSpec(), curvature=curvature, execution=execution or Execution())
+    chosen = _engine(engine)
+    settings = NetworkSettings(spec, objective or ObjectiveSpec(), chosen, curvature, execution or Execution())
     known = _Samples(make_ids(ids, n), make_columns(columns, n), check_indices(indices, n))
     weights = None if sample_weight is None else torch.from_numpy(make_weights(sample_weight, n)).to(batches.device)
     with stages.stage("outputs", n) as advance:
         outputs, values = _through(model, batches, batch_size, advance)
     targets = _targets(spec.loss, values, outputs.shape[1], classes)
     settings = _with_noise(settings, targets, outputs, weights)
-    fit = ekfac_fit(_problem(model, layers, batches, targets, settings, batch_size, weights), settings, stages)
+    fit = ekfac_fit(_problem(model, layers, batches, targets, settings, batch_size, weights), settings, len(known.rows), stages)
     settings = replace(settings, objective=replace(settings.objective, weight_decay=fit.problem.objective.weight_decay))
     units = torch.as_tensor(known.rows, device=batches.device)[:, None]
     digest = _digest(layers, targets, outputs, known.ids)
@@ -150,6 +153,14 @@ class _Samples:
     ids: np.ndarray
     columns: pd.DataFrame
     rows: np.ndarray
+
+
+def _engine(engine: str | Ekfac) -> Ekfac:
+    if isinstance(engine, Ekfac):
+        return engine
+    if engine != Ekfac.name:
+        raise InputError(f"engine is {engine!r}; expected {Ekfac.name!r}, or lapsi.Ekfac(…).")
+    return Ekfac()
 
 
 def _plain(params: str | Sequence[str]) -> str | tuple[str, ...]:

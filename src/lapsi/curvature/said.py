@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lapsi.linalg.matmul import matmul
 from lapsi.models.likelihoods.base import weighted
 from lapsi.models.module.capture import Passed
 from lapsi.models.module.layers import Layer, ProductLayer, gradient
@@ -64,6 +65,7 @@ class LayerBasis:
 
 
 Basis = tuple[LayerBasis, ...]
+HELD_BYTES = 2**30
 
 
 def plain_basis(layers: Sequence[Layer]) -> Basis:
@@ -127,6 +129,37 @@ class Said:
     def _joined(self, inputs: Sequence[Tensor], deltas: Sequence[Tensor], basis: Basis) -> Tensor:
         known = zip(self.layers, inputs, deltas, basis, strict=True)
         return torch.cat([gradient(layer, given, own.deltas(delta)) for layer, given, delta, own in known], 1)
+
+
+class GgnProduct:
+    """GGN·v = Σ_i R_i(R_iᵀv) of the samples that are there, in a basis: a pass over the data for many vectors at once.
+
+    The roots are held between products as far as a gibibyte goes; else the next product makes them again.
+    """
+
+    def __init__(self, problem: ModuleProblem, basis: Basis) -> None:
+        """Of a problem; nothing is computed yet."""
+        self._problem, self._basis = problem, basis
+        self._held: list[Tensor] | None = None
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """Of vectors (m, P)."""
+        total, held, size = torch.zeros_like(vectors), [], 0
+        for root in self._roots() if self._held is None else self._held:
+            own = vectors.to(root.dtype)
+            total += matmul(matmul(own, root.T), root)
+            size += root.numel() * root.element_size()
+            if self._held is None and size <= HELD_BYTES:
+                held.append(root)
+        if size <= HELD_BYTES:
+            self._held = self._held or held
+        return total
+
+    def _roots(self) -> Iterator[Tensor]:
+        per_sample = 8 * (2 + self._problem.likelihood.n_outputs) * self._problem.n_params
+        at_once = max(1, min(self._problem.batch_size, HELD_BYTES // 4 // per_sample))
+        for said in said_by(self._problem, self._problem.present, at_once):
+            yield said.root(self._basis).flatten(0, 1)
 
 
 def said_by(problem: ModuleProblem, rows: Tensor, size: int | None = None) -> Iterator[Said]:

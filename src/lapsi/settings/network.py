@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from lapsi.errors import InputError
 from lapsi.settings.execution import Execution
 from lapsi.settings.objective import ANEW, AUTO, ObjectiveSpec
-from lapsi.settings.option import Choice, check_options, option
+from lapsi.settings.option import Choice, Integer, Number, check_options, option
 
 LOSSES = CROSS_ENTROPY, BINARY, SQUARED = ("cross_entropy", "bce", "mse")
 STRUCTURES = ("diag", "kfac", "ekfac", "full")
@@ -38,9 +38,29 @@ class NetworkSpec:
 @dataclass(frozen=True, slots=True)
 class Ekfac:
     """One Newton step for every sample that leaves, in the eigenbasis of the Kronecker-factored curvature; of few parameters
-    (curvature `"full"`) by the whole GGN."""
+    (curvature `"full"`) by the whole GGN.
+
+    Attributes:
+        refine: samples of the highest LSI whose steps are then taken by the whole GGN, with conjugate gradients and products
+            of it, or `"all"`. None: all, where that takes next to no time; else none.
+        tolerance: of their residual, in the metric of the step.
+    """
 
     name: ClassVar[str] = "ekfac"
+
+    refine: int | str | None = option(
+        None, Integer(0, word=ALL, optional=True), "Samples of the highest LSI whose steps the whole GGN gives, or 'all'."
+    )
+    tolerance: float = option(1e-3, Number(0.0, beyond=True), "Of their residual.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def n_refined(self, n_samples: int, *, cheap: bool) -> int:
+        """How many of some samples are refined, all of which would be `cheap` or not."""
+        if self.refine is None:
+            return n_samples if cheap else 0
+        return n_samples if self.refine == ALL else min(int(self.refine), n_samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +127,7 @@ def network_settings_from_dict(values: dict[str, Any]) -> NetworkSettings:
     return NetworkSettings(
         NetworkSpec(**known(NetworkSpec, "network")),
         ObjectiveSpec(**known(ObjectiveSpec, "objective")),
+        Ekfac(**known(Ekfac, "engine")),
         curvature=values["curvature"],
         execution=Execution(**known(Execution, "execution")),
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lapsi.curvature.ekfac import basis_curvature, dense_curvature, dense_ggn, eigenbasis, sums_in
 from lapsi.curvature.said import Basis, plain_basis, turned
-from lapsi.engines.ekfac.fit import EkfacFit
+from lapsi.engines.ekfac.fit import FEW_ROOTS, EkfacFit
 from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian, Hessian
 from lapsi.execution.progress import Stages
 from lapsi.problem.base import mean_weight
@@ -20,13 +20,15 @@ from lapsi.problem.module import ModuleProblem
 from lapsi.settings.network import NetworkSettings
 
 UNCONVERGED = "unconverged"  # in the record of a fit, nats
+PRODUCTS = 15  # with the whole GGN that conjugate gradients take, as seen
+CHEAP_FLOP = 5e11  # some seconds on two cores
 PRIORS = (-8.0, 4.0)  # decades of the prior precision, over the mean eigenvalue, among which the evidence is looked at
 
 
-def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, stages: Stages) -> EkfacFit:
+def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, stages: Stages) -> EkfacFit:
     """Two passes over the data: for the factors and for the eigenvalues; for curvature `full` one for the whole GGN.
 
-    Where the weight decay of the settings is open, it is chosen by the marginal likelihood.
+    Where the weight decay of the settings is open, it is chosen by the marginal likelihood. `n_units`: samples that will leave.
     """
     n = problem.n_samples
     if settings.curvature == "full":
@@ -49,7 +51,14 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, stages: Stages)
     squares = sums.squares if sums.plain_squares is None else sums.plain_squares
     hessian = DiagonalHessian(sums.squares + problem.objective.l2(problem.total))
     posterior = basis_curvature(problem, own, basis, squares)
-    return EkfacFit(problem, basis, hessian, posterior, _origin(problem, basis, sums.gradient, hessian))
+    origin, cheap = _origin(problem, basis, sums.gradient, hessian), n_units * _solving_flop(problem) <= CHEAP_FLOP
+    n_refined = settings.engine.n_refined(n_units, cheap=cheap)
+    return EkfacFit(problem, basis, hessian, posterior, origin, n_refined, settings.engine.tolerance)
+
+
+def _solving_flop(problem: ModuleProblem) -> float:
+    """Of conjugate gradients for a sample, about."""
+    return PRODUCTS * 4.0 * problem.n_samples * min(problem.likelihood.n_outputs, FEW_ROOTS) * problem.n_params
 
 
 def _decided(problem: ModuleProblem, settings: NetworkSettings, eigenvalues: Tensor) -> ModuleProblem:

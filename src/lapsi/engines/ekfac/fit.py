@@ -11,19 +11,23 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.ekfac import BasisCurvature, DenseCurvature
-from lapsi.curvature.said import Basis, said_by, turned
-from lapsi.engines.base import Fit, Part, Units, parts_of, single_rows
-from lapsi.engines.ekfac.steps import Hessian
+from lapsi.curvature.said import Basis, GgnProduct, Said, said_by, turned
+from lapsi.engines.base import Fit, Part, Units, again, parts_of, single_rows
+from lapsi.engines.ekfac.steps import Hessian, StepTaken
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.progress import Advance
+from lapsi.linalg.conjugate_gradients import Solution, conjugate_gradients
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
-from lapsi.problem.removed import CLOSED_FORM, TRAINED, Removed
+from lapsi.problem.removed import CLOSED_FORM, REFINED, TRAINED, Removed
 from lapsi.results.verification import TRAINED_ON
 from lapsi.training.module_optimum import in_float64, module_optimum, set_params
 
 PART_UNITS = 512
 MOST_PASSES = 400  # over the data, of training on
+MOST_PRODUCTS = 50  # with the whole GGN, of each sample
+SOLVED_BYTES = 2**30
+FEW_ROOTS = 4  # of a sample, as seen
 ROOT_BYTES = 256 * 2**20  # of the roots of a chunk
 
 
@@ -38,6 +42,8 @@ class EkfacFit(Fit):
         hessian: there.
         curvature: of the posterior.
         origin: of the weights: the norm of the gradient of the mean loss there, and how far that is from an optimum.
+        n_refined: samples of the highest LSI whose steps are taken by the whole GGN.
+        tolerance: of the residual of those.
     """
 
     module_problem: ModuleProblem
@@ -45,6 +51,8 @@ class EkfacFit(Fit):
     hessian: Hessian
     curvature: BasisCurvature | DenseCurvature
     origin: dict[str, Any]
+    n_refined: int = 0
+    tolerance: float = 1e-3
 
     @property
     def problem(self) -> ModuleProblem:
@@ -58,38 +66,73 @@ class EkfacFit(Fit):
         return parts_of("seed0", np.arange(n_units), PART_UNITS)
 
     def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
-        return []
+        """The samples of the highest LSI, by the whole GGN."""
+        lsi = np.nan_to_num(found["lsi_mean"][-1] + found["lsi_curvature"][-1], nan=np.inf)
+        count = min(self.n_refined, len(lsi))
+        if count == 0 or done[-1].way == REFINED:
+            return []
+        chosen = np.sort(np.argsort(-lsi, kind="stable")[:count])
+        return again(parts_of("refined", chosen, self._solved_at_once, REFINED))
 
     def mending(self, positions: np.ndarray) -> list[Part]:
         return []
 
     def later_steps(self, n_units: int) -> int:
-        return 0
+        return min(self.n_refined, n_units)
 
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
-        rows = single_rows(part.units_of(units))
-        problem, start = self.problem, 0
-        basis, params = self.basis, self._params
-        for said in said_by(problem, rows, self._at_once):
-            root, drop = said.root(basis).double(), problem.objective.l2_drop(weight_of(problem, said.rows))
-            step = self.hessian.step(said.gradient(basis).double() + drop[:, None] * params, root, drop)
-            change = said.output_change(step.shift, basis)
-            positions = np.arange(start, start + len(said.rows))
-            start += len(said.rows)
-            unknown = torch.full((len(positions),), torch.nan, dtype=torch.float64)
-            diagnostics = {"leverage": step.leverage, "output_change": change.abs().amax(1)}
+        rows, start = single_rows(part.units_of(units)), 0
+        solved = self._solved(rows) if part.way == REFINED else None
+        for said in said_by(self.problem, rows, self._at_once):
+            root = said.root(self.basis).double()
+            step = self._step(said, root)
+            positions = slice(start, start := start + len(said.rows))
+            shift = step.shift if solved is None else solved.value[positions]
+            left = (
+                torch.full((len(said.rows),), torch.nan, dtype=torch.float64) if solved is None else solved.residual[positions]
+            )
+            change = said.output_change(shift, self.basis)
             yield Removed(
                 said.rows[:, None],
-                positions,
-                params.new_empty(0),
-                step.shift,
+                np.arange(len(rows))[positions],
+                shift.new_empty(0),
+                shift,
                 (said.outputs + change)[:, None],
-                CLOSED_FORM,
-                unknown,
-                diagnostics,
+                CLOSED_FORM if solved is None else REFINED,
+                left,
+                {"leverage": step.leverage, "output_change": change.abs().amax(1)},
                 own=self.curvature.own(said, root),
             )
-            advance(len(positions))
+            advance(len(said.rows))
+
+    def _step(self, said: Said, root: Tensor) -> StepTaken:
+        """Of a batch, with its roots (n, r, P) in the basis."""
+        return self.hessian.step(*self._sides(said, root))
+
+    def _sides(self, said: Said, root: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """g + Δl2·params (n, P), the roots, and Δl2 (n,)."""
+        drop = self.problem.objective.l2_drop(weight_of(self.problem, said.rows))
+        return said.gradient(self.basis).double() + drop[:, None] * self._params, root, drop
+
+    def _solved(self, rows: Tensor) -> Solution:
+        """(GGN + l2 − R Rᵀ) shift = g + Δl2·params of samples `rows` (n,), preconditioned by the step."""
+        sides = [self._sides(said, said.root(self.basis).double()) for said in said_by(self.problem, rows, self._at_once)]
+        width = max(root.shape[1] for _, root, _ in sides)
+        right, drop = torch.cat([each[0] for each in sides]), torch.cat([each[2] for each in sides])
+        own = torch.cat([torch.nn.functional.pad(root, (0, 0, 0, width - root.shape[1])) for _, root, _ in sides])
+        product, l2 = GgnProduct(self.problem, self.basis), self.problem.objective.l2(self.problem.total)
+
+        def times(vectors: Tensor, active: Tensor) -> Tensor:
+            alone = torch.einsum("nap,na->np", own[active], torch.einsum("nap,np->na", own[active], vectors))
+            return product(vectors) + (l2 - drop[active])[:, None] * vectors - alone
+
+        def precondition(vectors: Tensor, active: Tensor) -> Tensor:
+            return self.hessian.step(vectors, own[active], drop[active]).shift
+
+        start = self.hessian.step(right, own, drop).shift
+        return conjugate_gradients(
+            times, right, precondition, tolerance=self.tolerance, max_iterations=MOST_PRODUCTS, start=start
+        )
 
     def reference(self, units: Units) -> Iterator[Removed]:
         """Trained on from the given weights, in float64: with all samples, and from there without each."""
@@ -128,3 +171,9 @@ class EkfacFit(Fit):
         """Samples of which the roots are held together."""
         per_sample = 8 * 3 * (2 + self.problem.likelihood.n_outputs) * self.problem.n_params
         return max(1, min(self.problem.batch_size, ROOT_BYTES // per_sample))
+
+    @property
+    def _solved_at_once(self) -> int:
+        """Samples whose vectors and roots are held while conjugate gradients go on."""
+        per_sample = 8 * (8 + 2 * min(self.problem.likelihood.n_outputs, FEW_ROOTS)) * self.problem.n_params
+        return max(1, min(PART_UNITS, SOLVED_BYTES // per_sample))

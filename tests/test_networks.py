@@ -185,7 +185,7 @@ def test_runs_are_saved_shown_compared_and_drawn_as_others(trained, tmp_path):
     loaded = lapsi.Scores.load(scores.save(tmp_path / "run"))
     assert loaded.table.equals(scores.table)
     assert loaded.classes.tolist() == ["a", "b", "c"]
-    assert loaded.provenance.settings["network"] == {"module": "Sequential", "params": "last_layer", "loss": "cross_entropy"}
+    assert loaded.provenance.settings["network"] == {"module": "Sequential", "params": ["last_layer"], "loss": "cross_entropy"}
     probe = lapsi.score(data.tensors[0].numpy(), data.tensors[1].numpy(), verify=0, weight_decay=WEIGHT_DECAY, **QUIET)
     assert agreement_of(scores, probe).spearman > 0.5
 

@@ -101,9 +101,10 @@ def score_network(
     Raises:
         InputError: the module, the data or a setting cannot be used; layers that are not covered are named.
     """
-    layers = layers_of(model, params)
+    spec = NetworkSpec(type(model).__name__, (params,) if isinstance(params, str) else tuple(params), _loss_name(loss))
+    layers = layers_of(model, spec.params)
     batches, stages = batches_of(dataset, collate, _first_parameter(layers)), Stages(progress)
-    n, spec = len(batches), NetworkSpec(type(model).__name__, _plain(params), _loss_name(loss))
+    n = len(batches)
     chosen = _engine(engine)
     settings = NetworkSettings(spec, objective or ObjectiveSpec(), chosen, curvature, execution or Execution())
     known = _Samples(make_ids(ids, n), make_columns(columns, n), check_indices(indices, n))
@@ -161,10 +162,6 @@ def _engine(engine: str | Ekfac) -> Ekfac:
     if engine != Ekfac.name:
         raise InputError(f"engine is {engine!r}; expected {Ekfac.name!r}, or lapsi.Ekfac(…).")
     return Ekfac()
-
-
-def _plain(params: str | Sequence[str]) -> str | tuple[str, ...]:
-    return params if isinstance(params, str) else tuple(params)
 
 
 def _first_parameter(layers: Sequence[Layer]) -> Tensor:

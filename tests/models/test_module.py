@@ -136,7 +136,7 @@ def test_parameters_are_split_as_the_module_holds_them(kind):
 def test_some_layers_are_chosen_by_name_by_gradient_or_as_the_last():
     module, _ = case("conv2d")
     assert [layer.name for layer in layers_of(module)] == ["0", "2.2"]
-    assert [layer.name for layer in layers_of(module, "last_layer")] == ["2.2"]
+    assert [layer.name for layer in layers_of(module, ["last_layer"])] == ["2.2"]
     assert [layer.name for layer in layers_of(module, ["2"])] == ["2.2"]
     module[0].weight.requires_grad_(False)
     with pytest.raises(InputError, match="'0' is a Conv2d with parameters bias, which is not covered"):

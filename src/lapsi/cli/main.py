@@ -16,10 +16,11 @@ from typer.core import TyperGroup
 from lapsi.cli.terminal import Stream, require_told, say, warn
 from lapsi.errors import InputError, LapsiError, first_line
 
-# each is a function of its name in a module of its name in `lapsi.cli.commands`
+# each is a function of its name, with _ for -, in a module of its name in `lapsi.cli.commands`
 COMMANDS = (
     "demo",
     "score",
+    "score-network",
     "embed",
     "issues",
     "groups",
@@ -49,8 +50,9 @@ class Commands(TyperGroup):
         """The command, or None where there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"lapsi.cli.commands.{cmd_name}")
-        return typer.main.get_command(_single(getattr(module, cmd_name)))
+        name = cmd_name.replace("-", "_")
+        module = import_module(f"lapsi.cli.commands.{name}")
+        return typer.main.get_command(_single(getattr(module, name)))
 
 
 def _single(command: Any) -> typer.Typer:

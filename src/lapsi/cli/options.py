@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +16,11 @@ from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
 from lapsi.settings.corruption import Corruption
 from lapsi.settings.engine import AUTO, ENGINES, Auto, Local, Newton, Retrain
+from lapsi.settings.execution import WORKERS as WORKERS_FIELDS
 from lapsi.settings.execution import Execution
 from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.model import PROBE, ModelSpec
+from lapsi.settings.network import Ekfac, NetworkSettings, NetworkSpec
 from lapsi.settings.objective import ObjectiveSpec
 from lapsi.settings.option import Choice, option
 from lapsi.settings.recipe import PRESETS, RECIPE, Recipe
@@ -54,9 +56,18 @@ class Start:
     preset: str | None = option(None, Choice(tuple(PRESETS)), "Where the recipe starts from.", panel=RECIPE)
 
 
+NOT_OF_NETWORKS = ("noise_removal", "class_weight")
+ONE_PROCESS = ("dtype", *WORKERS_FIELDS)
 START, RECIPE_FIELDS = Part(Start), Part(Recipe)
 COLUMNS, EXTRACTOR, DATA, CHANGES = Part(Columns), Part(ExtractorSettings), Part(DataSpec), Part(Corruption)
 SCORING = (Part(Settings), Part(ObjectiveSpec), Part(ModelSpec), Part(Newton), Part(Local), Part(Retrain), Part(Execution))
+NETWORK = (
+    Part(NetworkSpec),
+    Part(NetworkSettings),
+    Part(Ekfac),
+    Part(ObjectiveSpec, without=NOT_OF_NETWORKS),
+    Part(Execution, without=ONE_PROCESS),
+)
 EMBED_COLUMNS = Part(Columns, without=("features", "prefix"))
 EMBED_EXTRACTOR = Part(ExtractorSettings, own_names=True)
 EMBED_DATA = Part(DataSpec, without=("human_labels",))
@@ -113,6 +124,18 @@ def to_settings(options: Options) -> Settings:
         own = {kind: {each.name for each in fields(kind)} - {each.name for each in fields(Auto)} for kind in (Local, Newton)}
         engine = next((kind.name for kind, names in own.items() if names & options.keys()), AUTO)
     return make_settings(engine=engine, recipe=recipe, **choices)
+
+
+def to_network(options: Options) -> dict[str, Any]:
+    """The arguments of `lapsi.score_network` that were asked for."""
+    spec, structure, engine, objective, execution = (part.values(options) for part in NETWORK)
+    return {
+        **spec,
+        **structure,
+        "engine": Ekfac(**engine),
+        "objective": ObjectiveSpec(**objective),
+        "execution": Execution(**execution),
+    }
 
 
 def to_recipe(options: Options) -> Recipe | None:

@@ -19,7 +19,7 @@ from lapsi.cli.generated import Options
 from lapsi.cli.options import called, to_absolute, to_changed_spec, to_settings
 from lapsi.cli.plan import plan_as_dict, print_plan
 from lapsi.cli.show import tell_left_out, tell_run
-from lapsi.cli.terminal import say, told
+from lapsi.cli.terminal import INTERRUPTED, say, told
 from lapsi.data.dataset import Dataset
 from lapsi.data.opening import Opened, sketch_data
 from lapsi.data.readers.arrays import read_indices
@@ -42,7 +42,6 @@ from lapsi.scoring import check_indices, run_bytes, score_dataset
 from lapsi.settings.execution import LOCAL
 from lapsi.settings.settings import Settings
 
-INTERRUPTED = 130
 OF_RAY = ("address", "worker_cpus")
 
 

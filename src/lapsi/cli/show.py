@@ -83,7 +83,8 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     console.print(samples_table("Least informative: typical, redundant", columns, ranking.tail(n_extremes)[::-1]))
     chosen = chosen_of(provenance.regularization)
     told = [] if chosen is None else [Text(f"Regularisation: {chosen.sentence()}.")]
-    lines = [_accuracy_line(provenance.verification), *_above_lines(provenance, settings), _seconds_line(provenance.seconds)]
+    lines = [_accuracy_line(provenance.verification), *_above_lines(provenance, settings), *_optimum_lines(scores)]
+    lines.append(_seconds_line(provenance.seconds))
     console.print(Group(*told, *lines))
 
 
@@ -205,6 +206,20 @@ def _above_lines(provenance: Provenance, settings: Settings | NetworkSettings) -
         Text(
             f"Tolerance: {n_above:,} rows stay above {settings.engine.tolerance:g}, as estimated (column lsi_error): refining "
             "them would have taken too long",
+            style="yellow",
+        )
+    ]
+
+
+def _optimum_lines(scores: Scores) -> list[Text]:
+    """One where a network stands farther from an optimum of its loss than its samples move it."""
+    unconverged, median = scores.provenance.plan.get("unconverged"), float(scores.table["lsi_mean"].median())
+    if not isinstance(unconverged, float) or unconverged <= median:
+        return []
+    return [
+        Text(
+            f"Optimum: the weights are {unconverged:.1e} nats from one, and a sample moves them by {median:.1e} (median): "
+            "training has not ended there, or with another weight decay. What one step says of leaving is then rough.",
             style="yellow",
         )
     ]

@@ -15,6 +15,7 @@ from typing import TextIO, final
 from rich.console import Console
 from rich.text import Text
 
+INTERRUPTED = 130  # exit code
 OBEYED = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories: controls, lone surrogates, separators of lines
 TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of writing
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
+import pandas as pd
 
 from lapsi.results.provenance import Count, Real, Text
 
@@ -104,10 +104,14 @@ def with_agreement(told: Verification, values: np.ndarray, reference: np.ndarray
         return told
     return replace(
         told,
-        spearman=float(spearmanr(values, reference).statistic),
-        pearson=float(pearsonr(np.log(values), np.log(reference)).statistic),
+        spearman=_correlation(pd.Series(values).rank().to_numpy(), pd.Series(reference).rank().to_numpy()),
+        pearson=_correlation(np.log(values), np.log(reference)),
         median_ratio=float(np.median(values / reference)),
     )
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _largest(errors: np.ndarray) -> float | None:

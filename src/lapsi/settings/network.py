@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from lapsi.errors import InputError
 from lapsi.settings.execution import Execution
 from lapsi.settings.objective import ANEW, AUTO, ObjectiveSpec
-from lapsi.settings.option import Choice, Integer, Number, check_options, option
+from lapsi.settings.option import Choice, Integer, Number, Words, check_options, option
 
 LOSSES = CROSS_ENTROPY, BINARY, SQUARED = ("cross_entropy", "bce", "mse")
 STRUCTURES = ("diag", "kfac", "ekfac", "full")
@@ -21,18 +21,16 @@ class NetworkSpec:
 
     Attributes:
         module: name of its class.
-        params: `"all"`, `"last_layer"`, or names of modules in it.
+        params: `("all",)`, `("last_layer",)`, or names of modules in it, blocks with all that is in them.
         loss: `"cross_entropy"`, `"bce"` (binary cross entropy with logits) or `"mse"` (½‖z − y‖²/σ², σ² the noise variance).
     """
 
     module: str = ""
-    params: str | tuple[str, ...] = ALL
+    params: tuple[str, ...] = option((ALL,), Words(), "What is in the posterior: all, last_layer, or names of modules.")
     loss: str = option(CROSS_ENTROPY, Choice(LOSSES), "Loss that the module was trained with.")
 
     def __post_init__(self) -> None:
         check_options(self)
-        if isinstance(self.params, list):
-            object.__setattr__(self, "params", tuple(self.params))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +89,8 @@ class NetworkSettings:
     @property
     def model_in_words(self) -> str:
         """E.g. "ResNet (all parameters)"."""
-        params = self.network.params
-        chosen = {ALL: "all parameters", LAST_LAYER: "last layer"}.get(params) if isinstance(params, str) else None
-        return f"{self.network.module} ({chosen or ', '.join([params] if isinstance(params, str) else params)})"
+        params = ", ".join(self.network.params)
+        return f"{self.network.module} ({ {ALL: 'all parameters', LAST_LAYER: 'last layer'}.get(params, params) })"
 
     @property
     def is_open(self) -> bool:
@@ -103,8 +100,7 @@ class NetworkSettings:
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain JSON values."""
         values = asdict(self)
-        params = self.network.params
-        values["network"]["params"] = params if isinstance(params, str) else list(params)
+        values["network"]["params"] = list(self.network.params)
         if not isinstance(self.objective.noise_variance, str):
             values["objective"]["noise_variance"] = list(self.objective.noise_variance)
         values["engine"] = {"name": self.engine.name, **values["engine"]}

@@ -8,28 +8,26 @@ from torch import nn
 
 from lapsi.errors import InputError
 from lapsi.models.module.layers import Layer, covered
+from lapsi.settings.network import ALL, LAST_LAYER
 
-ALL, LAST_LAYER = "all", "last_layer"
 
-
-def layers_of(module: nn.Module, params: str | Sequence[str] = ALL) -> tuple[Layer, ...]:
+def layers_of(module: nn.Module, params: Sequence[str] = (ALL,)) -> tuple[Layer, ...]:
     """The layers of the chosen parameters, those that `requires_grad`, in the order of the module.
 
     Args:
         module: any; its layers must be of the kinds that `lapsi.models.module.layers` has.
-        params: `"all"`, `"last_layer"`, or names of modules: a layer, or a block with all that is in it.
+        params: as in `NetworkSpec`.
 
     Raises:
         InputError: when a layer is of another kind, or its parameters are used by another one too, or a name is none.
     """
-    layers = _last(module) if params == LAST_LAYER else _chosen(module, None if params == ALL else params)
+    layers = _last(module) if tuple(params) == (LAST_LAYER,) else _chosen(module, None if tuple(params) == (ALL,) else params)
     if not layers:
         raise InputError("No parameter of the module is chosen that requires a gradient; see params, and requires_grad.")
     return layers
 
 
-def _chosen(module: nn.Module, names: str | Sequence[str] | None) -> tuple[Layer, ...]:
-    wanted = None if names is None else [names] if isinstance(names, str) else list(names)
+def _chosen(module: nn.Module, wanted: Sequence[str] | None) -> tuple[Layer, ...]:
     known = dict(module.named_modules())
     for name in wanted or ():
         if name not in known:

@@ -1,0 +1,106 @@
+"""`lapsi score-network`: from the function that makes a module and its data to a run directory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module, util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+from lapsi.cli.show import tell_run
+from lapsi.cli.terminal import INTERRUPTED, say, told
+from lapsi.errors import InputError, first_line
+from lapsi.execution.checkpoint import hold, remove_checkpoint
+from lapsi.networks import score_network as scored
+from lapsi.report.overview import save_overview
+from lapsi.results.paths import unfinished_path
+from lapsi.results.run_directory import PICTURE, require_free
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What was asked for beside the run.
+
+    Attributes:
+        force: overwrite an existing run.
+        quiet, as_json: how the result is told.
+    """
+
+    force: bool
+    quiet: bool
+    as_json: bool
+
+
+def score_network(factory: str, output: Path, asked: dict[str, Any], how: Call) -> None:
+    """Scores the data that the function `factory` names gives, and writes the run to `output`."""
+    require_free(output, how.force)
+    arguments = made_by(factory)
+    limit = asked.pop("limit", None)
+    if limit is not None:
+        if limit < 1:
+            raise InputError(f"--limit is {limit}; expected at least 1.")
+        asked["indices"] = np.arange(min(limit, len(arguments["dataset"])))
+    parts = unfinished_path(output)
+    try:
+        scores = scored(**arguments | asked, checkpoint=parts, progress=not how.quiet and not how.as_json)
+    except KeyboardInterrupt:
+        say(f"Stopped. Finished parts are kept in {parts}; the same call goes on with them.", error=True)
+        raise typer.Exit(INTERRUPTED) from None
+    scores.save(output, force=how.force, beside=lambda directory: save_overview(scores, directory / PICTURE))
+    held = hold(parts)
+    remove_checkpoint(parts)
+    held.release()
+    with told(output):
+        tell_run(scores, 5, how.quiet, how.as_json)
+        if not how.quiet and not how.as_json:
+            say(f"Run directory: {output}   picture: {output / PICTURE}")
+
+
+def made_by(factory: str) -> dict[str, Any]:
+    """What a function, named MODULE:FUNCTION or FILE.py:FUNCTION, gives to score.
+
+    Raises:
+        InputError: when there is no such function, or it gives something else.
+    """
+    made = _function(factory)()
+    if isinstance(made, tuple | list) and len(made) == 2:
+        made = {"model": made[0], "dataset": made[1]}
+    if not isinstance(made, Mapping) or not {"model", "dataset"} <= made.keys():
+        raise InputError(
+            f"{factory} returns a {type(made).__name__}; expected the module and its data set, or a mapping with 'model' and "
+            "'dataset'."
+        )
+    return dict(made)
+
+
+def _function(factory: str) -> Callable[[], Any]:
+    place, _, name = factory.rpartition(":")
+    if not place or not name:
+        raise InputError(f"{factory!r} names no function; expected MODULE:FUNCTION or FILE.py:FUNCTION.")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = _from_file(Path(place)) if place.endswith(".py") else import_module(place)
+    except ImportError as error:
+        raise InputError(f"{place} cannot be imported: {first_line(error)}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise InputError(f"{place} has no function {name!r}.")
+    return function
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    spec = util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,85 @@
+"""`lapsi score-network`: a function that makes a module and its data, scored to a run directory."""
+
+import json
+
+import pytest
+
+import lapsi
+from commands import fail, run
+
+MADE = """
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+def make():
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(30, 4, generator=generator)
+    y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3))
+    optimizer = torch.optim.LBFGS(module.parameters(), max_iter=500, line_search_fn="strong_wolfe")
+    def loss():
+        optimizer.zero_grad()
+        value = nn.functional.cross_entropy(module(X), y)
+        value = value + 5e-3 * sum(part.square().sum() for part in module.parameters())
+        value.backward()
+        return value
+    optimizer.step(loss)
+    return module, TensorDataset(X, y)
+
+def named():
+    module, dataset = make()
+    return {"model": module, "dataset": dataset, "classes": ["a", "b", "c"]}
+
+def nothing():
+    return 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "made.py").write_text(MADE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_training_data_of_a_module_are_scored_from_a_file(folder):
+    told = run("score-network", "made.py:named", "-o", "run", "--weight-decay", "0.01", "--verify", "3").stdout
+    words = " ".join(told.split())
+    assert "30 of 30 samples from TensorDataset: 27 parameters, 3 classes; Sequential (all parameters)" in words
+    assert "Training went on from the given weights without 3 samples" in words
+    scores = lapsi.Scores.load(folder / "run")
+    assert scores.classes.tolist() == ["a", "b", "c"]
+    assert (folder / "run" / "overview.png").is_file()
+    assert not (folder / "run.partial").exists()
+
+
+def test_options_reach_the_run(folder):
+    told = run(
+        "score-network", "made.py:make", "-o", "run", "--params", "2", "--curvature", "full", "--verify", "0", "--limit", "5",
+        "--json", "-q",
+    )  # fmt: skip
+    record = json.loads(told.stdout)
+    assert record["settings"]["network"] == {"module": "Sequential", "params": ["2"], "loss": "cross_entropy"}
+    assert record["settings"]["curvature"] == "full"
+    assert len(lapsi.Scores.load(folder / "run")) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["made.py:other"], "made.py has no function 'other'"),
+        (["made.py"], "'made.py' names no function; expected MODULE:FUNCTION"),
+        (["gone.py:make"], "There is no file gone.py"),
+        (["gone:make"], "gone cannot be imported"),
+        (["made.py:nothing"], "returns a int; expected the module and its data set"),
+        (["made.py:make", "--params", "head"], "names the module 'head'"),
+        (["made.py:make", "--limit", "0"], "--limit is 0"),
+        (["made.py:make", "--curvature", "whole"], "whole"),
+    ],
+)
+def test_what_cannot_be_scored_is_told_in_a_line_and_nothing_is_written(folder, arguments, message):
+    assert message in fail(2, "score-network", *arguments, "-o", "run", "-q")
+    assert not (folder / "run").exists()

@@ -256,3 +256,63 @@ def test_all_of_small_data_are_refined(trained):
     module, data = trained
     scores = lapsi.score_network(module, data, objective=DECAY, execution=NO_CHECK, **QUIET)
     assert scores.table["refinement"].str.startswith("refined").all()
+
+
+def test_retraining_is_the_definition_and_the_checked_models_are_trained_alone(trained, tmp_path):
+    module, data = trained
+    recipe = lapsi.Recipe(optimizer="adam", learning_rate=0.02, epochs=30, seeds=1)
+    how = {"objective": DECAY, "curvature": "diag", **QUIET}
+    engine = lapsi.Retrain(recipe, every=15)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    scores = lapsi.score_network(module, data, engine=engine, execution=lapsi.Execution(verify=2), **how)
+    told = scores.provenance.verification
+    assert told["reference"] == "trained alone"
+    assert told["max_relative_error"] < 1e-6
+    assert set(scores.table["refinement"]) == {"trained"}
+    assert len(scores.trajectory) == 2 * N
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name])
+    loaded = lapsi.Scores.load(scores.save(tmp_path / "run"))
+    assert loaded.provenance.settings["engine"]["recipe"]["epochs"] == 30
+
+
+def test_a_linear_module_trained_from_nothing_is_the_retrained_probe():
+    X, y = blobs()
+    recipe = lapsi.Recipe(learning_rate=0.1, epochs=40, seeds=1)
+    probe = {"weight_decay": WEIGHT_DECAY, "standardize": "none", "verify": 0, "dtype": "float64", **QUIET}
+    expected = lapsi.score(X, y, engine=lapsi.Retrain(recipe), indices=range(6), **probe)
+    torch.manual_seed(0)
+    module = nn.Linear(FEATURES, CLASSES)
+    initial = lapsi_initial(module)
+    found = lapsi.score_network(
+        initial, TensorDataset(torch.from_numpy(X), torch.from_numpy(y)), engine=lapsi.Retrain(recipe), curvature="diag",
+        objective=DECAY, execution=NO_CHECK, indices=range(6), **QUIET,
+    )  # fmt: skip
+    for name in ("lsi_mean", "lsi_curvature", "loo_loss", "shift_norm"):
+        assert_allclose(found.table[name], expected.table[name], rtol=1e-6, err_msg=name)
+
+
+def lapsi_initial(module):
+    """The module in float64 with the initial weights that the probe has under seed 0."""
+    from lapsi.models.activation import ACTIVATIONS
+    from lapsi.models.mlp import Mlp
+
+    weights = Mlp((FEATURES + 1, CLASSES), ACTIVATIONS["relu"]).initial(0).view(CLASSES, FEATURES + 1)
+    module = module.double()
+    with torch.no_grad():
+        module.weight.copy_(weights[:, :-1])
+        module.bias.copy_(weights[:, -1])
+    return module
+
+
+@pytest.mark.parametrize(
+    ("module", "recipe", "message"),
+    [
+        (nn.Sequential(nn.Linear(FEATURES, 3), nn.BatchNorm1d(3)), lapsi.Recipe(epochs=2), "'1' is a BatchNorm1d.* GroupNorm"),
+        (nn.Linear(FEATURES, 3), lapsi.Recipe(epochs=2, clip_norm=1.0), "clip_norm was given"),
+    ],
+)
+def test_what_cannot_be_retrained_is_told(trained, module, recipe, message):
+    data = TensorDataset(trained[1].tensors[0].float(), trained[1].tensors[1])
+    with pytest.raises(InputError, match=message):
+        lapsi.score_network(module, data, engine=lapsi.Retrain(recipe), **QUIET)

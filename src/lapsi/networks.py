@@ -21,11 +21,13 @@ from lapsi.data.dataset import DIGEST, make_columns, make_ids, make_weights
 from lapsi.data.targets import ClassTargets, MultiLabelTargets, RealTargets, Targets
 from lapsi.engines.ekfac.engine import UNCONVERGED, ekfac_fit
 from lapsi.engines.ekfac.fit import EkfacFit
+from lapsi.engines.evaluate import PARAMS
 from lapsi.engines.identity import network_identity
+from lapsi.engines.retrain.module import ModuleRetrainFit, module_retrain_fit
 from lapsi.errors import InputError
 from lapsi.execution.checkpoint import Arrays, Keep, open_checkpoint
 from lapsi.execution.progress import Advance, Stages
-from lapsi.measures.lsi import lsi_columns
+from lapsi.measures.lsi import lsi_columns, lsi_trajectory
 from lapsi.models.likelihoods.choose import likelihood_of
 from lapsi.models.module.capture import pass_through
 from lapsi.models.module.choose import layers_of
@@ -39,6 +41,7 @@ from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
 from lapsi.results.tables import build_table
 from lapsi.scoring import check_indices, checked, left_out
+from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.network import ALL, BINARY, CROSS_ENTROPY, LOSSES, SQUARED, Ekfac, NetworkSettings, NetworkSpec
 from lapsi.settings.objective import ObjectiveSpec
@@ -54,7 +57,7 @@ def score_network(
     *,
     loss: str | nn.Module = CROSS_ENTROPY,
     params: str | Sequence[str] = ALL,
-    engine: str | Ekfac = "ekfac",
+    engine: str | Ekfac | Retrain = "ekfac",
     curvature: str = "ekfac",
     objective: ObjectiveSpec | None = None,
     execution: Execution | None = None,
@@ -81,7 +84,8 @@ def score_network(
             `label`, `targets`, `target` or `y`, whose other entries are arguments of the module by name.
         loss: `"cross_entropy"`, `"bce"` or `"mse"`, or a loss module of torch of that kind.
         params: what is in the posterior: `"all"` that requires a gradient, `"last_layer"`, or names of modules.
-        engine: `"ekfac"`, or an `Ekfac` with its options.
+        engine: `"ekfac"`, or `"retrain"`: the module is trained without each sample, by a recipe, from the weights that it has
+            (hand it over untrained to train it from its initial weights); or an `Ekfac` or `Retrain` with its options.
         curvature: structure of the posterior precision: `"ekfac"`, `"diag"` or `"full"` (few parameters: the whole matrix).
         objective: weight decay and prior, an `ObjectiveSpec`; `weight_decay="auto"`: where the marginal likelihood is largest.
         execution: device, limits, checks and seed, an `Execution`.
@@ -113,7 +117,8 @@ def score_network(
         outputs, values = _through(model, batches, batch_size, advance)
     targets = _targets(spec.loss, values, outputs.shape[1], classes)
     settings = _with_noise(settings, targets, outputs, weights)
-    fit = ekfac_fit(_problem(model, layers, batches, targets, settings, batch_size, weights), settings, len(known.rows), stages)
+    problem = _problem(model, layers, batches, targets, settings, batch_size, weights)
+    fit = _fit(problem, settings, len(known.rows), stages)
     settings = replace(settings, objective=replace(settings.objective, weight_decay=fit.problem.objective.weight_decay))
     units = torch.as_tensor(known.rows, device=batches.device)[:, None]
     digest = _digest(layers, targets, outputs, known.ids)
@@ -125,7 +130,8 @@ def score_network(
         kept.release()
     verification = checked(fit, settings.execution, units, by_seed[0], stages)
     agreement = evidence_of(targets.task).agreement(targets, outputs)
-    record = {key: value for key, value in fit.record(units).items() if key != UNCONVERGED}
+    record = fit.record(torch.from_numpy(by_seed[0][PARAMS]))
+    plan = {name: record.pop(name) for name in (UNCONVERGED,) if name in record}
     provenance = Provenance(
         version=version("lapsi"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,15 +142,21 @@ def score_network(
         data_hash=digest,
         n_samples=n,
         n_source=n,
-        n_features=fit.problem.n_params,
+        n_features=problem.n_params,
         n_classes=targets.n_outputs,
         task=targets.task,
         seconds=dict(stages.seconds),
         verification=verification,
-        plan={UNCONVERGED: fit.origin[UNCONVERGED], "n_params": fit.problem.n_params},
+        plan=plan | {"n_params": problem.n_params},
         **({"train_accuracy": None} | agreement | record),
     )
-    return _scores(fit, targets, known, by_seed[0], provenance)
+    return _scores(fit, targets, known, by_seed, provenance)
+
+
+def _fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, stages: Stages) -> EkfacFit | ModuleRetrainFit:
+    if isinstance(settings.engine, Retrain):
+        return module_retrain_fit(problem, settings, stages)
+    return ekfac_fit(problem, settings, n_units, stages)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,12 +168,13 @@ class _Samples:
     rows: np.ndarray
 
 
-def _engine(engine: str | Ekfac) -> Ekfac:
-    if isinstance(engine, Ekfac):
+def _engine(engine: str | Ekfac | Retrain) -> Ekfac | Retrain:
+    if isinstance(engine, Ekfac | Retrain):
         return engine
-    if engine != Ekfac.name:
-        raise InputError(f"engine is {engine!r}; expected {Ekfac.name!r}, or lapsi.Ekfac(…).")
-    return Ekfac()
+    kinds = {Ekfac.name: Ekfac, Retrain.name: Retrain}
+    if engine not in kinds:
+        raise InputError(f"engine is {engine!r}; expected {', '.join(map(repr, kinds))}, or lapsi.Ekfac(…), lapsi.Retrain(…).")
+    return kinds[engine]()
 
 
 def _first_parameter(layers: Sequence[Layer]) -> Tensor:
@@ -266,15 +279,20 @@ def _digest(layers: Sequence[Layer], targets: Targets, outputs: np.ndarray, ids:
     return DIGEST + digest.hexdigest()
 
 
-def _scores(fit: EkfacFit, targets: Targets, known: _Samples, found: Arrays, provenance: Provenance) -> Scores:
-    evidence, measures = evidence_of(targets.task), lsi_columns([found], fit.curvature.form)
+def _scores(
+    fit: EkfacFit | ModuleRetrainFit, targets: Targets, known: _Samples, by_seed: list[Arrays], provenance: Provenance
+) -> Scores:
+    evidence, measures = evidence_of(targets.task), lsi_columns(by_seed, fit.curvature.form)
     noise = tuple(provenance.settings["objective"]["noise_variance"]) if isinstance(targets, RealTargets) else ()
-    outputs = fit.problem.likelihood.combine(torch.from_numpy(found["outputs"])[None]).numpy()
-    seen = Seen(targets.take(known.rows), outputs, found["train_loss"][None], measures.get("leverage"), noise)
+    outputs = fit.problem.likelihood.combine(torch.from_numpy(np.stack([each["outputs"] for each in by_seed]))).numpy()
+    train_loss = np.stack([each["train_loss"] for each in by_seed])
+    seen = Seen(targets.take(known.rows), outputs, train_loss, measures.get("leverage"), noise)
     of_targets = evidence.columns(targets.names)
     table = build_table({"id": known.ids[known.rows], "row": known.rows} | measures | evidence.compute(seen), of_targets)
     table = table.join(known.columns.iloc[known.rows].reset_index(drop=True))
-    described = tuple(
-        of_targets[name] for name in table if name in of_targets and not of_targets[name].means(find_column(name))
-    )
-    return Scores(table, evidence.prediction(seen), targets.names, provenance, None, None, described)
+    ours = [of_targets[name] for name in table if name in of_targets]
+    described = tuple(column for column in ours if not column.means(find_column(column.name)))
+    trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
+    if trajectory is not None:
+        trajectory.insert(0, "id", known.ids[known.rows][trajectory.pop("position")])
+    return Scores(table, evidence.prediction(seen), targets.names, provenance, trajectory, None, described)

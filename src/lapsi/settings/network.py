@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 from lapsi.errors import InputError
+from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
-from lapsi.settings.objective import ANEW, AUTO, ObjectiveSpec
+from lapsi.settings.objective import ANEW, AUTO, MAP, PAPER_DECAY, ObjectiveSpec
 from lapsi.settings.option import Choice, Integer, Number, Words, check_options, option
+from lapsi.settings.recipe import Recipe, used
 
 LOSSES = CROSS_ENTROPY, BINARY, SQUARED = ("cross_entropy", "bce", "mse")
-STRUCTURES = ("diag", "kfac", "ekfac", "full")
+STRUCTURES = ("diag", "ekfac", "full")
 ALL, LAST_LAYER = "all", "last_layer"
 
 
@@ -68,23 +70,29 @@ class NetworkSettings:
     Attributes:
         network: the module.
         objective: what it minimised. `weight_decay="auto"`: where the marginal likelihood is largest.
-        engine: how samples leave.
+        engine: how samples leave: `Ekfac`, or `Retrain`, whose training starts from the weights that the module has.
         curvature: structure of the posterior precision.
         execution: where it runs, within which limits, and how far it is checked.
     """
 
     network: NetworkSpec = field(default_factory=NetworkSpec)
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
-    engine: Ekfac = field(default_factory=Ekfac)
-    curvature: str = option("ekfac", Choice(STRUCTURES, {"kron": "kfac"}), "Structure of the posterior precision.")
+    engine: Ekfac | Retrain = field(default_factory=Ekfac)
+    curvature: str = option("ekfac", Choice(STRUCTURES), "Structure of the posterior precision.")
     execution: Execution = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
         check_options(self)
         if self.objective.noise_removal == ANEW:
             raise InputError("noise_removal is 'anew', which a network cannot; leave it at 'held'.")
-        if self.objective.weight_decay == 0:
-            raise InputError("weight_decay is 0, and so is the prior precision; use a small positive value such as 1e-4.")
+        retrains = isinstance(self.engine, Retrain)
+        if self.objective.weight_decay == 0 and not (retrains and self.objective.prior_precision != MAP):
+            raise InputError(
+                "weight_decay is 0, and so is the prior precision; use a small positive value such as 1e-4, or engine "
+                "'retrain' with a number as prior_precision."
+            )
+        if retrains and self.objective.weight_decay == AUTO:
+            object.__setattr__(self, "objective", replace(self.objective, weight_decay=PAPER_DECAY))
 
     @property
     def model_in_words(self) -> str:
@@ -104,6 +112,8 @@ class NetworkSettings:
         if not isinstance(self.objective.noise_variance, str):
             values["objective"]["noise_variance"] = list(self.objective.noise_variance)
         values["engine"] = {"name": self.engine.name, **values["engine"]}
+        if isinstance(self.engine, Retrain):
+            values["engine"]["recipe"]["betas"] = list(self.engine.recipe.betas)
         return values
 
 
@@ -113,17 +123,23 @@ def network_settings_from_dict(values: dict[str, Any]) -> NetworkSettings:
     Raises:
         InputError: when a value is none that a setting can have.
     """
-    engine = values["engine"].get("name")
-    if engine != Ekfac.name:
-        raise InputError(f"The engine of the run is {engine!r}; expected {Ekfac.name!r}.")
+    values = {**values, "engine": dict(values["engine"])}
+    kinds = {Ekfac.name: Ekfac, Retrain.name: Retrain}
+    kind = kinds.get(values["engine"].get("name"))
+    if kind is None:
+        raise InputError(f"The engine of the run is {values['engine'].get('name')!r}; expected one of {', '.join(kinds)}.")
 
     def known(kind: type, name: str) -> dict[str, Any]:
         return {each.name: values[name][each.name] for each in fields(kind) if each.name in values[name]}
 
+    if "recipe" in values["engine"]:
+        recipe = {each.name: values["engine"]["recipe"].get(each.name, each.default) for each in fields(Recipe)}
+        values["engine"]["recipe"] = Recipe(**used(recipe))
+
     return NetworkSettings(
         NetworkSpec(**known(NetworkSpec, "network")),
         ObjectiveSpec(**known(ObjectiveSpec, "objective")),
-        Ekfac(**known(Ekfac, "engine")),
+        kind(**known(kind, "engine")),
         curvature=values["curvature"],
         execution=Execution(**known(Execution, "execution")),
     )

@@ -17,7 +17,7 @@ from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian, Hessian
 from lapsi.execution.progress import Stages
 from lapsi.problem.base import mean_weight
 from lapsi.problem.module import ModuleProblem
-from lapsi.settings.network import NetworkSettings
+from lapsi.settings.network import Ekfac, NetworkSettings
 
 UNCONVERGED = "unconverged"  # in the record of a fit, nats
 PRODUCTS = 15  # with the whole GGN that conjugate gradients take, as seen
@@ -52,8 +52,9 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
     hessian = DiagonalHessian(sums.squares + problem.objective.l2(problem.total))
     posterior = basis_curvature(problem, own, basis, squares)
     origin, cheap = _origin(problem, basis, sums.gradient, hessian), n_units * _solving_flop(problem) <= CHEAP_FLOP
-    n_refined = settings.engine.n_refined(n_units, cheap=cheap)
-    return EkfacFit(problem, basis, hessian, posterior, origin, n_refined, settings.engine.tolerance)
+    spec = settings.engine
+    assert isinstance(spec, Ekfac)
+    return EkfacFit(problem, basis, hessian, posterior, origin, spec.n_refined(n_units, cheap=cheap), spec.tolerance)
 
 
 def _solving_flop(problem: ModuleProblem) -> float:

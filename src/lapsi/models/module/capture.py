@@ -73,7 +73,7 @@ def pass_through(module: nn.Module, layers: Sequence[Layer], n_samples: int, *in
     hooks = [layer.module.register_forward_hook(watch(layer)) for layer in layers]
     try:
         with evaluating(module), torch.set_grad_enabled(len(layers) > 0):
-            outputs = _tensor(module(*inputs, **named))
+            outputs = outputs_among(module(*inputs, **named))
     finally:
         for hook in hooks:
             hook.remove()
@@ -110,7 +110,7 @@ def gradients(passed: Passed, inputs: Sequence[Tensor], direction: Tensor, **how
     return [gradient(layer, given, delta) for layer, given, delta in zip(passed.layers, inputs, deltas, strict=True)]
 
 
-def _tensor(found: Any) -> Tensor:
+def outputs_among(found: Any) -> Tensor:
     """The outputs among what a module returns: a tensor, the first of several, or `logits`."""
     if isinstance(found, Tensor):
         return found

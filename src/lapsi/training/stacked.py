@@ -1,0 +1,152 @@
+"""Many models of one torch module trained at once, each without one sample, by `torch.func` over stacked parameters.
+
+Each is trained as its change against the one model with all samples, as in `lapsi.engines.retrain.steps`; but the gradient of a
+module of any kind is taken at the changed parameters and subtracted: changes are as exact as the dtype of the module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from lapsi.errors import ConvergenceError
+from lapsi.models.likelihoods.base import weighted
+from lapsi.models.module.capture import evaluating, outputs_among
+from lapsi.models.module.layers import Layer
+from lapsi.problem.base import weight_of
+from lapsi.problem.module import ModuleProblem
+from lapsi.settings.recipe import Recipe
+from lapsi.training.descent import descend
+from lapsi.training.optimizers import Decay
+from lapsi.training.pair import Pair
+from lapsi.training.sampling import Batch
+
+NOBODY = -1  # in place of a sample: the model without it has all
+
+
+@dataclass(frozen=True, slots=True)
+class StackedSnapshot:
+    """All models after some epochs; the tensors go on changing when training goes on.
+
+    Attributes:
+        epoch: epochs done.
+        params: (P,) float64, of the model with all samples.
+        shift: (B, P), params of each model without its sample minus `params`.
+    """
+
+    epoch: int
+    params: Tensor
+    shift: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackedTrainer:
+    """Trains models of a module without one sample each.
+
+    Attributes:
+        problem: the module and its data; its own parameters are where training starts.
+        recipe: how to train.
+        at_once: models whose gradients are taken together.
+    """
+
+    problem: ModuleProblem
+    recipe: Recipe
+    at_once: int
+
+    def __call__(
+        self, indices: Tensor, start: Tensor, seed: int, epochs: set[int], advance: Callable[[int], None]
+    ) -> Iterator[StackedSnapshot]:
+        """Trains the models without sample indices[b] (B,) from params `start` (P,); yields after those `epochs`.
+
+        `seed`: of batches and noise; `advance` is told each epoch.
+
+        Raises:
+            ConvergenceError: when training diverges, with the epoch and the remedy.
+        """
+        pair = Pair(start.double().clone(), torch.zeros(len(indices), len(start), dtype=self.problem.batches.dtype))
+        loss = StackedLoss(self.problem, indices, self.at_once)
+        if 0 in epochs:
+            yield StackedSnapshot(0, pair.value, pair.change)
+        with evaluating(self.problem.module):
+            for epoch in descend(pair, loss, self.recipe, self.decay(indices), self.problem.n_samples, seed):
+                if not bool(pair.value.isfinite().all() and pair.change.isfinite().all()):
+                    raise ConvergenceError(f"Training diverged in epoch {epoch}. Use a smaller learning rate.")
+                advance(1)
+                if epoch in epochs:
+                    yield StackedSnapshot(epoch, pair.value, pair.change)
+
+    def decay(self, indices: Tensor) -> Decay:
+        """Weight decay with all samples, and what the models without samples indices[b] (B,) have more."""
+        problem, weight = self.problem, self.problem.objective.weight_decay
+        if problem.objective.removal != "sum" or self.recipe.public_divisor:
+            return Decay(weight)
+        leaving = weight_of(problem, indices)
+        return Decay(weight, (weight * leaving / (problem.total - leaving))[:, None].to(problem.batches.dtype))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackedLoss:
+    """Gradient of the mean loss over a batch, and its change in every model that lacks a sample.
+
+    Attributes:
+        problem: the module and its data.
+        indices: (B,) the samples that the models lack, or `NOBODY`.
+        at_once: models whose gradients are taken together.
+    """
+
+    problem: ModuleProblem
+    indices: Tensor
+    at_once: int
+
+    def __call__(self, params: Pair, batch: Batch) -> Pair:
+        """At a pair of parameters; the batch is divided by its weight, that of the sample taken out where it is a member."""
+        problem = self.problem
+        rows = torch.arange(batch.rows.start, batch.rows.stop) if isinstance(batch.rows, slice) else batch.rows
+        summed = loss_sum(problem, rows)
+        weights = weight_of(problem, rows)
+        whole = float(weights.sum()) if batch.shrinks else float(batch.normalizer)
+        own = weights.to(params.change.dtype)
+        total = grad(summed)(params.base, own)
+        mean = total.double() / whole
+        if len(params.change) == 0:
+            return Pair(mean, params.change)
+        lacks = self.indices[:, None] == rows
+        left = own * ~lacks
+        leaving = (own * lacks).sum(1, keepdim=True) if batch.shrinks else 0.0
+        found = vmap(grad(summed), chunk_size=self.at_once)(params.base + params.change, left)
+        return Pair(mean, found / (whole - leaving) - total / whole)
+
+
+def loss_sum(problem: ModuleProblem, rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Σ_j w_j loss_j of samples `rows` (n,), as a function of params (P,) and weights w (n,)."""
+    given, targets = problem.batches.take(rows), problem.targets[rows]
+
+    def summed(params: Tensor, weights: Tensor) -> Tensor:
+        outputs = outputs_among(functional_call(problem.module, named(problem.layers, params), given.inputs, given.named))
+        return weighted(problem.likelihood.loss(outputs, targets), weights).sum()
+
+    return summed
+
+
+def outputs_at(problem: ModuleProblem, params: Tensor, rows: Tensor) -> Tensor:
+    """z (B, K) float64 of sample rows[b] (B,) under params (B, P) of its own."""
+    found = []
+    with evaluating(problem.module), torch.no_grad():
+        for own, row in zip(params, rows, strict=True):
+            given = problem.batches.take(row[None])
+            found.append(outputs_among(functional_call(problem.module, named(problem.layers, own), given.inputs, given.named)))
+    return torch.cat(found).double()
+
+
+def named(layers: tuple[Layer, ...], params: Tensor) -> dict[str, Tensor]:
+    """Params (P,) by the names that the module has for them."""
+    parts = params.split([layer.n_params for layer in layers])
+    return {
+        f"{layer.name}.{key}" if layer.name else key: value
+        for layer, part in zip(layers, parts, strict=True)
+        for key, value in layer.split(part).items()
+    }

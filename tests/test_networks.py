@@ -92,7 +92,7 @@ def test_what_is_scored_is_compared_with_training_on_without_it(trained, curvatu
 
 def test_scores_do_not_depend_on_batches_or_on_which_are_asked_for(trained):
     module, data = trained
-    whole = lapsi.score_network(module, data, objective=DECAY, execution=NO_CHECK, batch_size=7, **QUIET)
+    whole = lapsi.score_network(module, data, objective=DECAY, execution=NO_CHECK, pass_size=7, **QUIET)
     some = lapsi.score_network(module, data, objective=DECAY, execution=NO_CHECK, indices=[31, 4], **QUIET)
     assert_allclose(some.lsi, whole.lsi[[31, 4]], rtol=1e-9)
     assert some.table["id"].tolist() == [31, 4]
@@ -316,3 +316,37 @@ def test_what_cannot_be_retrained_is_told(trained, module, recipe, message):
     data = TensorDataset(trained[1].tensors[0].float(), trained[1].tensors[1])
     with pytest.raises(InputError, match=message):
         lapsi.score_network(module, data, engine=lapsi.Retrain(recipe), **QUIET)
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "resnet"])
+def test_classifiers_of_transformers_and_data_sets_of_hugging_face_need_no_wrapper(kind):
+    datasets, hf = pytest.importorskip("datasets"), pytest.importorskip("transformers")
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    labels = torch.randint(0, CLASSES, (10,), generator=generator)
+    if kind == "resnet":
+        config = hf.ResNetConfig(
+            embedding_size=4, hidden_sizes=[4, 4], depths=[1, 1], layer_type="basic", num_labels=CLASSES, hidden_act="tanh"
+        )
+        model = hf.ResNetForImageClassification(config)
+        held = {"pixel_values": torch.randn(10, 3, 16, 16, generator=generator).tolist(), "label": labels.tolist()}
+    else:
+        words = torch.randint(1, 30, (10, 5), generator=generator)
+        held = {"input_ids": words.tolist(), "attention_mask": torch.ones(10, 5).long().tolist(), "label": labels.tolist()}
+        if kind == "bert":
+            config = hf.BertConfig(
+                vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+                max_position_embeddings=8, num_labels=CLASSES,
+            )  # fmt: skip
+            model = hf.BertForSequenceClassification(config)
+        else:
+            config = hf.GPT2Config(
+                vocab_size=30, n_embd=8, n_layer=1, n_head=2, n_positions=8, num_labels=CLASSES, pad_token_id=0, bos_token_id=1,
+                eos_token_id=1,
+            )  # fmt: skip
+            model = hf.GPT2ForSequenceClassification(config)
+    data = datasets.Dataset.from_dict(held).with_format("torch")
+    alone = lapsi.score_network(model, data, objective=DECAY, execution=NO_CHECK, pass_size=1, indices=[3, 7], **QUIET)
+    scores = lapsi.score_network(model, data, objective=DECAY, execution=NO_CHECK, pass_size=4, **QUIET)
+    assert_allclose(scores.lsi[[3, 7]], alone.lsi, rtol=2e-3)
+    assert scores.provenance.plan["n_params"] == sum(value.numel() for value in model.parameters())

@@ -46,7 +46,7 @@ from lapsi.settings.execution import Execution
 from lapsi.settings.network import ALL, BINARY, CROSS_ENTROPY, LOSSES, SQUARED, Ekfac, NetworkSettings, NetworkSpec
 from lapsi.settings.objective import ObjectiveSpec
 
-BATCH_SIZE = 64
+PASS_SIZE = 64
 LEFT_OUT = 1e-3  # of the trace of a sample's S: less than what the eigenbasis leaves out
 TORCH_LOSSES = {nn.CrossEntropyLoss: CROSS_ENTROPY, nn.BCEWithLogitsLoss: BINARY, nn.MSELoss: SQUARED}
 
@@ -61,7 +61,7 @@ def score_network(
     curvature: str = "ekfac",
     objective: ObjectiveSpec | None = None,
     execution: Execution | None = None,
-    batch_size: int = BATCH_SIZE,
+    pass_size: int = PASS_SIZE,
     collate: Callable[[list[Any]], Any] | None = None,
     classes: Sequence[str] | None = None,
     ids: Any = None,
@@ -89,7 +89,7 @@ def score_network(
         curvature: structure of the posterior precision: `"ekfac"`, `"diag"` or `"full"` (few parameters: the whole matrix).
         objective: weight decay and prior, an `ObjectiveSpec`; `weight_decay="auto"`: where the marginal likelihood is largest.
         execution: device, limits, checks and seed, an `Execution`.
-        batch_size: samples a pass.
+        pass_size: samples that go through the module at once.
         collate: makes a batch of a list of items; default: that of torch.
         classes: names of the outputs.
         ids: (N,) unique identifiers; default: the positions.
@@ -114,10 +114,10 @@ def score_network(
     known = _Samples(make_ids(ids, n), make_columns(columns, n), check_indices(indices, n))
     weights = None if sample_weight is None else torch.from_numpy(make_weights(sample_weight, n)).to(batches.device)
     with stages.stage("outputs", n) as advance:
-        outputs, values = _through(model, batches, batch_size, advance)
+        outputs, values = _through(model, batches, pass_size, advance)
     targets = _targets(spec.loss, values, outputs.shape[1], classes)
     settings = _with_noise(settings, targets, outputs, weights)
-    problem = _problem(model, layers, batches, targets, settings, batch_size, weights)
+    problem = _problem(model, layers, batches, targets, settings, pass_size, weights)
     fit = _fit(problem, settings, len(known.rows), stages)
     settings = replace(settings, objective=replace(settings.objective, weight_decay=fit.problem.objective.weight_decay))
     units = torch.as_tensor(known.rows, device=batches.device)[:, None]
@@ -256,7 +256,7 @@ def _problem(
     batches: Batches,
     targets: Targets,
     settings: NetworkSettings,
-    batch_size: int,
+    pass_size: int,
     weights: Tensor | None,
 ) -> ModuleProblem:
     spec = settings.objective
@@ -265,7 +265,7 @@ def _problem(
     values = torch.from_numpy(targets.values).to(batches.device)
     objective = Objective(decay, spec.prior_precision, spec.removal)
     left_out = 0.0 if settings.curvature == "full" else LEFT_OUT
-    return ModuleProblem(model, layers, batches, values, likelihood, objective, batch_size, left_out, weights)
+    return ModuleProblem(model, layers, batches, values, likelihood, objective, pass_size, left_out, weights)
 
 
 def _digest(layers: Sequence[Layer], targets: Targets, outputs: np.ndarray, ids: np.ndarray) -> str:

@@ -67,6 +67,13 @@ def test_options_reach_the_run(folder):
     assert len(lapsi.Scores.load(folder / "run")) == 5
 
 
+def test_a_recipe_asks_for_retraining(folder):
+    run("score-network", "made.py:make", "-o", "run", "--epochs", "3", "--seeds", "1", "--verify", "0", "--limit", "4", "-q")
+    scores = lapsi.Scores.load(folder / "run")
+    assert scores.provenance.engine == "retrain"
+    assert scores.provenance.settings["engine"]["recipe"]["epochs"] == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -77,6 +84,8 @@ def test_options_reach_the_run(folder):
         (["made.py:nothing"], "returns a int; expected the module and its data set"),
         (["made.py:make", "--params", "head"], "names the module 'head'"),
         (["made.py:make", "--limit", "0"], "--limit is 0"),
+        (["made.py:make", "--epochs", "3", "--refine", "2"], "refine was given, but it belongs to engine 'ekfac'"),
+        (["made.py:make", "--engine", "ekfac", "--every", "3"], "every was given, but it belongs to engine 'retrain'"),
         (["made.py:make", "--curvature", "whole"], "whole"),
     ],
 )

@@ -39,6 +39,18 @@ SOURCE_HELP = (
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkStart:
+    """What the settings of a network are made from, before single fields are given; as in `Start`."""
+
+    engine: str = option(
+        Ekfac.name,
+        Choice((Ekfac.name, Retrain.name)),
+        "ekfac: one step for each sample; retrain: train without each, from the weights that the module has.",
+    )
+    preset: str | None = option(None, Choice(tuple(PRESETS)), "Where the recipe starts from.", panel=RECIPE)
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """What the settings are made from, before single fields are given.
 
@@ -61,13 +73,14 @@ ONE_PROCESS = ("dtype", *WORKERS_FIELDS)
 START, RECIPE_FIELDS = Part(Start), Part(Recipe)
 COLUMNS, EXTRACTOR, DATA, CHANGES = Part(Columns), Part(ExtractorSettings), Part(DataSpec), Part(Corruption)
 SCORING = (Part(Settings), Part(ObjectiveSpec), Part(ModelSpec), Part(Newton), Part(Local), Part(Retrain), Part(Execution))
-NETWORK = (
+NETWORK_PARTS = (
     Part(NetworkSpec),
     Part(NetworkSettings),
     Part(Ekfac),
     Part(ObjectiveSpec, without=NOT_OF_NETWORKS),
     Part(Execution, without=ONE_PROCESS),
 )
+NETWORK = (Part(NetworkStart), *NETWORK_PARTS, Part(Retrain), RECIPE_FIELDS)
 EMBED_COLUMNS = Part(Columns, without=("features", "prefix"))
 EMBED_EXTRACTOR = Part(ExtractorSettings, own_names=True)
 EMBED_DATA = Part(DataSpec, without=("human_labels",))
@@ -127,15 +140,21 @@ def to_settings(options: Options) -> Settings:
 
 
 def to_network(options: Options) -> dict[str, Any]:
-    """The arguments of `lapsi.score_network` that were asked for."""
-    spec, structure, engine, objective, execution = (part.values(options) for part in NETWORK)
-    return {
-        **spec,
-        **structure,
-        "engine": Ekfac(**engine),
-        "objective": ObjectiveSpec(**objective),
-        "execution": Execution(**execution),
-    }
+    """The arguments of `lapsi.score_network` that were asked for.
+
+    Raises:
+        InputError: when options of one engine were given with the other.
+    """
+    spec, structure, steps, objective, execution = (part.values(options) for part in NETWORK_PARTS)
+    recipe, every = to_recipe(options), Part(Retrain).values(options)
+    asked = options.get("engine", Retrain.name if recipe is not None or every else Ekfac.name)
+    for name, given in ((Ekfac.name, steps), (Retrain.name, every | ({} if recipe is None else {"recipe": recipe}))):
+        if given and asked != name:
+            first = next(iter(given))
+            raise InputError(f"{first} was given, but it belongs to engine {name!r}, and the engine is {asked!r}.")
+    engine = Ekfac(**steps) if asked == Ekfac.name else Retrain(recipe or PRESETS["paper"], **every)
+    own = {"engine": engine, "objective": ObjectiveSpec(**objective), "execution": Execution(**execution)}
+    return {**spec, **structure, **own}
 
 
 def to_recipe(options: Options) -> Recipe | None:

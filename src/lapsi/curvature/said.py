@@ -157,7 +157,7 @@ class GgnProduct:
 
     def _roots(self) -> Iterator[Tensor]:
         per_sample = 8 * (2 + self._problem.likelihood.n_outputs) * self._problem.n_params
-        at_once = max(1, min(self._problem.batch_size, HELD_BYTES // 4 // per_sample))
+        at_once = max(1, min(self._problem.pass_size, HELD_BYTES // 4 // per_sample))
         for said in said_by(self._problem, self._problem.present, at_once):
             yield said.root(self._basis).flatten(0, 1)
 

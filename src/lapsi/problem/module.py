@@ -29,7 +29,7 @@ class ModuleProblem(Problem):
         targets: (N, …), one entry a sample, of the kind that the likelihood reads.
         likelihood: the loss.
         objective: weight decay, prior and removal convention.
-        batch_size: samples a pass.
+        pass_size: samples a pass.
         left_out: share of the trace of a sample's S that its roots may miss.
         weights: a (N,) float64, or None where each sample counts once.
         removed: (r,) the samples that have left, or None.
@@ -41,7 +41,7 @@ class ModuleProblem(Problem):
     targets: Tensor
     likelihood: Likelihood
     objective: Objective
-    batch_size: int
+    pass_size: int
     left_out: float = 0.0
     weights: Tensor | None = None
     removed: Tensor | None = None
@@ -84,7 +84,7 @@ class ModuleProblem(Problem):
         Raises:
             InputError: when the module does not give K outputs a sample.
         """
-        for part in rows.split(size or self.batch_size):
+        for part in rows.split(size or self.pass_size):
             given = self.batches.take(part)
             passed = pass_through(self.module, self.layers, len(part), *given.inputs, **given.named)
             self._require_outputs(passed.outputs, len(part))

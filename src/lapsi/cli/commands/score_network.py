@@ -22,7 +22,7 @@ def score_network(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Run directory to write.")],
     options: Options,
-    batch_size: Annotated[int | None, typer.Option(help="Samples a pass; default: 64.")] = None,
+    pass_size: Annotated[int | None, typer.Option(help="Samples a pass; default: 64.")] = None,
     limit: Annotated[int | None, typer.Option(help="Score the first LIMIT samples only.")] = None,
     force: Force = False,
     quiet: Quiet = False,
@@ -33,7 +33,7 @@ def score_network(
     Finished parts are kept in RUN.partial until the run is whole; the same call goes on with them after a kill.
     """
     asked = to_network(options)
-    own = {"batch_size": batch_size, "limit": limit}
+    own = {"pass_size": pass_size, "limit": limit}
     from lapsi.cli import score_network as work
 
     work.score_network(

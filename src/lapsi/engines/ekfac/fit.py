@@ -170,7 +170,7 @@ class EkfacFit(Fit):
     def _at_once(self) -> int:
         """Samples of which the roots are held together."""
         per_sample = 8 * 3 * (2 + self.problem.likelihood.n_outputs) * self.problem.n_params
-        return max(1, min(self.problem.batch_size, ROOT_BYTES // per_sample))
+        return max(1, min(self.problem.pass_size, ROOT_BYTES // per_sample))
 
     @property
     def _solved_at_once(self) -> int:

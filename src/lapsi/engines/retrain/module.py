@@ -127,7 +127,7 @@ def module_retrain_fit(problem: ModuleProblem, settings: NetworkSettings, stages
         with stages.stage("factors", problem.n_samples) as advance:
             basis = eigenbasis(problem, advance)
     curvature = ExactCurvature(problem, basis, plain_basis(problem.layers))
-    per_model = 8 * (8 * problem.n_params + 4 * problem.batch_size * problem.n_params)
+    per_model = 8 * (8 * problem.n_params + 4 * problem.pass_size * problem.n_params)
     trainer = StackedTrainer(problem, spec.recipe, max(1, min(PART_MODELS, MODEL_BYTES // per_model)))
     return ModuleRetrainFit(trainer, start, curvature, spec, settings.execution.seed)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lapsi.errors import InputError
 from lapsi.models.module.layers import Layer, gradient
@@ -65,14 +66,14 @@ def pass_through(module: nn.Module, layers: Sequence[Layer], n_samples: int, *in
                     f"The module {layer.name!r} is used more than once in a pass: what a sample says of it comes from several "
                     "places, which is not covered. Leave it out (params=)."
                 )
-            given[layer.name], left[layer.name] = arguments[0], made
-            return made.clone()  # what follows may write into it
+            given[layer.name], left[layer.name] = (_of_each(values, n_samples) for values in (arguments[0], made))
+            return left[layer.name].clone()  # what follows may write into it
 
         return keep
 
     hooks = [layer.module.register_forward_hook(watch(layer)) for layer in layers]
     try:
-        with evaluating(module), torch.set_grad_enabled(len(layers) > 0):
+        with evaluating(module), torch.set_grad_enabled(len(layers) > 0), sdpa_kernel(SDPBackend.MATH):  # derived twice
             outputs = outputs_among(module(*inputs, **named))
     finally:
         for hook in hooks:
@@ -80,6 +81,11 @@ def pass_through(module: nn.Module, layers: Sequence[Layer], n_samples: int, *in
     for layer in layers:
         _require_samples(layer, left.get(layer.name), n_samples)
     return Passed(layers, outputs, given, left)
+
+
+def _of_each(values: Tensor, n_samples: int) -> Tensor:
+    """What all samples share, such as positions in a text, as a row for each."""
+    return values.expand(n_samples, *values.shape[1:]) if len(values) == 1 else values
 
 
 @contextmanager

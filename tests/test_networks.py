@@ -72,7 +72,7 @@ def test_the_whole_curvature_of_a_linear_module_is_the_closed_form_of_the_probe(
     assert found.provenance.train_accuracy == expected.provenance.train_accuracy
 
 
-@pytest.mark.parametrize("curvature", ["ekfac", "diag", "full"])
+@pytest.mark.parametrize("curvature", ["ekfac", "diag", "kfac", "full"])
 def test_what_is_scored_is_compared_with_training_on_without_it(trained, curvature):
     module, data = trained
     before = {name: value.clone() for name, value in module.state_dict().items()}

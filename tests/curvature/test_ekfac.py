@@ -9,6 +9,7 @@ from torch.utils.data import TensorDataset
 
 import oracles
 from lapsi.curvature import ekfac
+from lapsi.curvature.diagonals import FactorProducts, RootSquares, structure_of
 from lapsi.curvature.said import plain_basis, said_by, turned
 from lapsi.data.batches import batches_of
 from lapsi.engines.base import parts_of
@@ -102,11 +103,11 @@ def test_the_eigenbasis_is_that_of_the_factors_and_the_squares_are_its_diagonal(
     basis = ekfac.eigenbasis(problem, nobody)
     matrix = turned(problem.layers, basis, torch.eye(problem.n_params, dtype=torch.float64)).T  # Qᵀ
     assert_close(matrix @ matrix.T, torch.eye(problem.n_params, dtype=torch.float64), **EXACT)
-    found = ekfac.sums_in(problem, basis, nobody, plain=True)
+    found = ekfac.sums_in(problem, basis, RootSquares(plain_basis(problem.layers)), nobody)
     ggn = parts.sum(0)
     assert_close(found.squares, (matrix @ ggn @ matrix.T).diagonal(), **EXACT)
     assert_close(found.gradient, matrix @ gradient.sum(0), **EXACT)
-    assert_close(found.plain_squares, ggn.diagonal(), **EXACT)
+    assert_close(found.own, ggn.diagonal(), **EXACT)
     back = turned(problem.layers, basis, matrix.T.contiguous(), back=True)
     assert back.shape == matrix.shape
     # of the linear layer the factors are sums of products of what goes in and what comes back
@@ -129,10 +130,9 @@ def fit_of(problem, structure):
         inverse = DenseHessian(torch.linalg.inv(ggn + left * torch.eye(len(ggn), dtype=ggn.dtype)))
         return EkfacFit(problem, plain_basis(layers), inverse, curvature, {})
     basis = ekfac.eigenbasis(problem, nobody)
-    sums = ekfac.sums_in(problem, basis, nobody, plain=structure == "diag")
-    own = plain_basis(layers) if structure == "diag" else basis
-    squares = sums.plain_squares if structure == "diag" else sums.squares
-    curvature = ekfac.basis_curvature(problem, own, basis, squares)
+    own = structure_of(structure, problem, basis)
+    sums = ekfac.sums_in(problem, basis, own, nobody)
+    curvature = ekfac.basis_curvature(problem, own, sums.own, basis)
     return EkfacFit(problem, basis, DiagonalHessian(sums.squares + l2), curvature, {})
 
 
@@ -191,3 +191,28 @@ def test_as_few_roots_are_taken_as_matter(n_outputs):
     assert float((left / trace).max()) <= 0.1
     if n_outputs <= 64:
         assert_close(all_of_them @ all_of_them.mT, hessian, **EXACT)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_kfac_is_the_product_of_the_factors_over_the_places_and_falls_by_the_difference(weighted):
+    problem = make_problem(weighted=weighted)
+    basis = ekfac.eigenbasis(problem, nobody)
+    structure = FactorProducts(basis)
+    sums = ekfac.sums_in(problem, basis, structure, nobody).own
+    weights = torch.ones(N, dtype=torch.float64) if problem.weights is None else problem.weights
+    own = torch.cat([structure.of(problem, said) for said in said_by(problem, torch.arange(N))])
+    assert_close(own.sum(0), sums, **EXACT)
+    for without in range(N):
+        expected = structure.diagonal(problem, sums) - structure.diagonal(problem, sums - own[without])
+        assert_close(structure.taken(problem, sums, own[without : without + 1])[0], expected, rtol=1e-7, atol=1e-10)
+    linear, size = problem.layers[-1], problem.layers[-1].n_params
+    inputs = torch.cat([problem.module[:4](problem.batches.take([row]).inputs[0]) for row in range(N)]).detach()
+    inputs = torch.cat([inputs, torch.ones(N, 1, dtype=torch.float64)], 1)
+    outputs = problem.outputs(problem.params, torch.arange(N))
+    outer = (weights[:, None, None] * problem.likelihood.hessian(problem.likelihood.state(outputs))).sum(0)
+    inner = inputs.T @ (weights[:, None] * inputs)
+    expected = torch.kron(torch.linalg.eigvalsh(outer), torch.linalg.eigvalsh(inner)) / weights.sum()
+    found = structure.diagonal(problem, sums)[-size:]
+    assert linear.shape == (1, OUTPUTS, inputs.shape[1])
+    assert_close(found, expected, rtol=1e-8, atol=1e-10)
+    assert float(structure.diagonal(problem, sums).min()) > -1e-12

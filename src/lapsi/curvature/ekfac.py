@@ -2,8 +2,8 @@
 
     A_l = Σ_n Σ_t h hᵀ,   B_l = Σ_n Σ_c Σ_t δ_c δ_cᵀ,   Q = ⊕_l (U_B ⊗ U_A),   s = the diagonal of QᵀGGN Q
 
-`ekfac` is diagonal there: λ = s + δ, and a sample that leaves takes the squares of its own roots out of it. `kfac` has the
-eigenvalues of A_l ⊗ B_l over the number of places instead of s, and `diag` the squares in plain parameters.
+The structures that are diagonal there, or in plain parameters, are those of `lapsi.curvature.diagonals`: λ is their diagonal
+and the prior, and a sample that leaves takes its own part out of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.base import EXACT, REMOVAL_FORM, Curvature
-from lapsi.curvature.said import Basis, LayerBasis, Said, plain_basis, said_by, turned
+from lapsi.curvature.diagonals import Diagonal, RootSquares, basis_of
+from lapsi.curvature.said import Basis, Said, plain_basis, said_by, turned
 from lapsi.models.module.layers import EmbeddingLayer, ProductLayer
 from lapsi.precision.base import KLTerms, joined
 from lapsi.precision.diag import DiagPrecision
@@ -31,20 +32,23 @@ Advance = Callable[[int], None]
 
 def eigenbasis(problem: ModuleProblem, advance: Advance) -> Basis:
     """Q of the samples that are there, in float64; by one pass over them. The inputs of embeddings are words, and stay so."""
-    inner: list[Tensor | float] = [0.0] * len(problem.layers)
-    outer: list[Tensor | float] = [0.0] * len(problem.layers)
+    outer: list[Tensor | None] = [None] * len(problem.layers)
+    inner: list[Tensor | None] = [None] * len(problem.layers)
     for said in said_by(problem, problem.present):
         weights = weight_of(problem, said.rows)
         for place, (layer, inputs) in enumerate(zip(problem.layers, said.inputs, strict=True)):
             if not isinstance(layer, ProductLayer):
                 continue
-            for deltas in said.roots:
-                outer[place] = outer[place] + _gram(deltas[place])
+            outer[place] = _added(outer[place], [_gram(deltas[place]) for deltas in said.roots])
             if not isinstance(layer, EmbeddingLayer):
-                inner[place] = inner[place] + _gram(inputs, weights)
+                inner[place] = _added(inner[place], [_gram(inputs, weights)])
         advance(len(said.rows))
-    vectors = (tuple(_vectors(side) for side in pair) for pair in zip(outer, inner, strict=True))
-    return tuple(LayerBasis(*pair) for pair in vectors)
+    return basis_of(outer, inner)
+
+
+def _added(total: Tensor | None, terms: list[Tensor]) -> Tensor:
+    found = torch.stack(terms).sum(0)
+    return found if total is None else total + found
 
 
 def _gram(values: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -54,36 +58,31 @@ def _gram(values: Tensor, weights: Tensor | None = None) -> Tensor:
     return torch.einsum("ntgk,ntgl->gkl", left, wide)
 
 
-def _vectors(matrix: Tensor | float) -> Tensor | None:
-    return torch.linalg.eigh(matrix)[1] if isinstance(matrix, Tensor) else None
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Sums:
     """Sums over all samples.
 
     Attributes:
-        squares: s (P,) float64, of the roots in the basis.
-        gradient: Σ g (P,) float64, in the basis.
-        plain_squares: (P,) of the roots in plain parameters, where asked for.
+        squares: s (P,) float64, of the roots in the eigenbasis.
+        gradient: Σ g (P,) float64, there.
+        own: (S,) of the structure of the posterior.
     """
 
     squares: Tensor
     gradient: Tensor
-    plain_squares: Tensor | None
+    own: Tensor
 
 
-def sums_in(problem: ModuleProblem, basis: Basis, advance: Advance, *, plain: bool = False) -> Sums:
+def sums_in(problem: ModuleProblem, basis: Basis, structure: Diagonal, advance: Advance) -> Sums:
     """By one pass over the samples that are there."""
-    squares, gradient = (torch.zeros(problem.n_params, dtype=torch.float64, device=problem.targets.device) for _ in range(2))
-    in_plain = torch.zeros_like(squares) if plain else None
+    squares, gradient, own = torch.zeros(3, 1, dtype=torch.float64, device=problem.targets.device)
+    same = isinstance(structure, RootSquares) and structure.basis is basis
     for said in said_by(problem, problem.present):
-        squares += said.root(basis).double().square().sum((0, 1))
-        gradient += said.gradient(basis).double().sum(0)
-        if in_plain is not None:
-            in_plain += said.root(plain_basis(problem.layers)).double().square().sum((0, 1))
+        squares = squares + RootSquares(basis).of(problem, said).sum(0)
+        gradient = gradient + said.gradient(basis).double().sum(0)
+        own = squares if same else own + structure.of(problem, said).sum(0)
         advance(len(said.rows))
-    return Sums(squares, gradient, in_plain)
+    return Sums(squares, gradient, own)
 
 
 @final
@@ -93,13 +92,15 @@ class BasisCurvature(Curvature):
 
     Attributes:
         problem: the module on all samples.
-        basis: where it is diagonal.
+        structure: the diagonal.
+        sums: (S,) what it is made of.
         shifted: the basis that shifts are told in.
         precision: λ (P,).
     """
 
     problem: ModuleProblem
-    basis: Basis
+    structure: Diagonal
+    sums: Tensor
     shifted: Basis
     precision: DiagPrecision
 
@@ -109,14 +110,16 @@ class BasisCurvature(Curvature):
 
     def own(self, said: Said, root: Tensor) -> Tensor:
         """(n, P) what samples say of λ, given their roots (n, r, P) in the basis of the shifts."""
-        return (root if self.basis is self.shifted else said.root(self.basis)).square().sum(1)
+        same = isinstance(self.structure, RootSquares) and self.structure.basis is self.shifted
+        own = root.square().sum(1) if same else self.structure.of(self.problem, said)
+        return self.structure.taken(self.problem, self.sums, own)
 
     def divergence(self, removed: Removed) -> KLTerms:
         assert removed.own is not None
-        shift = removed.shift.double()
-        if self.basis is not self.shifted:
+        shift, basis = removed.shift.double(), self.structure.basis
+        if basis is not self.shifted:
             layers = self.problem.layers
-            shift = turned(layers, self.basis, turned(layers, self.shifted, shift, back=True))
+            shift = turned(layers, basis, turned(layers, self.shifted, shift, back=True))
         leaving = weight_of(self.problem, removed.units).sum(1)
         change = -removed.own.double() - self.problem.objective.prior_drop(leaving)[:, None]
         return self.precision.kl_terms(shift, change)
@@ -125,7 +128,7 @@ class BasisCurvature(Curvature):
         return self
 
     def exact(self, n_units: int) -> Curvature:
-        return ExactCurvature(self.problem, self.basis, self.shifted)
+        return ExactCurvature(self.problem, self.structure, self.shifted)
 
 
 @final
@@ -179,12 +182,12 @@ class ExactCurvature(Curvature):
 
     Attributes:
         problem: the module on all samples.
-        basis: where the posterior is diagonal; None: the whole GGN.
+        structure: the diagonal; None: the whole GGN.
         shifted: the basis that shifts are told in.
     """
 
     problem: ModuleProblem
-    basis: Basis | None
+    structure: Diagonal | None
     shifted: Basis
 
     @property
@@ -205,18 +208,19 @@ class ExactCurvature(Curvature):
         terms = []
         for unit, shift in zip(removed.units, shifts, strict=True):
             after = self._precision(moved.remove(unit), removed.params + shift)
-            own = shift if self.basis is None else turned(self.problem.layers, self.basis, shift)
+            own = shift if self.structure is None else turned(self.problem.layers, self.structure.basis, shift)
             terms.append(before.kl_to(own, after))
         return joined(terms)
 
     def _precision(self, problem: ModuleProblem, params: Tensor) -> Any:
         set_params(problem.layers, params)
         prior = problem.objective.prior(problem.total)
-        if self.basis is None:
+        if self.structure is None:
             ggn, _ = dense_ggn(problem, _nobody)
             ggn.diagonal().add_(prior)
             return FullPrecision(ggn, 0.0, 0.0)
-        return DiagPrecision(sums_in(problem, self.basis, _nobody).squares + prior)
+        sums = torch.stack([self.structure.of(problem, said).sum(0) for said in said_by(problem, problem.present)]).sum(0)
+        return DiagPrecision(self.structure.diagonal(problem, sums) + prior)
 
 
 def _nobody(_: int) -> None:
@@ -248,7 +252,7 @@ def dense_curvature(problem: ModuleProblem, ggn: Tensor) -> DenseCurvature:
     return DenseCurvature(problem, full_precision(reduced, ridge, whole_inverse), inverse, whole_inverse)
 
 
-def basis_curvature(problem: ModuleProblem, basis: Basis, shifted: Basis, squares: Tensor) -> BasisCurvature:
-    """The posterior that is diagonal in a basis, of the squares (P,) of all roots there."""
-    precision = DiagPrecision(squares + problem.objective.prior(problem.total))
-    return BasisCurvature(problem, basis, shifted, precision)
+def basis_curvature(problem: ModuleProblem, structure: Diagonal, sums: Tensor, shifted: Basis) -> BasisCurvature:
+    """The posterior of the sums (S,) of a structure over all samples."""
+    precision = DiagPrecision(structure.diagonal(problem, sums) + problem.objective.prior(problem.total))
+    return BasisCurvature(problem, structure, sums, shifted, precision)

@@ -13,7 +13,7 @@ from lapsi.settings.option import Choice, Integer, Number, Words, check_options,
 from lapsi.settings.recipe import Recipe, used
 
 LOSSES = CROSS_ENTROPY, BINARY, SQUARED = ("cross_entropy", "bce", "mse")
-STRUCTURES = ("diag", "ekfac", "full")
+STRUCTURES = ("diag", "kfac", "ekfac", "full")
 ALL, LAST_LAYER = "all", "last_layer"
 
 
@@ -78,7 +78,7 @@ class NetworkSettings:
     network: NetworkSpec = field(default_factory=NetworkSpec)
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
     engine: Ekfac | Retrain = field(default_factory=Ekfac)
-    curvature: str = option("ekfac", Choice(STRUCTURES), "Structure of the posterior precision.")
+    curvature: str = option("ekfac", Choice(STRUCTURES, {"kron": "kfac"}), "Structure of the posterior precision.")
     execution: Execution = field(default_factory=Execution)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from lapsi.curvature.diagonals import structure_of
 from lapsi.curvature.ekfac import basis_curvature, dense_curvature, dense_ggn, eigenbasis, sums_in
 from lapsi.curvature.said import Basis, plain_basis, turned
 from lapsi.engines.ekfac.fit import FEW_ROOTS, EkfacFit
@@ -44,13 +45,12 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
         return EkfacFit(problem, basis, dense, curvature, _origin(problem, basis, gradient, dense))
     with stages.stage("factors", n) as advance:
         basis = eigenbasis(problem, advance)
+    structure = structure_of(settings.curvature, problem, basis)
     with stages.stage("curvature", n) as advance:
-        sums = sums_in(problem, basis, advance, plain=settings.curvature == "diag")
+        sums = sums_in(problem, basis, structure, advance)
     problem = _decided(problem, settings, sums.squares)
-    own = basis if sums.plain_squares is None else plain_basis(problem.layers)
-    squares = sums.squares if sums.plain_squares is None else sums.plain_squares
     hessian = DiagonalHessian(sums.squares + problem.objective.l2(problem.total))
-    posterior = basis_curvature(problem, own, basis, squares)
+    posterior = basis_curvature(problem, structure, sums.own, basis)
     origin, cheap = _origin(problem, basis, sums.gradient, hessian), n_units * _solving_flop(problem) <= CHEAP_FLOP
     spec = settings.engine
     assert isinstance(spec, Ekfac)

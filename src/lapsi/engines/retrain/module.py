@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lapsi.curvature.base import Curvature
+from lapsi.curvature.diagonals import structure_of
 from lapsi.curvature.ekfac import ExactCurvature, eigenbasis
 from lapsi.curvature.said import plain_basis
 from lapsi.engines.base import Fit, Part, Units, parts_of, single_rows
@@ -122,11 +123,12 @@ def module_retrain_fit(problem: ModuleProblem, settings: NetworkSettings, stages
     start = problem.params
     trained = _trained(StackedTrainer(problem, spec.recipe, 1), start, settings.execution.seed)
     problem = replace(problem, module=trained.module, layers=trained.layers)
-    basis = None if settings.curvature == "full" else plain_basis(problem.layers)
-    if settings.curvature == "ekfac":
+    basis, plain = plain_basis(problem.layers), plain_basis(problem.layers)
+    if settings.curvature in ("kfac", "ekfac"):
         with stages.stage("factors", problem.n_samples) as advance:
             basis = eigenbasis(problem, advance)
-    curvature = ExactCurvature(problem, basis, plain_basis(problem.layers))
+    structure = None if settings.curvature == "full" else structure_of(settings.curvature, problem, basis)
+    curvature = ExactCurvature(problem, structure, plain)
     per_model = 8 * (8 * problem.n_params + 4 * problem.pass_size * problem.n_params)
     trainer = StackedTrainer(problem, spec.recipe, max(1, min(PART_MODELS, MODEL_BYTES // per_model)))
     return ModuleRetrainFit(trainer, start, curvature, spec, settings.execution.seed)

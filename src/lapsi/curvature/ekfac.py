@@ -28,20 +28,28 @@ from lapsi.problem.removed import Removed
 from lapsi.training.module_optimum import in_float64, set_params
 
 Advance = Callable[[int], None]
+FACTOR_SAMPLES, FACTOR_PLACES = 4096, 64  # from which the basis is taken, at most
 
 
 def eigenbasis(problem: ModuleProblem, advance: Advance) -> Basis:
-    """Q of the samples that are there, in float64; by one pass over them. The inputs of embeddings are words, and stay so."""
+    """Q of some of the samples that are there, and some places of each; by a pass over them.
+
+    Whatever basis it is, s is the diagonal there; so a part of the data does. Sums are in float64. The inputs of embeddings are
+    words, and stay so.
+    """
+    rows, generator = problem.present, torch.Generator().manual_seed(0)
+    rows = rows[torch.randperm(len(rows), generator=generator)[:FACTOR_SAMPLES]].sort().values
     outer: list[Tensor | None] = [None] * len(problem.layers)
     inner: list[Tensor | None] = [None] * len(problem.layers)
-    for said in said_by(problem, problem.present):
+    for said in said_by(problem, rows):
         weights = weight_of(problem, said.rows)
         for place, (layer, inputs) in enumerate(zip(problem.layers, said.inputs, strict=True)):
             if not isinstance(layer, ProductLayer):
                 continue
-            outer[place] = _added(outer[place], [_gram(deltas[place]) for deltas in said.roots])
+            some = torch.randperm(inputs.shape[1], generator=generator)[:FACTOR_PLACES]
+            outer[place] = _added(outer[place], [_gram(deltas[place][:, some]) for deltas in said.roots])
             if not isinstance(layer, EmbeddingLayer):
-                inner[place] = _added(inner[place], [_gram(inputs, weights)])
+                inner[place] = _added(inner[place], [_gram(inputs[:, some], weights)])
         advance(len(said.rows))
     return basis_of(outer, inner)
 
@@ -52,10 +60,9 @@ def _added(total: Tensor | None, terms: list[Tensor]) -> Tensor:
 
 
 def _gram(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Σ_n Σ_t v vᵀ (g, d, d) float64 of values (n, T, g, d)."""
-    wide = values.double()
-    left = wide if weights is None else wide * weights[:, None, None, None]
-    return torch.einsum("ntgk,ntgl->gkl", left, wide)
+    """Σ_n Σ_t v vᵀ (g, d, d) float64 of values (n, T, g, d), the products in their own dtype."""
+    left = values if weights is None else values * weights.to(values.dtype)[:, None, None, None]
+    return torch.einsum("ntgk,ntgl->gkl", left, values).double()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -104,31 +104,42 @@ class Said:
 
     def gradient(self, basis: Basis) -> Tensor:
         """g (n, P)."""
-        return self._joined(self.turned_inputs(basis), self.residual, basis)
+        return self._in(basis, [self.residual])[:, 0]
 
     def root(self, basis: Basis) -> Tensor:
         """R (n, r, P)."""
-        inputs = self.turned_inputs(basis)
-        return torch.stack([self._joined(inputs, deltas, basis) for deltas in self.roots], 1)
+        return self._in(basis, self.roots)
 
-    def output_change(self, shift: Tensor, basis: Basis) -> Tensor:
-        """J_i shift_i (n, K) float64 of a shift (n, P) in the basis: by two passes backwards."""
+    def output_change(self, shift: Tensor) -> Tensor:
+        """J_i shift_i (n, K) float64 of a shift (n, P) of plain parameters: by two passes backwards."""
         direction = torch.zeros_like(self.passed.outputs, requires_grad=True)
         moves = torch.zeros((), dtype=torch.float64, device=shift.device)
         parts = shift.split([layer.n_params for layer in self.layers], 1)
-        deltas = self.passed.deltas(direction, graph=True)
-        known = zip(self.layers, basis, self.turned_inputs(basis), deltas, parts, strict=True)
-        for layer, own, inputs, delta, part in known:
-            moves = moves + (gradient(layer, inputs, own.deltas(delta)).double() * part.double()).sum()
+        for layer, inputs, delta, part in zip(
+            self.layers, self.inputs, self.passed.deltas(direction, graph=True), parts, strict=True
+        ):
+            moves = moves + (gradient(layer, inputs, delta).double() * part.double()).sum()
         return torch.autograd.grad(moves, direction)[0].double()
 
     def turned_inputs(self, basis: Basis) -> list[Tensor]:
         """Inputs of each layer in the basis."""
         return [own.inputs(given) for own, given in zip(basis, self.inputs, strict=True)]
 
-    def _joined(self, inputs: Sequence[Tensor], deltas: Sequence[Tensor], basis: Basis) -> Tensor:
-        known = zip(self.layers, inputs, deltas, basis, strict=True)
-        return torch.cat([gradient(layer, given, own.deltas(delta)) for layer, given, delta, own in known], 1)
+    def _in(self, basis: Basis, directions: Sequence[list[Tensor]]) -> Tensor:
+        """(n, r, P) of r directions, δ of each layer."""
+        known = zip(self.layers, basis, self.inputs, zip(*directions, strict=True), strict=True)
+        return torch.cat([_turned_gradients(*each) for each in known], 2)
+
+
+def _turned_gradients(layer: Layer, own: LayerBasis, inputs: Tensor, deltas: Sequence[Tensor]) -> Tensor:
+    """(n, r, P_l) in the basis: what goes in and comes back is turned, or the gradients are, whichever costs less."""
+    if isinstance(layer, ProductLayer):
+        _, out, width = layer.shape
+        n_places = inputs.shape[1]
+        if n_places * (width**2 / len(deltas) + out**2) <= out * width * (out + width):
+            given = own.inputs(inputs)
+            return torch.stack([gradient(layer, given, own.deltas(delta)) for delta in deltas], 1)
+    return own.into(layer, torch.stack([gradient(layer, inputs, delta) for delta in deltas], 1))
 
 
 class GgnProduct:

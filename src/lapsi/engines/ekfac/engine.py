@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from lapsi.curvature.diagonals import structure_of
-from lapsi.curvature.ekfac import basis_curvature, dense_curvature, dense_ggn, eigenbasis, sums_in
+from lapsi.curvature.ekfac import FACTOR_SAMPLES, basis_curvature, dense_curvature, dense_ggn, eigenbasis, sums_in
 from lapsi.curvature.said import Basis, plain_basis, turned
 from lapsi.engines.ekfac.fit import FEW_ROOTS, EkfacFit
 from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian, Hessian
@@ -43,7 +43,7 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
             dense = DenseHessian(torch.cholesky_inverse(torch.linalg.cholesky(matrix)))
         basis = plain_basis(problem.layers)
         return EkfacFit(problem, basis, dense, curvature, _origin(problem, basis, gradient, dense))
-    with stages.stage("factors", n) as advance:
+    with stages.stage("factors", min(n, FACTOR_SAMPLES)) as advance:
         basis = eigenbasis(problem, advance)
     structure = structure_of(settings.curvature, problem, basis)
     with stages.stage("curvature", n) as advance:

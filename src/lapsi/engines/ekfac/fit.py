@@ -91,7 +91,7 @@ class EkfacFit(Fit):
             left = (
                 torch.full((len(said.rows),), torch.nan, dtype=torch.float64) if solved is None else solved.residual[positions]
             )
-            change = said.output_change(shift, self.basis)
+            change = said.output_change(turned(self.problem.layers, self.basis, shift, back=True))
             yield Removed(
                 said.rows[:, None],
                 np.arange(len(rows))[positions],

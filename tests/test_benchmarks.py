@@ -243,3 +243,23 @@ def test_targets(figures, few_digits):
     for record in records:
         exact = "diabetes" in record["case"]
         assert record["max"] < (1e-7 if exact else 1e-4), record
+
+
+@pytest.mark.parametrize("kind", ["cnn", "text"])
+def test_networks(figures, tmp_path, kind):
+    rng = np.random.default_rng(0)
+    if kind == "cnn":
+        for name in ("cat", "dog"):
+            (tmp_path / name).mkdir()
+            for number in range(6):
+                Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(tmp_path / name / f"{number}.png")
+        data = tmp_path
+    else:
+        data = tmp_path / "reviews.parquet"
+        texts = [" ".join(rng.choice(["good", "bad", "film", "plot"], 8)) for _ in range(12)]
+        pd.DataFrame({"text": texts, "label": np.arange(12) % 2}).to_parquet(data)
+    found = figures("networks", kind, data, "--samples", 12, "--width", 8, "--epochs", 2, "--limit", 4)
+    assert (found["n_samples"], found["n_scored"]) == (12, 4)
+    assert found["factor"] > 0
+    assert found["median_lsi"] > 0
+    assert found["n_params"] > 1000

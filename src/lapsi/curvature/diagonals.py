@@ -33,6 +33,10 @@ class Diagonal(ABC):
         """(n, S) float64 what each sample adds to the sums."""
 
     @abstractmethod
+    def summed(self, problem: ModuleProblem, said: Said) -> Tensor:
+        """(S,) what all of them add."""
+
+    @abstractmethod
     def diagonal(self, problem: ModuleProblem, sums: Tensor) -> Tensor:
         """(P,) of sums (S,)."""
 
@@ -49,7 +53,10 @@ class RootSquares(Diagonal):
     basis: Basis
 
     def of(self, problem: ModuleProblem, said: Said) -> Tensor:
-        return said.root(self.basis).double().square().sum(1)
+        return said.root(self.basis).square_().sum(1).double()
+
+    def summed(self, problem: ModuleProblem, said: Said) -> Tensor:
+        return said.square_sum(self.basis)
 
     def diagonal(self, problem: ModuleProblem, sums: Tensor) -> Tensor:
         return sums
@@ -80,6 +87,9 @@ class FactorProducts(Diagonal):
             else:
                 found.append(torch.stack([gradient(layer, given, each).double().square() for each in deltas]).sum(0))
         return torch.cat(found, 1)
+
+    def summed(self, problem: ModuleProblem, said: Said) -> Tensor:
+        return self.of(problem, said).sum(0)
 
     def diagonal(self, problem: ModuleProblem, sums: Tensor) -> Tensor:
         return torch.cat([_product(*parts) for parts in _by_layer(problem.layers, sums)], -1)

@@ -9,7 +9,7 @@ and the prior, and a sample that leaves takes its own part out of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, final
 
 import torch
@@ -28,6 +28,7 @@ from lapsi.problem.removed import Removed
 from lapsi.training.module_optimum import in_float64, set_params
 
 Advance = Callable[[int], None]
+CACHE = 2**15  # parameters whose float64 temporaries stay in the cache
 FACTOR_SAMPLES, FACTOR_PLACES = 4096, 64  # from which the basis is taken, at most
 
 
@@ -85,11 +86,10 @@ def sums_in(problem: ModuleProblem, basis: Basis, structure: Diagonal, advance: 
     squares, gradient, own = torch.zeros(3, 1, dtype=torch.float64, device=problem.targets.device)
     same = isinstance(structure, RootSquares) and structure.basis is basis
     for said in said_by(problem, problem.present):
-        squares = squares + RootSquares(basis).of(problem, said).sum(0)
-        gradient = gradient + said.gradient(basis).double().sum(0)
-        own = squares if same else own + structure.of(problem, said).sum(0)
+        squares, gradient = squares + said.square_sum(basis), gradient + said.gradient_sum()
+        own = squares if same else own + structure.summed(problem, said)
         advance(len(said.rows))
-    return Sums(squares, gradient, own)
+    return Sums(squares, turned(problem.layers, basis, gradient), own)
 
 
 @final
@@ -127,9 +127,10 @@ class BasisCurvature(Curvature):
         if basis is not self.shifted:
             layers = self.problem.layers
             shift = turned(layers, basis, turned(layers, self.shifted, shift, back=True))
-        leaving = weight_of(self.problem, removed.units).sum(1)
-        change = -removed.own.double() - self.problem.objective.prior_drop(leaving)[:, None]
-        return self.precision.kl_terms(shift, change)
+        drop = self.problem.objective.prior_drop(weight_of(self.problem, removed.units).sum(1))[:, None]
+        columns = zip(self.precision.diagonal.split(CACHE), shift.split(CACHE, 1), removed.own.split(CACHE, 1), strict=True)
+        terms = [DiagPrecision(part).kl_terms(moved, -own.double() - drop) for part, moved, own in columns]
+        return KLTerms(*(torch.stack(parts).sum(0) for parts in zip(*map(astuple, terms), strict=True)))
 
     def reference(self) -> Curvature:
         return self
@@ -226,7 +227,7 @@ class ExactCurvature(Curvature):
             ggn, _ = dense_ggn(problem, _nobody)
             ggn.diagonal().add_(prior)
             return FullPrecision(ggn, 0.0, 0.0)
-        sums = torch.stack([self.structure.of(problem, said).sum(0) for said in said_by(problem, problem.present)]).sum(0)
+        sums = torch.stack([self.structure.summed(problem, said) for said in said_by(problem, problem.present)]).sum(0)
         return DiagPrecision(self.structure.diagonal(problem, sums) + prior)
 
 
@@ -242,7 +243,7 @@ def dense_ggn(problem: ModuleProblem, advance: Advance) -> tuple[Tensor, Tensor]
     for said in said_by(problem, problem.present):
         root = said.root(basis).double().flatten(0, 1)
         ggn.addmm_(root.T, root)
-        gradient += said.gradient(basis).double().sum(0)
+        gradient += said.gradient_sum()
         advance(len(said.rows))
     return ggn, gradient
 

@@ -104,11 +104,20 @@ class Said:
 
     def gradient(self, basis: Basis) -> Tensor:
         """g (n, P)."""
-        return self._in(basis, [self.residual])[:, 0]
+        return torch.cat(list(self._by_layer(basis, [self.residual])), 2)[:, 0]
+
+    def gradient_sum(self) -> Tensor:
+        """Σ_n g (P,) float64, in plain parameters."""
+        known = zip(self.layers, self.inputs, self.residual, strict=True)
+        return torch.cat([gradient(layer, *_as_one(given, delta))[0] for layer, given, delta in known]).double()
 
     def root(self, basis: Basis) -> Tensor:
         """R (n, r, P)."""
-        return self._in(basis, self.roots)
+        return torch.cat(list(self._by_layer(basis, self.roots)), 2)
+
+    def square_sum(self, basis: Basis) -> Tensor:
+        """Σ_n Σ_r R² (P,) float64."""
+        return torch.cat([root.square_().sum((0, 1)).double() for root in self._by_layer(basis, self.roots)])
 
     def output_change(self, shift: Tensor) -> Tensor:
         """J_i shift_i (n, K) float64 of a shift (n, P) of plain parameters: by two passes backwards."""
@@ -125,10 +134,15 @@ class Said:
         """Inputs of each layer in the basis."""
         return [own.inputs(given) for own, given in zip(basis, self.inputs, strict=True)]
 
-    def _in(self, basis: Basis, directions: Sequence[list[Tensor]]) -> Tensor:
-        """(n, r, P) of r directions, δ of each layer."""
-        known = zip(self.layers, basis, self.inputs, zip(*directions, strict=True), strict=True)
-        return torch.cat([_turned_gradients(*each) for each in known], 2)
+    def _by_layer(self, basis: Basis, directions: Sequence[list[Tensor]]) -> Iterator[Tensor]:
+        """(n, r, P_l) of each layer, of r directions, δ of each layer."""
+        for each in zip(self.layers, basis, self.inputs, zip(*directions, strict=True), strict=True):
+            yield _turned_gradients(*each)
+
+
+def _as_one(inputs: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+    """What samples (n, T, …) say together, as one sample of n·T places."""
+    return inputs.flatten(0, 1)[None], deltas.flatten(0, 1)[None]
 
 
 def _turned_gradients(layer: Layer, own: LayerBasis, inputs: Tensor, deltas: Sequence[Tensor]) -> Tensor:

@@ -84,7 +84,7 @@ class EkfacFit(Fit):
         rows, start = single_rows(part.units_of(units)), 0
         solved = self._solved(rows) if part.way == REFINED else None
         for said in said_by(self.problem, rows, self._at_once):
-            root = said.root(self.basis).double()
+            root = said.root(self.basis)
             step = self._step(said, root)
             positions = slice(start, start := start + len(said.rows))
             shift = step.shift if solved is None else solved.value[positions]
@@ -116,14 +116,15 @@ class EkfacFit(Fit):
 
     def _solved(self, rows: Tensor) -> Solution:
         """(GGN + l2 − R Rᵀ) shift = g + Δl2·params of samples `rows` (n,), preconditioned by the step."""
-        sides = [self._sides(said, said.root(self.basis).double()) for said in said_by(self.problem, rows, self._at_once)]
+        sides = [self._sides(said, said.root(self.basis)) for said in said_by(self.problem, rows, self._at_once)]
         width = max(root.shape[1] for _, root, _ in sides)
         right, drop = torch.cat([each[0] for each in sides]), torch.cat([each[2] for each in sides])
         own = torch.cat([torch.nn.functional.pad(root, (0, 0, 0, width - root.shape[1])) for _, root, _ in sides])
         product, l2 = GgnProduct(self.problem, self.basis), self.problem.objective.l2(self.problem.total)
 
         def times(vectors: Tensor, active: Tensor) -> Tensor:
-            alone = torch.einsum("nap,na->np", own[active], torch.einsum("nap,np->na", own[active], vectors))
+            root = own[active]
+            alone = (root.mT @ (root @ vectors.to(root.dtype)[:, :, None]))[:, :, 0]
             return product(vectors) + (l2 - drop[active])[:, None] * vectors - alone
 
         def precondition(vectors: Tensor, active: Tensor) -> Tensor:
@@ -169,7 +170,8 @@ class EkfacFit(Fit):
     @property
     def _at_once(self) -> int:
         """Samples of which the roots are held together."""
-        per_sample = 8 * 3 * (2 + self.problem.likelihood.n_outputs) * self.problem.n_params
+        itemsize = self.problem.batches.dtype.itemsize
+        per_sample = (3 * itemsize * min(self.problem.likelihood.n_outputs, FEW_ROOTS) + 6 * 8) * self.problem.n_params
         return max(1, min(self.problem.pass_size, ROOT_BYTES // per_sample))
 
     @property

@@ -38,7 +38,7 @@ class Hessian(ABC):
 
     @abstractmethod
     def step(self, right: Tensor, root: Tensor, drop: Tensor) -> StepTaken:
-        """H₋ᵢ⁻¹ times right-hand sides (n, P), for roots (n, r, P) and what leaves of the L2 strength (n,); float64."""
+        """H₋ᵢ⁻¹ times right-hand sides (n, P) float64, for roots (n, r, P) and what leaves of the L2 strength (n,)."""
 
 
 @final
@@ -60,7 +60,8 @@ class DiagonalHessian(Hessian):
 
     def step(self, right: Tensor, root: Tensor, drop: Tensor) -> StepTaken:
         left = self.diagonal - root.square().sum(1) - drop[:, None]
-        gram = torch.einsum("nap,nbp->nab", root, root / left[:, None])
+        scaled = root * left.rsqrt().to(root.dtype)[:, None]
+        gram = (scaled @ scaled.mT).double()
         identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
         leverage = torch.einsum("naa->n", torch.linalg.solve(identity + gram, gram))
         return StepTaken(right / left, leverage)
@@ -81,6 +82,7 @@ class DenseHessian(Hessian):
         return self.inverse @ vector
 
     def step(self, right: Tensor, root: Tensor, drop: Tensor) -> StepTaken:
+        root = root.double()
         first, solved = right @ self.inverse, root @ self.inverse
         gram = torch.einsum("nap,nbp->nab", root, solved)
         identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)

@@ -90,16 +90,15 @@ class DenseColumns(Columns):
         vectors = inputs.to(self.matrix.dtype)
         places = support.new_full((len(self.matrix), n), -1)
         places[support, torch.arange(n, device=support.device)[:, None]] = torch.arange(size, device=support.device)
-        for first, place in enumerate(places):
-            rows = torch.nonzero(place >= 0).flatten()
-            for second in range(first + 1):
-                self._add_form((first, second), rows[places[second, rows] >= 0], places, vectors, found)
+        for first in support.unique().tolist():
+            rows = torch.nonzero(places[first] >= 0).flatten()
+            for second in support[rows].unique().tolist():
+                if second <= first:
+                    self._add_form((first, second), rows[places[second, rows] >= 0], places, vectors, found)
         return found
 
     def _add_form(self, pair: tuple[int, int], rows: Tensor, places: Tensor, vectors: Tensor, found: Tensor) -> None:
         """Writes x_nᵀ M_ab x_n of the samples `rows` that have both outputs a, b in their support."""
-        if len(rows) == 0:
-            return
         first, second = pair
         own = vectors[rows]
         form = torch.einsum("nk,nk->n", matmul(own, self.matrix[first, :, second]), own).double()

@@ -87,13 +87,14 @@ class LocalStep(Step):
         gram = self.inverse.forms(inputs, support)
         return LocalRemoval(self, rows, outputs, inputs, weights, support, residual, hessians, gram)
 
+    def alike(self, rows: Tensor) -> Tensor:
+        """By the output of which each says most."""
+        return torch.argsort(self._supports(rows)[1], stable=True)
+
     def chunks(self, rows: Tensor) -> Iterator[tuple[np.ndarray, Removal]]:
         """Like ones together."""
         n_outputs, n_features = self.params.shape
-        sizes, own = torch.empty_like(rows), torch.empty_like(rows)
-        for positions in torch.arange(len(rows), device=rows.device).split(ROWS_AT_A_TIME):
-            said = self._said_by(rows[positions])
-            sizes[positions], own[positions] = support_sizes(said, self.cuts.of_support), said.argmax(1)
+        sizes, own = self._supports(rows)
         order = torch.argsort(own - n_outputs * sizes, stable=True)  # the largest supports first
         start = 0
         while start < len(order):
@@ -114,6 +115,14 @@ class LocalStep(Step):
     def _product(self, first: Tensor, second: Tensor) -> Tensor:
         """Of shifts in the metric (n,)."""
         return torch.einsum("nck,nck,ck->n", first, second, self.metric.to(first.dtype)).double()
+
+    def _supports(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Of samples `rows` (n,) the size of the support (n,), and the output of which each says most (n,)."""
+        sizes, own = torch.empty_like(rows), torch.empty_like(rows)
+        for positions in torch.arange(len(rows), device=rows.device).split(ROWS_AT_A_TIME):
+            said = self._said_by(rows[positions])
+            sizes[positions], own[positions] = support_sizes(said, self.cuts.of_support), said.argmax(1)
+        return sizes, own
 
     def _said_by(self, rows: Tensor) -> Tensor:
         """`_said` by samples `rows` (n,)."""

@@ -71,6 +71,9 @@ class DenseStep(Step):
             removal = self.removal_into(rows[start : start + size], workspace)
             yield np.arange(start, start + len(removal.rows)), removal
 
+    def alike(self, rows: Tensor) -> Tensor:
+        return torch.arange(len(rows), device=rows.device)
+
     def compared(self, change: Tensor, shift: Tensor) -> Compared:
         """By their norms: steps contract fast."""
         size = (change.flatten(1).norm(dim=1) / shift.flatten(1).norm(dim=1)).double()

@@ -116,6 +116,10 @@ class Step(ABC):
         """Samples `rows` (n,) by chunks that fit into memory, and their positions among them."""
 
     @abstractmethod
+    def alike(self, rows: Tensor) -> Tensor:
+        """An order (n,) of samples `rows` (n,) in which those that share products follow each other."""
+
+    @abstractmethod
     def compared(self, change: Tensor, shift: Tensor) -> Compared:
         """Changes (n, F, D) of shifts beside them."""
 

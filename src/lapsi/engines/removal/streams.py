@@ -53,3 +53,8 @@ def in_chunks(step: Step, positions: np.ndarray, dtype: torch.dtype) -> list[np.
     """Positions (k,) of samples, as many at once as are taken beyond the closed form."""
     size = min(REFINED_CHUNK, step.at_once(dtype))
     return [positions[start : start + size] for start in range(0, len(positions), size)]
+
+
+def like_together(step: Step, rows: Tensor, positions: np.ndarray) -> np.ndarray:
+    """Some positions (k,) of samples `rows` in an order in which those that share products follow each other."""
+    return positions[step.alike(rows[torch.as_tensor(positions, device=rows.device)]).cpu().numpy()]

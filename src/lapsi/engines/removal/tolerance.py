@@ -14,7 +14,7 @@ from lapsi.curvature.base import Curvature
 from lapsi.engines.removal.base import Removal, Step, removal_at, removed_of
 from lapsi.engines.removal.chord import Approach, approach, one_step
 from lapsi.engines.removal.neighbours import Neighbours, neighbours_of
-from lapsi.engines.removal.streams import FLOOR, corrected, in_chunks
+from lapsi.engines.removal.streams import FLOOR, corrected, in_chunks, like_together
 from lapsi.execution.progress import Advance
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, Removed
 
@@ -111,14 +111,14 @@ class Refinement:
     def corrected(self, rows: Tensor, positions: np.ndarray) -> Iterator[Removed]:
         """Samples at some positions (k,) of `rows` with the second-order term of their neighbours."""
         assert self.neighbours is not None
-        for part in in_chunks(self.step, positions, self.step.dtype):
+        for part in in_chunks(self.step, like_together(self.step, rows, positions), self.step.dtype):
             yield corrected(self.step, rows, part, self.neighbours, self.missing.by_correction)
 
     def converged(self, rows: Tensor, positions: np.ndarray, n_fits: int, advance: Advance) -> Iterator[Removed]:
         """As far as the tolerance asks; of those whose steps do not contract `n_fits` are fitted anew, the others left out."""
         dtype = self.step.dtype if self.tolerance >= FLOAT32_TOLERANCE else torch.float64
         rounding = FLOOR if dtype == torch.float32 else 0.0
-        for part in in_chunks(self.step, positions, dtype):
+        for part in in_chunks(self.step, like_together(self.step, rows, positions), dtype):
             removal = removal_at(self.step, rows, part)
             tolerance = self.tolerance / 2 - rounding
             shift, remaining = approached(removal, self.curvature, tolerance, dtype, self.missing.by_square)
@@ -204,9 +204,8 @@ def missing_of(step: Step, curvature: Curvature, neighbours: Neighbours | None, 
     n_samples = step.problem.n_samples
     drawn = torch.randperm(n_samples, generator=torch.Generator().manual_seed(0))[:n_probes].numpy()
     everyone = torch.arange(n_samples, device=step.problem.inputs.device)
-    parts = [
-        _probe(step, curvature, neighbours, everyone[torch.from_numpy(part)]) for part in in_chunks(step, drawn, step.dtype)
-    ]
+    chunks = in_chunks(step, like_together(step, everyone, drawn), step.dtype)
+    parts = [_probe(step, curvature, neighbours, everyone[torch.from_numpy(part)]) for part in chunks]
     found = _Probe(*map(torch.cat, zip(*[astuple(part) for part in parts], strict=True)))
     least = 0.0 if step.is_whole else float(found.moved.median())
     return Missing(

@@ -212,6 +212,9 @@ def test_a_killed_run_goes_on(trained, tmp_path):
         ({"classes": ["a"]}, "classes has 1 names, but the module gives 3 outputs"),
         ({"indices": [N]}, "expected positions from 0 to 39"),
         ({"loss": "bce"}, r"targets have shape \(40,\); expected \(N, 3\)"),
+        ({"execution": lapsi.Execution(device="cuda")}, "device is 'cuda', but the module is on cpu"),
+        ({"execution": lapsi.Execution(dtype="float32")}, "dtype is 'float32', but the module is in torch.float64"),
+        ({"execution": lapsi.Execution(backend="ray")}, "networks are scored in this process"),
         ({"objective": lapsi.ObjectiveSpec(weight_decay=0.0, prior_precision=1.0)}, "weight_decay is 0"),
     ],
 )

@@ -42,7 +42,7 @@ from lapsi.results.scores import Scores
 from lapsi.results.tables import build_table
 from lapsi.scoring import check_indices, checked, left_out
 from lapsi.settings.engine import Retrain
-from lapsi.settings.execution import Execution
+from lapsi.settings.execution import LOCAL, Execution
 from lapsi.settings.network import ALL, BINARY, CROSS_ENTROPY, LOSSES, SQUARED, Ekfac, NetworkSettings, NetworkSpec
 from lapsi.settings.objective import ObjectiveSpec
 
@@ -108,9 +108,9 @@ def score_network(
     spec = NetworkSpec(type(model).__name__, (params,) if isinstance(params, str) else tuple(params), _loss_name(loss))
     layers = layers_of(model, spec.params)
     batches, stages = batches_of(dataset, collate, _first_parameter(layers)), Stages(progress)
-    n = len(batches)
-    chosen = _engine(engine)
-    settings = NetworkSettings(spec, objective or ObjectiveSpec(), chosen, curvature, execution or Execution())
+    n, run_by = len(batches), execution or Execution()
+    _require_module_decides(run_by, batches)
+    settings = NetworkSettings(spec, objective or ObjectiveSpec(), _engine(engine), curvature, run_by)
     known = _Samples(make_ids(ids, n), make_columns(columns, n), check_indices(indices, n))
     weights = None if sample_weight is None else torch.from_numpy(make_weights(sample_weight, n)).to(batches.device)
     with stages.stage("outputs", n) as advance:
@@ -175,6 +175,18 @@ def _engine(engine: str | Ekfac | Retrain) -> Ekfac | Retrain:
     if engine not in kinds:
         raise InputError(f"engine is {engine!r}; expected {', '.join(map(repr, kinds))}, or lapsi.Ekfac(…), lapsi.Retrain(…).")
     return kinds[engine]()
+
+
+def _require_module_decides(execution: Execution, batches: Batches) -> None:
+    """Refuses a device or dtype that the module has not, and other machines."""
+    if execution.device is not None and torch.device(execution.device).type != batches.device.type:
+        raise InputError(f"device is {execution.device!r}, but the module is on {batches.device}; move it there first.")
+    if execution.dtype is not None and getattr(torch, execution.dtype) != batches.dtype:
+        raise InputError(
+            f"dtype is {execution.dtype!r}, but the module is in {batches.dtype}; convert it first (model.double())."
+        )
+    if execution.backend != LOCAL:
+        raise InputError(f"backend is {execution.backend!r}; networks are scored in this process: leave it out.")
 
 
 def _first_parameter(layers: Sequence[Layer]) -> Tensor:

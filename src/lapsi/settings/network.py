@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
 from lapsi.errors import InputError
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.objective import ANEW, AUTO, MAP, PAPER_DECAY, ObjectiveSpec
-from lapsi.settings.option import Choice, Integer, Number, Words, check_options, option
-from lapsi.settings.recipe import Recipe, used
+from lapsi.settings.option import Choice, Integer, Number, Words, check_options, known_fields, option
+from lapsi.settings.recipe import with_recipe
 
 LOSSES = CROSS_ENTROPY, BINARY, SQUARED = ("cross_entropy", "bce", "mse")
 STRUCTURES = ("diag", "kfac", "ekfac", "full")
@@ -123,23 +123,14 @@ def network_settings_from_dict(values: dict[str, Any]) -> NetworkSettings:
     Raises:
         InputError: when a value is none that a setting can have.
     """
-    values = {**values, "engine": dict(values["engine"])}
     kinds = {Ekfac.name: Ekfac, Retrain.name: Retrain}
     kind = kinds.get(values["engine"].get("name"))
     if kind is None:
         raise InputError(f"The engine of the run is {values['engine'].get('name')!r}; expected one of {', '.join(kinds)}.")
-
-    def known(kind: type, name: str) -> dict[str, Any]:
-        return {each.name: values[name][each.name] for each in fields(kind) if each.name in values[name]}
-
-    if "recipe" in values["engine"]:
-        recipe = {each.name: values["engine"]["recipe"].get(each.name, each.default) for each in fields(Recipe)}
-        values["engine"]["recipe"] = Recipe(**used(recipe))
-
     return NetworkSettings(
-        NetworkSpec(**known(NetworkSpec, "network")),
-        ObjectiveSpec(**known(ObjectiveSpec, "objective")),
-        kind(**known(kind, "engine")),
-        curvature=values["curvature"],
-        execution=Execution(**known(Execution, "execution")),
+        NetworkSpec(**known_fields(NetworkSpec, values["network"])),
+        ObjectiveSpec(**known_fields(ObjectiveSpec, values["objective"])),
+        kind(**with_recipe(known_fields(kind, values["engine"]))),
+        values["curvature"],
+        Execution(**known_fields(Execution, values["execution"])),
     )

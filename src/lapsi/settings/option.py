@@ -249,6 +249,11 @@ def option(default: Any, rule: Rule, help: str, *, panel: str = "", flag: str = 
     return field(default=default, metadata={RULE: rule, HELP: help, PANEL: panel, FLAG: flag})
 
 
+def known_fields(kind: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Of stored values those that are fields of a class of settings; others are of a later version."""
+    return {each.name: given[each.name] for each in fields(kind) if each.name in given}
+
+
 def flag_of(each: Field[Any]) -> str:
     """The name of a field on the command line."""
     return each.metadata[FLAG] or each.name.replace("_", "-")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lapsi.errors import InputError
-from lapsi.settings.option import Choice, Flag, Integer, Number, Numbers, check_options, option
+from lapsi.settings.option import Choice, Flag, Integer, Number, Numbers, check_options, known_fields, option
 
 RECIPE = "Training recipe (engine retrain; the preset 'paper' where not given)"
 TOO_LARGE = 1e30  # squares beyond float32
@@ -121,6 +121,13 @@ def used(values: dict[str, Any]) -> dict[str, Any]:
     """The values of a whole recipe but those that it has no use for, which recipes of earlier versions may hold."""
     idle = {name for name, (choice, users) in USED_BY.items() if values.get(choice) not in users}
     return {name: value for name, value in values.items() if name not in idle}
+
+
+def with_recipe(options: dict[str, Any]) -> dict[str, Any]:
+    """Stored options of an engine, the recipe among them as an object."""
+    if "recipe" not in options:
+        return options
+    return options | {"recipe": Recipe(**used(known_fields(Recipe, options["recipe"])))}
 
 
 PRESETS = {"paper": Recipe()}

@@ -10,8 +10,8 @@ from lapsi.settings.engine import AUTO, ENGINES, Auto, EngineSpec, Local, Newton
 from lapsi.settings.execution import Execution
 from lapsi.settings.model import EACH, ModelSpec
 from lapsi.settings.objective import ANEW, MAP, PAPER_DECAY, ObjectiveSpec
-from lapsi.settings.option import Choice, check_options, option
-from lapsi.settings.recipe import Recipe, used
+from lapsi.settings.option import Choice, check_options, known_fields, option
+from lapsi.settings.recipe import with_recipe
 
 CURVATURES = ("diag", "kfac", "full")
 PARTS: dict[str, type] = {"model": ModelSpec, "objective": ObjectiveSpec, "execution": Execution}
@@ -135,17 +135,12 @@ def settings_from_dict(values: dict[str, Any]) -> Settings:
         InputError: when a value is none that a setting can have.
     """
 
-    def known(kind: type, given: dict[str, Any]) -> dict[str, Any]:
-        return {each.name: given[each.name] for each in fields(kind) if each.name in given}
-
     engine = dict(values["engine"])
     kind = ({AUTO: Auto} | ENGINES).get(engine.get("name", ""))
     if kind is None:
         raise InputError(f"The engine of the run is {engine.get('name')!r}; expected one of {', '.join(ENGINES)}.")
-    if "recipe" in engine:
-        engine["recipe"] = Recipe(**used(known(Recipe, engine["recipe"])))
-    parts = {name: part(**known(part, values[name])) for name, part in PARTS.items()}
-    return Settings(engine=kind(**known(kind, engine)), curvature=values["curvature"], **parts)
+    parts = {name: part(**known_fields(part, values[name])) for name, part in PARTS.items()}
+    return Settings(engine=kind(**with_recipe(known_fields(kind, engine))), curvature=values["curvature"], **parts)
 
 
 def setting_names() -> list[str]:

@@ -27,3 +27,18 @@ class Pair:
     def zeros_like(self) -> Pair:
         """Zeros of the same shapes."""
         return Pair(self.value.new_zeros(self.value.shape), self.change.new_zeros(self.change.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All models after some epochs; the tensors go on changing when training goes on.
+
+    Attributes:
+        epoch: epochs done.
+        params: (P,) float64, of the model with all samples.
+        shift: (B, P), params of each model without its sample minus `params`.
+    """
+
+    epoch: int
+    params: Tensor
+    shift: Tensor

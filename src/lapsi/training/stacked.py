@@ -22,25 +22,10 @@ from lapsi.problem.module import ModuleProblem
 from lapsi.settings.recipe import Recipe
 from lapsi.training.descent import descend
 from lapsi.training.optimizers import Decay
-from lapsi.training.pair import Pair
+from lapsi.training.pair import Pair, Snapshot
 from lapsi.training.sampling import Batch
 
 NOBODY = -1  # in place of a sample: the model without it has all
-
-
-@dataclass(frozen=True, slots=True)
-class StackedSnapshot:
-    """All models after some epochs; the tensors go on changing when training goes on.
-
-    Attributes:
-        epoch: epochs done.
-        params: (P,) float64, of the model with all samples.
-        shift: (B, P), params of each model without its sample minus `params`.
-    """
-
-    epoch: int
-    params: Tensor
-    shift: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +44,7 @@ class StackedTrainer:
 
     def __call__(
         self, indices: Tensor, start: Tensor, seed: int, epochs: set[int], advance: Callable[[int], None]
-    ) -> Iterator[StackedSnapshot]:
+    ) -> Iterator[Snapshot]:
         """Trains the models without sample indices[b] (B,) from params `start` (P,); yields after those `epochs`.
 
         `seed`: of batches and noise; `advance` is told each epoch.
@@ -70,14 +55,14 @@ class StackedTrainer:
         pair = Pair(start.double().clone(), torch.zeros(len(indices), len(start), dtype=self.problem.batches.dtype))
         loss = StackedLoss(self.problem, indices, self.at_once)
         if 0 in epochs:
-            yield StackedSnapshot(0, pair.value, pair.change)
+            yield Snapshot(0, pair.value, pair.change)
         with evaluating(self.problem.module):
             for epoch in descend(pair, loss, self.recipe, self.decay(indices), self.problem.n_samples, seed):
                 if not bool(pair.value.isfinite().all() and pair.change.isfinite().all()):
                     raise ConvergenceError(f"Training diverged in epoch {epoch}. Use a smaller learning rate.")
                 advance(1)
                 if epoch in epochs:
-                    yield StackedSnapshot(epoch, pair.value, pair.change)
+                    yield Snapshot(epoch, pair.value, pair.change)
 
     def decay(self, indices: Tensor) -> Decay:
         """Weight decay with all samples, and what the models without samples indices[b] (B,) have more."""

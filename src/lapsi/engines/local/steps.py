@@ -23,6 +23,7 @@ from lapsi.engines.removal.base import Compared, Removal, Step
 from lapsi.linalg.columns import NO_OUTPUT, Columns, DenseColumns
 from lapsi.linalg.conjugate_gradients import conjugate_gradients
 from lapsi.linalg.woodbury import reaction
+from lapsi.models.likelihoods.among import hessian_among
 from lapsi.problem.base import mean_weight, weight_of
 from lapsi.problem.linear import LinearProblem
 from lapsi.training.krylov import PRODUCTS, BlockPreconditioner, KrylovFit, hessian_solve, refitted
@@ -83,7 +84,9 @@ class LocalStep(Step):
         residual = likelihood.residual(state, problem.targets[rows])
         support, counts = supports(_said(residual, likelihood.variance(state)), self.cuts.of_support)
         residual = counts * weights[:, None] * residual.gather(1, support)
-        hessians = (counts[:, :, None] & counts[:, None, :]) * weights[:, None, None] * _hessians(problem, state, support)
+        hessians = (
+            (counts[:, :, None] & counts[:, None, :]) * weights[:, None, None] * hessian_among(likelihood, state, support)
+        )
         gram = self.inverse.forms(inputs, support)
         return LocalRemoval(self, rows, outputs, inputs, weights, support, residual, hessians, gram)
 
@@ -226,12 +229,3 @@ def pull_of(problem: LinearProblem, optimum: KrylovFit) -> Tensor:
 def _said(residual: Tensor, variance: Tensor) -> Tensor:
     """What samples say of each output (n, K)."""
     return (residual.abs() + variance).square()
-
-
-def _hessians(problem: LinearProblem, state: Tensor, support: Tensor) -> Tensor:
-    """S (n, s, s) among the outputs of each support."""
-    columns = []
-    for place in range(support.shape[1]):
-        direction = torch.zeros_like(state).scatter_(1, support[:, place : place + 1], 1.0)
-        columns.append(problem.likelihood.residual_derivative(state, direction).gather(1, support))
-    return torch.stack(columns, 2)

@@ -15,8 +15,8 @@ from lapsi.curvature.base import Curvature
 from lapsi.curvature.ggn import GgnCurvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer, standardizer_of
-from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, parts_of, single_rows
-from lapsi.engines.retrain.plan import n_checks, plan_retraining, spec_of
+from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, single_rows
+from lapsi.engines.retrain.plan import n_checks, plan_retraining, spec_of, training_parts
 from lapsi.engines.retrain.steps import Trainer
 from lapsi.errors import MemoryLimitError
 from lapsi.execution.checkpoint import Arrays
@@ -110,13 +110,7 @@ class RetrainFit(Fit):
         return TRAINED_ALONE
 
     def parts(self, n_units: int) -> list[Part]:
-        """Chunks of nearly equal size, seed by seed."""
-        recipe, n_epochs = self.spec.recipe, len(self.spec.recipe.snapshots(self.spec.every))
-        return [
-            replace(part, work=recipe.epochs, seed=seed, n_epochs=n_epochs)
-            for seed in range(recipe.seeds)
-            for part in parts_of(f"seed{seed}", np.arange(n_units), self.chunk_size)
-        ]
+        return training_parts(self.spec, n_units, self.chunk_size)
 
     def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
         return []

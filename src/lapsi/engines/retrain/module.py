@@ -14,9 +14,9 @@ from lapsi.curvature.base import Curvature
 from lapsi.curvature.diagonals import structure_of
 from lapsi.curvature.ekfac import ExactCurvature, eigenbasis
 from lapsi.curvature.said import plain_basis
-from lapsi.engines.base import Fit, Part, Units, parts_of, single_rows
+from lapsi.engines.base import Fit, Part, Units, single_rows
 from lapsi.engines.retrain.engine import TRAINED_ALONE
-from lapsi.engines.retrain.plan import n_checks
+from lapsi.engines.retrain.plan import n_checks, training_parts
 from lapsi.errors import InputError
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.progress import Advance, Stages
@@ -60,12 +60,7 @@ class ModuleRetrainFit(Fit):
         return TRAINED_ALONE
 
     def parts(self, n_units: int) -> list[Part]:
-        recipe, n_epochs = self.spec.recipe, len(self.spec.recipe.snapshots(self.spec.every))
-        return [
-            replace(part, work=recipe.epochs, seed=seed, n_epochs=n_epochs)
-            for seed in range(recipe.seeds)
-            for part in parts_of(f"seed{seed}", np.arange(n_units), PART_MODELS)
-        ]
+        return training_parts(self.spec, n_units, PART_MODELS)
 
     def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
         return []

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from lapsi.engines.base import Plan, Work, parts_bytes
+from dataclasses import replace
+
+import numpy as np
+
+from lapsi.engines.base import Part, Plan, Work, parts_bytes, parts_of
 from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, memory_limit
 from lapsi.models.mlp import Mlp
 from lapsi.problem.of_dataset import model_of
@@ -24,6 +28,16 @@ def spec_of(settings: Settings) -> Retrain:
     """The options of the engine."""
     assert isinstance(settings.engine, Retrain)
     return settings.engine
+
+
+def training_parts(spec: Retrain, n_units: int, size: int) -> list[Part]:
+    """Chunks of nearly equal size, at most `size` models each, seed by seed."""
+    recipe, n_epochs = spec.recipe, len(spec.recipe.snapshots(spec.every))
+    return [
+        replace(part, work=recipe.epochs, seed=seed, n_epochs=n_epochs)
+        for seed in range(recipe.seeds)
+        for part in parts_of(f"seed{seed}", np.arange(n_units), size)
+    ]
 
 
 def plan_retraining(work: Work, settings: Settings) -> Plan:

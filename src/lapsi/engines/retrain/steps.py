@@ -17,28 +17,13 @@ from lapsi.problem.network import NetworkProblem, row_blocks, take
 from lapsi.settings.recipe import Recipe
 from lapsi.training.descent import descend
 from lapsi.training.optimizers import Decay
-from lapsi.training.pair import Pair
+from lapsi.training.pair import Pair, Snapshot
 from lapsi.training.sampling import Batch
 
 BLOCK_BYTES = 64 * 2**20
 DIVERGED = 20.0
 EMPTY = 1e-12  # share of a batch's weight below which nothing is left of it
 REMEDY = "Use a smaller learning rate, or standardize the features."
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All models after some epochs; the tensors go on changing when training goes on.
-
-    Attributes:
-        epoch: epochs done.
-        params: (P,) float64, of the model with all samples.
-        shift: (B, P), params of each model without its sample minus `params`.
-    """
-
-    epoch: int
-    params: Tensor
-    shift: Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lapsi.models.likelihoods.among import hessian_among
 from lapsi.models.likelihoods.base import Likelihood
 
 MOST_OUTPUTS = 64  # among which eigenvectors are looked for
@@ -24,7 +25,7 @@ def fewest_roots(likelihood: Likelihood, outputs: Tensor, left_out: float) -> Te
         hessian, support = likelihood.hessian(state), torch.arange(n_outputs, device=outputs.device).expand(n, -1)
     else:
         support = variance.topk(MOST_OUTPUTS, dim=1).indices
-        hessian = _among(likelihood, state, support)
+        hessian = hessian_among(likelihood, state, support)
     values, vectors = torch.linalg.eigh(hessian)
     values, vectors = values.flip(1).clamp(min=0.0), vectors.flip(2)
     beyond = variance.sum(1, keepdim=True) - values.cumsum(1)
@@ -34,12 +35,3 @@ def fewest_roots(likelihood: Likelihood, outputs: Tensor, left_out: float) -> Te
     columns = vectors[:, :, :size] * (values[:, :size] * used).sqrt()[:, None]
     found = torch.zeros(n, n_outputs, size, dtype=torch.float64, device=outputs.device)
     return found.scatter_(1, support[:, :, None].expand(-1, -1, size), columns)
-
-
-def _among(likelihood: Likelihood, state: Tensor, support: Tensor) -> Tensor:
-    """S (n, m, m) among the outputs of each support (n, m)."""
-    columns = []
-    for place in range(support.shape[1]):
-        direction = torch.zeros_like(state).scatter_(1, support[:, place : place + 1], 1.0)
-        columns.append(likelihood.residual_derivative(state, direction).gather(1, support))
-    return torch.stack(columns, 2)

@@ -109,7 +109,7 @@ def test_samples_that_are_fitted_anew_are_at_their_leave_one_out_optimum(whole):
     local, fit = whole
     removal = local.step.removal(torch.tensor([3, 50, 119]))
     near, far = torch.zeros(3, CLASSES, 5, dtype=torch.float64), torch.tensor([torch.inf, 0.5, torch.inf])
-    shift, remaining = removal.refit(near, far.double())
+    shift, remaining = removal.refit(near, far.double(), 1e-8)
     for row in (0, 2):
         expected = fit_map(local.problem.remove(removal.rows[row : row + 1]), fit.params).params - fit.params
         assert float((shift[row] - expected).norm() / expected.norm()) < 1e-6
@@ -146,7 +146,7 @@ def test_what_does_not_arrive_with_others_is_fitted_alone(whole, monkeypatch):
     nowhere = torch.zeros(1, CLASSES, 5).double(), torch.full((1,), torch.inf).double()
     monkeypatch.setattr(steps, "approach", lambda *_, **__: nowhere)
     removal = local.step.removal(torch.tensor([7]))
-    shift, remaining = removal.refit(*nowhere)
+    shift, remaining = removal.refit(*nowhere, 1e-8)
     expected = fit_map(local.problem.remove(removal.rows), fit.params).params - fit.params
     assert float((shift[0] - expected).norm() / expected.norm()) < 1e-7
     assert float(remaining[0]) < 1e-7

@@ -34,6 +34,7 @@ PART_UNITS = 8192  # samples of like predictions share products
 REFIT_CHUNK = 64
 SOLVE_TOLERANCE = 1e-3
 REFIT_TOLERANCE = 1e-8
+REFIT_SHARE = 0.01  # of what may remain: LSI may go far more steeply than with the square of the shift
 
 
 @final
@@ -175,14 +176,15 @@ class LocalRemoval(Removal):
         projection = torch.einsum("nsk,nk->ns", at_support(solved, self.support).double(), self.inputs)
         return (solved + self._along(reaction(self.gram, self.hessians, projection))).to(gradient.dtype)
 
-    def refit(self, shift: Tensor, remaining: Tensor) -> tuple[Tensor, Tensor]:
+    def refit(self, shift: Tensor, remaining: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
         """Chord steps whose systems are solved by conjugate gradients; each alone where these do not arrive."""
         shift, remaining = shift.to(torch.float64, copy=True), remaining.clone()
         problem, params, blocks = self.step.problem, self.step.params, self.step.blocks
         for part in torch.nonzero(remaining.isinf()).flatten().split(REFIT_CHUNK):
             units = self.rows[part][:, None]
+            solve = _Solve(problem, params, units, blocks)
             shift[part], remaining[part] = approach(
-                problem, params, units, _Solve(problem, params, units, blocks), tolerance=REFIT_TOLERANCE
+                problem, params, units, solve, tolerance=max(REFIT_TOLERANCE, REFIT_SHARE * tolerance)
             )
         for row in torch.nonzero(remaining.isinf()).flatten():
             shift[row], remaining[row] = refitted(problem.remove(self.rows[row : row + 1]), params, shift[row], blocks)

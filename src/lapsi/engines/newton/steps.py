@@ -129,7 +129,7 @@ class DenseRemoval(Removal):
         projection = torch.einsum("nmk,nk->nm", solved.double(), self.inputs)
         return (solved + downdate(self.columns, self.gram, self.hessians, projection)).to(gradient.dtype)
 
-    def refit(self, shift: Tensor, remaining: Tensor) -> tuple[Tensor, Tensor]:
+    def refit(self, shift: Tensor, remaining: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
         shift, params = shift.to(torch.float64, copy=True), self.step.params
         remaining = remaining.clone()
         for row in torch.nonzero(remaining.isinf()).flatten():

@@ -65,8 +65,10 @@ class Removal(ABC):
         """(H − J S Jᵀ)⁻¹, or what is near it, of one gradient (n, F, D) a sample, in the dtype of the gradient."""
 
     @abstractmethod
-    def refit(self, shift: Tensor, remaining: Tensor) -> tuple[Tensor, Tensor]:
+    def refit(self, shift: Tensor, remaining: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
         """Shifts (n, F, D) float64 and what remains (n,), with each sample of which that is infinite fitted anew without it.
+
+        `tolerance`: what may remain of it.
 
         Raises:
             ConvergenceError: where its leave-one-out optimum is not reached.

@@ -113,7 +113,7 @@ def settle(removal: Removal, tolerance: float) -> tuple[Tensor, Tensor]:
         ConvergenceError: where an optimum is not reached.
     """
     came = approach(removal, tolerance)
-    return removal.refit(came.shift, came.remaining)
+    return removal.refit(came.shift, came.remaining, tolerance)
 
 
 def _to_go(size: Tensor, last: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ class Refinement:
             some = removal.part(settled)
             if len(fails) > 0:
                 n_fits -= len(fails)
-                found = some.refit(*found)
+                found = some.refit(*found, tolerance)
             if bool(settled.any()):
                 yield removed_of(some, part[settled.cpu().numpy()], found[0], CONVERGED, found[1])
             advance(len(part))
@@ -236,7 +236,7 @@ def _probe(step: Step, curvature: Curvature, neighbours: Neighbours | None, rows
     shift = removal.newton_step()
     once, size = one_step(removal, shift.dtype)
     came = approach(removal, step.probe_tolerance, shift.dtype, once.shift, once.step)
-    exact, remaining = removal.refit(came.shift, came.remaining)
+    exact, remaining = removal.refit(came.shift, came.remaining, step.probe_tolerance)
     truth = curvature.divergence(removed_of(removal, positions, exact, CONVERGED)).total
 
     def missing(found: Tensor, way: str) -> Tensor:

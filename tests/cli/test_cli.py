@@ -140,7 +140,7 @@ def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
     decided = {
         "n_refined": 90,
         "converges": True,
-        "budget": 90 * 4.0 * 90 * 3 * (8 * 6 + 300),
+        "budget": 90 * 4.0 * (90 * 3 * (8 * 6 + 300) + 0.35 * 2 * (2 * 6) ** 2),
         "settles": True,
         "streams": False,
     }

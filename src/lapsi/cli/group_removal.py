@@ -22,7 +22,9 @@ from lapsi.measures.group_lsi import plan_removal, score_groups
 from lapsi.results.scores import Scores
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import WORKERS, Execution
-from lapsi.settings.settings import Settings, settings_from_dict
+from lapsi.settings.network import NetworkSettings
+from lapsi.settings.settings import Settings
+from lapsi.settings.stored import stored_settings
 from lapsi.settings.task import REGRESSION
 
 
@@ -63,7 +65,12 @@ def _settings_of(scores: Scores, machines: dict[str, Any]) -> Settings:
     Raises:
         InputError: when the run is not of the linear probe at its optimum.
     """
-    settings = settings_from_dict(scores.provenance.settings)
+    settings = stored_settings(scores.provenance.settings)
+    if isinstance(settings, NetworkSettings):
+        raise InputError(
+            "--leave-group-out is of the linear probe at its optimum, but the run is of a network "
+            f"({settings.network.module}); score features of the data with --engine newton, and take the groups of that run."
+        )
     if isinstance(settings.engine, Retrain):
         epochs = settings.engine.recipe.epochs
         made = "has hidden layers" if settings.model.hidden else f"was trained step by step ({epochs} epochs)"

@@ -11,6 +11,7 @@ from lapsi.report.columns import page_columns
 from lapsi.report.kinds.base import View
 from lapsi.report.kinds.choose import view_of
 from lapsi.report.phrasing import counted, number
+from lapsi.results.provenance import Provenance
 from lapsi.results.regularization import chosen_of
 from lapsi.results.scores import Scores
 from lapsi.results.verification import TRAINED_ON, ranking_in_words
@@ -58,6 +59,13 @@ def describe(scores: Scores) -> Words:
     )
 
 
+def _described(provenance: Provenance) -> str:
+    """By what the model knows a sample, or how large the network is that does."""
+    if "network" in provenance.settings:
+        return f"seen by a network of {provenance.n_features:,} parameters"
+    return f"each described by {provenance.n_features:,} features"
+
+
 def _figures(scores: Scores, view: View) -> list[tuple[str, str]]:
     of_targets = view.figures(scores)
     median = (number(float(np.median(scores.lsi))), "median LSI, nats")
@@ -70,8 +78,8 @@ def _sentences(scores: Scores, view: View) -> list[str]:
     top = max(1, round(0.01 * len(scores)))
     share = np.sort(lsi)[-top:].sum() / lsi.sum() if lsi.sum() > 0 else 0.0
     sentences = [
-        f"The data set has {provenance.n_samples:,} samples {view.predicted(scores)}, each described by "
-        f"{provenance.n_features:,} features; {scored} were scored.",
+        f"The data set has {provenance.n_samples:,} samples {view.predicted(scores)}, {_described(provenance)}; {scored} were "
+        "scored.",
         f"LSI runs from {number(lsi.min())} to {number(lsi.max())} nats; half of the samples lie below "
         f"{number(float(np.median(lsi)))}. The highest {counted(top)} hold{'s' if top == 1 else ''} {share:.0%} of all LSI.",
     ]

@@ -39,7 +39,7 @@ from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.readers.arrays import read_dataset
 from lapsi.data.readers.columns import Columns
 from lapsi.data.standardize import standardizer_of
-from lapsi.engines.retrain.steps import Snapshot, Trainer
+from lapsi.engines.retrain.steps import Trainer
 from lapsi.execution.progress import Stages
 from lapsi.linalg.matmul import matmul
 from lapsi.models.activation import ACTIVATIONS
@@ -50,6 +50,7 @@ from lapsi.problem.objective import Objective
 from lapsi.scoring import score_dataset
 from lapsi.settings.recipe import Recipe
 from lapsi.settings.settings import make_settings
+from lapsi.training.pair import Snapshot
 
 WEIGHT_DECAY = 0.01
 PRIVATE_CLIP = 1.0

@@ -43,7 +43,17 @@ from lapsi.results.tables import build_table
 from lapsi.scoring import check_indices, checked, left_out
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import LOCAL, Execution
-from lapsi.settings.network import ALL, BINARY, CROSS_ENTROPY, LOSSES, SQUARED, Ekfac, NetworkSettings, NetworkSpec
+from lapsi.settings.network import (
+    ALL,
+    BINARY,
+    CROSS_ENTROPY,
+    LOSSES,
+    NETWORK_ENGINES,
+    SQUARED,
+    Ekfac,
+    NetworkSettings,
+    NetworkSpec,
+)
 from lapsi.settings.objective import ObjectiveSpec
 
 PASS_SIZE = 64
@@ -171,10 +181,10 @@ class _Samples:
 def _engine(engine: str | Ekfac | Retrain) -> Ekfac | Retrain:
     if isinstance(engine, Ekfac | Retrain):
         return engine
-    kinds = {Ekfac.name: Ekfac, Retrain.name: Retrain}
-    if engine not in kinds:
-        raise InputError(f"engine is {engine!r}; expected {', '.join(map(repr, kinds))}, or lapsi.Ekfac(…), lapsi.Retrain(…).")
-    return kinds[engine]()
+    if engine not in NETWORK_ENGINES:
+        names = ", ".join(map(repr, NETWORK_ENGINES))
+        raise InputError(f"engine is {engine!r}; expected {names}, or lapsi.Ekfac(…), lapsi.Retrain(…).")
+    return NETWORK_ENGINES[engine]()
 
 
 def _require_module_decides(execution: Execution, batches: Batches) -> None:

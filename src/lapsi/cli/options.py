@@ -20,7 +20,7 @@ from lapsi.settings.execution import WORKERS as WORKERS_FIELDS
 from lapsi.settings.execution import Execution
 from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.model import PROBE, ModelSpec
-from lapsi.settings.network import Ekfac, NetworkSettings, NetworkSpec
+from lapsi.settings.network import NETWORK_ENGINES, Ekfac, NetworkSettings, NetworkSpec
 from lapsi.settings.objective import ObjectiveSpec
 from lapsi.settings.option import Choice, option
 from lapsi.settings.recipe import PRESETS, RECIPE, Recipe
@@ -44,7 +44,7 @@ class NetworkStart:
 
     engine: str = option(
         Ekfac.name,
-        Choice((Ekfac.name, Retrain.name)),
+        Choice(tuple(NETWORK_ENGINES)),
         "ekfac: one step for each sample; retrain: train without each, from the weights that the module has.",
     )
     preset: str | None = option(None, Choice(tuple(PRESETS)), "Where the recipe starts from.", panel=RECIPE)

@@ -139,6 +139,11 @@ def basis_of(outer: list[Tensor | None], inner: list[Tensor | None]) -> Basis:
     return tuple(LayerBasis(vectors(b), vectors(a)) for b, a in zip(outer, inner, strict=True))
 
 
+def are_root_squares(structure: Diagonal, basis: Basis) -> bool:
+    """Whether a structure is the diagonal of the GGN in this very basis."""
+    return isinstance(structure, RootSquares) and structure.basis is basis
+
+
 def structure_of(name: str, problem: ModuleProblem, basis: Basis) -> Diagonal:
     """`diag`, `kfac` or `ekfac`, of an eigenbasis."""
     if name == "kfac":

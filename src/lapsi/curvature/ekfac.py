@@ -8,16 +8,17 @@ and the prior, and a sample that leaves takes its own part out of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from functools import reduce
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from lapsi.curvature.base import EXACT, REMOVAL_FORM, Curvature
-from lapsi.curvature.diagonals import Diagonal, RootSquares, basis_of
+from lapsi.curvature.diagonals import Diagonal, are_root_squares, basis_of
 from lapsi.curvature.said import Basis, Said, plain_basis, said_by, turned
+from lapsi.execution.progress import Advance
 from lapsi.models.module.layers import EmbeddingLayer, ProductLayer
 from lapsi.precision.base import KLTerms, joined
 from lapsi.precision.diag import DiagPrecision
@@ -27,7 +28,6 @@ from lapsi.problem.module import ModuleProblem
 from lapsi.problem.removed import Removed
 from lapsi.training.module_optimum import in_float64, set_params
 
-Advance = Callable[[int], None]
 CACHE = 2**15  # parameters whose float64 temporaries stay in the cache
 FACTOR_SAMPLES, FACTOR_PLACES = 4096, 64  # from which the basis is taken, at most
 
@@ -84,7 +84,7 @@ class Sums:
 def sums_in(problem: ModuleProblem, basis: Basis, structure: Diagonal, advance: Advance) -> Sums:
     """By one pass over the samples that are there."""
     squares, gradient, own = torch.zeros(3, 1, dtype=torch.float64, device=problem.targets.device)
-    same = isinstance(structure, RootSquares) and structure.basis is basis
+    same = are_root_squares(structure, basis)
     for said in said_by(problem, problem.present):
         squares, gradient = squares + said.square_sum(basis), gradient + said.gradient_sum()
         own = squares if same else own + structure.summed(problem, said)
@@ -117,7 +117,7 @@ class BasisCurvature(Curvature):
 
     def own(self, said: Said, root: Tensor) -> Tensor:
         """(n, P) what samples say of λ, given their roots (n, r, P) in the basis of the shifts."""
-        same = isinstance(self.structure, RootSquares) and self.structure.basis is self.shifted
+        same = are_root_squares(self.structure, self.shifted)
         own = root.square().sum(1) if same else self.structure.of(self.problem, said)
         return self.structure.taken(self.problem, self.sums, own)
 
@@ -224,18 +224,14 @@ class ExactCurvature(Curvature):
         set_params(problem.layers, params)
         prior = problem.objective.prior(problem.total)
         if self.structure is None:
-            ggn, _ = dense_ggn(problem, _nobody)
+            ggn, _ = dense_ggn(problem)
             ggn.diagonal().add_(prior)
             return FullPrecision(ggn, 0.0, 0.0)
-        sums = torch.stack([self.structure.summed(problem, said) for said in said_by(problem, problem.present)]).sum(0)
+        sums = reduce(torch.add, (self.structure.summed(problem, said) for said in said_by(problem, problem.present)))
         return DiagPrecision(self.structure.diagonal(problem, sums) + prior)
 
 
-def _nobody(_: int) -> None:
-    """Is told nothing."""
-
-
-def dense_ggn(problem: ModuleProblem, advance: Advance) -> tuple[Tensor, Tensor]:
+def dense_ggn(problem: ModuleProblem, advance: Advance = lambda _: None) -> tuple[Tensor, Tensor]:
     """GGN (P, P) and Σ g (P,) of the samples that are there, float64; by one pass over them."""
     n_params, basis = problem.n_params, plain_basis(problem.layers)
     ggn = torch.zeros(n_params, n_params, dtype=torch.float64, device=problem.targets.device)

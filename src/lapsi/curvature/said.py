@@ -174,10 +174,12 @@ class GgnProduct:
             own = vectors.to(root.dtype)
             total += matmul(matmul(own, root.T), root)
             size += root.numel() * root.element_size()
-            if self._held is None and size <= HELD_BYTES:
+            if size <= HELD_BYTES:
                 held.append(root)
-        if size <= HELD_BYTES:
-            self._held = self._held or held
+            else:
+                held.clear()
+        if held:
+            self._held = held
         return total
 
     def _roots(self) -> Iterator[Tensor]:

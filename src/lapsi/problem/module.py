@@ -72,6 +72,11 @@ class ModuleProblem(Problem):
         leaving = float(weight_of(self, rows).sum())
         return replace(self, removed=removed, objective=self.objective.without(self.total, leaving))
 
+    def on(self, module: nn.Module, dtype: torch.dtype) -> ModuleProblem:
+        """The same of a copy of its module, in a dtype."""
+        layers = tuple(replace(layer, module=module.get_submodule(layer.name)) for layer in self.layers)
+        return replace(self, module=module, layers=layers, batches=replace(self.batches, dtype=dtype))
+
     @property
     def present(self) -> Tensor:
         """Rows (n,) of the samples that are there."""

@@ -63,6 +63,9 @@ class Ekfac:
         return n_samples if self.refine == ALL else min(int(self.refine), n_samples)
 
 
+NETWORK_ENGINES: dict[str, type[Ekfac] | type[Retrain]] = {engine.name: engine for engine in (Ekfac, Retrain)}
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
     """How the training data of a module are scored, one object a noun.
@@ -123,10 +126,10 @@ def network_settings_from_dict(values: dict[str, Any]) -> NetworkSettings:
     Raises:
         InputError: when a value is none that a setting can have.
     """
-    kinds = {Ekfac.name: Ekfac, Retrain.name: Retrain}
-    kind = kinds.get(values["engine"].get("name"))
+    kind = NETWORK_ENGINES.get(values["engine"].get("name"))
     if kind is None:
-        raise InputError(f"The engine of the run is {values['engine'].get('name')!r}; expected one of {', '.join(kinds)}.")
+        name = values["engine"].get("name")
+        raise InputError(f"The engine of the run is {name!r}; expected one of {', '.join(NETWORK_ENGINES)}.")
     return NetworkSettings(
         NetworkSpec(**known_fields(NetworkSpec, values["network"])),
         ObjectiveSpec(**known_fields(ObjectiveSpec, values["objective"])),

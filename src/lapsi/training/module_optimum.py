@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,9 +35,7 @@ class ModuleOptimum:
 
 def in_float64(problem: ModuleProblem) -> ModuleProblem:
     """The problem of a copy of its module in float64: it can be moved, and the given module stays as it is."""
-    module = copy.deepcopy(problem.module).double()
-    layers = tuple(replace(layer, module=module.get_submodule(layer.name)) for layer in problem.layers)
-    return replace(problem, module=module, layers=layers, batches=replace(problem.batches, dtype=torch.float64))
+    return problem.on(copy.deepcopy(problem.module).double(), torch.float64)
 
 
 def set_params(layers: tuple[Layer, ...], params: Tensor) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from lapsi.curvature.ekfac import BasisCurvature, DenseCurvature
 from lapsi.curvature.said import Basis, GgnProduct, Said, said_by, turned
 from lapsi.engines.base import Fit, Part, Units, again, parts_of, single_rows
-from lapsi.engines.ekfac.steps import Hessian, StepTaken
+from lapsi.engines.ekfac.steps import Hessian
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.progress import Advance
 from lapsi.linalg.conjugate_gradients import Solution, conjugate_gradients
@@ -82,10 +82,11 @@ class EkfacFit(Fit):
 
     def remove(self, units: Units, part: Part, advance: Advance) -> Iterator[Removed]:
         rows, start = single_rows(part.units_of(units)), 0
-        solved = self._solved(rows) if part.way == REFINED else None
+        params = turned(self.problem.layers, self.basis, self.problem.params)
+        solved = self._solved(rows, params) if part.way == REFINED else None
         for said in said_by(self.problem, rows, self._at_once):
             root = said.root(self.basis)
-            step = self._step(said, root)
+            step = self.hessian.step(*self._sides(said, root, params))
             positions = slice(start, start := start + len(said.rows))
             shift = step.shift if solved is None else solved.value[positions]
             left = (
@@ -105,18 +106,14 @@ class EkfacFit(Fit):
             )
             advance(len(said.rows))
 
-    def _step(self, said: Said, root: Tensor) -> StepTaken:
-        """Of a batch, with its roots (n, r, P) in the basis."""
-        return self.hessian.step(*self._sides(said, root))
-
-    def _sides(self, said: Said, root: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """g + Δl2·params (n, P), the roots, and Δl2 (n,)."""
+    def _sides(self, said: Said, root: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """g + Δl2·params (n, P), the roots (n, r, P), and Δl2 (n,) of a batch; params (P,) in the basis, as all of it."""
         drop = self.problem.objective.l2_drop(weight_of(self.problem, said.rows))
-        return said.gradient(self.basis).double() + drop[:, None] * self._params, root, drop
+        return said.gradient(self.basis).double() + drop[:, None] * params, root, drop
 
-    def _solved(self, rows: Tensor) -> Solution:
+    def _solved(self, rows: Tensor, params: Tensor) -> Solution:
         """(GGN + l2 − R Rᵀ) shift = g + Δl2·params of samples `rows` (n,), preconditioned by the step."""
-        sides = [self._sides(said, said.root(self.basis)) for said in said_by(self.problem, rows, self._at_once)]
+        sides = [self._sides(said, said.root(self.basis), params) for said in said_by(self.problem, rows, self._at_once)]
         width = max(root.shape[1] for _, root, _ in sides)
         right, drop = torch.cat([each[0] for each in sides]), torch.cat([each[2] for each in sides])
         own = torch.cat([torch.nn.functional.pad(root, (0, 0, 0, width - root.shape[1])) for _, root, _ in sides])
@@ -161,11 +158,6 @@ class EkfacFit(Fit):
 
     def record(self, params: Tensor) -> dict[str, Any]:
         return self.origin
-
-    @property
-    def _params(self) -> Tensor:
-        """(P,) in the basis of the steps."""
-        return turned(self.problem.layers, self.basis, self.problem.params)
 
     @property
     def _at_once(self) -> int:

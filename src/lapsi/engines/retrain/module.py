@@ -116,8 +116,7 @@ def module_retrain_fit(problem: ModuleProblem, settings: NetworkSettings, stages
     assert isinstance(spec, Retrain)
     _require_trainable(problem, spec)
     start = problem.params
-    trained = _trained(StackedTrainer(problem, spec.recipe, 1), start, settings.execution.seed)
-    problem = replace(problem, module=trained.module, layers=trained.layers)
+    problem = _trained(StackedTrainer(problem, spec.recipe, 1), start, settings.execution.seed)
     basis, plain = plain_basis(problem.layers), plain_basis(problem.layers)
     if settings.curvature in ("kfac", "ekfac"):
         with stages.stage("factors", problem.n_samples) as advance:
@@ -137,9 +136,7 @@ def _trained(trainer: StackedTrainer, start: Tensor, seed: int) -> ModuleProblem
     for snapshot in StackedTrainer(moved, recipe, 1)(nobody, start, seed, {recipe.epochs}, lambda _: None):
         set_params(moved.layers, snapshot.params)
     given = trainer.problem.batches.dtype
-    module = moved.module.to(given)
-    layers = tuple(replace(layer, module=module.get_submodule(layer.name)) for layer in moved.layers)
-    return replace(trainer.problem, module=module, layers=layers)
+    return trainer.problem.on(moved.module.to(given), given)
 
 
 def _require_trainable(problem: ModuleProblem, spec: Retrain) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lapsi.errors import InputError
-from lapsi.models.module.layers import Layer, gradient
+from lapsi.models.module.layers import Layer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,12 +108,6 @@ def _require_samples(layer: Layer, left: Tensor | None, n_samples: int) -> None:
             f"The module {layer.name!r} gives {len(left)} rows for {n_samples} samples; expected the samples along the first "
             "axis. Leave it out (params=)."
         )
-
-
-def gradients(passed: Passed, inputs: Sequence[Tensor], direction: Tensor, **how: bool) -> list[Tensor]:
-    """∂(direction ∘ z)/∂params of each sample (n, P_l), layer by layer; `inputs` as `Passed.inputs` gives them."""
-    deltas = passed.deltas(direction, **how)
-    return [gradient(layer, given, delta) for layer, given, delta in zip(passed.layers, inputs, deltas, strict=True)]
 
 
 def outputs_among(found: Any) -> Tensor:

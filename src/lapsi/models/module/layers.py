@@ -248,10 +248,9 @@ class ScaleLayer(Layer):
                 plain = functional.rms_norm(given, module.normalized_shape, eps=module.eps)
             case nn.GroupNorm():
                 plain = functional.group_norm(given, module.num_groups, eps=module.eps)
-            case nn.BatchNorm1d() | nn.BatchNorm2d():
-                plain = functional.batch_norm(given, module.running_mean, module.running_var, eps=module.eps)
             case _:
-                raise NotImplementedError(type(module).__name__)
+                assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+                plain = functional.batch_norm(given, module.running_mean, module.running_var, eps=module.eps)
         return self.deltas(plain)
 
     def deltas(self, back: Tensor) -> Tensor:

@@ -321,6 +321,14 @@ def test_what_cannot_be_retrained_is_told(trained, module, recipe, message):
         lapsi.score_network(module, data, engine=lapsi.Retrain(recipe), **QUIET)
 
 
+def test_a_sample_for_which_the_module_gives_no_number_is_named(trained):
+    module, data = trained
+    inputs = data.tensors[0].clone()
+    inputs[33, 2] = torch.nan
+    with pytest.raises(InputError, match="not finite, first for the sample in row 33"):
+        lapsi.score_network(module, TensorDataset(inputs, data.tensors[1]), execution=NO_CHECK, pass_size=8, **QUIET)
+
+
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "resnet"])
 def test_classifiers_of_transformers_and_data_sets_of_hugging_face_need_no_wrapper(kind):
     datasets, hf = pytest.importorskip("datasets"), pytest.importorskip("transformers")

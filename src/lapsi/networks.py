@@ -228,6 +228,12 @@ def _through(model: nn.Module, batches: Batches, size: int, advance: Advance) ->
             raise InputError(
                 f"The module gives outputs of shape {tuple(found.shape)} for {len(rows)} samples; expected (n, K)."
             )
+        wrong = ~found.isfinite().all(1)
+        if bool(wrong.any()):
+            raise InputError(
+                f"The module gives outputs that are not finite, first for the sample in row {int(rows[wrong.cpu()][0])}: its input "
+                "holds such numbers, or training diverged. Mend or leave out the sample, or train the module again."
+            )
         outputs.append(found.double().cpu())
         targets.append(given.targets.cpu())
         advance(len(rows))

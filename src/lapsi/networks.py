@@ -230,9 +230,10 @@ def _through(model: nn.Module, batches: Batches, size: int, advance: Advance) ->
             )
         wrong = ~found.isfinite().all(1)
         if bool(wrong.any()):
+            row = int(rows[wrong.cpu()][0])
             raise InputError(
-                f"The module gives outputs that are not finite, first for the sample in row {int(rows[wrong.cpu()][0])}: its input "
-                "holds such numbers, or training diverged. Mend or leave out the sample, or train the module again."
+                f"The module gives outputs that are not finite, first for the sample in row {row}: its input holds such "
+                "numbers, or training diverged. Mend or leave out the sample, or train the module again."
             )
         outputs.append(found.double().cpu())
         targets.append(given.targets.cpu())

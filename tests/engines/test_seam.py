@@ -80,6 +80,9 @@ class Poisson(Likelihood):
     def residual_derivative(self, mean, direction, axis=-1):
         return mean * direction
 
+    def coupling(self, mean, outputs, place):
+        return mean * (outputs == outputs[:, place : place + 1])
+
     def variance_derivative(self, mean, derivative):
         return derivative
 

@@ -60,7 +60,7 @@ class Samples:
         problem: that sees all outputs.
         cuts: what the sums may leave out.
         inputs, state: (N, D), (N, K) float32.
-        variances: (N, K) float32, the weighted diagonals of S.
+        variances: (K, N) float32, the weighted diagonals of S.
     """
 
     problem: LinearProblem
@@ -71,45 +71,43 @@ class Samples:
 
     def blocks(self, output: int, others: list[int]) -> list[Tensor]:
         """H_ab (D, D) of one output b with each of others a."""
-        rows, coupling = self._coupling(output)
+        rows, _, coupling = self._coupling(output, others)
         cuts = [self.cuts.of_one if other == output else self.cuts.of_two for other in others]
-        pairs = zip(others, cuts, strict=True)
-        return squares(self.inputs, [terms_that_matter(rows, coupling[:, other], cut) for other, cut in pairs])
+        pairs = zip(coupling.T, cuts, strict=True)
+        return squares(self.inputs, [terms_that_matter(rows, weights, cut) for weights, cut in pairs])
 
     def slopes(self, output: int, others: list[int]) -> Iterator[Tensor]:
         """T_ab (D, D) of one output b with each of others a."""
-        rows, coupling = self._coupling(output)
-        slope = self.problem.likelihood.variance_derivative(self.state[rows], coupling)
-        for other in others:
-            yield product(self.inputs, terms_that_matter(rows, slope[:, other], self.cuts.of_slopes), self._squares)
+        rows, state, coupling = self._coupling(output, others)
+        for slope in self.problem.likelihood.variance_derivative(state, coupling).T:
+            yield product(self.inputs, terms_that_matter(rows, slope, self.cuts.of_slopes), self._squares)
 
     def hessian_slopes(self, output: int, others: Tensor) -> Tensor:
         """Σ_j a_j (∂S_j,ab/∂z_jc) x_j (p(p+1)/2, D) of one output c, for the pairs a ≤ b of `others` (p,)."""
-        rows, coupling = self._coupling(output)
+        rows, state, coupling = self._coupling(output, others.tolist())
         first, second = torch.triu_indices(len(others), len(others), device=others.device)
         total = self.inputs.new_zeros(len(first), self.inputs.shape[1])
         for some in torch.arange(len(rows), device=rows.device).split(SLOPE_ROWS):
-            state = self.state[rows[some]].index_select(1, others)
-            slope = self.problem.likelihood.hessian_derivative(state, coupling[some].index_select(1, others))
+            slope = self.problem.likelihood.hessian_derivative(state[some], coupling[some])
             total += matmul(slope[:, first, second].T, self.inputs[rows[some]])
         return total
 
     def _squares(self, inputs: Tensor) -> Tensor:
         return self.problem.model.plain(inputs).square()
 
-    def _coupling(self, output: int) -> tuple[Tensor, Tensor]:
-        """Rows (r,) of the samples of which an output b varies, and their columns S_j,·b (r, K), weighted."""
-        rows = that_matter(self.variances[:, output], self.cuts.of_one)
-        state = self.state[rows]
-        direction = torch.zeros_like(state[:1])
-        direction[0, output] = 1.0
-        return rows, self.problem.weigh(self.problem.likelihood.residual_derivative(state, direction), rows)
+    def _coupling(self, output: int, others: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows (r,) of the samples of which an output b varies; there (r, s) the state of others a and S_j,ab, weighted."""
+        rows = that_matter(self.variances[output], self.cuts.of_one)
+        outputs = torch.tensor([output, *others], device=rows.device)[None, :]
+        state = self.state[rows[:, None], outputs]
+        coupling = self.problem.weigh(self.problem.likelihood.coupling(state, outputs, 0), rows)
+        return rows, state[:, 1:], coupling[:, 1:]
 
 
 def samples_of(problem: LinearProblem, params: Tensor, cuts: Cuts) -> Samples:
     """Of a problem that sees all outputs, at `params`."""
     state = problem.states(params, torch.float32)
-    variances = problem.weigh(problem.likelihood.variance(state), slice(None))
+    variances = problem.weigh(problem.likelihood.variance(state), slice(None)).T.contiguous()
     return Samples(problem, cuts, problem.inputs.float(), state, variances)
 
 

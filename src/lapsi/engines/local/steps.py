@@ -23,7 +23,7 @@ from lapsi.engines.removal.base import Compared, Removal, Step
 from lapsi.linalg.columns import NO_OUTPUT, Columns, DenseColumns
 from lapsi.linalg.conjugate_gradients import conjugate_gradients
 from lapsi.linalg.woodbury import reaction
-from lapsi.models.likelihoods.among import hessian_among
+from lapsi.models.likelihoods.base import hessian_among
 from lapsi.problem.base import mean_weight, weight_of
 from lapsi.problem.linear import LinearProblem
 from lapsi.training.krylov import PRODUCTS, BlockPreconditioner, KrylovFit, hessian_solve, refitted

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Self
 
+import torch
 from torch import Tensor
 
 
@@ -100,6 +101,10 @@ class Likelihood(ABC):
         """S dz, in the shape of the direction dz, whose K outputs lie along `axis`."""
 
     @abstractmethod
+    def coupling(self, state: Tensor, outputs: Tensor, place: int) -> Tensor:
+        """S_ab (n, s) of outputs a (n or 1, s), which may repeat, with the b at `place`, from their own state (n, s)."""
+
+    @abstractmethod
     def variance_derivative(self, state: Tensor, derivative: Tensor) -> Tensor:
         """Derivative of the diagonal of S along a derivative of the residual (…, K)."""
 
@@ -114,6 +119,17 @@ class Likelihood(ABC):
     @abstractmethod
     def combine(self, outputs: Tensor) -> Tensor:
         """Outputs (n, K) whose prediction is the average of the predictions of several models' (S, n, K)."""
+
+
+def hessian_among(likelihood: Likelihood, state: Tensor, support: Tensor) -> Tensor:
+    """S (n, s, s) among the outputs of each support (n, s), from state (n, K)."""
+    own = state.gather(1, support)
+    return torch.stack([likelihood.coupling(own, support, place) for place in range(support.shape[1])], 2)
+
+
+def same_output(outputs: Tensor, place: int) -> Tensor:
+    """Where outputs (n, s) are the one at `place`."""
+    return outputs == outputs[:, place : place + 1]
 
 
 def weighted(rows: Tensor, weights: Tensor | None) -> Tensor:

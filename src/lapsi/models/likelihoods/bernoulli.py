@@ -12,7 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.models.likelihoods.base import Likelihood, weighted
+from lapsi.models.likelihoods.base import Likelihood, same_output, weighted
 
 OVERFLOWS_ABOVE = 60.0
 
@@ -92,6 +92,9 @@ class Bernoulli(Likelihood):
 
     def residual_derivative(self, state: Tensor, direction: Tensor, axis: int = -1) -> Tensor:
         return self.variance(state) * direction
+
+    def coupling(self, state: Tensor, outputs: Tensor, place: int) -> Tensor:
+        return self.variance(state) * same_output(outputs, place)
 
     def variance_derivative(self, state: Tensor, derivative: Tensor) -> Tensor:
         return self._slope(state) * derivative

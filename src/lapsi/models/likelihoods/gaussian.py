@@ -13,7 +13,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.models.likelihoods.base import Likelihood
+from lapsi.models.likelihoods.base import Likelihood, same_output
 
 
 @final
@@ -86,6 +86,9 @@ class Gaussian(Likelihood):
     def residual_derivative(self, state: Tensor, direction: Tensor, axis: int = -1) -> Tensor:
         derivative = direction * self._precision(direction, axis)
         return derivative.broadcast_to(torch.broadcast_shapes(state.shape, direction.shape))
+
+    def coupling(self, state: Tensor, outputs: Tensor, place: int) -> Tensor:
+        return (self._precision(state, -1)[outputs] * same_output(outputs, place)).expand_as(state)
 
     def variance_derivative(self, state: Tensor, derivative: Tensor) -> Tensor:
         return torch.zeros_like(derivative)

@@ -16,7 +16,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.models.likelihoods.base import Likelihood, weighted
+from lapsi.models.likelihoods.base import Likelihood, same_output, weighted
 
 TURNS_BELOW = -0.69  # m > −½ while every Δz is above ln ½
 OVERFLOWS_ABOVE = 60.0
@@ -91,6 +91,10 @@ class Softmax(Likelihood):
 
     def residual_derivative(self, state: Tensor, direction: Tensor, axis: int = -1) -> Tensor:
         return probability_derivative(state, direction, axis)
+
+    def coupling(self, state: Tensor, outputs: Tensor, place: int) -> Tensor:
+        """p_a (δ_ab − p_b)."""
+        return state * (same_output(outputs, place).to(state.dtype) - state[:, place : place + 1])
 
     def variance_derivative(self, state: Tensor, derivative: Tensor) -> Tensor:
         return (1 - 2 * state) * derivative

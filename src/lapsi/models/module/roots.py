@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lapsi.models.likelihoods.among import hessian_among
-from lapsi.models.likelihoods.base import Likelihood
+from lapsi.models.likelihoods.base import Likelihood, hessian_among
 
 MOST_OUTPUTS = 64  # among which eigenvectors are looked for
 

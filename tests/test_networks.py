@@ -185,7 +185,13 @@ def test_runs_are_saved_shown_compared_and_drawn_as_others(trained, tmp_path):
     loaded = lapsi.Scores.load(scores.save(tmp_path / "run"))
     assert loaded.table.equals(scores.table)
     assert loaded.classes.tolist() == ["a", "b", "c"]
-    assert loaded.provenance.settings["network"] == {"module": "Sequential", "params": ["last_layer"], "loss": "cross_entropy"}
+    assert loaded.provenance.settings["network"] == {
+        "module": "Sequential",
+        "params": ["last_layer"],
+        "loss": "cross_entropy",
+        "tokens": "sum",
+        "draws": 4,
+    }
     probe = lapsi.score(data.tensors[0].numpy(), data.tensors[1].numpy(), verify=0, weight_decay=WEIGHT_DECAY, **QUIET)
     assert agreement_of(scores, probe).spearman > 0.5
 
@@ -205,7 +211,7 @@ def test_a_killed_run_goes_on(trained, tmp_path):
     [
         ({"loss": "hinge"}, "loss is 'hinge'; expected"),
         ({"loss": nn.CrossEntropyLoss(label_smoothing=0.1)}, "smooths its labels"),
-        ({"loss": nn.L1Loss()}, "loss is a L1Loss; expected 'cross_entropy'"),
+        ({"loss": nn.L1Loss()}, "loss is a L1Loss; expected 'auto', 'cross_entropy'"),
         ({"engine": "newton"}, "engine is 'newton'; expected 'ekfac'"),
         ({"params": ["head"]}, "names the module 'head'"),
         ({"curvature": "whole"}, "curvature is 'whole'"),

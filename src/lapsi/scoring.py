@@ -265,7 +265,7 @@ def _combined(fit: Fit, outputs: list[np.ndarray]) -> np.ndarray:
     for start in range(0, len(combined), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         several = torch.from_numpy(np.stack([each[rows] for each in outputs]))
-        combined[rows] = fit.problem.likelihood.combine(several).numpy()
+        combined[rows] = fit.problem.combine(several).numpy()
     return combined
 
 

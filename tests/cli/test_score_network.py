@@ -66,7 +66,13 @@ def test_options_reach_the_run(folder):
         "--json", "-q",
     )  # fmt: skip
     record = json.loads(told.stdout)
-    assert record["settings"]["network"] == {"module": "Sequential", "params": ["2"], "loss": "cross_entropy"}
+    assert record["settings"]["network"] == {
+        "module": "Sequential",
+        "params": ["2"],
+        "loss": "cross_entropy",
+        "tokens": "sum",
+        "draws": 4,
+    }
     assert record["settings"]["curvature"] == "full"
     assert len(lapsi.Scores.load(folder / "run")) == 5
 

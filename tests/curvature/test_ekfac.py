@@ -20,6 +20,7 @@ from lapsi.models.likelihoods.gaussian import gaussian
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.module.choose import layers_of
 from lapsi.models.module.roots import fewest_roots
+from lapsi.models.module.sample_loss import OnePrediction
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.objective import Objective
 
@@ -53,7 +54,7 @@ def make_problem(task="classes", removal="mean", weighted=False, prior="map"):
     batches = batches_of(TensorDataset(inputs, targets), None, next(module.parameters()))
     weights = torch.linspace(0.5, 1.5, N, dtype=torch.float64) if weighted else None
     objective = Objective(WEIGHT_DECAY, prior, removal)
-    return ModuleProblem(module, layers_of(module), batches, targets, likelihood, objective, 4, 0.0, weights)
+    return ModuleProblem(module, layers_of(module), batches, OnePrediction(likelihood, targets, 0.0), objective, 4, weights)
 
 
 def dense(problem):
@@ -70,10 +71,10 @@ def dense(problem):
         jacobian.append(torch.stack(rows))
     jacobian = torch.stack(jacobian)
     outputs = problem.outputs(problem.params, torch.arange(N))
-    state = problem.likelihood.state(outputs)
+    state = problem.loss.likelihood.state(outputs)
     weights = torch.ones(N, dtype=torch.float64) if problem.weights is None else problem.weights
-    residual = weights[:, None] * problem.likelihood.residual(state, problem.targets)
-    hessian = weights[:, None, None] * problem.likelihood.hessian(state)
+    residual = weights[:, None] * problem.loss.likelihood.residual(state, problem.loss.targets)
+    hessian = weights[:, None, None] * problem.loss.likelihood.hessian(state)
     gradient = torch.einsum("nk,nkp->np", residual, jacobian)
     return jacobian, gradient, torch.einsum("nap,nab,nbq->npq", jacobian, hessian, jacobian)
 
@@ -114,7 +115,7 @@ def test_the_eigenbasis_is_that_of_the_factors_and_the_squares_are_its_diagonal(
     inputs = torch.cat([problem.module[:4](problem.batches.take([row]).inputs[0]) for row in range(N)]).detach()
     inputs = torch.cat([inputs, torch.ones(N, 1, dtype=torch.float64)], 1)
     outputs = problem.outputs(problem.params, torch.arange(N))
-    outer = problem.likelihood.hessian(problem.likelihood.state(outputs)).sum(0)
+    outer = problem.loss.likelihood.hessian(problem.loss.likelihood.state(outputs)).sum(0)
     for factor, vectors in ((inputs.T @ inputs, basis[-1].inner[0]), (outer, basis[-1].outer[0])):
         turned_factor = vectors.T @ factor @ vectors
         assert_close(turned_factor, torch.diag(turned_factor.diagonal()), rtol=0, atol=1e-10 * float(factor.trace()))
@@ -209,7 +210,7 @@ def test_kfac_is_the_product_of_the_factors_over_the_places_and_falls_by_the_dif
     inputs = torch.cat([problem.module[:4](problem.batches.take([row]).inputs[0]) for row in range(N)]).detach()
     inputs = torch.cat([inputs, torch.ones(N, 1, dtype=torch.float64)], 1)
     outputs = problem.outputs(problem.params, torch.arange(N))
-    outer = (weights[:, None, None] * problem.likelihood.hessian(problem.likelihood.state(outputs))).sum(0)
+    outer = (weights[:, None, None] * problem.loss.likelihood.hessian(problem.loss.likelihood.state(outputs))).sum(0)
     inner = inputs.T @ (weights[:, None] * inputs)
     expected = torch.kron(torch.linalg.eigvalsh(outer), torch.linalg.eigvalsh(inner)) / weights.sum()
     found = structure.diagonal(problem, sums)[-size:]

@@ -127,7 +127,15 @@ REVIEWED: dict[str, type[Reviewed]] = {CLASSES: ReviewedClasses, MULTILABEL: Rev
 
 
 def reviewed_targets(scores: Scores) -> Reviewed:
-    """The targets of a run, of whatever kind."""
+    """The targets of a run, of whatever kind.
+
+    Raises:
+        InputError: where they are the tokens of texts, which a review cannot change.
+    """
+    if scores.task not in REVIEWED:
+        raise InputError(
+            "The samples of the run are texts, whose tokens a review cannot change; choose texts with lapsi select."
+        )
     return REVIEWED[scores.task](scores)
 
 

@@ -22,7 +22,7 @@ from lapsi.settings.engine import Local, Newton
 from lapsi.settings.network import NetworkSettings
 from lapsi.settings.settings import Settings
 from lapsi.settings.stored import stored_settings
-from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
+from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION, TOKENS
 
 CLASSES_SHOWN = 40
 LISTED_AT_MOST = 10
@@ -50,6 +50,7 @@ def run_as_dict(scores: Scores, n_extremes: int) -> dict[str, Any]:
         "task": provenance.task,
         "train_accuracy": provenance.train_accuracy,
         "train_r2": provenance.train_r2,
+        "train_perplexity": provenance.train_perplexity,
         "seconds": provenance.seconds,
         "verification": provenance.verification,
         "regularization": provenance.regularization,
@@ -115,6 +116,8 @@ def to_json(value: object) -> object:
 
 def outputs_in_words(n_outputs: int, task: str) -> str:
     """E.g. "10 classes"."""
+    if task == TOKENS:
+        return "a class for each token"
     word = WORDS[task]
     return f"{n_outputs:,} {word if n_outputs == 1 else PLURALS[word]}"
 
@@ -123,6 +126,8 @@ def fit_in_words(provenance: Provenance) -> str:
     """E.g. "train accuracy 98.3%": how well the model fits what it was trained on."""
     if provenance.train_accuracy is not None:
         return f"train accuracy {provenance.train_accuracy:.1%}"
+    if provenance.train_perplexity is not None:
+        return f"train perplexity {provenance.train_perplexity:.1f}"
     return "" if provenance.train_r2 is None else f"train R² {provenance.train_r2:.3f}"
 
 

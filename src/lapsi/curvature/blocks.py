@@ -59,7 +59,8 @@ class Samples:
     Attributes:
         problem: that sees all outputs.
         cuts: what the sums may leave out.
-        inputs, state: (N, D), (N, K) float32.
+        inputs: (N, D) float32.
+        state: (K, N) float32, so that one output lies together.
         variances: (K, N) float32, the weighted diagonals of S.
     """
 
@@ -98,9 +99,9 @@ class Samples:
     def _coupling(self, output: int, others: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Rows (r,) of the samples of which an output b varies; there (r, s) the state of others a and S_j,ab, weighted."""
         rows = that_matter(self.variances[output], self.cuts.of_one)
-        outputs = torch.tensor([output, *others], device=rows.device)[None, :]
-        state = self.state[rows[:, None], outputs]
-        coupling = self.problem.weigh(self.problem.likelihood.coupling(state, outputs, 0), rows)
+        outputs = torch.tensor([output, *others], device=rows.device)
+        state = torch.stack([self.state[each].index_select(0, rows) for each in outputs.tolist()]).T
+        coupling = self.problem.weigh(self.problem.likelihood.coupling(state, outputs[None, :], 0), rows)
         return rows, state[:, 1:], coupling[:, 1:]
 
 
@@ -108,11 +109,11 @@ def samples_of(problem: LinearProblem, params: Tensor, cuts: Cuts) -> Samples:
     """Of a problem that sees all outputs, at `params`."""
     state = problem.states(params, torch.float32)
     variances = problem.weigh(problem.likelihood.variance(state), slice(None)).T.contiguous()
-    return Samples(problem, cuts, problem.inputs.float(), state, variances)
+    return Samples(problem, cuts, problem.inputs.float(), state.T.contiguous(), variances)
 
 
 def nearest_outputs(samples: Samples, count: int) -> Tensor:
     """(K, count) the outputs most coupled to each by |Σ_j a_j S_j,ab|, itself first."""
     problem = samples.problem
-    strength = problem.likelihood.hessian_sum(samples.state, problem.weights_of(slice(None))).abs()
+    strength = problem.likelihood.hessian_sum(samples.state.T, problem.weights_of(slice(None))).abs()
     return strength.fill_diagonal_(torch.inf).topk(count, dim=1).indices

@@ -82,8 +82,9 @@ class FactorProducts(Diagonal):
             deltas = [own.deltas(each[place]) for each in said.roots]
             if isinstance(layer, ProductLayer):
                 outer = torch.stack([each.double().square().sum(1) for each in deltas]).sum(0)
-                inner = given.double().square().sum(1) * weights[:, None, None]
-                found += [outer.flatten(1), inner.flatten(1), weights[:, None] * given.shape[1]]
+                used = weights[:, None] * said.used(place)
+                inner = torch.einsum("ntgk,nt->ngk", given.double().square(), used)
+                found += [outer.flatten(1), inner.flatten(1), used.sum(1, keepdim=True)]
             else:
                 found.append(torch.stack([gradient(layer, given, each).double().square() for each in deltas]).sum(0))
         return torch.cat(found, 1)

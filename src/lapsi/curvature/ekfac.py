@@ -50,7 +50,8 @@ def eigenbasis(problem: ModuleProblem, advance: Advance) -> Basis:
             some = torch.randperm(inputs.shape[1], generator=generator)[:FACTOR_PLACES]
             outer[place] = _added(outer[place], [_gram(deltas[place][:, some]) for deltas in said.roots])
             if not isinstance(layer, EmbeddingLayer):
-                inner[place] = _added(inner[place], [_gram(inputs[:, some], weights)])
+                counted = weights[:, None] * said.used(place)[:, some]
+                inner[place] = _added(inner[place], [_gram(inputs[:, some], counted)])
         advance(len(said.rows))
     return basis_of(outer, inner)
 
@@ -61,8 +62,8 @@ def _added(total: Tensor | None, terms: list[Tensor]) -> Tensor:
 
 
 def _gram(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Σ_n Σ_t v vᵀ (g, d, d) float64 of values (n, T, g, d), the products in their own dtype."""
-    left = values if weights is None else values * weights.to(values.dtype)[:, None, None, None]
+    """Σ_n Σ_t w v vᵀ (g, d, d) float64 of values (n, T, g, d), weights (n, T); the products in their own dtype."""
+    left = values if weights is None else values * weights.to(values.dtype)[:, :, None, None]
     return torch.einsum("ntgk,ntgl->gkl", left, values).double()
 
 
@@ -83,7 +84,7 @@ class Sums:
 
 def sums_in(problem: ModuleProblem, basis: Basis, structure: Diagonal, advance: Advance) -> Sums:
     """By one pass over the samples that are there."""
-    squares, gradient, own = torch.zeros(3, 1, dtype=torch.float64, device=problem.targets.device)
+    squares, gradient, own = torch.zeros(3, 1, dtype=torch.float64, device=problem.batches.device)
     same = are_root_squares(structure, basis)
     for said in said_by(problem, problem.present):
         squares, gradient = squares + said.square_sum(basis), gradient + said.gradient_sum()
@@ -234,7 +235,7 @@ class ExactCurvature(Curvature):
 def dense_ggn(problem: ModuleProblem, advance: Advance = lambda _: None) -> tuple[Tensor, Tensor]:
     """GGN (P, P) and Σ g (P,) of the samples that are there, float64; by one pass over them."""
     n_params, basis = problem.n_params, plain_basis(problem.layers)
-    ggn = torch.zeros(n_params, n_params, dtype=torch.float64, device=problem.targets.device)
+    ggn = torch.zeros(n_params, n_params, dtype=torch.float64, device=problem.batches.device)
     gradient = torch.zeros_like(ggn[0])
     for said in said_by(problem, problem.present):
         root = said.root(basis).double().flatten(0, 1)

@@ -9,16 +9,14 @@ o unit that comes out, k one that goes in.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from lapsi.linalg.matmul import matmul
 from lapsi.models.likelihoods.base import weighted
 from lapsi.models.module.capture import Passed
 from lapsi.models.module.layers import Layer, ProductLayer, gradient
-from lapsi.models.module.roots import fewest_roots
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
 
@@ -65,7 +63,6 @@ class LayerBasis:
 
 
 Basis = tuple[LayerBasis, ...]
-HELD_BYTES = 2**30
 
 
 def plain_basis(layers: Sequence[Layer]) -> Basis:
@@ -87,20 +84,22 @@ class Said:
     Attributes:
         layers: of the parameters.
         rows: (n,) the samples.
-        outputs: (n, K) float64.
+        targets: (n, …) theirs.
         inputs: of each layer (n, T, …).
         residual: δ of each layer (n, T, …) of a_i r_i.
         roots: the same of each column of √a_i F_i.
         passed: the batch with its graph.
+        is_padded: whether some places may only fill a text up.
     """
 
     layers: Sequence[Layer]
     rows: Tensor
-    outputs: Tensor
+    targets: Tensor
     inputs: list[Tensor]
     residual: list[Tensor]
     roots: list[list[Tensor]]
     passed: Passed
+    is_padded: bool
 
     def gradient(self, basis: Basis) -> Tensor:
         """g (n, P)."""
@@ -108,8 +107,7 @@ class Said:
 
     def gradient_sum(self) -> Tensor:
         """Σ_n g (P,) float64, in plain parameters."""
-        known = zip(self.layers, self.inputs, self.residual, strict=True)
-        return torch.cat([gradient(layer, *_as_one(given, delta))[0] for layer, given, delta in known]).double()
+        return self._summed(self.residual)
 
     def root(self, basis: Basis) -> Tensor:
         """R (n, r, P)."""
@@ -120,15 +118,42 @@ class Said:
         return torch.cat([root.square_().sum((0, 1)).double() for root in self._by_layer(basis, self.roots)])
 
     def output_change(self, shift: Tensor) -> Tensor:
-        """J_i shift_i (n, K) float64 of a shift (n, P) of plain parameters: by two passes backwards."""
+        """J_i shift_i (n, …) float64, in the shape of the outputs, of a shift (n, P), or (P,) of all of them, of plain
+        parameters: by two passes backwards."""
         direction = torch.zeros_like(self.passed.outputs, requires_grad=True)
         moves = torch.zeros((), dtype=torch.float64, device=shift.device)
-        parts = shift.split([layer.n_params for layer in self.layers], 1)
+        parts = shift.split([layer.n_params for layer in self.layers], -1)
         for layer, inputs, delta, part in zip(
             self.layers, self.inputs, self.passed.deltas(direction, graph=True), parts, strict=True
         ):
-            moves = moves + (gradient(layer, inputs, delta).double() * part.double()).sum()
+            own = (inputs, delta) if part.ndim == 2 else _as_one(inputs, delta)
+            moves = moves + (gradient(layer, *own).double() * part.double()).sum()
         return torch.autograd.grad(moves, direction)[0].double()
+
+    def gradient_along(self, direction: Tensor) -> Tensor:
+        """Σ direction · ∂z (n, P) of each sample, in plain parameters, for a direction in the shape of the outputs."""
+        known = zip(self.layers, self.inputs, self.passed.deltas(direction), strict=True)
+        return torch.cat([gradient(*each) for each in known], 1)
+
+    def gradient_sum_along(self, direction: Tensor) -> Tensor:
+        """The sum of `gradient_along` over the samples (P,) float64."""
+        return self._summed(self.passed.deltas(direction))
+
+    def _summed(self, deltas: list[Tensor]) -> Tensor:
+        known = zip(self.layers, self.inputs, deltas, strict=True)
+        return torch.cat([gradient(layer, *_as_one(given, delta))[0] for layer, given, delta in known]).double()
+
+    def used(self, place: int) -> Tensor:
+        """Which places (n, T) of the layer at a place count, float64: of texts those of which something depends, the others
+        fill them up; else all."""
+        inputs = self.inputs[place]
+        if not self.is_padded:
+            return torch.ones(inputs.shape[:2], dtype=torch.float64, device=inputs.device)
+        return torch.stack([root[place].flatten(2).abs().amax(2) for root in self.roots]).amax(0).gt(0).double()
+
+    def half(self, which: int) -> Said:
+        """The same with every second root, the first (0) or second (1) of two, each for two."""
+        return replace(self, roots=[[2**0.5 * delta for delta in root] for root in self.roots[which::2]])
 
     def turned_inputs(self, basis: Basis) -> list[Tensor]:
         """Inputs of each layer in the basis."""
@@ -156,46 +181,12 @@ def _turned_gradients(layer: Layer, own: LayerBasis, inputs: Tensor, deltas: Seq
     return own.into(layer, torch.stack([gradient(layer, inputs, delta) for delta in deltas], 1))
 
 
-class GgnProduct:
-    """GGN·v = Σ_i R_i(R_iᵀv) of the samples that are there, in a basis: a pass over the data for many vectors at once.
-
-    The roots are held between products as far as a gibibyte goes; else the next product makes them again.
-    """
-
-    def __init__(self, problem: ModuleProblem, basis: Basis) -> None:
-        """Of a problem; nothing is computed yet."""
-        self._problem, self._basis = problem, basis
-        self._held: list[Tensor] | None = None
-
-    def __call__(self, vectors: Tensor) -> Tensor:
-        """Of vectors (m, P)."""
-        total, held, size = torch.zeros_like(vectors), [], 0
-        for root in self._roots() if self._held is None else self._held:
-            own = vectors.to(root.dtype)
-            total += matmul(matmul(own, root.T), root)
-            size += root.numel() * root.element_size()
-            if size <= HELD_BYTES:
-                held.append(root)
-            else:
-                held.clear()
-        if held:
-            self._held = held
-        return total
-
-    def _roots(self) -> Iterator[Tensor]:
-        per_sample = 8 * (2 + self._problem.likelihood.n_outputs) * self._problem.n_params
-        at_once = max(1, min(self._problem.pass_size, HELD_BYTES // 4 // per_sample))
-        for said in said_by(self._problem, self._problem.present, at_once):
-            yield said.root(self._basis).flatten(0, 1)
-
-
 def said_by(problem: ModuleProblem, rows: Tensor, size: int | None = None) -> Iterator[Said]:
     """Of samples `rows` (n,), `size` at a time."""
-    likelihood = problem.likelihood
-    for part, passed in problem.passes(rows, size):
-        outputs, weights = passed.outputs.detach().double(), weight_of(problem, part)
-        residual = likelihood.residual(likelihood.state(outputs), problem.targets[part])
-        columns = weighted(fewest_roots(likelihood, outputs, problem.left_out), weights.sqrt())
-        deltas = [passed.deltas(weighted(residual, weights))]
-        deltas += [passed.deltas(column) for column in columns.unbind(2)]
-        yield Said(problem.layers, part, outputs, passed.inputs(), deltas[0], deltas[1:], passed)
+    loss = problem.loss
+    for part, passed, targets in problem.passes(rows, size):
+        outputs, weights = passed.outputs.detach(), weight_of(problem, part)
+        roots = loss.roots(part, outputs, targets)
+        deltas = [passed.deltas(weighted(loss.residual(outputs, targets), weights))]
+        deltas += [passed.deltas(weighted(root, weights.sqrt())) for root in roots]
+        yield Said(problem.layers, part, targets, passed.inputs(), deltas[0], deltas[1:], passed, loss.is_sampled)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import default_collate
 
 from lapsi.errors import InputError
 
 TARGETS = ("labels", "label", "targets", "target", "y")  # keys under which data sets hold what is to be predicted
+WORDS, SEEN = "input_ids", "attention_mask"  # as transformers call them
+IGNORED = -100  # the target of a token that does not count, as torch has it
 COLLATED = Callable[[list[Any]], Any]
 
 
@@ -38,12 +43,14 @@ class Batches:
         dataset: `len` and an item by its position; an item is (input, …, target), or a mapping with one of `TARGETS`.
         collate: makes a batch of a list of items.
         device, dtype: of the module: inputs of floating point become so.
+        reads_ahead: whether the targets of a text without any are its own words.
     """
 
     dataset: Any
     collate: COLLATED
     device: torch.device
     dtype: torch.dtype
+    reads_ahead: bool = False
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -57,6 +64,9 @@ class Batches:
         batch = self.collate([self.dataset[int(row)] for row in rows])
         if isinstance(batch, Mapping):
             key = next((name for name in TARGETS if name in batch), None)
+            if key is None and self.reads_ahead and WORDS in batch:
+                named = {name: self._moved(value) for name, value in batch.items()}
+                return Arguments((), named, _read_words(named))
             if key is None:
                 raise InputError(f"A sample holds {', '.join(map(str, batch))}; expected its target under one of {TARGETS}.")
             named = {name: self._moved(value) for name, value in batch.items() if name != key}
@@ -74,7 +84,41 @@ class Batches:
         return value.to(self.device, self.dtype) if value.is_floating_point() else value.to(self.device)
 
 
-def batches_of(dataset: Any, collate: COLLATED | None, like: Tensor) -> Batches:
+def padded_collate(items: list[Any]) -> Any:
+    """A batch as torch makes it; texts of several lengths are padded with 0 at their ends, and their targets with `IGNORED`."""
+    first = items[0]
+    if isinstance(first, Mapping):
+        batch = {name: _stacked([item[name] for item in items], name in TARGETS) for name in first}
+        if WORDS in first and SEEN not in first:
+            lengths = {len(item[WORDS]) for item in items}
+            if len(lengths) > 1:
+                batch[SEEN] = _stacked([torch.ones(len(item[WORDS]), dtype=torch.int64) for item in items], False)
+        return batch
+    if isinstance(first, tuple | list):
+        last = len(first) - 1
+        return [_stacked(list(values), place == last) for place, values in enumerate(zip(*items, strict=True))]
+    return default_collate(items)
+
+
+def _stacked(values: list[Any], are_targets: bool) -> Any:
+    """Of n values (t,) of several lengths (n, T)."""
+    if isinstance(values[0], list | np.ndarray) and np.asarray(values[0]).dtype.kind in "iufb":
+        values = [torch.as_tensor(np.asarray(value)) for value in values]
+    ragged = isinstance(values[0], Tensor) and values[0].ndim == 1 and len({len(value) for value in values}) > 1
+    if not ragged:
+        return default_collate(values)
+    dtype = reduce(torch.promote_types, (value.dtype for value in values))
+    values = [value.to(dtype) for value in values]
+    return pad_sequence(values, batch_first=True, padding_value=IGNORED if are_targets else 0)
+
+
+def _read_words(named: Mapping[str, Any]) -> Tensor:
+    """The words of texts (n, T) as targets, those that are padding ignored."""
+    words: Tensor = named[WORDS]
+    return words if SEEN not in named else words.masked_fill(named[SEEN] == 0, IGNORED)
+
+
+def batches_of(dataset: Any, collate: COLLATED | None, like: Tensor, *, reads_ahead: bool = False) -> Batches:
     """Of a data set, for a module with a parameter `like` (device and dtype).
 
     Raises:
@@ -84,4 +128,4 @@ def batches_of(dataset: Any, collate: COLLATED | None, like: Tensor) -> Batches:
         raise InputError(f"dataset is a {type(dataset).__name__}; expected one with a length and an item by its position.")
     if len(dataset) < 2:
         raise InputError(f"The data set has {len(dataset)} sample; expected at least 2, one to leave out and one to keep.")
-    return Batches(dataset, collate or default_collate, like.device, like.dtype)
+    return Batches(dataset, collate or padded_collate, like.device, like.dtype, reads_ahead)

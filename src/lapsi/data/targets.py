@@ -8,7 +8,7 @@ from typing import ClassVar, Self, final
 
 import numpy as np
 
-from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
+from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION, TOKENS
 
 SEPARATOR = "|"  # between the labels of a sample, where they are one text
 
@@ -170,6 +170,45 @@ class RealTargets(Targets):
 
     def take(self, rows: np.ndarray) -> RealTargets:
         return replace(self, given=self.given[rows])
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenTargets(Targets):
+    """The tokens of a text, which the data set itself holds; what is known of a sample is how many of them count.
+
+    Attributes:
+        counts: (N,) int64.
+    """
+
+    task: ClassVar[str] = TOKENS
+
+    counts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def n_outputs(self) -> int:
+        """The loss alone."""
+        return 1
+
+    @property
+    def values(self) -> np.ndarray:
+        """(N,) the counts."""
+        return self.counts
+
+    @property
+    def names(self) -> np.ndarray:
+        return np.array(["loss"])
+
+    @property
+    def shown(self) -> np.ndarray:
+        """(N,) the counts."""
+        return self.counts
+
+    def take(self, rows: np.ndarray) -> TokenTargets:
+        return replace(self, counts=self.counts[rows])
 
 
 def as_shown(numbers: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from lapsi.curvature.base import REMOVAL_FORM
 from lapsi.engines.base import Fit
 from lapsi.engines.evaluate import EPOCHS, LSI_CURVATURE, LSI_MEAN, Observation
 from lapsi.execution.checkpoint import Arrays
-from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, REFINED, TRAINED, Removed
+from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, DRAW_ERROR, REFINED, TRAINED, Removed
 from lapsi.settings.engine import AUTO, EngineSpec, Local, Newton
 
 REFINEMENTS = (CLOSED_FORM, CORRECTED, REFINED, CONVERGED, TRAINED)
@@ -27,14 +27,14 @@ def observation(fit: Fit) -> Observation:
         before = problem.outputs(removed.params, rows)
         return {
             "outputs": removed.outputs[:, 0],
-            "train_loss": problem.likelihood.loss(before, problem.targets[rows]),
+            "train_loss": problem.losses(before, rows),
             "shift_norm": removed.shift.flatten(1).norm(dim=1).double(),
             "refinement": torch.full((len(rows),), REFINEMENTS.index(removed.refinement), dtype=torch.uint8),
             "lsi_error": 2 * removed.remaining,
             **removed.diagnostics,
         }
 
-    shapes: dict[str, tuple[int, ...]] = {"outputs": (problem.likelihood.n_outputs,)}
+    shapes: dict[str, tuple[int, ...]] = {"outputs": (problem.n_outputs,)}
     shapes |= dict.fromkeys((*PER_SAMPLE, "refinement", "lsi_error"), ())
     return Observation(compute, shapes, frozenset({"lsi_error"}))
 
@@ -52,6 +52,8 @@ def lsi_columns(by_seed: list[Arrays], form: str) -> dict[str, np.ndarray]:
     first = by_seed[0]
     if "leverage" in first:
         columns["leverage"] = first["leverage"]
+    if DRAW_ERROR in first:
+        columns[DRAW_ERROR] = first[DRAW_ERROR]
     ending = f", {REMOVAL_FORM}" if form == REMOVAL_FORM else ""
     columns["refinement"] = np.array([name + ending for name in REFINEMENTS], dtype=object)[first["refinement"]]
     if form != REMOVAL_FORM and not np.isnan(first["lsi_error"]).all():  # what that form leaves out is not estimated

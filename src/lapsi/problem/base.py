@@ -20,9 +20,7 @@ class Problem(ABC):
     The weights a_j are 1 where `weights` is None.
     """
 
-    targets: Tensor
     weights: Tensor | None
-    likelihood: Likelihood
     objective: Objective
 
     @property
@@ -39,15 +37,40 @@ class Problem(ABC):
     def remove(self, rows: Tensor) -> Self:
         """The problem of a training without the samples `rows` (g,): a mask, the data are shared."""
 
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int:
+        """K, numbers that `outputs` tells of a sample."""
+
     @abstractmethod
     def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
-        """z (n, K) of samples `rows` (n,), there or not, under params."""
+        """z (n, K) float64 of samples `rows` (n,), there or not, under params."""
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        """ℓ (n,) of samples `rows` (n,) with `outputs` (n, K); of a text that of a token, on average."""
+
+    @abstractmethod
+    def combine(self, outputs: Tensor) -> Tensor:
+        """(n, K) of several models together, of the outputs (S, n, K) of each."""
 
 
 class ProbeProblem(Problem):
-    """That of a probe on features, which are held as one matrix."""
+    """That of a probe on features, which are held as one matrix, with one target a sample."""
 
     inputs: Tensor
+    targets: Tensor
+    likelihood: Likelihood
+
+    @property
+    def n_outputs(self) -> int:
+        return self.likelihood.n_outputs
+
+    def losses(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        return self.likelihood.loss(outputs, self.targets[rows])
+
+    def combine(self, outputs: Tensor) -> Tensor:
+        return self.likelihood.combine(outputs)
 
     @property
     @abstractmethod

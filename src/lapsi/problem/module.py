@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lapsi.data.batches import Batches
-from lapsi.errors import InputError
-from lapsi.models.likelihoods.base import Likelihood
 from lapsi.models.module.capture import Passed, pass_through
 from lapsi.models.module.layers import Layer
+from lapsi.models.module.sample_loss import SampleLoss
 from lapsi.problem.base import Problem, total_weight, weight_of
 from lapsi.problem.objective import Objective
 
@@ -26,11 +25,9 @@ class ModuleProblem(Problem):
     Attributes:
         module, layers: what was trained, and which of it counts.
         batches: the data, as the module takes them.
-        targets: (N, …), one entry a sample, of the kind that the likelihood reads.
-        likelihood: the loss.
+        loss: of a sample, of what the module gives.
         objective: weight decay, prior and removal convention.
         pass_size: samples a pass.
-        left_out: share of the trace of a sample's S that its roots may miss.
         weights: a (N,) float64, or None where each sample counts once.
         removed: (r,) the samples that have left, or None.
     """
@@ -38,11 +35,9 @@ class ModuleProblem(Problem):
     module: nn.Module
     layers: tuple[Layer, ...]
     batches: Batches
-    targets: Tensor
-    likelihood: Likelihood
+    loss: SampleLoss
     objective: Objective
     pass_size: int
-    left_out: float = 0.0
     weights: Tensor | None = None
     removed: Tensor | None = None
 
@@ -83,23 +78,28 @@ class ModuleProblem(Problem):
         rows = torch.arange(len(self.batches))
         return rows if self.removed is None else rows[~torch.isin(rows, self.removed.cpu())]
 
-    def passes(self, rows: Tensor, size: int | None = None) -> Iterator[tuple[Tensor, Passed]]:
-        """Samples `rows` (n,) through the module, `size` at a time: their rows, and what the layers saw.
+    def passes(self, rows: Tensor, size: int | None = None) -> Iterator[tuple[Tensor, Passed, Tensor]]:
+        """Samples `rows` (n,) through the module, `size` at a time: their rows, what the layers saw, and their targets.
 
         Raises:
-            InputError: when the module does not give K outputs a sample.
+            InputError: when the module gives outputs of another shape than its loss has.
         """
         for part in rows.split(size or self.pass_size):
             given = self.batches.take(part)
             passed = pass_through(self.module, self.layers, len(part), *given.inputs, **given.named)
-            self._require_outputs(passed.outputs, len(part))
-            yield part, passed
+            self.loss.require(passed.outputs, len(part))
+            yield part, passed, self.loss.targets_of(part, given.targets)
+
+    @property
+    def n_outputs(self) -> int:
+        return self.loss.n_told
 
     def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
-        """z (n, K) float64 of samples `rows` (n,), there or not, under the parameters that the module holds."""
-        return torch.cat([passed.outputs.detach().double() for _, passed in self.passes(rows)])
+        """Of the parameters that the module holds."""
+        return torch.cat([self.loss.told(passed.outputs.detach(), targets) for _, passed, targets in self.passes(rows)])
 
-    def _require_outputs(self, outputs: Tensor, n: int) -> None:
-        expected = (n, self.likelihood.n_outputs)
-        if tuple(outputs.shape) != expected:
-            raise InputError(f"The module gives outputs of shape {tuple(outputs.shape)} for {n} samples; expected {expected}.")
+    def losses(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        return self.loss.losses_told(outputs, rows)
+
+    def combine(self, outputs: Tensor) -> Tensor:
+        return self.loss.combine(outputs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
+DRAW_ERROR = "lsi_draw_error"  # among the diagnostics
 CLOSED_FORM, CORRECTED, REFINED, CONVERGED, TRAINED = "closed form", "corrected", "refined", "converged", "trained"
 
 

@@ -120,6 +120,13 @@ COLUMNS = _by_name(
         format=".1e",
         optional=True,
     ),
+    _size(
+        "lsi_draw_error",
+        "LSI, error of the draws",
+        "standard error of lsi, relative, from the labels that were drawn for the curvature of a text",
+        format=".1e",
+        optional=True,
+    ),
     Column(
         "refinement",
         "refinement",

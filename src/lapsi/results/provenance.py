@@ -45,6 +45,7 @@ class Provenance:
             `lapsi.results.regularization.Regularization`), or None where both were given.
         measures: of each measure that was added to the run, where it comes from.
         task: what the targets are, one of `lapsi.settings.task.TASKS`.
+        train_perplexity: of the tokens of all texts, under the model with all of them; None for other targets.
         train_r2: share of the variance of numbers that the probe trained on all samples explains; None for other targets.
     """
 
@@ -74,3 +75,4 @@ class Provenance:
     measures: dict[str, dict[str, Any]] = field(default_factory=dict)
     task: Text = CLASSES
     train_r2: Real | None = None
+    train_perplexity: Real | None = None

@@ -36,7 +36,9 @@ from lapsi.results.run_files import (
     require_file,
 )
 from lapsi.results.tables import with_ranks
-from lapsi.settings.task import CLASSES, REGRESSION
+from lapsi.settings.task import CLASSES, REGRESSION, TOKENS
+
+WITHOUT_CLASSES = {REGRESSION: "numbers", TOKENS: "tokens of texts"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +73,7 @@ class Scores:
 
     @property
     def task(self) -> str:
-        """What the targets are: `"classes"`, `"multilabel"` or `"regression"`."""
+        """What the targets are: `"classes"`, `"multilabel"`, `"regression"` or `"tokens"`."""
         return self.provenance.task
 
     @property
@@ -84,10 +86,11 @@ class Scores:
         """(n, C) float32, probabilities of classes (or labels) under the model that never saw the sample.
 
         Raises:
-            InputError: where the targets are numbers.
+            InputError: where the targets are numbers, or tokens of texts.
         """
-        if self.task == REGRESSION:
-            raise InputError("The targets of the run are numbers, which have no probabilities; see prediction (n, K).")
+        if self.task in WITHOUT_CLASSES:
+            what = WITHOUT_CLASSES[self.task]
+            raise InputError(f"The targets of the run are {what}, which have no probabilities; see prediction (n, K).")
         return self.prediction
 
     @property
@@ -95,10 +98,10 @@ class Scores:
         """(C,) the classes (or labels), the order of the columns of `loo_proba`.
 
         Raises:
-            InputError: where the targets are numbers.
+            InputError: where the targets are numbers, or tokens of texts.
         """
-        if self.task == REGRESSION:
-            raise InputError("The targets of the run are numbers and no classes; this is for classes.")
+        if self.task in WITHOUT_CLASSES:
+            raise InputError(f"The targets of the run are {WITHOUT_CLASSES[self.task]} and no classes; this is for classes.")
         return self.outputs
 
     @property

@@ -12,7 +12,9 @@ from lapsi.settings.objective import ANEW, AUTO, MAP, PAPER_DECAY, ObjectiveSpec
 from lapsi.settings.option import Choice, Integer, Number, Words, check_options, known_fields, option
 from lapsi.settings.recipe import with_recipe
 
-LOSSES = CROSS_ENTROPY, BINARY, SQUARED = ("cross_entropy", "bce", "mse")
+LOSSES = AUTO_LOSS, CROSS_ENTROPY, NEXT_TOKEN, BINARY, SQUARED = ("auto", "cross_entropy", "next_token", "bce", "mse")
+DRAWS = 4
+TOKENS_COUNT = SUM, MEAN = ("sum", "mean")
 STRUCTURES = ("diag", "kfac", "ekfac", "full")
 ALL, LAST_LAYER = "all", "last_layer"
 
@@ -24,12 +26,18 @@ class NetworkSpec:
     Attributes:
         module: name of its class.
         params: `("all",)`, `("last_layer",)`, or names of modules in it, blocks with all that is in them.
-        loss: `"cross_entropy"`, `"bce"` (binary cross entropy with logits) or `"mse"` (½‖z − y‖²/σ², σ² the noise variance).
+        loss: `"cross_entropy"`, of a sample or of each token of a text; `"next_token"`, of what follows each token; `"bce"`
+            (binary cross entropy with logits) or `"mse"` (½‖z − y‖²/σ², σ² the noise variance). `"auto"`: next token for a
+            causal language model of transformers, else cross entropy.
+        tokens: whether the loss of a text is the `"sum"` or the `"mean"` of those of its tokens.
+        draws: of labels from what the module predicts, of which the curvature of a text is made.
     """
 
     module: str = ""
     params: tuple[str, ...] = option((ALL,), Words(), "What is in the posterior: all, last_layer, or names of modules.")
-    loss: str = option(CROSS_ENTROPY, Choice(LOSSES), "Loss that the module was trained with.")
+    loss: str = option(AUTO_LOSS, Choice(LOSSES), "Loss that the module was trained with.")
+    tokens: str = option(SUM, Choice(TOKENS_COUNT), "The loss of a text is the sum or the mean of those of its tokens.")
+    draws: int = option(DRAWS, Integer(2), "Draws of labels, of which the curvature of a text is made.")
 
     def __post_init__(self) -> None:
         check_options(self)

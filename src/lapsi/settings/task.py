@@ -2,3 +2,4 @@
 
 AUTO = "auto"
 CLASSES, MULTILABEL, REGRESSION = TASKS = ("classes", "multilabel", "regression")
+TOKENS = "tokens"  # of networks alone

@@ -71,8 +71,8 @@ def value_and_gradient(problem: ModuleProblem) -> tuple[float, Tensor]:
     l2 = problem.objective.l2(problem.total)
     value, gradient = 0.5 * l2 * float(params.square().sum()), l2 * params
     named = [(layer, list(layer.split(layer.params))) for layer in problem.layers]
-    for rows, passed in problem.passes(problem.present):
-        losses = weighted(problem.likelihood.loss(passed.outputs, problem.targets[rows]), weight_of(problem, rows))
+    for rows, passed, targets in problem.passes(problem.present):
+        losses = weighted(problem.loss.losses(passed.outputs, targets), weight_of(problem, rows))
         leaves = [layer.module.get_parameter(name) for layer, names in named for name in names]
         grads = iter(torch.autograd.grad(losses.sum(), leaves))
         gradient = gradient + torch.cat([layer.join({name: next(grads) for name in names}) for layer, names in named])

@@ -108,23 +108,25 @@ class StackedLoss:
 
 def loss_sum(problem: ModuleProblem, rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """Σ_j w_j loss_j of samples `rows` (n,), as a function of params (P,) and weights w (n,)."""
-    given, targets = problem.batches.take(rows), problem.targets[rows]
+    given = problem.batches.take(rows)
+    targets = problem.loss.targets_of(rows, given.targets)
 
     def summed(params: Tensor, weights: Tensor) -> Tensor:
         outputs = outputs_among(functional_call(problem.module, named(problem.layers, params), given.inputs, given.named))
-        return weighted(problem.likelihood.loss(outputs, targets), weights).sum()
+        return weighted(problem.loss.losses(outputs, targets), weights).sum()
 
     return summed
 
 
 def outputs_at(problem: ModuleProblem, params: Tensor, rows: Tensor) -> Tensor:
-    """z (B, K) float64 of sample rows[b] (B,) under params (B, P) of its own."""
+    """Outputs (B, K) as `Problem.outputs` tells them, of sample rows[b] (B,) under params (B, P) of its own."""
     found = []
     with evaluating(problem.module), torch.no_grad():
         for own, row in zip(params, rows, strict=True):
             given = problem.batches.take(row[None])
-            found.append(outputs_among(functional_call(problem.module, named(problem.layers, own), given.inputs, given.named)))
-    return torch.cat(found).double()
+            outputs = outputs_among(functional_call(problem.module, named(problem.layers, own), given.inputs, given.named))
+            found.append(problem.loss.told(outputs, problem.loss.targets_of(row[None], given.targets)))
+    return torch.cat(found)
 
 
 def named(layers: tuple[Layer, ...], params: Tensor) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from lapsi.curvature.diagonals import structure_of
 from lapsi.curvature.ekfac import FACTOR_SAMPLES, basis_curvature, dense_curvature, dense_ggn, eigenbasis, sums_in
 from lapsi.curvature.said import Basis, plain_basis, turned
-from lapsi.engines.ekfac.fit import FEW_ROOTS, EkfacFit
+from lapsi.engines.ekfac.fit import EkfacFit
 from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian, Hessian
 from lapsi.execution.progress import Stages
 from lapsi.problem.base import mean_weight
@@ -59,7 +59,7 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
 
 def _solving_flop(problem: ModuleProblem) -> float:
     """Of conjugate gradients for a sample, about."""
-    return PRODUCTS * 4.0 * problem.n_samples * min(problem.likelihood.n_outputs, FEW_ROOTS) * problem.n_params
+    return PRODUCTS * 4.0 * problem.n_samples * problem.loss.n_roots * problem.n_params
 
 
 def _decided(problem: ModuleProblem, settings: NetworkSettings, eigenvalues: Tensor) -> ModuleProblem:

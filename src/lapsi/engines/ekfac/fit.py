@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.ekfac import BasisCurvature, DenseCurvature
-from lapsi.curvature.said import Basis, GgnProduct, Said, said_by, turned
+from lapsi.curvature.products import GgnProduct, ProductByPasses, ProductOfRoots
+from lapsi.curvature.said import Basis, Said, said_by, turned
 from lapsi.engines.base import Fit, Part, Units, again, parts_of, single_rows
 from lapsi.engines.ekfac.steps import Hessian
 from lapsi.execution.checkpoint import Arrays
@@ -19,7 +20,7 @@ from lapsi.execution.progress import Advance
 from lapsi.linalg.conjugate_gradients import Solution, conjugate_gradients
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
-from lapsi.problem.removed import CLOSED_FORM, REFINED, TRAINED, Removed
+from lapsi.problem.removed import CLOSED_FORM, DRAW_ERROR, REFINED, TRAINED, Removed
 from lapsi.results.verification import TRAINED_ON
 from lapsi.training.module_optimum import in_float64, module_optimum, set_params
 
@@ -27,7 +28,6 @@ PART_UNITS = 512
 MOST_PASSES = 400  # over the data, of training on
 MOST_PRODUCTS = 50  # with the whole GGN, of each sample
 SOLVED_BYTES = 2**30
-FEW_ROOTS = 4  # of a sample, as seen
 ROOT_BYTES = 256 * 2**20  # of the roots of a chunk
 
 
@@ -93,18 +93,27 @@ class EkfacFit(Fit):
                 torch.full((len(said.rows),), torch.nan, dtype=torch.float64) if solved is None else solved.residual[positions]
             )
             change = said.output_change(turned(self.problem.layers, self.basis, shift, back=True))
-            yield Removed(
+            told = self.problem.loss.told(said.passed.outputs.detach().double() + change, said.targets)
+            removed = Removed(
                 said.rows[:, None],
                 np.arange(len(rows))[positions],
                 shift.new_empty(0),
                 shift,
-                (said.outputs + change)[:, None],
+                told[:, None],
                 CLOSED_FORM if solved is None else REFINED,
                 left,
-                {"leverage": step.leverage, "output_change": change.abs().amax(1)},
+                {"leverage": step.leverage, "output_change": change.abs().flatten(1).amax(1)},
                 own=self.curvature.own(said, root),
             )
+            yield self._with_draw_error(removed, said, root) if self.problem.loss.is_sampled else removed
             advance(len(said.rows))
+
+    def _with_draw_error(self, removed: Removed, said: Said, root: Tensor) -> Removed:
+        """With the standard error of LSI, relative, of the mean of two halves of the drawn roots."""
+        halves = [self.curvature.own(said.half(which), 2**0.5 * root[:, which::2]) for which in (0, 1)]
+        first, second = (self.curvature.divergence(replace(removed, own=own)).total for own in halves)
+        error = 0.5 * (first - second).abs() / self.curvature.divergence(removed).total
+        return replace(removed, diagnostics={**removed.diagnostics, DRAW_ERROR: error})
 
     def _sides(self, said: Said, root: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """g + Δl2·params (n, P), the roots (n, r, P), and Δl2 (n,) of a batch; params (P,) in the basis, as all of it."""
@@ -117,12 +126,10 @@ class EkfacFit(Fit):
         width = max(root.shape[1] for _, root, _ in sides)
         right, drop = torch.cat([each[0] for each in sides]), torch.cat([each[2] for each in sides])
         own = torch.cat([torch.nn.functional.pad(root, (0, 0, 0, width - root.shape[1])) for _, root, _ in sides])
-        product, l2 = GgnProduct(self.problem, self.basis), self.problem.objective.l2(self.problem.total)
+        product, l2 = self._product(rows, own), self.problem.objective.l2(self.problem.total)
 
         def times(vectors: Tensor, active: Tensor) -> Tensor:
-            root = own[active]
-            alone = (root.mT @ (root @ vectors.to(root.dtype)[:, :, None]))[:, :, 0]
-            return product(vectors) + (l2 - drop[active])[:, None] * vectors - alone
+            return product(vectors, active) + (l2 - drop[active])[:, None] * vectors
 
         def precondition(vectors: Tensor, active: Tensor) -> Tensor:
             return self.hessian.step(vectors, own[active], drop[active]).shift
@@ -131,6 +138,12 @@ class EkfacFit(Fit):
         return conjugate_gradients(
             times, right, precondition, tolerance=self.tolerance, max_iterations=MOST_PRODUCTS, start=start
         )
+
+    def _product(self, rows: Tensor, own: Tensor) -> GgnProduct:
+        """Without samples `rows` (n,), of roots `own` (n, r, P)."""
+        if self.problem.loss.is_sampled:
+            return ProductByPasses(self.problem, self.basis, rows)
+        return ProductOfRoots(self.problem, self.basis, own)
 
     def reference(self, units: Units) -> Iterator[Removed]:
         """Trained on from the given weights, in float64: with all samples, and from there without each."""
@@ -163,11 +176,11 @@ class EkfacFit(Fit):
     def _at_once(self) -> int:
         """Samples of which the roots are held together."""
         itemsize = self.problem.batches.dtype.itemsize
-        per_sample = (3 * itemsize * min(self.problem.likelihood.n_outputs, FEW_ROOTS) + 6 * 8) * self.problem.n_params
+        per_sample = (3 * itemsize * self.problem.loss.n_roots + 6 * 8) * self.problem.n_params
         return max(1, min(self.problem.pass_size, ROOT_BYTES // per_sample))
 
     @property
     def _solved_at_once(self) -> int:
         """Samples whose vectors and roots are held while conjugate gradients go on."""
-        per_sample = 8 * (8 + 2 * min(self.problem.likelihood.n_outputs, FEW_ROOTS)) * self.problem.n_params
+        per_sample = 8 * (8 + 2 * self.problem.loss.n_roots) * self.problem.n_params
         return max(1, min(PART_UNITS, SOLVED_BYTES // per_sample))

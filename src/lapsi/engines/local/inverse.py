@@ -56,7 +56,7 @@ def local_inverse(samples: Samples, nearest: Tensor, l2: float) -> LocalColumns:
 
 def dense_inverse(samples: Samples, l2: float) -> DenseColumns:
     """The whole inverse; no second matrix of its size is held."""
-    n_outputs, n_features = samples.state.shape[1], samples.inputs.shape[1]
+    n_outputs, n_features = samples.state.shape[0], samples.inputs.shape[1]
     matrix = samples.inputs.new_empty(n_outputs, n_features, n_outputs, n_features)
     for first in range(n_outputs):
         others = list(range(first, n_outputs))

@@ -31,8 +31,11 @@ class Passed:
     left: dict[str, Tensor]
 
     def inputs(self) -> list[Tensor]:
-        """What goes into each layer (n, T, …), in the dtype of its outputs."""
-        return [layer.inputs(self.given[layer.name].detach()).to(self.left[layer.name].dtype) for layer in self.layers]
+        """What goes into each layer (n, T, …), in the dtype of its outputs, float32 at least."""
+        return [
+            at_least_float32(layer.inputs(self.given[layer.name].detach()).to(self.left[layer.name].dtype))
+            for layer in self.layers
+        ]
 
     def deltas(self, direction: Tensor, *, again: bool = True, graph: bool = False) -> list[Tensor]:
         """δ (n, T, …) of each layer of Σ direction ∘ z, direction in the shape of z.
@@ -47,7 +50,7 @@ class Passed:
             create_graph=graph,
             materialize_grads=True,
         )
-        return [layer.deltas(back) for layer, back in zip(self.layers, found, strict=True)]
+        return [layer.deltas(at_least_float32(back)) for layer, back in zip(self.layers, found, strict=True)]
 
 
 def pass_through(module: nn.Module, layers: Sequence[Layer], n_samples: int, *inputs: Any, **named: Any) -> Passed:
@@ -81,6 +84,11 @@ def pass_through(module: nn.Module, layers: Sequence[Layer], n_samples: int, *in
     for layer in layers:
         _require_samples(layer, left.get(layer.name), n_samples)
     return Passed(layers, outputs, given, left)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """What came in half the precision, widened: sums over places and samples need it."""
+    return values.float() if values.dtype.itemsize < torch.float32.itemsize else values
 
 
 def _of_each(values: Tensor, n_samples: int) -> Tensor:

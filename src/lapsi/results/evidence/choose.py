@@ -8,8 +8,10 @@ from lapsi.results.evidence.base import Evidence
 from lapsi.results.evidence.classes import ClassEvidence
 from lapsi.results.evidence.labels import LabelsEvidence
 from lapsi.results.evidence.numbers import NumbersEvidence
+from lapsi.results.evidence.tokens import TokenEvidence
 
-EVIDENCE: dict[str, Evidence[Any]] = {each.task: each for each in (ClassEvidence(), LabelsEvidence(), NumbersEvidence())}
+ALL = (ClassEvidence(), LabelsEvidence(), NumbersEvidence(), TokenEvidence())
+EVIDENCE: dict[str, Evidence[Any]] = {each.task: each for each in ALL}
 
 
 def evidence_of(task: str) -> Evidence[Any]:

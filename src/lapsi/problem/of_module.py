@@ -1,0 +1,203 @@
+"""The problem of a trained torch module, from its data set and what the user chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lapsi.data.batches import IGNORED, Batches
+from lapsi.data.targets import ClassTargets, MultiLabelTargets, RealTargets, Targets, TokenTargets
+from lapsi.errors import InputError
+from lapsi.execution.progress import Advance
+from lapsi.models.likelihoods.choose import likelihood_of
+from lapsi.models.likelihoods.softmax import softmax
+from lapsi.models.module.capture import pass_through
+from lapsi.models.module.layers import Layer
+from lapsi.models.module.sample_loss import OnePrediction, SampleLoss, TokenPredictions
+from lapsi.problem.module import ModuleProblem
+from lapsi.problem.objective import Objective
+from lapsi.settings.network import BINARY, CROSS_ENTROPY, MEAN, NEXT_TOKEN, NetworkSettings
+
+PASS_SIZE = 64
+OUTPUT_BYTES = 2**28  # of the outputs of a pass, in float64
+LEFT_OUT = 1e-3  # of the trace of a sample's S: less than what the eigenbasis leaves out
+
+Read = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # of outputs, targets and rows what is kept of both
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A module as it is, on the data that it was trained on.
+
+    Attributes:
+        problem: it.
+        settings: with the noise variance of numbers.
+        targets: of all samples.
+        outputs: (N, K) float64 as `ModuleProblem.outputs` tells them.
+    """
+
+    problem: ModuleProblem
+    settings: NetworkSettings
+    targets: Targets
+    outputs: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """What the caller says of the samples and outputs.
+
+    Attributes:
+        weights: (N,) float64, how often each sample counts; None for once.
+        classes: names of the outputs, or None.
+        pass_size: samples that go through the module at once; None: as many as fit.
+    """
+
+    weights: Tensor | None
+    classes: Sequence[str] | None
+    pass_size: int | None
+
+
+def module_problem(
+    model: nn.Module, layers: tuple[Layer, ...], batches: Batches, settings: NetworkSettings, told: Told, advance: Advance
+) -> Trained:
+    """By a pass over the data, of which the targets are checked.
+
+    Raises:
+        InputError: when outputs and targets do not go together, or outputs are not finite.
+    """
+    shape = _outputs(model, batches, torch.arange(1))[0].shape
+    size = told.pass_size or max(1, min(PASS_SIZE, OUTPUT_BYTES // (8 * shape[1:].numel())))
+    loss: SampleLoss
+    if len(shape) == 3 and settings.network.loss in (CROSS_ENTROPY, NEXT_TOKEN):
+        loss = _token_loss(shape[2], settings, batches.device)
+        outputs, counts = _through(model, batches, size, _told_by(loss), advance)
+        targets: Targets = TokenTargets(counts)
+    else:
+        _require_one_prediction(shape, settings)
+        outputs, values = _through(model, batches, size, lambda found, given, rows: (found.double(), given), advance)
+        targets = _targets(settings.network.loss, values, outputs.shape[1], told.classes)
+        settings = _with_noise(settings, targets, outputs, told.weights)
+        left_out = 0.0 if settings.curvature == "full" else LEFT_OUT
+        likelihood = likelihood_of(targets, settings.objective.noise, batches.device)
+        loss = OnePrediction(likelihood, torch.from_numpy(targets.values).to(batches.device), left_out)
+    spec = settings.objective
+    decay = 0.0 if settings.is_open else spec.decay
+    objective = Objective(decay, spec.prior_precision, spec.removal)
+    problem = ModuleProblem(model, layers, batches, loss, objective, size, told.weights)
+    return Trained(problem, settings, targets, outputs)
+
+
+def _token_loss(n_outputs: int, settings: NetworkSettings, device: torch.device) -> TokenPredictions:
+    if settings.curvature == "full":
+        raise InputError(
+            "curvature is 'full', which texts have too many outputs for; choose 'ekfac', 'kfac' or 'diag', or one prediction "
+            "a sample."
+        )
+    spec = settings.network
+    likelihood = softmax(n_outputs, device)
+    return TokenPredictions(likelihood, spec.loss == NEXT_TOKEN, spec.tokens == MEAN, spec.draws, settings.execution.seed)
+
+
+def _told_by(loss: TokenPredictions) -> Read:
+    """The loss of each text and how many of its tokens count."""
+
+    def read(outputs: Tensor, given: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        _require_tokens(outputs, given, rows)
+        targets = loss.targets_of(rows, given)
+        counts = (targets != IGNORED).sum(1)
+        if bool((counts == 0).any()):
+            row = int(rows[(counts == 0).cpu()][0])
+            raise InputError(f"The text in row {row} has no token that counts; leave it out, or see its targets.")
+        return loss.told(outputs, targets), counts
+
+    return read
+
+
+def _require_tokens(outputs: Tensor, given: Tensor, rows: Tensor) -> None:
+    n_outputs = outputs.shape[2]
+    if given.is_floating_point() or given.shape != outputs.shape[:2]:
+        raise InputError(
+            f"The targets have shape {tuple(given.shape)} and type {given.dtype}, the outputs {tuple(outputs.shape)}; expected "
+            "an integer for each token."
+        )
+    if bool(((given != IGNORED) & ((given < 0) | (given >= n_outputs))).any()):
+        raise InputError(
+            f"The targets of rows {int(rows[0])} to {int(rows[-1])} hold numbers from {int(given.min())} to "
+            f"{int(given.max())}; expected 0 to {n_outputs - 1}, or {IGNORED} for a token that does not count."
+        )
+
+
+def _require_one_prediction(shape: Sequence[int], settings: NetworkSettings) -> None:
+    if settings.network.loss == NEXT_TOKEN or len(shape) != 2:
+        expected = "(n, T, K) for loss 'next_token'" if settings.network.loss == NEXT_TOKEN else "(n, K)"
+        raise InputError(f"The module gives outputs of shape {tuple(shape)} for one sample; expected {expected}.")
+
+
+def _through(model: nn.Module, batches: Batches, size: int, read: Read, advance: Advance) -> tuple[np.ndarray, np.ndarray]:
+    """What is kept (N, …) of the outputs of the module for all samples, and of their targets."""
+    outputs, targets = [], []
+    for rows in torch.arange(len(batches)).split(size):
+        kept = read(*_outputs(model, batches, rows), rows)
+        outputs.append(kept[0].cpu())
+        targets.append(kept[1].cpu())
+        advance(len(rows))
+    return torch.cat(outputs).numpy(), torch.cat(targets).numpy()
+
+
+def _outputs(model: nn.Module, batches: Batches, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Of samples `rows` (n,) what the module gives (n, …), and what the data hold as targets (n, …)."""
+    given = batches.take(rows)
+    with torch.no_grad():
+        found = pass_through(model, (), len(rows), *given.inputs, **given.named).outputs
+    if found.ndim < 2 or len(found) != len(rows):
+        raise InputError(f"The module gives outputs of shape {tuple(found.shape)} for {len(rows)} samples; expected (n, K).")
+    wrong = ~found.isfinite().flatten(1).all(1)
+    if bool(wrong.any()):
+        row = int(rows[wrong.cpu()][0])
+        raise InputError(
+            f"The module gives outputs that are not finite, first for the sample in row {row}: its input holds such "
+            "numbers, or training diverged. Mend or leave out the sample, or train the module again."
+        )
+    return found, given.targets
+
+
+def _targets(loss: str, values: np.ndarray, n_outputs: int, names: Sequence[str] | None) -> Targets:
+    """The targets of the samples, as the loss reads them."""
+    called = np.arange(n_outputs) if names is None else np.array(list(names))
+    if len(called) != n_outputs:
+        raise InputError(f"classes has {len(called)} names, but the module gives {n_outputs} outputs.")
+    if loss == CROSS_ENTROPY:
+        if values.ndim != 1 or values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= n_outputs:
+            raise InputError(
+                f"The targets have shape {values.shape} and type {values.dtype}, from {values.min()} to {values.max()}; "
+                f"expected (N,) integers from 0 to {n_outputs - 1} for cross entropy."
+            )
+        return ClassTargets(values.astype(np.int64), called)
+    wide = values.reshape(len(values), -1).astype(np.float64)
+    if wide.shape[1] != n_outputs:
+        raise InputError(f"The targets have shape {values.shape}; expected (N, {n_outputs}), as the module has outputs.")
+    text = called.astype(str) if names is not None else np.array([f"output {number}" for number in range(n_outputs)])
+    if loss == BINARY:
+        if not np.isin(wide, (0, 1)).all():
+            raise InputError("The targets hold other numbers than 0 and 1; expected those for binary cross entropy.")
+        return MultiLabelTargets(wide, text)
+    if not np.isfinite(wide).all():
+        raise InputError(f"A target in row {int((~np.isfinite(wide)).any(1).argmax())} is missing or infinite.")
+    return RealTargets(wide, np.zeros(n_outputs), np.ones(n_outputs), text)
+
+
+def _with_noise(settings: NetworkSettings, targets: Targets, outputs: np.ndarray, weights: Tensor | None) -> NetworkSettings:
+    """With the noise variance of numbers: as given, or the mean square of what the trained module misses."""
+    if not isinstance(targets, RealTargets):
+        return settings
+    if isinstance(settings.objective.noise_variance, str):
+        missed = np.square(targets.given - outputs)
+        found = np.average(missed, 0, None if weights is None else weights.cpu().numpy())
+    else:
+        found = np.broadcast_to(settings.objective.noise_variance, targets.n_outputs)
+    noise = tuple(float(value) for value in np.maximum(found, np.finfo(np.float64).tiny))
+    return replace(settings, objective=replace(settings.objective, noise_variance=noise))

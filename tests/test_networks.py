@@ -220,7 +220,6 @@ def test_a_killed_run_goes_on(trained, tmp_path):
         ({"loss": "bce"}, r"targets have shape \(40,\); expected \(N, 3\)"),
         ({"execution": lapsi.Execution(device="cuda")}, "device is 'cuda', but the module is on cpu"),
         ({"execution": lapsi.Execution(dtype="float32")}, "dtype is 'float32', but the module is in torch.float64"),
-        ({"execution": lapsi.Execution(backend="ray")}, "networks are scored in this process"),
         ({"objective": lapsi.ObjectiveSpec(weight_decay=0.0, prior_precision=1.0)}, "weight_decay is 0"),
     ],
 )
@@ -277,6 +276,9 @@ def test_retraining_is_the_definition_and_the_checked_models_are_trained_alone(t
     told = scores.provenance.verification
     assert told["reference"] == "trained alone"
     assert told["max_relative_error"] < 1e-6
+    floor = scores.provenance.plan["noise_floor"]
+    assert floor.keys() == {"rounding"}
+    assert 0 < floor["rounding"] < 1e-12 < scores.lsi.min()
     assert set(scores.table["refinement"]) == {"trained"}
     assert len(scores.trajectory) == 2 * N
     for name, value in module.state_dict().items():
@@ -285,9 +287,17 @@ def test_retraining_is_the_definition_and_the_checked_models_are_trained_alone(t
     assert loaded.provenance.settings["engine"]["recipe"]["epochs"] == 30
 
 
-def test_a_linear_module_trained_from_nothing_is_the_retrained_probe():
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"batching": "shuffled", "batch_size": 16, "optimizer": "adam", "sam_radius": 0.05},
+        {"batching": "poisson", "batch_size": 10, "clip_norm": 0.4, "noise_multiplier": 0.5},
+    ],
+)
+def test_a_linear_module_trained_from_nothing_is_the_retrained_probe(choices):
     X, y = blobs()
-    recipe = lapsi.Recipe(learning_rate=0.1, epochs=40, seeds=1)
+    recipe = lapsi.Recipe(learning_rate=0.1, epochs=40, seeds=1, **choices)
     probe = {"weight_decay": WEIGHT_DECAY, "standardize": "none", "verify": 0, "dtype": "float64", **QUIET}
     expected = lapsi.score(X, y, engine=lapsi.Retrain(recipe), indices=range(6), **probe)
     torch.manual_seed(0)
@@ -318,7 +328,7 @@ def lapsi_initial(module):
     ("module", "recipe", "message"),
     [
         (nn.Sequential(nn.Linear(FEATURES, 3), nn.BatchNorm1d(3)), lapsi.Recipe(epochs=2), "'1' is a BatchNorm1d.* GroupNorm"),
-        (nn.Linear(FEATURES, 3), lapsi.Recipe(epochs=2, clip_norm=1.0), "clip_norm was given"),
+        (nn.Linear(FEATURES, 3).bfloat16(), lapsi.Recipe(epochs=2), "in torch.bfloat16"),
     ],
 )
 def test_what_cannot_be_retrained_is_told(trained, module, recipe, message):
@@ -367,3 +377,27 @@ def test_classifiers_of_transformers_and_data_sets_of_hugging_face_need_no_wrapp
     scores = lapsi.score_network(model, data, objective=DECAY, execution=NO_CHECK, pass_size=4, **QUIET)
     assert_allclose(scores.lsi[[3, 7]], alone.lsi, rtol=2e-3)
     assert scores.provenance.plan["n_params"] == sum(value.numel() for value in model.parameters())
+
+
+def test_other_batches_are_part_of_the_noise_floor(trained):
+    module, data = trained
+    recipe = lapsi.Recipe(learning_rate=0.1, epochs=20, seeds=1, batching="shuffled", batch_size=8)
+    how = {"engine": lapsi.Retrain(recipe), "curvature": "diag", "objective": DECAY, "execution": NO_CHECK, **QUIET}
+    scores = lapsi.score_network(module, data, **how)
+    floor = scores.provenance.plan["noise_floor"]
+    other = lapsi.score_network(module, data, **{**how, "execution": lapsi.Execution(verify=0, seed=recipe.seeds)})
+    assert floor["rounding"] < 1e-20 < floor["order"]
+    assert floor["order"] < other.provenance.plan["noise_floor"]["order"] * 100
+
+
+def test_checked_samples_are_trained_on_by_a_recipe_where_one_is_given(trained):
+    """Many small steps of the whole batch come to the optimum of L-BFGS."""
+    module, data = trained
+    how = {"objective": DECAY, "curvature": "diag", "execution": lapsi.Execution(verify=4), "indices": range(8), **QUIET}
+    recipe = lapsi.Recipe(learning_rate=0.5, epochs=3000, seeds=1)
+    to_optimum = lapsi.score_network(module, data, engine=lapsi.Ekfac(refine=0), **how).provenance.verification
+    by_recipe = lapsi.score_network(module, data, engine=lapsi.Ekfac(refine=0, recipe=recipe), **how).provenance.verification
+    for name in ("spearman", "pearson", "median_ratio", "max_relative_error"):
+        assert by_recipe[name] == pytest.approx(to_optimum[name], rel=0.02), name
+    short = lapsi.Ekfac(refine=0, recipe=lapsi.Recipe(learning_rate=0.01, epochs=3, seeds=1))
+    assert lapsi.score_network(module, data, engine=short, **how).provenance.verification["median_ratio"] > 10

@@ -24,8 +24,9 @@ from lapsi.engines.ekfac.engine import UNCONVERGED, ekfac_fit
 from lapsi.engines.ekfac.fit import EkfacFit
 from lapsi.engines.evaluate import PARAMS
 from lapsi.engines.identity import network_identity
-from lapsi.engines.retrain.module import ModuleRetrainFit, module_retrain_fit
+from lapsi.engines.retrain.module import NOISE_FLOOR, ModuleRetrainFit, module_retrain_fit
 from lapsi.errors import InputError
+from lapsi.execution.backend import Backend, open_backend
 from lapsi.execution.checkpoint import Arrays, Keep, open_checkpoint
 from lapsi.execution.progress import Stages
 from lapsi.measures.lsi import lsi_columns, lsi_trajectory
@@ -41,7 +42,7 @@ from lapsi.results.scores import Scores
 from lapsi.results.tables import build_table
 from lapsi.scoring import check_indices, checked, left_out
 from lapsi.settings.engine import Retrain
-from lapsi.settings.execution import LOCAL, Execution
+from lapsi.settings.execution import Execution
 from lapsi.settings.network import (
     ALL,
     AUTO_LOSS,
@@ -135,12 +136,13 @@ def score_network(
     _require_module_decides(run_by, batches)
     known = _Samples(make_ids(ids, n), make_columns(columns, n), check_indices(indices, n))
     weights = None if sample_weight is None else torch.from_numpy(make_weights(sample_weight, n)).to(batches.device)
-    with stages.stage("outputs", n) as advance:
-        trained = module_problem(module, layers, batches, settings, Told(weights, classes, pass_size), advance)
-    return _scored(trained, known, None if checkpoint is None else Path(checkpoint), stages)
+    with open_backend(run_by) as backend:
+        with stages.stage("outputs", n) as advance:
+            trained = module_problem(module, layers, batches, settings, Told(weights, classes, pass_size), advance)
+        return _scored(trained, known, None if checkpoint is None else Path(checkpoint), stages, backend)
 
 
-def _scored(trained: Trained, known: _Samples, checkpoint: Path | None, stages: Stages) -> Scores:
+def _scored(trained: Trained, known: _Samples, checkpoint: Path | None, stages: Stages, backend: Backend) -> Scores:
     """The scores of the samples that were asked for."""
     targets, batches = trained.targets, trained.problem.batches
     fit = _fit(trained.problem, trained.settings, len(known.rows), stages)
@@ -151,12 +153,12 @@ def _scored(trained: Trained, known: _Samples, checkpoint: Path | None, stages: 
     keep = None if checkpoint is None else Keep(checkpoint, {})
     kept = open_checkpoint(keep, network_identity(digest, settings, known.rows), {})
     try:
-        by_seed = left_out(fit, units, kept, stages)
+        by_seed = left_out(fit, units, kept, stages, backend)
     finally:
         kept.release()
     verification = checked(fit, settings.execution, units, by_seed[0], stages)
     record = fit.record(torch.from_numpy(by_seed[0][PARAMS]))
-    plan = {name: record.pop(name) for name in (UNCONVERGED,) if name in record}
+    plan = {name: record.pop(name) for name in (UNCONVERGED, NOISE_FLOOR) if name in record}
     agreement = evidence_of(targets.task).agreement(targets, trained.outputs)
     provenance = Provenance(
         version=version("lapsi"),
@@ -204,15 +206,13 @@ def _engine(engine: str | Ekfac | Retrain) -> Ekfac | Retrain:
 
 
 def _require_module_decides(execution: Execution, batches: Batches) -> None:
-    """Refuses a device or dtype that the module has not, and other machines."""
+    """Refuses a device or dtype that the module has not."""
     if execution.device is not None and torch.device(execution.device).type != batches.device.type:
         raise InputError(f"device is {execution.device!r}, but the module is on {batches.device}; move it there first.")
     if execution.dtype is not None and getattr(torch, execution.dtype) != batches.dtype:
         raise InputError(
             f"dtype is {execution.dtype!r}, but the module is in {batches.dtype}; convert it first (model.double())."
         )
-    if execution.backend != LOCAL:
-        raise InputError(f"backend is {execution.backend!r}; networks are scored in this process: leave it out.")
 
 
 def _first_parameter(layers: Sequence[Layer]) -> Tensor:

@@ -86,6 +86,8 @@ def small_parts(monkeypatch):
     monkeypatch.setattr("lapsi.engines.groups.engine.PART_UNITS", 5)
     monkeypatch.setattr("lapsi.engines.newton.ridge.PART_UNITS", 5)
     monkeypatch.setattr("lapsi.engines.retrain.plan.MOST_MODELS", 25)
+    monkeypatch.setattr("lapsi.engines.retrain.module.PART_MODELS", 25)
+    monkeypatch.setattr("lapsi.engines.ekfac.fit.PART_UNITS", 25)
 
 
 def settings_of(name, monkeypatch):
@@ -430,3 +432,20 @@ def test_ray_that_is_missing_is_told_with_the_remedy(tmp_path, monkeypatch):
     np.savez(tmp_path / "x.npz", features=np.eye(4), labels=[0, 1, 0, 1])
     line = fail(2, "score", tmp_path / "x.npz", "-o", tmp_path / "run", "--backend", "ray")
     assert "Ray is not installed; install it: pip install 'lapsi[ray]'" in line
+
+
+@pytest.mark.parametrize(
+    "engine", [lapsi.Ekfac(), lapsi.Ekfac(refine=0), lapsi.Retrain(Recipe(epochs=10, seeds=2), every=5)], ids=str
+)
+@pytest.mark.usefixtures("workers")
+def test_networks_are_scored_by_the_workers_too(data, engine):
+    X, y = data
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(D, 4), torch.nn.Tanh(), torch.nn.Linear(4, C)).double()
+    samples = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+    how = {"engine": engine, "objective": lapsi.ObjectiveSpec(weight_decay=0.02), "curvature": "diag", "progress": False}
+    here, there = (
+        lapsi.score_network(module, samples, execution=Execution(verify=0, backend=backend), **how)
+        for backend in ("local", "ray")
+    )
+    assert_same(there, here)

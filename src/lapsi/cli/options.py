@@ -16,7 +16,6 @@ from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
 from lapsi.settings.corruption import Corruption
 from lapsi.settings.engine import AUTO, ENGINES, Auto, Local, Newton, Retrain
-from lapsi.settings.execution import WORKERS as WORKERS_FIELDS
 from lapsi.settings.execution import Execution
 from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.model import PROBE, ModelSpec
@@ -69,7 +68,6 @@ class Start:
 
 
 NOT_OF_NETWORKS = ("noise_removal", "class_weight")
-ONE_PROCESS = ("dtype", *WORKERS_FIELDS)
 START, RECIPE_FIELDS = Part(Start), Part(Recipe)
 COLUMNS, EXTRACTOR, DATA, CHANGES = Part(Columns), Part(ExtractorSettings), Part(DataSpec), Part(Corruption)
 SCORING = (Part(Settings), Part(ObjectiveSpec), Part(ModelSpec), Part(Newton), Part(Local), Part(Retrain), Part(Execution))
@@ -78,7 +76,7 @@ NETWORK_PARTS = (
     Part(NetworkSettings),
     Part(Ekfac),
     Part(ObjectiveSpec, without=NOT_OF_NETWORKS),
-    Part(Execution, without=ONE_PROCESS),
+    Part(Execution, without=("dtype",)),
 )
 NETWORK = (Part(NetworkStart), *NETWORK_PARTS, Part(Retrain), RECIPE_FIELDS)
 EMBED_COLUMNS = Part(Columns, without=("features", "prefix"))
@@ -148,11 +146,11 @@ def to_network(options: Options) -> dict[str, Any]:
     spec, structure, steps, objective, execution = (part.values(options) for part in NETWORK_PARTS)
     recipe, every = to_recipe(options), Part(Retrain).values(options)
     asked = options.get("engine", Retrain.name if recipe is not None or every else Ekfac.name)
-    for name, given in ((Ekfac.name, steps), (Retrain.name, every | ({} if recipe is None else {"recipe": recipe}))):
+    for name, given in ((Ekfac.name, steps), (Retrain.name, every)):
         if given and asked != name:
             first = next(iter(given))
             raise InputError(f"{first} was given, but it belongs to engine {name!r}, and the engine is {asked!r}.")
-    engine = Ekfac(**steps) if asked == Ekfac.name else Retrain(recipe or PRESETS["paper"], **every)
+    engine = Ekfac(**steps, recipe=recipe) if asked == Ekfac.name else Retrain(recipe or PRESETS["paper"], **every)
     own = {"engine": engine, "objective": ObjectiveSpec(**objective), "execution": Execution(**execution)}
     return {**spec, **structure, **own}
 

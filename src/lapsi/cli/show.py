@@ -35,6 +35,8 @@ REFERENCES = {
     "removal form": "converged leave-one-out optima",
     "trained alone": "one model each, in float64 without differences",
 }
+NOISES = {"rounding": "with another last digit", "order": "with other batches"}
+BELOW_NOISE = 0.1
 BY_DRAW = ("suspected", "random")
 
 
@@ -84,7 +86,12 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     console.print(samples_table("Least informative: typical, redundant", columns, ranking.tail(n_extremes)[::-1]))
     chosen = chosen_of(provenance.regularization)
     told = [] if chosen is None else [Text(f"Regularisation: {chosen.sentence()}.")]
-    lines = [_accuracy_line(provenance.verification), *_above_lines(provenance, settings), *_optimum_lines(scores)]
+    lines = [
+        _accuracy_line(provenance.verification),
+        *_above_lines(provenance, settings),
+        *_optimum_lines(scores),
+        *_noise_lines(scores),
+    ]
     lines.append(_seconds_line(provenance.seconds))
     console.print(Group(*told, *lines))
 
@@ -226,6 +233,22 @@ def _optimum_lines(scores: Scores) -> list[Text]:
             f"Optimum: the weights are {unconverged:.1e} nats from one, and a sample moves them by {median:.1e} (median): "
             "training has not ended there, or with another weight decay. What one step says of leaving is then rough.",
             style="yellow",
+        )
+    ]
+
+
+def _noise_lines(scores: Scores) -> list[Text]:
+    """What training alone makes of LSI, where that was measured."""
+    floor = scores.provenance.plan.get("noise_floor")
+    if not isinstance(floor, dict) or not floor:
+        return []
+    largest = max(floor.values())
+    share = float((scores.lsi <= largest).mean())
+    said = ", ".join(f"{value:.1e} nats {NOISES.get(name, name)}" for name, value in floor.items())
+    return [
+        Text(
+            f"Noise floor: the same training with nothing removed: {said}; {share:.0%} of the samples lie below it.",
+            style="" if share <= BELOW_NOISE else "yellow",
         )
     ]
 

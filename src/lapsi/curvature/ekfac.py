@@ -221,6 +221,13 @@ class ExactCurvature(Curvature):
             terms.append(before.kl_to(own, after))
         return joined(terms)
 
+    def between(self, params: Tensor, shift: Tensor) -> float:
+        """KL in nats of the posterior at `params` (P,) from that at params + shift, with all samples."""
+        moved = in_float64(self.problem)
+        before, after = (self._precision(moved, at) for at in (params, params + shift))
+        own = shift if self.structure is None else turned(self.problem.layers, self.structure.basis, shift)
+        return float(before.kl_to(own, after).total)
+
     def _precision(self, problem: ModuleProblem, params: Tensor) -> Any:
         set_params(problem.layers, params)
         prior = problem.objective.prior(problem.total)

@@ -10,7 +10,7 @@ from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.objective import ANEW, AUTO, MAP, PAPER_DECAY, ObjectiveSpec
 from lapsi.settings.option import Choice, Integer, Number, Words, check_options, known_fields, option
-from lapsi.settings.recipe import with_recipe
+from lapsi.settings.recipe import Recipe, with_recipe
 
 LOSSES = AUTO_LOSS, CROSS_ENTROPY, NEXT_TOKEN, BINARY, SQUARED = ("auto", "cross_entropy", "next_token", "bce", "mse")
 DRAWS = 4
@@ -52,6 +52,7 @@ class Ekfac:
         refine: samples of the highest LSI whose steps are then taken by the whole GGN, with conjugate gradients and products
             of it, or `"all"`. None: all, where that takes next to no time; else none.
         tolerance: of their residual, in the metric of the step.
+        recipe: by which samples that are verified are trained on from the given weights; None: to the optimum.
     """
 
     name: ClassVar[str] = "ekfac"
@@ -60,9 +61,12 @@ class Ekfac:
         None, Integer(0, word=ALL, optional=True), "Samples of the highest LSI whose steps the whole GGN gives, or 'all'."
     )
     tolerance: float = option(1e-3, Number(0.0, beyond=True), "Of their residual.")
+    recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
         check_options(self)
+        if not isinstance(self.recipe, Recipe | None):
+            raise InputError(f"recipe is {self.recipe!r}; expected a lapsi.Recipe, or None.")
 
     def n_refined(self, n_samples: int, *, cheap: bool) -> int:
         """How many of some samples are refined, all of which would be `cheap` or not."""
@@ -102,6 +106,8 @@ class NetworkSettings:
                 "weight_decay is 0, and so is the prior precision; use a small positive value such as 1e-4, or engine "
                 "'retrain' with a number as prior_precision."
             )
+        if isinstance(self.engine, Retrain) and self.engine.recipe.public_divisor:
+            object.__setattr__(self, "objective", replace(self.objective, removal="sum"))
         if retrains and self.objective.weight_decay == AUTO:
             object.__setattr__(self, "objective", replace(self.objective, weight_decay=PAPER_DECAY))
 
@@ -123,7 +129,7 @@ class NetworkSettings:
         if not isinstance(self.objective.noise_variance, str):
             values["objective"]["noise_variance"] = list(self.objective.noise_variance)
         values["engine"] = {"name": self.engine.name, **values["engine"]}
-        if isinstance(self.engine, Retrain):
+        if self.engine.recipe is not None:
             values["engine"]["recipe"]["betas"] = list(self.engine.recipe.betas)
         return values
 

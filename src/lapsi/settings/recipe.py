@@ -125,7 +125,7 @@ def used(values: dict[str, Any]) -> dict[str, Any]:
 
 def with_recipe(options: dict[str, Any]) -> dict[str, Any]:
     """Stored options of an engine, the recipe among them as an object."""
-    if "recipe" not in options:
+    if options.get("recipe") is None:
         return options
     return options | {"recipe": Recipe(**used(known_fields(Recipe, options["recipe"])))}
 

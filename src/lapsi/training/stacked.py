@@ -17,6 +17,7 @@ from lapsi.errors import ConvergenceError
 from lapsi.models.likelihoods.base import weighted
 from lapsi.models.module.capture import evaluating, outputs_among
 from lapsi.models.module.layers import Layer
+from lapsi.models.passes import NORM_OFFSET
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
 from lapsi.settings.recipe import Recipe
@@ -53,7 +54,7 @@ class StackedTrainer:
             ConvergenceError: when training diverges, with the epoch and the remedy.
         """
         pair = Pair(start.double().clone(), torch.zeros(len(indices), len(start), dtype=self.problem.batches.dtype))
-        loss = StackedLoss(self.problem, indices, self.at_once)
+        loss = StackedLoss(self.problem, indices, self.at_once, self.recipe.clip_norm)
         if 0 in epochs:
             yield Snapshot(0, pair.value, pair.change)
         with evaluating(self.problem.module):
@@ -81,28 +82,30 @@ class StackedLoss:
         problem: the module and its data.
         indices: (B,) the samples that the models lack, or `NOBODY`.
         at_once: models whose gradients are taken together.
+        clip_norm: largest norm of the gradient of a sample; None does not clip.
     """
 
     problem: ModuleProblem
     indices: Tensor
     at_once: int
+    clip_norm: float | None
 
     def __call__(self, params: Pair, batch: Batch) -> Pair:
         """At a pair of parameters; the batch is divided by its weight, that of the sample taken out where it is a member."""
         problem = self.problem
         rows = torch.arange(batch.rows.start, batch.rows.stop) if isinstance(batch.rows, slice) else batch.rows
-        summed = loss_sum(problem, rows)
+        gradient = grad(loss_sum(problem, rows)) if self.clip_norm is None else clipped_sum(problem, rows, self.clip_norm)
         weights = weight_of(problem, rows)
         whole = float(weights.sum()) if batch.shrinks else float(batch.normalizer)
         own = weights.to(params.change.dtype)
-        total = grad(summed)(params.base, own)
+        total = gradient(params.base, own)
         mean = total.double() / whole
         if len(params.change) == 0:
             return Pair(mean, params.change)
         lacks = self.indices[:, None] == rows
         left = own * ~lacks
         leaving = (own * lacks).sum(1, keepdim=True) if batch.shrinks else 0.0
-        found = vmap(grad(summed), chunk_size=self.at_once)(params.base + params.change, left)
+        found = vmap(gradient, chunk_size=self.at_once)(params.base + params.change, left)
         return Pair(mean, found / (whole - leaving) - total / whole)
 
 
@@ -114,6 +117,27 @@ def loss_sum(problem: ModuleProblem, rows: Tensor) -> Callable[[Tensor, Tensor],
     def summed(params: Tensor, weights: Tensor) -> Tensor:
         outputs = outputs_among(functional_call(problem.module, named(problem.layers, params), given.inputs, given.named))
         return weighted(problem.loss.losses(outputs, targets), weights).sum()
+
+    return summed
+
+
+def clipped_sum(problem: ModuleProblem, rows: Tensor, clip_norm: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Σ_j w_j g_j·min(1, clip_norm/(‖g_j‖ + 1e-6)) (P,) of samples `rows` (n,), as a function of params and weights.
+
+    (Abadi et al. 2016.)
+    """
+    given = problem.batches.take(rows)
+    targets = problem.loss.targets_of(rows, given.targets)
+
+    def alone(params: Tensor, target: Tensor, inputs: tuple[Tensor, ...], by_name: dict[str, Tensor]) -> Tensor:
+        one = tuple(value[None] for value in inputs), {name: value[None] for name, value in by_name.items()}
+        outputs = outputs_among(functional_call(problem.module, named(problem.layers, params), *one))
+        return problem.loss.losses(outputs, target[None])[0]
+
+    def summed(params: Tensor, weights: Tensor) -> Tensor:
+        each = vmap(grad(alone), in_dims=(None, 0, 0, 0))(params, targets, given.inputs, given.named)
+        norms = torch.linalg.vector_norm(each, dim=1) + NORM_OFFSET
+        return (weights * (clip_norm / norms).clamp(max=1.0)) @ each
 
     return summed
 

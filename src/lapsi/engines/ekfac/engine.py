@@ -42,7 +42,10 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
             matrix.diagonal().add_(left)
             dense = DenseHessian(torch.cholesky_inverse(torch.linalg.cholesky(matrix)))
         basis = plain_basis(problem.layers)
-        return EkfacFit(problem, basis, dense, curvature, _origin(problem, basis, gradient, dense))
+        assert isinstance(settings.engine, Ekfac)
+        recipe, seed = settings.engine.recipe, settings.execution.seed
+        origin = _origin(problem, basis, gradient, dense)
+        return EkfacFit(problem, basis, dense, curvature, origin, recipe=recipe, seed=seed)
     with stages.stage("factors", min(n, FACTOR_SAMPLES)) as advance:
         basis = eigenbasis(problem, advance)
     structure = structure_of(settings.curvature, problem, basis)
@@ -54,7 +57,9 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
     origin, cheap = _origin(problem, basis, sums.gradient, hessian), n_units * _solving_flop(problem) <= CHEAP_FLOP
     spec = settings.engine
     assert isinstance(spec, Ekfac)
-    return EkfacFit(problem, basis, hessian, posterior, origin, spec.n_refined(n_units, cheap=cheap), spec.tolerance)
+    refined = spec.n_refined(n_units, cheap=cheap)
+    seed = settings.execution.seed
+    return EkfacFit(problem, basis, hessian, posterior, origin, refined, spec.tolerance, spec.recipe, seed)
 
 
 def _solving_flop(problem: ModuleProblem) -> float:

@@ -22,7 +22,9 @@ from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.removed import CLOSED_FORM, DRAW_ERROR, REFINED, TRAINED, Removed
 from lapsi.results.verification import TRAINED_ON
+from lapsi.settings.recipe import Recipe
 from lapsi.training.module_optimum import in_float64, module_optimum, set_params
+from lapsi.training.stacked import StackedTrainer
 
 PART_UNITS = 512
 MOST_PASSES = 400  # over the data, of training on
@@ -44,6 +46,8 @@ class EkfacFit(Fit):
         origin: of the weights: the norm of the gradient of the mean loss there, and how far that is from an optimum.
         n_refined: samples of the highest LSI whose steps are taken by the whole GGN.
         tolerance: of the residual of those.
+        recipe: by which samples that are checked are trained on; None: to the optimum.
+        seed: of its batches.
     """
 
     module_problem: ModuleProblem
@@ -53,6 +57,8 @@ class EkfacFit(Fit):
     origin: dict[str, Any]
     n_refined: int = 0
     tolerance: float = 1e-3
+    recipe: Recipe | None = None
+    seed: int = 0
 
     @property
     def problem(self) -> ModuleProblem:
@@ -146,25 +152,38 @@ class EkfacFit(Fit):
         return ProductOfRoots(self.problem, self.basis, own)
 
     def reference(self, units: Units) -> Iterator[Removed]:
-        """Trained on from the given weights, in float64: with all samples, and from there without each."""
+        """Trained on from the given weights, in float64: with all samples, and without each."""
         moved, rows = in_float64(self.problem), single_rows(units)
-        whole = module_optimum(moved, self.problem.params, MOST_PASSES)
-        for position, row in enumerate(rows):
-            without = module_optimum(moved.remove(row[None]), whole.params, MOST_PASSES)
-            shift = without.params - whole.params
-            outputs = moved.outputs(without.params, row[None])
-            set_params(moved.layers, whole.params)
+        for position, (params, shift) in enumerate(self._trained_on(moved, rows)):
+            row = rows[position]
+            set_params(moved.layers, params + shift)
+            outputs = moved.outputs(params + shift, row[None])
+            set_params(moved.layers, params)
             ((_, own),) = ((said, self.curvature.own(said, said.root(self.basis))) for said in said_by(moved, row[None]))
             yield Removed(
                 row[None, None],
                 np.array([position]),
-                whole.params,
+                params,
                 turned(self.problem.layers, self.basis, shift[None]),
                 outputs[:, None],
                 TRAINED,
                 torch.full((1,), torch.nan, dtype=torch.float64),
                 own=own,
             )
+
+    def _trained_on(self, moved: ModuleProblem, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Params with all samples and the shift (P,) without each of `rows` (n,): by the recipe, or from the optimum to that
+        without the sample."""
+        if self.recipe is not None:
+            trainer = StackedTrainer(moved, self.recipe, 1)
+            for row in rows:
+                (last,) = trainer(row[None], self.problem.params, self.seed, {self.recipe.epochs}, lambda _: None)
+                yield last.params, last.shift[0]
+            return
+        whole = module_optimum(moved, self.problem.params, MOST_PASSES).params
+        for row in rows:
+            set_params(moved.layers, whole)
+            yield whole, module_optimum(moved.remove(row[None]), whole, MOST_PASSES).params - whole
 
     def n_checks(self, verify: int, n_units: int) -> int:
         return min(verify, n_units)

@@ -24,12 +24,15 @@ from lapsi.problem.module import ModuleProblem
 from lapsi.problem.removed import TRAINED, Removed
 from lapsi.settings.engine import Retrain
 from lapsi.settings.network import NetworkSettings
+from lapsi.settings.recipe import Recipe
 from lapsi.training.module_optimum import in_float64, set_params, value_and_gradient
 from lapsi.training.sampling import steps_per_epoch
 from lapsi.training.stacked import NOBODY, StackedTrainer, outputs_at
 
 PART_MODELS = 32
 MODEL_BYTES = 2**30  # of what models taken together hold
+NOISE_FLOOR = "noise_floor"  # in the record of a fit, nats
+ROUNDING, ORDER = "rounding", "order"
 
 
 @final
@@ -43,6 +46,7 @@ class ModuleRetrainFit(Fit):
         curvature: of the posteriors.
         spec: options of the engine.
         seed: of batches and noise, the first.
+        noise_floor: LSI, nats, of the same training with nothing removed, by what else differs.
     """
 
     trainer: StackedTrainer
@@ -50,6 +54,7 @@ class ModuleRetrainFit(Fit):
     curvature: Curvature
     spec: Retrain
     seed: int
+    noise_floor: dict[str, float]
 
     @property
     def problem(self) -> ModuleProblem:
@@ -97,6 +102,7 @@ class ModuleRetrainFit(Fit):
             "dtype": str(self.problem.batches.dtype).removeprefix("torch."),
             "grad_norm": float(value_and_gradient(moved)[1].norm()) / self.problem.total,
             "n_iterations": recipe.epochs * steps_per_epoch(recipe, self.problem.n_samples),
+            NOISE_FLOOR: self.noise_floor,
         }
 
     def _removed(self, rows: Tensor, params: Tensor, shift: Tensor, epoch: int) -> Removed:
@@ -110,38 +116,67 @@ def module_retrain_fit(problem: ModuleProblem, settings: NetworkSettings, stages
     """Of a module as it is: training starts from its weights.
 
     Raises:
-        InputError: when the recipe clips gradients, or a layer has statistics of batches.
+        InputError: when a layer has statistics of batches, or weights or the dtype of the module rule it out.
     """
     spec = settings.engine
     assert isinstance(spec, Retrain)
     _require_trainable(problem, spec)
     start = problem.params
-    problem = _trained(StackedTrainer(problem, spec.recipe, 1), start, settings.execution.seed)
+    seed = settings.execution.seed
+    with stages.stage("training") as advance:
+        whole = trained_on_all(problem, spec.recipe, start, seed, advance)
+    moved = in_float64(problem)
+    set_params(moved.layers, whole)
+    given = problem.batches.dtype
+    problem = problem.on(moved.module.to(given), given)
     basis, plain = plain_basis(problem.layers), plain_basis(problem.layers)
     if settings.curvature in ("kfac", "ekfac"):
         with stages.stage("factors", problem.n_samples) as advance:
             basis = eigenbasis(problem, advance)
     structure = None if settings.curvature == "full" else structure_of(settings.curvature, problem, basis)
     curvature = ExactCurvature(problem, structure, plain)
+    with stages.stage("noise") as advance:
+        floor = _noise_floor(curvature, spec.recipe, (start, whole), seed, advance)
     per_model = 8 * (8 * problem.n_params + 4 * problem.pass_size * problem.n_params)
-    trainer = StackedTrainer(problem, spec.recipe, max(1, min(PART_MODELS, MODEL_BYTES // per_model)))
-    return ModuleRetrainFit(trainer, start, curvature, spec, settings.execution.seed)
+    at_once = max(1, min(PART_MODELS, MODEL_BYTES // per_model))
+    return ModuleRetrainFit(StackedTrainer(problem, spec.recipe, at_once), start, curvature, spec, seed, floor)
 
 
-def _trained(trainer: StackedTrainer, start: Tensor, seed: int) -> ModuleProblem:
-    """The problem of a copy of the module, trained on all samples."""
-    moved = in_float64(trainer.problem)
-    recipe = trainer.recipe
-    nobody = torch.tensor([NOBODY])[:0]
-    for snapshot in StackedTrainer(moved, recipe, 1)(nobody, start, seed, {recipe.epochs}, lambda _: None):
-        set_params(moved.layers, snapshot.params)
-    given = trainer.problem.batches.dtype
-    return trainer.problem.on(moved.module.to(given), given)
+def trained_on_all(problem: ModuleProblem, recipe: Recipe, start: Tensor, seed: int, advance: Advance) -> Tensor:
+    """Params (P,) float64 of the module trained on all samples, in float64."""
+    trainer, nobody = StackedTrainer(in_float64(problem), recipe, 1), torch.tensor([NOBODY])[:0]
+    (last,) = trainer(nobody, start, seed, {recipe.epochs}, advance)
+    return last.params
+
+
+def _noise_floor(
+    curvature: ExactCurvature, recipe: Recipe, ends: tuple[Tensor, Tensor], seed: int, advance: Advance
+) -> dict[str, float]:
+    """What LSI would be of a sample that says nothing: the same training from weights that differ in the last digit of the
+    module's dtype, and, where batches are drawn, with others of them. `ends`: where training on all samples begins and ends."""
+    (start, whole), problem = ends, curvature.problem
+    signs = torch.randn(len(start), dtype=start.dtype, generator=torch.Generator().manual_seed(seed)).sign()
+    rounded = start * (1 + torch.finfo(problem.batches.dtype).eps * signs)
+    others = {ROUNDING: (rounded, seed)}
+    if recipe.batching != "full":
+        others[ORDER] = (start, seed + recipe.seeds)
+    return {
+        name: curvature.between(whole, trained_on_all(problem, recipe, *other, advance) - whole)
+        for name, other in others.items()
+    }
 
 
 def _require_trainable(problem: ModuleProblem, spec: Retrain) -> None:
-    if spec.recipe.clip_norm is not None:
-        raise InputError("clip_norm was given, but gradients of networks are not clipped here; leave it out.")
+    if problem.weights is not None and spec.recipe.public_divisor:
+        raise InputError(
+            "Samples have weights, but Poisson batches and clipped gradients divide their sums by a public number of samples; "
+            "leave sample_weight out, or use other batches."
+        )
+    if problem.batches.dtype.itemsize < torch.float32.itemsize:
+        raise InputError(
+            f"The module is in {problem.batches.dtype}, which training without a sample is too fine for; "
+            "convert it first (model.float())."
+        )
     for name, part in problem.module.named_modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and any(value.requires_grad for value in part.parameters()):
             raise InputError(

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from lapsi.data.batches import Batches, batches_of
 from lapsi.data.dataset import DIGEST, make_columns, make_ids, make_weights
 from lapsi.data.handed_over import handed_over, predicts_next_token
+from lapsi.data.items import content_of
+from lapsi.data.samples import TEXT, Texts
 from lapsi.data.targets import RealTargets, Targets
 from lapsi.engines.ekfac.engine import UNCONVERGED, ekfac_fit
 from lapsi.engines.ekfac.fit import EkfacFit
@@ -134,7 +136,7 @@ def score_network(
     batches = batches_of(data, collate, _first_parameter(layers), reads_ahead=spec.loss == NEXT_TOKEN)
     n = len(batches)
     _require_module_decides(run_by, batches)
-    known = _Samples(make_ids(ids, n), make_columns(columns, n), check_indices(indices, n))
+    known = _Samples(make_ids(ids, n), _with_texts(make_columns(columns, n), data), check_indices(indices, n))
     weights = None if sample_weight is None else torch.from_numpy(make_weights(sample_weight, n)).to(batches.device)
     with open_backend(run_by) as backend:
         with stages.stage("outputs", n) as advance:
@@ -194,6 +196,12 @@ class _Samples:
     ids: np.ndarray
     columns: pd.DataFrame
     rows: np.ndarray
+
+
+def _with_texts(columns: pd.DataFrame, dataset: Any) -> pd.DataFrame:
+    """With the texts of the samples, where they are texts."""
+    content = None if TEXT in columns else content_of(dataset)
+    return columns.assign(**{TEXT: list(content.values)}) if isinstance(content, Texts) else columns
 
 
 def _engine(engine: str | Ekfac | Retrain) -> Ekfac | Retrain:

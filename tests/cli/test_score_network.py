@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import lapsi
 from commands import fail, run
@@ -32,6 +34,13 @@ def make():
 def named():
     module, dataset = make()
     return {"model": module, "dataset": dataset, "classes": ["a", "b", "c"]}
+
+def pictured():
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(20, 3, 6, 6, generator=generator), torch.arange(20) % 2
+    images[labels == 1, 0] += 2
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2)), TensorDataset(images, labels)
 
 def nothing():
     return 3
@@ -102,3 +111,11 @@ def test_a_recipe_asks_for_retraining(folder):
 def test_what_cannot_be_scored_is_told_in_a_line_and_nothing_is_written(folder, arguments, message):
     assert message in fail(2, "score-network", *arguments, "-o", "run", "-q")
     assert not (folder / "run").exists()
+
+
+def test_the_pictures_of_a_data_set_are_shown(folder):
+    run("score-network", "made.py:pictured", "-o", "run", "--weight-decay", "0.01", "--verify", "0", "-q")
+    pixels = np.asarray(Image.open(folder / "run" / "overview.png"))
+    assert pixels.shape[0] > 1.4 * pixels.shape[1] * 3.4 / 9  # galleries below the histogram
+    run("report", "run", "-q")
+    assert '"kind":"image"' in (folder / "run.html").read_text().replace(" ", "")

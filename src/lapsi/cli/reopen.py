@@ -31,8 +31,10 @@ def spec_of(scores: Scores) -> DataSpec:
     """What opened the data of a run.
 
     Raises:
-        InputError: when the run was not made by the command line.
+        InputError: when the run was not made by the command line, or from a network.
     """
+    if scores.provenance.factory:
+        raise InputError("The run is of a network, whose data have no features; this is for data with features.")
     if not scores.provenance.data:
         raise InputError("The run was saved from Python, so the command line does not know its data; do this from Python too.")
     return read_spec(scores.provenance.data)
@@ -70,6 +72,8 @@ def reopen_raw(scores: Scores) -> Raw:
     Raises:
         InputError: as `reopen`, or when the data have changed since.
     """
+    if scores.provenance.factory:
+        return _raw_of_factory(scores)
     source = reopen(scores)
     n_source = source.n_samples if isinstance(source, Dataset) else len(source.labels)
     ids = np.arange(n_source) if source.ids is None else source.ids
@@ -88,3 +92,19 @@ def reopen_raw(scores: Scores) -> Raw:
     if isinstance(source, Dataset):
         return Raw(features=ChosenBlocks(source.features, positions))
     return Raw(content=source.content, positions=positions)
+
+
+def _raw_of_factory(scores: Scores) -> Raw:
+    """The images or texts of the data that a network was scored on."""
+    from lapsi.cli.score_network import made_by
+    from lapsi.data.handed_over import handed_over
+    from lapsi.data.items import content_of
+
+    made = made_by(scores.provenance.factory)
+    dataset = handed_over(made["model"], made.get("dataset"), None)[1]
+    if len(dataset) != scores.provenance.n_samples:
+        raise InputError(
+            f"{scores.provenance.factory} now gives {len(dataset):,} samples, but {scores.provenance.n_samples:,} when they "
+            "were scored; score them again."
+        )
+    return Raw(content_of(dataset), scores.table["row"].to_numpy())

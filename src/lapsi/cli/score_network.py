@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module, util
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import typer
 
 from lapsi.cli.show import tell_run
 from lapsi.cli.terminal import INTERRUPTED, say, told
+from lapsi.data.handed_over import handed_over
+from lapsi.data.items import content_of
 from lapsi.errors import InputError, first_line
 from lapsi.execution.checkpoint import hold, remove_checkpoint
 from lapsi.networks import score_network as scored
-from lapsi.report.overview import save_overview
+from lapsi.report.overview import gallery_images, save_overview
 from lapsi.results.paths import unfinished_path
 from lapsi.results.run_directory import PICTURE, require_free
 
@@ -48,10 +50,12 @@ def score_network(factory: str, output: Path, asked: dict[str, Any], how: Call) 
     parts = unfinished_path(output)
     try:
         scores = scored(**arguments | asked, checkpoint=parts, progress=not how.quiet and not how.as_json)
+        scores = replace(scores, provenance=replace(scores.provenance, factory=_absolute(factory)))
     except KeyboardInterrupt:
         say(f"Stopped. Finished parts are kept in {parts}; the same call goes on with them.", error=True)
         raise typer.Exit(INTERRUPTED) from None
-    scores.save(output, force=how.force, beside=lambda directory: save_overview(scores, directory / PICTURE))
+    images = gallery_images(scores, content_of(handed_over(arguments["model"], arguments.get("dataset"), None)[1]))
+    scores.save(output, force=how.force, beside=lambda directory: save_overview(scores, directory / PICTURE, images))
     held = hold(parts)
     remove_checkpoint(parts)
     held.release()
@@ -59,6 +63,12 @@ def score_network(factory: str, output: Path, asked: dict[str, Any], how: Call) 
         tell_run(scores, 5, how.quiet, how.as_json)
         if not how.quiet and not how.as_json:
             say(f"Run directory: {output}   picture: {output / PICTURE}")
+
+
+def _absolute(factory: str) -> str:
+    """Independent of the folder, where it is a file."""
+    place, _, name = factory.rpartition(":")
+    return f"{Path(place).absolute()}:{name}" if place.endswith(".py") else factory
 
 
 def made_by(factory: str) -> dict[str, Any]:
@@ -70,7 +80,7 @@ def made_by(factory: str) -> dict[str, Any]:
     made = _function(factory)()
     if isinstance(made, tuple | list) and len(made) == 2:
         made = {"model": made[0], "dataset": made[1]}
-    if not isinstance(made, Mapping) or not {"model", "dataset"} <= made.keys():
+    if not isinstance(made, Mapping) or "model" not in made:
         raise InputError(
             f"{factory} returns a {type(made).__name__}; expected the module and its data set, or a mapping with 'model' and "
             "'dataset'."

@@ -9,12 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
+from lapsi.data.samples import IMAGE, Content
 from lapsi.plots.galleries import draw_cells
 from lapsi.plots.style import HIGH, INK, LOW
 from lapsi.results.scores import Scores
 from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
 
 GALLERY_COLUMNS = 10
+SIDE = 64  # pixels of a picture
 OF_LABELS = ["label as found", "label flipped"]
 AS_FOUND = {CLASSES: OF_LABELS, MULTILABEL: OF_LABELS, REGRESSION: ["target as found", "target changed"]}
 
@@ -40,6 +42,17 @@ def save_overview(scores: Scores, path: Path, images: np.ndarray | None = None, 
         draw_gallery(low, scores, images, order, "Least informative: typical, redundant", LOW)
         draw_gallery(high, scores, images, order[::-1], f"Most informative: {scores.evidence.atypical}", HIGH)
     figure.savefig(path, dpi=150)
+
+
+def gallery_images(scores: Scores, content: Content | None) -> np.ndarray | None:
+    """(n, SIDE, SIDE) grey values of the scored samples, of those at both ends alone; None where the data are no images."""
+    if content is None or content.kind != IMAGE:
+        return None
+    images, order = np.zeros((len(scores), SIDE, SIDE), np.uint8), np.argsort(scores.lsi, kind="stable")
+    for row in {*order[:GALLERY_COLUMNS].tolist(), *order[-GALLERY_COLUMNS:].tolist()}:
+        picture = content.decode(content.read(int(scores.table["row"].iloc[row])))
+        images[row] = np.asarray(picture.convert("L").resize((SIDE, SIDE)))
+    return images
 
 
 def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None) -> Axes:

@@ -46,6 +46,7 @@ class Provenance:
         measures: of each measure that was added to the run, where it comes from.
         task: what the targets are, one of `lapsi.settings.task.TASKS`.
         train_perplexity: of the tokens of all texts, under the model with all of them; None for other targets.
+        factory: the function that made the network and its data, where the command line called one; "" else.
         train_r2: share of the variance of numbers that the probe trained on all samples explains; None for other targets.
     """
 
@@ -76,3 +77,4 @@ class Provenance:
     task: Text = CLASSES
     train_r2: Real | None = None
     train_perplexity: Real | None = None
+    factory: Text = ""

@@ -1,0 +1,100 @@
+"""What a person would look at of the items of a map-style data set: their images, or their texts."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lapsi.data.samples import IMAGE, Content, Texts, decode_image
+
+TEXT_FIELDS = ("text", "sentence", "content", "review")
+IMAGE_FIELDS = ("image", "img", "pixel_values")
+CHANNELS = (1, 3)
+LOOKED_AT = 32  # items whose values tell the range of all
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemImages(Content):
+    """The images of items, read one by one.
+
+    Attributes:
+        dataset: map-style.
+        field: name of the image in an item, or its place.
+        low, high: of the numbers of images that are no bytes, drawn as black and white.
+    """
+
+    kind = IMAGE
+    dataset: Any
+    field: str | int
+    low: float
+    high: float
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def name(self, position: int) -> str:
+        return f"item {position}"
+
+    def read(self, position: int) -> bytes:
+        held = io.BytesIO()
+        _picture(self.dataset[position][self.field], self.low, self.high).save(held, "PNG")
+        return held.getvalue()
+
+    @property
+    def decode(self) -> Callable[[bytes], Image.Image]:
+        return decode_image
+
+
+def content_of(dataset: Any) -> Content | None:
+    """The images or texts of a data set, by the type and name of what its first item holds; None where it has neither."""
+    field = _field(dataset[0], TEXT_FIELDS, lambda value: isinstance(value, str))
+    if field is not None:
+        return Texts([str(dataset[position][field]) for position in range(len(dataset))])
+    field = _field(dataset[0], IMAGE_FIELDS, _is_image)
+    if field is None:
+        return None
+    some = [dataset[int(row)][field] for row in np.linspace(0, len(dataset) - 1, min(LOOKED_AT, len(dataset)))]
+    numbers = [_numbers(value) for value in some if not isinstance(value, Image.Image)]
+    low = min((float(each.min()) for each in numbers), default=0.0)
+    high = max((float(each.max()) for each in numbers), default=255.0)
+    return ItemImages(dataset, field, low, high)
+
+
+def _field(item: Any, names: tuple[str, ...], fits: Callable[[Any], bool]) -> str | int | None:
+    """Where an item holds what fits: under one of the names, or first in a tuple."""
+    if isinstance(item, Mapping):
+        return next((name for name in names if name in item and fits(item[name])), None)
+    return 0 if isinstance(item, tuple | list) and len(item) > 0 and fits(item[0]) else None
+
+
+def _is_image(value: Any) -> bool:
+    """A picture of Pillow, or numbers (c, h, w), (h, w, c) or (h, w), of 1 or 3 channels."""
+    if isinstance(value, Image.Image):
+        return True
+    if not isinstance(value, Tensor | np.ndarray) or value.ndim not in (2, 3) or min(value.shape[-2:]) < 1:
+        return False
+    return value.ndim == 2 or value.shape[0] in CHANNELS or value.shape[2] in CHANNELS
+
+
+def _numbers(value: Any) -> np.ndarray:
+    return value.detach().cpu().float().numpy() if isinstance(value, Tensor) else np.asarray(value)
+
+
+def _picture(value: Any, low: float, high: float) -> Image.Image:
+    if isinstance(value, Image.Image):
+        return value.convert("RGB")
+    numbers = _numbers(value)
+    if numbers.ndim == 3:
+        numbers = np.moveaxis(numbers, 0, 2) if numbers.shape[0] in CHANNELS else numbers
+        numbers = numbers[:, :, 0] if numbers.shape[2] == 1 else numbers
+    if not (isinstance(value, Tensor) and value.dtype == torch.uint8) and numbers.dtype != np.uint8:
+        numbers = np.clip(255 * (numbers - low) / (high - low or 1.0), 0, 255)
+    return Image.fromarray(numbers.astype(np.uint8)).convert("RGB")

@@ -9,8 +9,9 @@ from torch.utils.data import TensorDataset
 
 import oracles
 from lapsi.curvature import ekfac
+from lapsi.curvature.basis import plain_basis, turned
 from lapsi.curvature.diagonals import FactorProducts, RootSquares, structure_of
-from lapsi.curvature.said import plain_basis, said_by, turned
+from lapsi.curvature.said import said_by
 from lapsi.data.batches import batches_of
 from lapsi.engines.base import parts_of
 from lapsi.engines.ekfac.fit import EkfacFit
@@ -116,7 +117,7 @@ def test_the_eigenbasis_is_that_of_the_factors_and_the_squares_are_its_diagonal(
     inputs = torch.cat([inputs, torch.ones(N, 1, dtype=torch.float64)], 1)
     outputs = problem.outputs(problem.params, torch.arange(N))
     outer = problem.loss.likelihood.hessian(problem.loss.likelihood.state(outputs)).sum(0)
-    for factor, vectors in ((inputs.T @ inputs, basis[-1].inner[0]), (outer, basis[-1].outer[0])):
+    for factor, vectors in ((inputs.T @ inputs, basis[-1].inner.matrix[0]), (outer, basis[-1].outer.matrix[0])):
         turned_factor = vectors.T @ factor @ vectors
         assert_close(turned_factor, torch.diag(turned_factor.diagonal()), rtol=0, atol=1e-10 * float(factor.trace()))
 
@@ -137,6 +138,12 @@ def fit_of(problem, structure):
     return EkfacFit(problem, basis, DiagonalHessian(sums.squares + l2), curvature, {})
 
 
+@pytest.fixture(params=[512, 0], ids=["eigenbasis", "by channels and offsets"])
+def dense_width(request, monkeypatch):
+    monkeypatch.setattr("lapsi.curvature.basis.DENSE_WIDTH", request.param)
+
+
+@pytest.mark.usefixtures("dense_width")
 @pytest.mark.parametrize("removal", ["mean", "sum"])
 @pytest.mark.parametrize("prior", ["map", 0.7])
 @pytest.mark.parametrize("structure", ["diag", "ekfac", "full"])

@@ -13,7 +13,7 @@ from lapsi.data.targets import SEPARATOR, as_shown, label_set, label_sets
 from lapsi.errors import InputError
 from lapsi.results.evidence.numbers import given_numbers
 from lapsi.results.scores import Scores
-from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
+from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION, TOKENS
 
 INTEGER = re.compile(r"0|-?[1-9][0-9]{0,19}")
 LISTED = 12  # classes in a message
@@ -123,19 +123,35 @@ class ReviewedNumbers(Reviewed):
         return numbers if wanted == 1 else [as_shown(np.array([numbers]))[0], *numbers]
 
 
-REVIEWED: dict[str, type[Reviewed]] = {CLASSES: ReviewedClasses, MULTILABEL: ReviewedLabels, REGRESSION: ReviewedNumbers}
+@final
+class ReviewedTokens(Reviewed):
+    """The tokens of a text, which a review leaves as they are."""
+
+    noun: ClassVar[str] = "tokens"
+    done: ClassVar[str] = "changed"
+    may_be_empty: ClassVar[bool] = False
+
+    @property
+    def columns(self) -> list[str]:
+        return []
+
+    def same(self, row: int, text: str) -> bool:
+        return text == str(self.scores.table["label"].iloc[row])
+
+    def read(self, record: dict[str, str], new_classes: bool) -> list[Any]:
+        raise InputError(f"The review changes the text {record['id']!r}, whose tokens it cannot; keep or remove it.")
+
+
+REVIEWED: dict[str, type[Reviewed]] = {
+    CLASSES: ReviewedClasses,
+    MULTILABEL: ReviewedLabels,
+    REGRESSION: ReviewedNumbers,
+    TOKENS: ReviewedTokens,
+}
 
 
 def reviewed_targets(scores: Scores) -> Reviewed:
-    """The targets of a run, of whatever kind.
-
-    Raises:
-        InputError: where they are the tokens of texts, which a review cannot change.
-    """
-    if scores.task not in REVIEWED:
-        raise InputError(
-            "The samples of the run are texts, whose tokens a review cannot change; choose texts with lapsi select."
-        )
+    """The targets of a run, of whatever kind."""
     return REVIEWED[scores.task](scores)
 
 

@@ -13,7 +13,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.curvature.said import Basis, LayerBasis, Said, plain_basis
+from lapsi.curvature.basis import Basis, plain_basis
+from lapsi.curvature.said import Said
 from lapsi.models.module.layers import Layer, ProductLayer, gradient
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
@@ -129,15 +130,6 @@ def _taken(whole: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> Tensor:
         return own[0]
     (b, a, m), (b_own, a_own, m_own) = whole, own
     return ((m * (b_own * a + b * a_own - b_own * a_own) - m_own * b * a) / (m * (m - m_own))).flatten(-3)
-
-
-def basis_of(outer: list[Tensor | None], inner: list[Tensor | None]) -> Basis:
-    """The eigenbasis of the factors (g, d, d) of each layer, float64, where it has them."""
-
-    def vectors(factor: Tensor | None) -> Tensor | None:
-        return None if factor is None else torch.linalg.eigh(factor)[1]
-
-    return tuple(LayerBasis(vectors(b), vectors(a)) for b, a in zip(outer, inner, strict=True))
 
 
 def are_root_squares(structure: Diagonal, basis: Basis) -> bool:

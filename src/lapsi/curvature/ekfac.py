@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from lapsi.curvature.base import EXACT, REMOVAL_FORM, Curvature
-from lapsi.curvature.diagonals import Diagonal, are_root_squares, basis_of
-from lapsi.curvature.said import Basis, Said, plain_basis, said_by, turned
+from lapsi.curvature.basis import Basis, Factors, LayerBasis, plain_basis, turned
+from lapsi.curvature.diagonals import Diagonal, are_root_squares
+from lapsi.curvature.said import Said, said_by
 from lapsi.execution.progress import Advance
-from lapsi.models.module.layers import EmbeddingLayer, ProductLayer
+from lapsi.models.module.layers import ProductLayer
 from lapsi.precision.base import KLTerms, joined
 from lapsi.precision.diag import DiagPrecision
 from lapsi.precision.full import FullChange, FullPrecision, full_precision
@@ -35,36 +36,20 @@ FACTOR_SAMPLES, FACTOR_PLACES = 4096, 64  # from which the basis is taken, at mo
 def eigenbasis(problem: ModuleProblem, advance: Advance) -> Basis:
     """Q of some of the samples that are there, and some places of each; by a pass over them.
 
-    Whatever basis it is, s is the diagonal there; so a part of the data does. Sums are in float64. The inputs of embeddings are
-    words, and stay so.
+    Whatever basis it is, s is the diagonal there; so a part of the data does. Sums are in float64.
     """
     rows, generator = problem.present, torch.Generator().manual_seed(0)
-    rows = rows[torch.randperm(len(rows), generator=generator)[:FACTOR_SAMPLES]].sort().values
-    outer: list[Tensor | None] = [None] * len(problem.layers)
-    inner: list[Tensor | None] = [None] * len(problem.layers)
+    rows = rows[torch.randperm(len(rows), generator=generator)[:FACTOR_SAMPLES].sort().values]
+    factors = [Factors(layer) if isinstance(layer, ProductLayer) else None for layer in problem.layers]
     for said in said_by(problem, rows):
         weights = weight_of(problem, said.rows)
-        for place, (layer, inputs) in enumerate(zip(problem.layers, said.inputs, strict=True)):
-            if not isinstance(layer, ProductLayer):
-                continue
-            some = torch.randperm(inputs.shape[1], generator=generator)[:FACTOR_PLACES]
-            outer[place] = _added(outer[place], [_gram(deltas[place][:, some]) for deltas in said.roots])
-            if not isinstance(layer, EmbeddingLayer):
+        for place, (own, inputs) in enumerate(zip(factors, said.inputs, strict=True)):
+            if own is not None:
+                some = torch.randperm(inputs.shape[1], generator=generator)[:FACTOR_PLACES]
                 counted = weights[:, None] * said.used(place)[:, some]
-                inner[place] = _added(inner[place], [_gram(inputs[:, some], counted)])
+                own.add(inputs[:, some], counted, [root[place][:, some] for root in said.roots])
         advance(len(said.rows))
-    return basis_of(outer, inner)
-
-
-def _added(total: Tensor | None, terms: list[Tensor]) -> Tensor:
-    found = torch.stack(terms).sum(0)
-    return found if total is None else total + found
-
-
-def _gram(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Σ_n Σ_t w v vᵀ (g, d, d) float64 of values (n, T, g, d), weights (n, T); the products in their own dtype."""
-    left = values if weights is None else values * weights.to(values.dtype)[:, :, None, None]
-    return torch.einsum("ntgk,ntgl->gkl", left, values).double()
+    return tuple(LayerBasis() if own is None else own.basis() for own in factors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,21 +101,21 @@ class BasisCurvature(Curvature):
     def form(self) -> str:
         return REMOVAL_FORM
 
-    def own(self, said: Said, root: Tensor) -> Tensor:
-        """(n, P) what samples say of λ, given their roots (n, r, P) in the basis of the shifts."""
-        same = are_root_squares(self.structure, self.shifted)
-        own = root.square().sum(1) if same else self.structure.of(self.problem, said)
-        return self.structure.taken(self.problem, self.sums, own)
+    def own(self, said: Said, squares: Tensor | None = None) -> Tensor:
+        """(n, P) what samples say of λ; `squares` (n, P) of their roots in the basis of the shifts, where they are known."""
+        if squares is None or not are_root_squares(self.structure, self.shifted):
+            squares = self.structure.of(self.problem, said)
+        return self.structure.taken(self.problem, self.sums, squares)
 
     def divergence(self, removed: Removed) -> KLTerms:
         assert removed.own is not None
-        shift, basis = removed.shift.double(), self.structure.basis
+        shift, basis = removed.shift, self.structure.basis
         if basis is not self.shifted:
             layers = self.problem.layers
             shift = turned(layers, basis, turned(layers, self.shifted, shift, back=True))
         drop = self.problem.objective.prior_drop(weight_of(self.problem, removed.units).sum(1))[:, None]
         columns = zip(self.precision.diagonal.split(CACHE), shift.split(CACHE, 1), removed.own.split(CACHE, 1), strict=True)
-        terms = [DiagPrecision(part).kl_terms(moved, -own.double() - drop) for part, moved, own in columns]
+        terms = [DiagPrecision(part).kl_terms(moved.double(), -own.double() - drop) for part, moved, own in columns]
         return KLTerms(*(torch.stack(parts).sum(0) for parts in zip(*map(astuple, terms), strict=True)))
 
     def reference(self) -> Curvature:
@@ -161,9 +146,9 @@ class DenseCurvature(Curvature):
     def form(self) -> str:
         return REMOVAL_FORM
 
-    def own(self, said: Said, root: Tensor) -> Tensor:
-        """R (n, r, P) itself."""
-        return root
+    def own(self, said: Said, squares: Tensor | None = None) -> Tensor:
+        """R (n, r, P)."""
+        return said.root(plain_basis(self.problem.layers))
 
     def divergence(self, removed: Removed) -> KLTerms:
         assert removed.own is not None

@@ -14,7 +14,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lapsi.curvature.said import Basis, Said, said_by, turned
+from lapsi.curvature.basis import Basis, turned
+from lapsi.curvature.said import Said, said_by
 from lapsi.linalg.matmul import matmul
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem

@@ -14,67 +14,55 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lapsi.curvature.basis import Basis, LayerBasis
 from lapsi.models.likelihoods.base import weighted
 from lapsi.models.module.capture import Passed
-from lapsi.models.module.layers import Layer, ProductLayer, gradient
+from lapsi.models.module.layers import Layer, ProductLayer, gradient, moved
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
 
+CHUNK_ENTRIES = 2**20  # of gradients that stay in the cache
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LayerBasis:
-    """Where the gradients of a layer are taken; None is the plain one.
+class LayerSaid:
+    """What n samples say of the parameters of a layer, in a basis of it.
 
     Attributes:
-        outer: U_out (g, o, o).
-        inner: U_in (g, k, k).
+        layer: it.
+        own: its basis.
+        inputs: (n, T, …), in the basis where `is_turned`.
+        roots: of each column δ (n, T, …), likewise.
+        is_turned: whether what goes in and comes back is turned already; else the gradients are, where that costs less.
     """
 
-    outer: Tensor | None = None
-    inner: Tensor | None = None
+    layer: Layer
+    own: LayerBasis
+    inputs: Tensor
+    roots: Sequence[Tensor]
+    is_turned: bool
 
-    def inputs(self, inputs: Tensor) -> Tensor:
-        """What goes in (n, T, g, k), in the basis."""
-        return inputs if self.inner is None else torch.einsum("ntgk,gkl->ntgl", inputs, self.inner.to(inputs.dtype))
+    def root(self) -> Tensor:
+        """R (n, r, P_l)."""
+        return torch.stack([self.gradient(delta) for delta in self.roots], 1)
 
-    def deltas(self, deltas: Tensor) -> Tensor:
-        """δ (n, T, g, o), in the basis."""
-        return deltas if self.outer is None else torch.einsum("ntgo,gop->ntgp", deltas, self.outer.to(deltas.dtype))
+    def gradient(self, delta: Tensor) -> Tensor:
+        """(n, P_l) of what comes back."""
+        found = gradient(self.layer, self.inputs, delta)
+        return found if self.is_turned else self.own.into(self.layer, found)
 
-    def into(self, layer: Layer, flat: Tensor) -> Tensor:
-        """Vectors (…, P_l) of plain parameters, in the basis."""
-        return self._turned(layer, flat, self.outer, self.inner)
-
-    def out_of(self, layer: Layer, flat: Tensor) -> Tensor:
-        """The inverse of `into`."""
-        outer, inner = (None if side is None else side.mT for side in (self.outer, self.inner))
-        return self._turned(layer, flat, outer, inner)
-
-    @staticmethod
-    def _turned(layer: Layer, flat: Tensor, outer: Tensor | None, inner: Tensor | None) -> Tensor:
-        if not isinstance(layer, ProductLayer):
-            return flat
-        found = flat.unflatten(-1, layer.shape)
-        if inner is not None:
-            found = found @ inner.to(found.dtype)
-        if outer is not None:
-            found = outer.to(found.dtype).mT @ found
-        return found.flatten(-3)
+    def moved(self, shift: Tensor) -> Tensor:
+        """What comes out (n, T, …) of the layer more when its parameters move by a shift (n, P_l) in the basis."""
+        if self.is_turned:
+            return self.own.out_of_deltas(moved(self.layer, self.inputs, shift))
+        return moved(self.layer, self.inputs, self.own.out_of(self.layer, shift))
 
 
-Basis = tuple[LayerBasis, ...]
-
-
-def plain_basis(layers: Sequence[Layer]) -> Basis:
-    """That of the parameters themselves."""
-    return (LayerBasis(),) * len(layers)
-
-
-def turned(layers: Sequence[Layer], basis: Basis, vectors: Tensor, *, back: bool = False) -> Tensor:
-    """Vectors (…, P) of plain parameters in a basis, or `back` from there."""
-    parts = vectors.split([layer.n_params for layer in layers], -1)
-    pairs = zip(layers, basis, parts, strict=True)
-    return torch.cat([own.out_of(layer, part) if back else own.into(layer, part) for layer, own, part in pairs], -1)
+def layer_said(layer: Layer, own: LayerBasis, inputs: Tensor, deltas: Sequence[Tensor]) -> LayerSaid:
+    """Of what goes in (n, T, …) and comes back (n, T, …) in plain coordinates."""
+    if isinstance(layer, ProductLayer) and own.turns_inputs(layer, inputs.shape[1], len(deltas)):
+        return LayerSaid(layer, own, own.inputs(inputs), [own.deltas(delta) for delta in deltas], True)
+    return LayerSaid(layer, own, inputs, deltas, not isinstance(layer, ProductLayer) or own == LayerBasis())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,9 +89,14 @@ class Said:
     passed: Passed
     is_padded: bool
 
+    def in_basis(self, basis: Basis) -> Iterator[LayerSaid]:
+        """Of each layer; the gradient of the loss is that of the first root, before those of S."""
+        for place, (layer, own, inputs) in enumerate(zip(self.layers, basis, self.inputs, strict=True)):
+            yield layer_said(layer, own, inputs, [self.residual[place], *(root[place] for root in self.roots)])
+
     def gradient(self, basis: Basis) -> Tensor:
         """g (n, P)."""
-        return torch.cat(list(self._by_layer(basis, [self.residual])), 2)[:, 0]
+        return torch.cat([each.gradient(each.roots[0]) for each in self.in_basis(basis)], 1)
 
     def gradient_sum(self) -> Tensor:
         """Σ_n g (P,) float64, in plain parameters."""
@@ -111,24 +104,36 @@ class Said:
 
     def root(self, basis: Basis) -> Tensor:
         """R (n, r, P)."""
-        return torch.cat(list(self._by_layer(basis, self.roots)), 2)
+        return torch.cat([each.root()[:, 1:] for each in self.in_basis(basis)], 2)
 
     def square_sum(self, basis: Basis) -> Tensor:
         """Σ_n Σ_r R² (P,) float64."""
-        return torch.cat([root.square_().sum((0, 1)).double() for root in self._by_layer(basis, self.roots)])
+        total = []
+        for place, (layer, own, inputs) in enumerate(zip(self.layers, basis, self.inputs, strict=True)):
+            each = layer_said(layer, own, inputs, [root[place] for root in self.roots])
+            size = max(1, CHUNK_ENTRIES // layer.n_params)
+            sums = inputs.new_zeros(layer.n_params, dtype=torch.float64)
+            for some in torch.arange(len(inputs)).split(size):
+                part = replace(each, inputs=each.inputs[some[0] : some[-1] + 1])
+                for delta in each.roots:
+                    sums += part.gradient(delta[some[0] : some[-1] + 1]).square_().sum(0)
+            total.append(sums)
+        return torch.cat(total)
 
     def output_change(self, shift: Tensor) -> Tensor:
         """J_i shift_i (n, …) float64, in the shape of the outputs, of a shift (n, P), or (P,) of all of them, of plain
-        parameters: by two passes backwards."""
-        direction = torch.zeros_like(self.passed.outputs, requires_grad=True)
-        moves = torch.zeros((), dtype=torch.float64, device=shift.device)
+        parameters."""
         parts = shift.split([layer.n_params for layer in self.layers], -1)
-        for layer, inputs, delta, part in zip(
-            self.layers, self.inputs, self.passed.deltas(direction, graph=True), parts, strict=True
-        ):
-            own = (inputs, delta) if part.ndim == 2 else _as_one(inputs, delta)
-            moves = moves + (gradient(layer, *own).double() * part.double()).sum()
-        return torch.autograd.grad(moves, direction)[0].double()
+        known = zip(self.layers, self.inputs, parts, strict=True)
+        return self.output_change_of([moved(layer, inputs, part.to(inputs.dtype)) for layer, inputs, part in known])
+
+    def output_change_of(self, moves: Sequence[Tensor]) -> Tensor:
+        """The same when what comes out of each layer is moved by (n, T, …): by two passes backwards."""
+        direction = torch.zeros_like(self.passed.outputs, requires_grad=True)
+        total = torch.zeros((), dtype=torch.float64, device=direction.device)
+        for move, delta in zip(moves, self.passed.deltas(direction, graph=True), strict=True):
+            total = total + (move * delta).sum(dtype=torch.float64)
+        return torch.autograd.grad(total, direction)[0].double()
 
     def gradient_along(self, direction: Tensor) -> Tensor:
         """Σ direction · ∂z (n, P) of each sample, in plain parameters, for a direction in the shape of the outputs."""
@@ -155,30 +160,27 @@ class Said:
         """The same with every second root, the first (0) or second (1) of two, each for two."""
         return replace(self, roots=[[2**0.5 * delta for delta in root] for root in self.roots[which::2]])
 
+    def split(self, size: int) -> Iterator[Said]:
+        """Some samples at a time; the pass stays that of all."""
+        for start in range(0, len(self.rows), size):
+            part = slice(start, start + size)
+            yield replace(
+                self,
+                rows=self.rows[part],
+                targets=self.targets[part],
+                inputs=[inputs[part] for inputs in self.inputs],
+                residual=[delta[part] for delta in self.residual],
+                roots=[[delta[part] for delta in root] for root in self.roots],
+            )
+
     def turned_inputs(self, basis: Basis) -> list[Tensor]:
         """Inputs of each layer in the basis."""
         return [own.inputs(given) for own, given in zip(basis, self.inputs, strict=True)]
-
-    def _by_layer(self, basis: Basis, directions: Sequence[list[Tensor]]) -> Iterator[Tensor]:
-        """(n, r, P_l) of each layer, of r directions, δ of each layer."""
-        for each in zip(self.layers, basis, self.inputs, zip(*directions, strict=True), strict=True):
-            yield _turned_gradients(*each)
 
 
 def _as_one(inputs: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
     """What samples (n, T, …) say together, as one sample of n·T places."""
     return inputs.flatten(0, 1)[None], deltas.flatten(0, 1)[None]
-
-
-def _turned_gradients(layer: Layer, own: LayerBasis, inputs: Tensor, deltas: Sequence[Tensor]) -> Tensor:
-    """(n, r, P_l) in the basis: what goes in and comes back is turned, or the gradients are, whichever costs less."""
-    if isinstance(layer, ProductLayer):
-        _, out, width = layer.shape
-        n_places = inputs.shape[1]
-        if n_places * (width**2 / len(deltas) + out**2) <= out * width * (out + width):
-            given = own.inputs(inputs)
-            return torch.stack([gradient(layer, given, own.deltas(delta)) for delta in deltas], 1)
-    return own.into(layer, torch.stack([gradient(layer, inputs, delta) for delta in deltas], 1))
 
 
 def said_by(problem: ModuleProblem, rows: Tensor, size: int | None = None) -> Iterator[Said]:

@@ -74,8 +74,8 @@ class ModuleProblem(Problem):
 
     @property
     def present(self) -> Tensor:
-        """Rows (n,) of the samples that are there."""
-        rows = torch.arange(len(self.batches))
+        """Rows (n,) of the samples that are there, those together that cost alike."""
+        rows = self.loss.alike(torch.arange(len(self.batches)))
         return rows if self.removed is None else rows[~torch.isin(rows, self.removed.cpu())]
 
     def passes(self, rows: Tensor, size: int | None = None) -> Iterator[tuple[Tensor, Passed, Tensor]]:

@@ -17,6 +17,7 @@ from lapsi.models.likelihoods.choose import likelihood_of
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.module.capture import pass_through
 from lapsi.models.module.layers import Layer
+from lapsi.models.module.roots import n_roots_needed
 from lapsi.models.module.sample_loss import OnePrediction, SampleLoss, TokenPredictions
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.objective import Objective
@@ -76,6 +77,7 @@ def module_problem(
         loss = _token_loss(shape[2], settings, batches.device)
         outputs, counts = _through(model, batches, size, _told_by(loss), advance)
         targets: Targets = TokenTargets(counts)
+        loss = replace(loss, order_by=torch.from_numpy(counts))
     else:
         _require_one_prediction(shape, settings)
         outputs, values = _through(model, batches, size, lambda found, given, rows: (found.double(), given), advance)
@@ -83,7 +85,8 @@ def module_problem(
         settings = _with_noise(settings, targets, outputs, told.weights)
         left_out = 0.0 if settings.curvature == "full" else LEFT_OUT
         likelihood = likelihood_of(targets, settings.objective.noise, batches.device)
-        loss = OnePrediction(likelihood, torch.from_numpy(targets.values).to(batches.device), left_out)
+        needed = n_roots_needed(likelihood, torch.from_numpy(outputs).to(batches.device), left_out).cpu()
+        loss = OnePrediction(likelihood, torch.from_numpy(targets.values).to(batches.device), left_out, needed)
     spec = settings.objective
     decay = 0.0 if settings.is_open else spec.decay
     objective = Objective(decay, spec.prior_precision, spec.removal)

@@ -10,9 +10,9 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from lapsi.curvature.basis import Basis, plain_basis, turned
 from lapsi.curvature.diagonals import structure_of
 from lapsi.curvature.ekfac import FACTOR_SAMPLES, basis_curvature, dense_curvature, dense_ggn, eigenbasis, sums_in
-from lapsi.curvature.said import Basis, plain_basis, turned
 from lapsi.engines.ekfac.fit import EkfacFit
 from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian, Hessian
 from lapsi.execution.progress import Stages

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lapsi.curvature.basis import Basis, turned
 from lapsi.curvature.ekfac import BasisCurvature, DenseCurvature
 from lapsi.curvature.products import GgnProduct, ProductByPasses, ProductOfRoots
-from lapsi.curvature.said import Basis, Said, said_by, turned
+from lapsi.curvature.said import LayerSaid, Said, said_by
 from lapsi.engines.base import Fit, Part, Units, again, parts_of, single_rows
-from lapsi.engines.ekfac.steps import Hessian
+from lapsi.engines.ekfac.steps import Hessian, Sides
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.progress import Advance
 from lapsi.linalg.conjugate_gradients import Solution, conjugate_gradients
@@ -30,7 +31,8 @@ PART_UNITS = 512
 MOST_PASSES = 400  # over the data, of training on
 MOST_PRODUCTS = 50  # with the whole GGN, of each sample
 SOLVED_BYTES = 2**30
-ROOT_BYTES = 256 * 2**20  # of the roots of a chunk
+ROOT_ENTRIES = 2**21  # of the roots of some samples
+SHIFT_BYTES = 256 * 2**20
 
 
 @final
@@ -90,57 +92,87 @@ class EkfacFit(Fit):
         rows, start = single_rows(part.units_of(units)), 0
         params = turned(self.problem.layers, self.basis, self.problem.params)
         solved = self._solved(rows, params) if part.way == REFINED else None
-        for said in said_by(self.problem, rows, self._at_once):
-            root = said.root(self.basis)
-            step = self.hessian.step(*self._sides(said, root, params))
-            positions = slice(start, start := start + len(said.rows))
-            shift = step.shift if solved is None else solved.value[positions]
-            left = (
-                torch.full((len(said.rows),), torch.nan, dtype=torch.float64) if solved is None else solved.residual[positions]
-            )
-            change = said.output_change(turned(self.problem.layers, self.basis, shift, back=True))
-            told = self.problem.loss.told(said.passed.outputs.detach().double() + change, said.targets)
-            removed = Removed(
+        order = self.problem.loss.alike(rows)
+        for said in said_by(self.problem, rows[order], self._held):
+            positions = order[start : (start := start + len(said.rows))]
+            shifts = None if solved is None else solved.value[positions]
+            remaining = torch.full((len(said.rows),), torch.nan) if solved is None else solved.residual[positions]
+            left = self._left(said, params, shifts)
+            yield Removed(
                 said.rows[:, None],
-                np.arange(len(rows))[positions],
-                shift.new_empty(0),
-                shift,
-                told[:, None],
+                positions.numpy(),
+                params.new_empty(0),
+                left.shift,
+                left.outputs[:, None],
                 CLOSED_FORM if solved is None else REFINED,
-                left,
-                {"leverage": step.leverage, "output_change": change.abs().flatten(1).amax(1)},
-                own=self.curvature.own(said, root),
+                remaining.double(),
+                left.diagnostics,
+                own=left.own,
             )
-            yield self._with_draw_error(removed, said, root) if self.problem.loss.is_sampled else removed
             advance(len(said.rows))
 
-    def _with_draw_error(self, removed: Removed, said: Said, root: Tensor) -> Removed:
-        """With the standard error of LSI, relative, of the mean of two halves of the drawn roots."""
-        halves = [self.curvature.own(said.half(which), 2**0.5 * root[:, which::2]) for which in (0, 1)]
-        first, second = (self.curvature.divergence(replace(removed, own=own)).total for own in halves)
-        error = 0.5 * (first - second).abs() / self.curvature.divergence(removed).total
-        return replace(removed, diagnostics={**removed.diagnostics, DRAW_ERROR: error})
+    def _left(self, said: Said, params: Tensor, shifts: Tensor | None) -> _Left:
+        """What samples leave behind, by the step or by shifts (n, P) that are known; params (P,) in the basis, as all of it."""
+        sizes = [layer.n_params for layer in said.layers]
+        found: list[_Left] = []
+        moves: list[list[Tensor]] = [[] for _ in sizes]
+        start = 0
+        for some in said.split(self._at_once):
+            layers, drop = list(some.in_basis(self.basis)), self._drop(some)
+            step = self.hessian.step(_sides(layers, params.split(sizes), drop), drop)
+            shift = step.shift if shifts is None else shifts[start : start + len(some.rows)]
+            start += len(some.rows)
+            own = self.curvature.own(some, step.squares)
+            diagnostics = {"leverage": step.leverage}
+            if self.problem.loss.is_sampled:
+                diagnostics[DRAW_ERROR] = self._draw_error(some, shift, own)
+            found.append(_Left(shift, own, shift, diagnostics))
+            for move, each, of_layer in zip(moves, layers, shift.split(sizes, 1), strict=True):
+                move.append(each.moved(of_layer.to(each.inputs.dtype)))
+        change = said.output_change_of([torch.cat(move) for move in moves])
+        told = self.problem.loss.told(said.passed.outputs.detach().double() + change, said.targets)
+        names = found[0].diagnostics
+        together = {name: torch.cat([each.diagnostics[name] for each in found]) for name in names}
+        together["output_change"] = change.abs().flatten(1).amax(1)
+        return _Left(_padded([each.shift for each in found]), _padded([each.own for each in found]), told, together)
 
-    def _sides(self, said: Said, root: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """g + Δl2·params (n, P), the roots (n, r, P), and Δl2 (n,) of a batch; params (P,) in the basis, as all of it."""
-        drop = self.problem.objective.l2_drop(weight_of(self.problem, said.rows))
-        return said.gradient(self.basis).double() + drop[:, None] * params, root, drop
+    def _drop(self, said: Said) -> Tensor:
+        """What leaves of the L2 strength (n,)."""
+        return self.problem.objective.l2_drop(weight_of(self.problem, said.rows))
+
+    def _draw_error(self, said: Said, shift: Tensor, own: Tensor) -> Tensor:
+        """The standard error (n,) of LSI, relative, of the mean of two halves of the drawn roots."""
+
+        def lsi(own: Tensor) -> Tensor:
+            unknown = torch.full((len(said.rows),), torch.nan)
+            removed = Removed(said.rows[:, None], np.arange(len(said.rows)), shift, shift, shift, CLOSED_FORM, unknown, own=own)
+            return self.curvature.divergence(removed).total
+
+        first, second = (lsi(self.curvature.own(said.half(which))) for which in (0, 1))
+        return 0.5 * (first - second).abs() / lsi(own)
 
     def _solved(self, rows: Tensor, params: Tensor) -> Solution:
         """(GGN + l2 − R Rᵀ) shift = g + Δl2·params of samples `rows` (n,), preconditioned by the step."""
-        sides = [self._sides(said, said.root(self.basis), params) for said in said_by(self.problem, rows, self._at_once)]
-        width = max(root.shape[1] for _, root, _ in sides)
-        right, drop = torch.cat([each[0] for each in sides]), torch.cat([each[2] for each in sides])
-        own = torch.cat([torch.nn.functional.pad(root, (0, 0, 0, width - root.shape[1])) for _, root, _ in sides])
+        sizes, sides, drops = [layer.n_params for layer in self.problem.layers], [], []
+        for said in said_by(self.problem, rows, self._solved_at_once):
+            drop = self._drop(said)
+            parts = list(_sides(list(said.in_basis(self.basis)), params.split(sizes), drop))
+            sides.append(Sides(torch.cat([each.right for each in parts], 1), torch.cat([each.root for each in parts], 2)))
+            drops.append(drop)
+        right, own, drop = (
+            torch.cat([each.right for each in sides]).double(),
+            _padded([each.root for each in sides]),
+            torch.cat(drops),
+        )
         product, l2 = self._product(rows, own), self.problem.objective.l2(self.problem.total)
 
         def times(vectors: Tensor, active: Tensor) -> Tensor:
             return product(vectors, active) + (l2 - drop[active])[:, None] * vectors
 
         def precondition(vectors: Tensor, active: Tensor) -> Tensor:
-            return self.hessian.step(vectors, own[active], drop[active]).shift
+            return self.hessian.step([Sides(vectors, own[active])], drop[active]).shift.double()
 
-        start = self.hessian.step(right, own, drop).shift
+        start = self.hessian.step([Sides(right, own)], drop).shift.double()
         return conjugate_gradients(
             times, right, precondition, tolerance=self.tolerance, max_iterations=MOST_PRODUCTS, start=start
         )
@@ -159,7 +191,7 @@ class EkfacFit(Fit):
             set_params(moved.layers, params + shift)
             outputs = moved.outputs(params + shift, row[None])
             set_params(moved.layers, params)
-            ((_, own),) = ((said, self.curvature.own(said, said.root(self.basis))) for said in said_by(moved, row[None]))
+            (own,) = (self.curvature.own(said) for said in said_by(moved, row[None]))
             yield Removed(
                 row[None, None],
                 np.array([position]),
@@ -193,13 +225,42 @@ class EkfacFit(Fit):
 
     @property
     def _at_once(self) -> int:
-        """Samples of which the roots are held together."""
-        itemsize = self.problem.batches.dtype.itemsize
-        per_sample = (3 * itemsize * self.problem.loss.n_roots + 6 * 8) * self.problem.n_params
-        return max(1, min(self.problem.pass_size, ROOT_BYTES // per_sample))
+        """Samples of which the roots are held together, so that they stay in the cache."""
+        return max(1, ROOT_ENTRIES // (self.problem.loss.n_roots * self.problem.n_params))
+
+    @property
+    def _held(self) -> int:
+        """Samples of which the shifts are held together."""
+        per_sample = 2 * self.problem.batches.dtype.itemsize * self.problem.n_params
+        return max(1, min(self.problem.pass_size, SHIFT_BYTES // per_sample))
 
     @property
     def _solved_at_once(self) -> int:
         """Samples whose vectors and roots are held while conjugate gradients go on."""
         per_sample = 8 * (8 + 2 * self.problem.loss.n_roots) * self.problem.n_params
         return max(1, min(PART_UNITS, SOLVED_BYTES // per_sample))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Left:
+    """Of n samples that left: as in `Removed`."""
+
+    shift: Tensor
+    own: Tensor
+    outputs: Tensor
+    diagnostics: dict[str, Tensor]
+
+
+def _sides(layers: Sequence[LayerSaid], params: Sequence[Tensor], drop: Tensor) -> Iterator[Sides]:
+    """g + Δl2·params (n, P_l) and the roots (n, r, P_l) of each layer, in its basis."""
+    for layer, own in zip(layers, params, strict=True):
+        said = layer.root()
+        yield Sides(said[:, 0] + (drop[:, None] * own).to(said.dtype), said[:, 1:])
+
+
+def _padded(parts: Sequence[Tensor]) -> Tensor:
+    """Of parts (n, …, P), those with fewer roots filled up with 0."""
+    if parts[0].ndim == 2:
+        return torch.cat(list(parts))
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([torch.nn.functional.pad(part, (0, 0, 0, width - part.shape[1])) for part in parts])

@@ -9,6 +9,7 @@ Legend of the indices: n sample that leaves, a b root, p parameter.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
@@ -17,16 +18,31 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Sides:
+    """What n samples say of some parameters, one after the other.
+
+    Attributes:
+        right: (n, p) what the step solves for.
+        root: (n, r, p).
+    """
+
+    right: Tensor
+    root: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StepTaken:
     """The step of n samples.
 
     Attributes:
-        shift: (n, P) float64.
-        leverage: (n,) tr(RᵀH⁻¹R), H with the sample.
+        shift: (n, P), in the dtype of the roots.
+        leverage: (n,) float64, tr(RᵀH⁻¹R), H with the sample.
+        squares: (n, P) Σ_a R_a², where the step took them; else None.
     """
 
     shift: Tensor
     leverage: Tensor
+    squares: Tensor | None
 
 
 class Hessian(ABC):
@@ -37,8 +53,8 @@ class Hessian(ABC):
         """H⁻¹ times a vector (P,)."""
 
     @abstractmethod
-    def step(self, right: Tensor, root: Tensor, drop: Tensor) -> StepTaken:
-        """H₋ᵢ⁻¹ times right-hand sides (n, P) float64, for roots (n, r, P) and what leaves of the L2 strength (n,)."""
+    def step(self, sides: Iterable[Sides], drop: Tensor) -> StepTaken:
+        """H₋ᵢ⁻¹ times what stands on the right, of all parameters part by part, and what leaves of the L2 strength (n,)."""
 
 
 @final
@@ -58,13 +74,20 @@ class DiagonalHessian(Hessian):
     def solve(self, vector: Tensor) -> Tensor:
         return vector / self.diagonal
 
-    def step(self, right: Tensor, root: Tensor, drop: Tensor) -> StepTaken:
-        left = self.diagonal - root.square().sum(1) - drop[:, None]
-        scaled = root * left.rsqrt().to(root.dtype)[:, None]
-        gram = (scaled @ scaled.mT).double()
+    def step(self, sides: Iterable[Sides], drop: Tensor) -> StepTaken:
+        shifts, squares, start = [], [], 0
+        gram = torch.zeros((), dtype=torch.float64, device=drop.device)
+        for side in sides:
+            stop, dtype = start + side.right.shape[1], side.root.dtype
+            own = side.root.square().sum(1)
+            left = self.diagonal[start:stop] - own.double() - drop[:, None]
+            shifts.append((side.right / left).to(dtype))
+            scaled = side.root * left.rsqrt().to(dtype)[:, None]
+            gram, start = gram + (scaled @ scaled.mT).double(), stop
+            squares.append(own)
         identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
         leverage = torch.einsum("naa->n", torch.linalg.solve(identity + gram, gram))
-        return StepTaken(right / left, leverage)
+        return StepTaken(torch.cat(shifts, 1), leverage, torch.cat(squares, 1))
 
 
 @final
@@ -81,11 +104,14 @@ class DenseHessian(Hessian):
     def solve(self, vector: Tensor) -> Tensor:
         return self.inverse @ vector
 
-    def step(self, right: Tensor, root: Tensor, drop: Tensor) -> StepTaken:
-        root = root.double()
+    def step(self, sides: Iterable[Sides], drop: Tensor) -> StepTaken:
+        known = list(sides)
+        right, root = (
+            torch.cat(parts, -1).double() for parts in ([each.right for each in known], [each.root for each in known])
+        )
         first, solved = right @ self.inverse, root @ self.inverse
         gram = torch.einsum("nap,nbp->nab", root, solved)
         identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
         reaction = torch.linalg.solve(identity - gram, torch.einsum("nap,np->na", root, first))
         shift = first + torch.einsum("nap,na->np", solved, reaction)
-        return StepTaken(shift, torch.einsum("naa->n", gram))
+        return StepTaken(shift, torch.einsum("naa->n", gram), None)

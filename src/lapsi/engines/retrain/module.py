@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lapsi.curvature.base import Curvature
+from lapsi.curvature.basis import plain_basis
 from lapsi.curvature.diagonals import structure_of
 from lapsi.curvature.ekfac import ExactCurvature, eigenbasis
-from lapsi.curvature.said import plain_basis
 from lapsi.engines.base import Fit, Part, Units, single_rows
 from lapsi.engines.retrain.engine import TRAINED_ALONE
 from lapsi.engines.retrain.plan import n_checks, training_parts

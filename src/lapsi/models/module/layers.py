@@ -74,6 +74,11 @@ class ProductLayer(Layer, ABC):
         groups, out, width = self.shape
         return groups * out * width
 
+    @property
+    @abstractmethod
+    def n_offsets(self) -> int:
+        """Places within a patch that goes in, the last of its axes: 1 where what goes in is no patch."""
+
     @abstractmethod
     def matrix(self, weight: Tensor) -> Tensor:
         """A weight as (g, o, k), without the bias."""
@@ -121,6 +126,10 @@ class LinearLayer(ProductLayer):
         _, out, width = self.matrix(self.weight).shape
         return 1, out, width + self.biased
 
+    @property
+    def n_offsets(self) -> int:
+        return 1
+
     def matrix(self, weight: Tensor) -> Tensor:
         return (weight.T if self.turned else weight)[None]
 
@@ -149,6 +158,11 @@ class ConvLayer(ProductLayer):
     def shape(self) -> tuple[int, int, int]:
         groups, out, width = self.matrix(self.weight).shape
         return groups, out, width + self.biased
+
+    @property
+    def n_offsets(self) -> int:
+        """Of the kernel."""
+        return self.conv.weight[0, 0].numel()
 
     def matrix(self, weight: Tensor) -> Tensor:
         return weight.reshape(self.conv.groups, len(weight) // self.conv.groups, -1)
@@ -185,6 +199,10 @@ class EmbeddingLayer(ProductLayer):
     def shape(self) -> tuple[int, int, int]:
         words, size = self.weight.shape
         return 1, size, words
+
+    @property
+    def n_offsets(self) -> int:
+        return 1
 
     def matrix(self, weight: Tensor) -> Tensor:
         return weight.T[None]
@@ -266,6 +284,17 @@ def gradient(layer: Layer, inputs: Tensor, deltas: Tensor) -> Tensor:
     assert isinstance(layer, ScaleLayer)
     parts = [(deltas * inputs).sum(1)] if layer.scaled else []
     return torch.cat([*parts, deltas.sum(1)] if layer.biased else parts, 1)
+
+
+def moved(layer: Layer, inputs: Tensor, shift: Tensor) -> Tensor:
+    """What comes out (n, T, …) more when the parameters move, by (n, P_l) or all by (P_l,), for `Layer.inputs` (n, T, …)."""
+    if isinstance(layer, ProductLayer):
+        matrix = shift.unflatten(-1, layer.shape)  # (…, g, o, k)
+        return (inputs.transpose(1, 2) @ matrix.mT).transpose(1, 2)
+    assert isinstance(layer, ScaleLayer)
+    parts = iter(shift.unflatten(-1, (-1, inputs.shape[-1]))[..., None, :, :].unbind(-2))
+    scaled = inputs * next(parts) if layer.scaled else torch.zeros_like(inputs)
+    return scaled + next(parts) if layer.biased else scaled
 
 
 def covered(name: str, module: nn.Module, chosen: Sequence[str]) -> Layer | None:

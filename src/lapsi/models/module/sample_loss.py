@@ -27,9 +27,15 @@ class SampleLoss(ABC):
 
     Directions are in the shape of the outputs. Attributes:
         likelihood: of one prediction.
+        order_by: (N,) numbers that are alike for samples which cost alike; None where that is not known.
     """
 
     likelihood: Likelihood
+    order_by: Tensor | None
+
+    def alike(self, rows: Tensor) -> Tensor:
+        """An order of samples `rows` (n,) that keeps together those which cost alike."""
+        return torch.arange(len(rows)) if self.order_by is None else torch.argsort(self.order_by[rows], stable=True)
 
     @property
     @abstractmethod
@@ -95,11 +101,13 @@ class OnePrediction(SampleLoss):
     Attributes:
         targets: (N, …) of all samples, of the kind that the likelihood reads.
         left_out: share of the trace of a sample's S that its roots may miss.
+        order_by: (N,) how many roots a sample needs.
     """
 
     likelihood: Likelihood
     targets: Tensor
     left_out: float
+    order_by: Tensor | None = None
 
     @property
     def is_sampled(self) -> bool:
@@ -159,6 +167,7 @@ class TokenPredictions(SampleLoss):
         mean: whether the tokens of a sample count as much as one together; else each counts as one.
         draws: of labels, for the roots of a sample.
         seed: of the draws.
+        order_by: (N,) how many tokens count.
     """
 
     likelihood: Softmax
@@ -166,6 +175,7 @@ class TokenPredictions(SampleLoss):
     mean: bool
     draws: int
     seed: int
+    order_by: Tensor | None = None
 
     @property
     def is_sampled(self) -> bool:

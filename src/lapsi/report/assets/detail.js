@@ -82,7 +82,7 @@ function decision(row) {
     }
   });
   return el('div', { class: 'decision' }, markButtons(row, true, true), el('p', { class: 'mark-text', role: 'status' }),
-    targets.editor(row, newTarget(row)), el('label', {}, el('span', {}, 'Note'), note));
+    targets.editor?.(row, newTarget(row)), el('label', {}, el('span', {}, 'Note'), note));
 }
 
 function setUpDetail() {

@@ -1,6 +1,6 @@
 // What a person decided about samples. Kept in the browser under the hash of the data and the time of the run.
 
-const ACTIONS = ['keep', 'relabel', 'remove', 'unsure'];
+const ACTIONS = targets.editor ? ['keep', 'relabel', 'remove', 'unsure'] : ['keep', 'remove', 'unsure'];
 const SIGNS = { keep: '✓', relabel: '⇄', remove: '✕', unsure: '?' };
 const CSV_COLUMNS = ['id', 'row', 'label', 'action', 'new_label', 'note', 'run'];
 const STORE = `lapsi-review:${about.key}`;
@@ -69,7 +69,7 @@ function markText(row) {
 /** What a person reads of an action; files name it as they always do. */
 const calledAction = (action) => (action === 'relabel' ? targets.say.relabel : action);
 
-/** The four buttons of a sample. Keys do the same, so they are left out of the tab order where `tabbable` is false. */
+/** The buttons of a sample. Keys do the same, so they are left out of the tab order where `tabbable` is false. */
 function markButtons(row, tabbable, withWords = false) {
   const button = (action, place) => el('button', {
     type: 'button', class: 'mark', 'data-action': action, tabindex: tabbable ? 0 : -1, title: `${calledAction(action)} (key ${place + 1})`,

@@ -28,7 +28,7 @@ class Phrases:
         scatter, scatter_lead: of the cloud of LSI.
         colour: what the map can be coloured by beside LSI.
         filter: what the first field filters by.
-        relabel: what the second decision is called.
+        relabel: what the second decision is called; "" where no target can be changed.
         least: the samples of the third gallery.
         exactness: how exact the scores are.
     """

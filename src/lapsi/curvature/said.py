@@ -17,11 +17,11 @@ from torch import Tensor
 from lapsi.curvature.basis import Basis, LayerBasis
 from lapsi.models.likelihoods.base import weighted
 from lapsi.models.module.capture import Passed
-from lapsi.models.module.layers import Layer, ProductLayer, gradient, moved
+from lapsi.models.module.layers import Layer, ProductLayer, gradient, gradients, moved
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
 
-CHUNK_ENTRIES = 2**20  # of gradients that stay in the cache
+CHUNK_ENTRIES = 2**18  # of gradients that stay in the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,24 +32,30 @@ class LayerSaid:
         layer: it.
         own: its basis.
         inputs: (n, T, …), in the basis where `is_turned`.
-        roots: of each column δ (n, T, …), likewise.
+        deltas: (n, T, r, …) of each root, likewise.
         is_turned: whether what goes in and comes back is turned already; else the gradients are, where that costs less.
     """
 
     layer: Layer
     own: LayerBasis
     inputs: Tensor
-    roots: Sequence[Tensor]
+    deltas: Tensor
     is_turned: bool
 
-    def root(self) -> Tensor:
+    def roots(self) -> Tensor:
         """R (n, r, P_l)."""
-        return torch.stack([self.gradient(delta) for delta in self.roots], 1)
-
-    def gradient(self, delta: Tensor) -> Tensor:
-        """(n, P_l) of what comes back."""
-        found = gradient(self.layer, self.inputs, delta)
+        found = gradients(self.layer, self.inputs, self.deltas)
         return found if self.is_turned else self.own.into(self.layer, found)
+
+    def pieces(self) -> Iterator[Tensor]:
+        """R (n, r, p) of some parameters after the other, as many as stay in the cache."""
+        if not self.is_turned or not isinstance(self.layer, ProductLayer) or self.layer.shape[0] > 1:
+            yield self.roots()
+            return
+        _, out, width = self.layer.shape
+        size = max(1, CHUNK_ENTRIES // (width * self.deltas.shape[0] * self.deltas.shape[2]))
+        for start in range(0, out, size):
+            yield gradients(self.layer, self.inputs, self.deltas[..., start : start + size])
 
     def moved(self, shift: Tensor) -> Tensor:
         """What comes out (n, T, …) of the layer more when its parameters move by a shift (n, P_l) in the basis."""
@@ -59,10 +65,11 @@ class LayerSaid:
 
 
 def layer_said(layer: Layer, own: LayerBasis, inputs: Tensor, deltas: Sequence[Tensor]) -> LayerSaid:
-    """Of what goes in (n, T, …) and comes back (n, T, …) in plain coordinates."""
+    """Of what goes in (n, T, …) and comes back (n, T, …) of each root, in plain coordinates."""
     if isinstance(layer, ProductLayer) and own.turns_inputs(layer, inputs.shape[1], len(deltas)):
-        return LayerSaid(layer, own, own.inputs(inputs), [own.deltas(delta) for delta in deltas], True)
-    return LayerSaid(layer, own, inputs, deltas, not isinstance(layer, ProductLayer) or own == LayerBasis())
+        turned_deltas = torch.stack([own.deltas(delta) for delta in deltas], 2)
+        return LayerSaid(layer, own, own.inputs(inputs), turned_deltas, True)
+    return LayerSaid(layer, own, inputs, torch.stack(list(deltas), 2), not isinstance(layer, ProductLayer))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +103,7 @@ class Said:
 
     def gradient(self, basis: Basis) -> Tensor:
         """g (n, P)."""
-        return torch.cat([each.gradient(each.roots[0]) for each in self.in_basis(basis)], 1)
+        return torch.cat([each.roots()[:, 0] for each in replace(self, roots=[]).in_basis(basis)], 1)
 
     def gradient_sum(self) -> Tensor:
         """Σ_n g (P,) float64, in plain parameters."""
@@ -104,20 +111,20 @@ class Said:
 
     def root(self, basis: Basis) -> Tensor:
         """R (n, r, P)."""
-        return torch.cat([each.root()[:, 1:] for each in self.in_basis(basis)], 2)
+        return torch.cat([each.roots()[:, 1:] for each in self.in_basis(basis)], 2)
 
     def square_sum(self, basis: Basis) -> Tensor:
         """Σ_n Σ_r R² (P,) float64."""
         total = []
         for place, (layer, own, inputs) in enumerate(zip(self.layers, basis, self.inputs, strict=True)):
-            each = layer_said(layer, own, inputs, [root[place] for root in self.roots])
-            size = max(1, CHUNK_ENTRIES // layer.n_params)
-            sums = inputs.new_zeros(layer.n_params, dtype=torch.float64)
-            for some in torch.arange(len(inputs)).split(size):
-                part = replace(each, inputs=each.inputs[some[0] : some[-1] + 1])
-                for delta in each.roots:
-                    sums += part.gradient(delta[some[0] : some[-1] + 1]).square_().sum(0)
-            total.append(sums)
+            entries = max(layer.n_params, inputs[0].numel())
+            size = max(1, CHUNK_ENTRIES // (entries * len(self.roots)))
+            sums = inputs.new_zeros(layer.n_params)
+            for start in range(0, len(inputs), size):
+                part, at = slice(start, start + size), 0
+                for root in layer_said(layer, own, inputs[part], [each[place][part] for each in self.roots]).pieces():
+                    sums[at : (at := at + root.shape[2])] += root.square_().sum((0, 1))
+            total.append(sums.double())
         return torch.cat(total)
 
     def output_change(self, shift: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ PART_UNITS = 512
 MOST_PASSES = 400  # over the data, of training on
 MOST_PRODUCTS = 50  # with the whole GGN, of each sample
 SOLVED_BYTES = 2**30
-ROOT_ENTRIES = 2**21  # of the roots of some samples
+ROOT_ENTRIES = 2**18  # of the roots of some samples
 SHIFT_BYTES = 256 * 2**20
 
 
@@ -119,7 +119,7 @@ class EkfacFit(Fit):
         start = 0
         for some in said.split(self._at_once):
             layers, drop = list(some.in_basis(self.basis)), self._drop(some)
-            step = self.hessian.step(_sides(layers, params.split(sizes), drop), drop)
+            step = self.hessian.step(_sides(layers, params, drop), drop)
             shift = step.shift if shifts is None else shifts[start : start + len(some.rows)]
             start += len(some.rows)
             own = self.curvature.own(some, step.squares)
@@ -153,10 +153,10 @@ class EkfacFit(Fit):
 
     def _solved(self, rows: Tensor, params: Tensor) -> Solution:
         """(GGN + l2 − R Rᵀ) shift = g + Δl2·params of samples `rows` (n,), preconditioned by the step."""
-        sizes, sides, drops = [layer.n_params for layer in self.problem.layers], [], []
+        sides, drops = [], []
         for said in said_by(self.problem, rows, self._solved_at_once):
             drop = self._drop(said)
-            parts = list(_sides(list(said.in_basis(self.basis)), params.split(sizes), drop))
+            parts = list(_sides(list(said.in_basis(self.basis)), params, drop))
             sides.append(Sides(torch.cat([each.right for each in parts], 1), torch.cat([each.root for each in parts], 2)))
             drops.append(drop)
         right, own, drop = (
@@ -251,11 +251,13 @@ class _Left:
     diagnostics: dict[str, Tensor]
 
 
-def _sides(layers: Sequence[LayerSaid], params: Sequence[Tensor], drop: Tensor) -> Iterator[Sides]:
-    """g + Δl2·params (n, P_l) and the roots (n, r, P_l) of each layer, in its basis."""
-    for layer, own in zip(layers, params, strict=True):
-        said = layer.root()
-        yield Sides(said[:, 0] + (drop[:, None] * own).to(said.dtype), said[:, 1:])
+def _sides(layers: Sequence[LayerSaid], params: Tensor, drop: Tensor) -> Iterator[Sides]:
+    """g + Δl2·params (n, p) and the roots (n, r, p) of some parameters after the other; params (P,) in the basis."""
+    start = 0
+    for layer in layers:
+        for said in layer.pieces():
+            own = params[start : (start := start + said.shape[2])]
+            yield Sides(said[:, 0] + (drop[:, None] * own).to(said.dtype), said[:, 1:])
 
 
 def _padded(parts: Sequence[Tensor]) -> Tensor:

@@ -286,6 +286,20 @@ def gradient(layer: Layer, inputs: Tensor, deltas: Tensor) -> Tensor:
     return torch.cat([*parts, deltas.sum(1)] if layer.biased else parts, 1)
 
 
+def gradients(layer: Layer, inputs: Tensor, deltas: Tensor) -> Tensor:
+    """Of each sample and root (n, r, P_l), from `Layer.inputs` and those of `Layer.deltas` (n, T, r, …); of some units alone
+    where the δ are."""
+    if isinstance(layer, ProductLayer):
+        if inputs.shape[2] > 1:
+            return torch.einsum("ntrgo,ntgk->nrgok", deltas, inputs).flatten(2)
+        n, n_places, n_roots, _, out = deltas.shape
+        product = deltas.reshape(n, n_places, n_roots * out).mT @ inputs[:, :, 0]
+        return product.view(n, n_roots, -1)
+    assert isinstance(layer, ScaleLayer)
+    parts = [torch.einsum("ntrk,ntk->nrk", deltas, inputs)] if layer.scaled else []
+    return torch.cat([*parts, deltas.sum(1)] if layer.biased else parts, 2)
+
+
 def moved(layer: Layer, inputs: Tensor, shift: Tensor) -> Tensor:
     """What comes out (n, T, …) more when the parameters move, by (n, P_l) or all by (P_l,), for `Layer.inputs` (n, T, …)."""
     if isinstance(layer, ProductLayer):

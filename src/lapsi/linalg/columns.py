@@ -44,11 +44,12 @@ class LocalColumns(Columns):
     columns: Tensor
 
     def times(self, vectors: Tensor, support: Tensor) -> Tensor:
-        vectors = vectors.to(self.columns.dtype)
-        total = vectors.new_zeros(len(vectors), len(self.nearest), self.columns.shape[2])
+        vectors, n_outputs = vectors.to(self.columns.dtype), len(self.nearest)
+        total = vectors.new_zeros(len(vectors) * n_outputs, self.columns.shape[2])
         for output, rows, places in by_output(support):
-            total[rows[:, None], self.nearest[output]] += self._product(output, vectors[rows, places])
-        return total
+            at = (n_outputs * rows[:, None] + self.nearest[output]).flatten()
+            total.index_add_(0, at, self._product(output, vectors[rows, places]).flatten(0, 1))
+        return total.view(len(vectors), n_outputs, -1)
 
     def forms(self, inputs: Tensor, support: Tensor) -> Tensor:
         n, size = support.shape

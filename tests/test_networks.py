@@ -401,3 +401,12 @@ def test_checked_samples_are_trained_on_by_a_recipe_where_one_is_given(trained):
         assert by_recipe[name] == pytest.approx(to_optimum[name], rel=0.02), name
     short = lapsi.Ekfac(refine=0, recipe=lapsi.Recipe(learning_rate=0.01, epochs=3, seeds=1))
     assert lapsi.score_network(module, data, engine=short, **how).provenance.verification["median_ratio"] > 10
+
+
+def test_the_cost_is_told_and_what_does_not_fit_is_refused(trained, capsys):
+    module, data = trained
+    lapsi.score_network(module, data, objective=DECAY, execution=lapsi.Execution(verify=2))
+    assert "GiB at the peak" in capsys.readouterr().err
+    little = lapsi.Execution(verify=0, memory_limit=2**28)
+    with pytest.raises(lapsi.MemoryLimitError, match="limit is 0.2 GiB.*last_layer"):
+        lapsi.score_network(module, data, objective=DECAY, execution=little, **QUIET)

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from torch import nn
 
 import lapsi
+from commands import run
 from lapsi.analysis.label_issues import label_issues
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
@@ -156,6 +157,12 @@ def test_a_run_of_texts_is_kept_shown_and_read_again(trained, tmp_path):
     )
     assert len(scores.provenance.verification["rows"]) == 4
     assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["network"]["loss"] == "next_token"
+    shown = run("show", str(tmp_path / "run")).stdout
+    assert "LOO perplexity" in shown
+    assert "a class for each token" in " ".join(shown.split())
+    assert "not the same as a bad text" in again._repr_html_()
+    run("report", str(tmp_path / "run"), "-q")
+    assert "Least predictable texts" in (tmp_path / "run.html").read_text()
     with pytest.raises(InputError, match="texts, whose tokens"):
         label_issues(again)
     with pytest.raises(InputError, match="tokens of texts"):

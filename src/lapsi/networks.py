@@ -26,6 +26,7 @@ from lapsi.engines.ekfac.engine import UNCONVERGED, ekfac_fit
 from lapsi.engines.ekfac.fit import EkfacFit
 from lapsi.engines.evaluate import PARAMS
 from lapsi.engines.identity import network_identity
+from lapsi.engines.network_plan import plan_network
 from lapsi.engines.retrain.module import NOISE_FLOOR, ModuleRetrainFit, module_retrain_fit
 from lapsi.errors import InputError
 from lapsi.execution.backend import Backend, open_backend
@@ -147,6 +148,7 @@ def score_network(
 def _scored(trained: Trained, known: _Samples, checkpoint: Path | None, stages: Stages, backend: Backend) -> Scores:
     """The scores of the samples that were asked for."""
     targets, batches = trained.targets, trained.problem.batches
+    plan_network(trained, len(known.rows), stages.seconds["outputs"]).tell(stages)
     fit = _fit(trained.problem, trained.settings, len(known.rows), stages)
     decay = fit.problem.objective.weight_decay
     settings = replace(trained.settings, objective=replace(trained.settings.objective, weight_decay=decay))

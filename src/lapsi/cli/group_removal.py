@@ -9,13 +9,12 @@ from typing import Any
 import pandas as pd
 
 from lapsi.cli.data import reopen_features
-from lapsi.cli.plan import duration
 from lapsi.cli.terminal import say
 from lapsi.engines.groups.plan import groups_seconds
 from lapsi.errors import InputError
 from lapsi.execution.backend import open_backend
 from lapsi.execution.checkpoint import Keep
-from lapsi.execution.cost import GIB
+from lapsi.execution.cost import GIB, duration
 from lapsi.execution.device import device_of
 from lapsi.execution.progress import Stages
 from lapsi.measures.group_lsi import plan_removal, score_groups

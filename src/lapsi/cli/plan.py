@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lapsi.cli.terminal import cell
 from lapsi.engines.base import Plan
-from lapsi.execution.cost import GIB
+from lapsi.execution.cost import GIB, duration
 
 
 def print_plan(engine: str, plan: Plan, seconds: float, embedding: dict[str, Any] | None, console: Console) -> None:
@@ -31,11 +31,3 @@ def print_plan(engine: str, plan: Plan, seconds: float, embedding: dict[str, Any
 def plan_as_dict(engine: str, plan: Plan, seconds: float) -> dict[str, Any]:
     """What `print_plan` shows, as plain JSON values."""
     return {"engine": engine, **asdict(plan.cost), "seconds": seconds, **plan.details}
-
-
-def duration(seconds: float) -> str:
-    """In words."""
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 1 else "1 s"

@@ -141,12 +141,12 @@ def fit_in_words(provenance: Provenance) -> str:
 def _summary_table(scores: Scores) -> Table:
     summary, evidence = scores.summary(), scores.evidence
     by_class = {name: column for name, column in evidence.summary_columns.items() if name != NOT_SHOWN}
-    doubted = by_class["contradicted"].help
     table = Table(title=evidence.summary_title, title_justify="left")
     table.add_column(next(column.heading for column in scores.columns if column.name == "label"), min_width=12, overflow="fold")
     for column in by_class.values():
         table.add_column(column.heading, justify="right", no_wrap=True)
-    table.caption = f"curvature: share of lsi_curvature; doubted: {doubted}"
+    doubted = f"; doubted: {by_class['contradicted'].help}" if "contradicted" in by_class else ""
+    table.caption = f"curvature: share of lsi_curvature{doubted}"
     table.caption_justify = "left"
     classes = summary.iloc[:-1]
     shown = (

@@ -90,3 +90,11 @@ def flop_rate(dtype: torch.dtype, device: torch.device) -> float:
         matmul(matrix, matrix)
     synchronize(device)
     return 3 * 2 * CALIBRATION_SIZE**3 / (time.perf_counter() - start)
+
+
+def duration(seconds: float) -> str:
+    """In words."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "1 s"

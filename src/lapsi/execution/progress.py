@@ -35,6 +35,11 @@ class Stages:
     show: bool
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def say(self, line: str) -> None:
+        """Tells something beside the bars, where these are drawn."""
+        if self.show:
+            Console(stderr=True).print(line, highlight=False)
+
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
         """Runs one stage; yields the function that reports how many units of work were done. What it freed is given back."""

@@ -16,6 +16,7 @@ from lapsi.execution.progress import Advance
 from lapsi.models.likelihoods.choose import likelihood_of
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.module.capture import pass_through
+from lapsi.models.module.footprint import Footprint, footprint
 from lapsi.models.module.layers import Layer
 from lapsi.models.module.roots import n_roots_needed
 from lapsi.models.module.sample_loss import OnePrediction, SampleLoss, TokenPredictions
@@ -24,7 +25,7 @@ from lapsi.problem.objective import Objective
 from lapsi.settings.network import BINARY, CROSS_ENTROPY, MEAN, NEXT_TOKEN, NetworkSettings
 
 PASS_SIZE = 64
-OUTPUT_BYTES = 2**28  # of the outputs of a pass, in float64
+PASS_BYTES = 2**29  # of what a pass holds
 LEFT_OUT = 1e-3  # of the trace of a sample's S: less than what the eigenbasis leaves out
 
 Read = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # of outputs, targets and rows what is kept of both
@@ -39,12 +40,16 @@ class Trained:
         settings: with the noise variance of numbers.
         targets: of all samples.
         outputs: (N, K) float64 as `ModuleProblem.outputs` tells them.
+        n_roots: of a sample, on average.
+        pass_bytes: that a pass takes.
     """
 
     problem: ModuleProblem
     settings: NetworkSettings
     targets: Targets
     outputs: np.ndarray
+    n_roots: float
+    pass_bytes: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,16 +75,17 @@ def module_problem(
     Raises:
         InputError: when outputs and targets do not go together, or outputs are not finite.
     """
-    shape = _outputs(model, batches, torch.arange(1))[0].shape
-    size = told.pass_size or max(1, min(PASS_SIZE, OUTPUT_BYTES // (8 * shape[1:].numel())))
+    taken = footprint(model, layers, batches)
+    size = told.pass_size or _pass_size(taken, settings.network.draws, batches)
     loss: SampleLoss
-    if len(shape) == 3 and settings.network.loss in (CROSS_ENTROPY, NEXT_TOKEN):
-        loss = _token_loss(shape[2], settings, batches.device)
+    if len(taken.shape) == 2 and settings.network.loss in (CROSS_ENTROPY, NEXT_TOKEN):
+        n_roots = float(settings.network.draws)
+        loss = _token_loss(taken.shape[1], settings, batches.device)
         outputs, counts = _through(model, batches, size, _told_by(loss), advance)
         targets: Targets = TokenTargets(counts)
         loss = replace(loss, order_by=torch.from_numpy(counts))
     else:
-        _require_one_prediction(shape, settings)
+        _require_one_prediction(taken.shape, settings)
         outputs, values = _through(model, batches, size, lambda found, given, rows: (found.double(), given), advance)
         targets = _targets(settings.network.loss, values, outputs.shape[1], told.classes)
         settings = _with_noise(settings, targets, outputs, told.weights)
@@ -87,11 +93,18 @@ def module_problem(
         likelihood = likelihood_of(targets, settings.objective.noise, batches.device)
         needed = n_roots_needed(likelihood, torch.from_numpy(outputs).to(batches.device), left_out).cpu()
         loss = OnePrediction(likelihood, torch.from_numpy(targets.values).to(batches.device), left_out, needed)
+        size, n_roots = told.pass_size or _pass_size(taken, int(needed.max()), batches), float(needed.double().mean())
     spec = settings.objective
     decay = 0.0 if settings.is_open else spec.decay
     objective = Objective(decay, spec.prior_precision, spec.removal)
     problem = ModuleProblem(model, layers, batches, loss, objective, size, told.weights)
-    return Trained(problem, settings, targets, outputs)
+    held = size * taken.pass_bytes(round(n_roots), max(4, batches.dtype.itemsize))
+    return Trained(problem, settings, targets, outputs, n_roots, held)
+
+
+def _pass_size(taken: Footprint, n_roots: int, batches: Batches) -> int:
+    """Samples that fit into a pass."""
+    return max(1, min(PASS_SIZE, PASS_BYTES // taken.pass_bytes(n_roots, max(4, batches.dtype.itemsize))))
 
 
 def _token_loss(n_outputs: int, settings: NetworkSettings, device: torch.device) -> TokenPredictions:
@@ -135,8 +148,8 @@ def _require_tokens(outputs: Tensor, given: Tensor, rows: Tensor) -> None:
 
 
 def _require_one_prediction(shape: Sequence[int], settings: NetworkSettings) -> None:
-    if settings.network.loss == NEXT_TOKEN or len(shape) != 2:
-        expected = "(n, T, K) for loss 'next_token'" if settings.network.loss == NEXT_TOKEN else "(n, K)"
+    if settings.network.loss == NEXT_TOKEN or len(shape) != 1:
+        expected = "(T, K) for loss 'next_token'" if settings.network.loss == NEXT_TOKEN else "(K,)"
         raise InputError(f"The module gives outputs of shape {tuple(shape)} for one sample; expected {expected}.")
 
 

@@ -40,13 +40,13 @@ def notebook_view(table: pd.DataFrame, summary: pd.DataFrame, provenance: Proven
     ends = [known[name] for name in ("id", "label", "lsi", *evidence.shown)]
     parts = [column for name, column in evidence.summary_columns.items() if name not in NOT_SHOWN]
     chosen = chosen_of(provenance.regularization)
-    target, quality = known["label"].title, known["label_quality"].title
+    quality = known["label_quality"].title
     return (
         f"<div><p><b>{len(table):,} of {provenance.n_samples:,} samples</b> from {escape(provenance.source)}</p>"
         + _html(title, rows, [replace(known["label"], format=""), *parts])
         + _html(f"Most informative: {evidence.atypical}", ranked.head(ENDS), ends)
         + _html("Least informative: typical, redundant", ranked.tail(ENDS)[::-1], ends)
-        + f"<p>High LSI is not the same as a wrong {target}; low {quality} is the evidence for one.</p>"
+        + f"<p>High LSI is not the same as {evidence.wrong}; low {quality} is the evidence for one.</p>"
         + ("" if chosen is None else f"<p>{escape(chosen.sentence())}</p>{loss_curve(chosen)}")
         + "</div>"
     )

@@ -54,15 +54,19 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
     problem = _decided(problem, settings, sums.squares)
     hessian = DiagonalHessian(sums.squares + problem.objective.l2(problem.total))
     posterior = basis_curvature(problem, structure, sums.own, basis)
-    origin, cheap = _origin(problem, basis, sums.gradient, hessian), n_units * _solving_flop(problem) <= CHEAP_FLOP
+    origin = _origin(problem, basis, sums.gradient, hessian)
     spec = settings.engine
     assert isinstance(spec, Ekfac)
-    refined = spec.n_refined(n_units, cheap=cheap)
-    seed = settings.execution.seed
+    refined, seed = n_refined(problem, spec, n_units), settings.execution.seed
     return EkfacFit(problem, basis, hessian, posterior, origin, refined, spec.tolerance, spec.recipe, seed)
 
 
-def _solving_flop(problem: ModuleProblem) -> float:
+def n_refined(problem: ModuleProblem, spec: Ekfac, n_units: int) -> int:
+    """How many of some samples are refined: as asked, or all where that is cheap."""
+    return spec.n_refined(n_units, cheap=n_units * solving_flop(problem) <= CHEAP_FLOP)
+
+
+def solving_flop(problem: ModuleProblem) -> float:
     """Of conjugate gradients for a sample, about."""
     return PRODUCTS * 4.0 * problem.n_samples * problem.loss.n_roots * problem.n_params
 

@@ -137,9 +137,13 @@ def module_retrain_fit(problem: ModuleProblem, settings: NetworkSettings, stages
     curvature = ExactCurvature(problem, structure, plain)
     with stages.stage("noise") as advance:
         floor = _noise_floor(curvature, spec.recipe, (start, whole), seed, advance)
-    per_model = 8 * (8 * problem.n_params + 4 * problem.pass_size * problem.n_params)
-    at_once = max(1, min(PART_MODELS, MODEL_BYTES // per_model))
+    at_once = max(1, min(PART_MODELS, MODEL_BYTES // model_bytes(problem)))
     return ModuleRetrainFit(StackedTrainer(problem, spec.recipe, at_once), start, curvature, spec, seed, floor)
+
+
+def model_bytes(problem: ModuleProblem) -> int:
+    """Of one of several models that are trained together."""
+    return 8 * (8 * problem.n_params + 4 * problem.pass_size * problem.n_params)
 
 
 def trained_on_all(problem: ModuleProblem, recipe: Recipe, start: Tensor, seed: int, advance: Advance) -> Tensor:

@@ -28,7 +28,7 @@ const targets = (() => {
     face: (row) => [el('b', {}, text(row))],
     parts,
     partsOf: (row) => [part[row]],
-    filters: [{ title: 'Length', all: 'all lengths', names: parts, accepts: (row, code) => part[row] === code, chip: (code) => parts[code], scope: (code) => ` of ${parts[code]}` }],
+    filters: [{ title: 'Length', all: 'all lengths', names: parts, accepts: (row, code) => part[row] === code, chip: (code) => `${parts[code]} tokens`, scope: (code) => ` of ${parts[code]} tokens` }],
     keys: { label: counts, perplexity },
     colouring: {
       groups: 32,

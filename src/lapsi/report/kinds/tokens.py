@@ -93,7 +93,7 @@ class TokensView(View):
         return "with a class to predict for each token"
 
     def part_named(self, name: str, outputs: np.ndarray) -> str:
-        return f"texts of {name}"
+        return f"texts of {name} tokens"
 
     def carried(self, column: Column) -> Column:
         return column

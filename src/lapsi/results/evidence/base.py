@@ -48,6 +48,7 @@ class Evidence(ABC, Generic[Kind]):
     summary_title: ClassVar[str]  # of its table
     rows_are: ClassVar[str]  # what its rows are, in a word
     shown: ClassVar[tuple[str, ...]]  # columns beside id, target and LSI, where there is little room
+    wrong: ClassVar[str]  # what a high LSI is not the same as, in words
     atypical: ClassVar[str]  # what a high LSI may mean, in words
     overlap: ClassVar[bool]  # whether a sample may be in several of its `parts`
 

@@ -24,6 +24,7 @@ class ClassEvidence(Evidence[ClassTargets]):
     summary_columns: ClassVar = CLASSES
     summary_title: ClassVar[str] = "By class, ordered by median LSI (nats)"
     rows_are: ClassVar[str] = "classes"
+    wrong: ClassVar[str] = "a wrong label"
     atypical: ClassVar[str] = "atypical, hard or mislabelled"
     overlap: ClassVar[bool] = False
     shown: ClassVar[tuple[str, ...]] = ("loo_probability", "label_quality", "suggested_label")

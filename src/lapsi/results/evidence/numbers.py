@@ -82,6 +82,7 @@ class NumbersEvidence(Evidence[RealTargets]):
     summary_columns: ClassVar = SUMMARY
     summary_title: ClassVar[str] = "By quarter of the target, ordered by median LSI (nats)"
     rows_are: ClassVar[str] = "quarters"
+    wrong: ClassVar[str] = "a wrong target"
     atypical: ClassVar[str] = "atypical, influential or with a wrong target"
     overlap: ClassVar[bool] = False
     shown: ClassVar[tuple[str, ...]] = ("loo_label", "loo_deviation", "label_quality", "suggested_label")

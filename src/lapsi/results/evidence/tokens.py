@@ -85,6 +85,7 @@ class TokenEvidence(Evidence[TokenTargets]):
     summary_columns: ClassVar = SUMMARY
     summary_title: ClassVar[str] = "By length in tokens, ordered by median LSI (nats)"
     rows_are: ClassVar[str] = "quarters"
+    wrong: ClassVar[str] = "a bad text"
     atypical: ClassVar[str] = "atypical, hard or garbled"
     overlap: ClassVar[bool] = False
     shown: ClassVar[tuple[str, ...]] = ("loo_label", "loo_loss", "memorised")
@@ -126,7 +127,7 @@ class TokenEvidence(Evidence[TokenTargets]):
         counts = table["label"].to_numpy()
         quarter = np.searchsorted(np.quantile(counts, QUARTERS), counts)
         found = [np.flatnonzero(quarter == each) for each in np.unique(quarter)]
-        return [(f"{counts[rows].min():,} to {counts[rows].max():,} tokens", rows) for rows in found]
+        return [(f"{counts[rows].min():,} to {counts[rows].max():,}", rows) for rows in found]
 
     def differs(self, table: pd.DataFrame, other: pd.Series) -> np.ndarray:
         different: np.ndarray = (other.astype(str) != table["label"].astype(str)).to_numpy()

@@ -1,0 +1,50 @@
+"""What a sample of a module takes while it passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from lapsi.data.batches import Batches
+from lapsi.models.module.capture import pass_through
+from lapsi.models.module.layers import Layer
+
+LOOKED_AT = 4  # samples, of which the largest tells
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Numbers of one sample.
+
+    Attributes:
+        shape: of its outputs.
+        inputs: that go into the layers, patches of convolutions and the constants among them.
+        left: that come out of them.
+    """
+
+    shape: tuple[int, ...]
+    inputs: int
+    left: int
+
+    def pass_bytes(self, n_roots: int, itemsize: int) -> int:
+        """Of a sample in a pass with as many roots: what goes in and out, the graph behind it, δ of each root, outputs."""
+        outputs = 8 * (n_roots + 4) * torch.Size(self.shape).numel()
+        return itemsize * (self.inputs + (n_roots + 4) * self.left) + outputs
+
+
+def footprint(module: nn.Module, layers: Sequence[Layer], batches: Batches) -> Footprint:
+    """The largest of some samples.
+
+    Raises:
+        InputError: when the module does not take the samples, or a layer does not see them.
+    """
+    found = []
+    for row in torch.linspace(0, len(batches) - 1, min(LOOKED_AT, len(batches))).long().unique():
+        given = batches.take(row[None])
+        passed = pass_through(module, layers, 1, *given.inputs, **given.named)
+        inputs = sum(each.numel() for each in passed.inputs())
+        found.append(Footprint(tuple(passed.outputs.shape[1:]), inputs, sum(each.numel() for each in passed.left.values())))
+    return max(found, key=lambda each: each.inputs + each.left)

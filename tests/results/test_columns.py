@@ -46,7 +46,9 @@ def test_what_a_likelihood_says_is_marked():
         "label_quality",
         "suggested_label",
     ]
-    assert {name for name, column in COLUMNS.items() if column.optional} == {"lsi_std", "lsi_error", "refinement", "leverage"}
+    assert {name for name, column in COLUMNS.items() if column.optional} == {
+        "lsi_std", "lsi_error", "lsi_draw_error", "refinement", "leverage",
+    }  # fmt: skip
 
 
 def test_every_table_has_its_columns():

@@ -24,6 +24,8 @@ VARYING = 0.3  # of the samples in a block of the diagonal, as seen
 COUPLED = 0.1  # of the samples in a block of two outputs, as seen
 SUPPORT = 5  # outputs that a sample says something of, as seen
 BETTERED = 3  # outputs of the gradient from which a shift is bettered, as seen
+SUPPORT = 8  # outputs of which a sample says something, as seen
+CORRECTING_PACE = 6  # as often as products alone would take: rows and columns are gathered, and the closed form is taken again
 CONVERGING_PASSES = 6  # gradients and changes of the curvature that converging a sample to the tolerance takes
 REFIT_PASSES = 60  # products of the Hessian and of its preconditioner that fitting a sample anew takes
 CONVERGE_FLOOR = 2e11  # below it every sample is converged
@@ -104,7 +106,8 @@ def _price(work: Work, coupled: int) -> Price:
     """Neighbours do not better what the outputs that are left out spoil."""
     n, d, k = work.n_samples, work.n_coordinates, work.n_outputs
     a_pass = 4.0 * n * d * k
-    neighbours = 2.0 * n * d + 4.0 * NEIGHBOURS * d * k + 2.0 * min(BETTERED, k) * k * d * d
+    solving = 2.0 * (min(BETTERED, k) + 2 * min(SUPPORT, k)) * k * d * d
+    neighbours = CORRECTING_PACE * (2.0 * n * d + 4.0 * NEIGHBOURS * d * k + solving)
     fitting = REFIT_PASSES * (a_pass + 2.0 * k * d * d)
     return Price(neighbours if coupled == k else math.inf, CONVERGING_PASSES * a_pass, fitting)
 

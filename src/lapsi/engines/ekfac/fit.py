@@ -114,7 +114,7 @@ class EkfacFit(Fit):
     def _left(self, said: Said, params: Tensor, shifts: Tensor | None) -> _Left:
         """What samples leave behind, by the step or by shifts (n, P) that are known; params (P,) in the basis, as all of it."""
         sizes = [layer.n_params for layer in said.layers]
-        found: list[_Left] = []
+        found: list[tuple[Tensor, Tensor, dict[str, Tensor]]] = []
         moves: list[list[Tensor]] = [[] for _ in sizes]
         start = 0
         for some in said.split(self._at_once):
@@ -126,15 +126,15 @@ class EkfacFit(Fit):
             diagnostics = {"leverage": step.leverage}
             if self.problem.loss.is_sampled:
                 diagnostics[DRAW_ERROR] = self._draw_error(some, shift, own)
-            found.append(_Left(shift, own, shift, diagnostics))
+            found.append((shift, own, diagnostics))
             for move, each, of_layer in zip(moves, layers, shift.split(sizes, 1), strict=True):
                 move.append(each.moved(of_layer.to(each.inputs.dtype)))
         change = said.output_change_of([torch.cat(move) for move in moves])
         told = self.problem.loss.told(said.passed.outputs.detach().double() + change, said.targets)
-        names = found[0].diagnostics
-        together = {name: torch.cat([each.diagnostics[name] for each in found]) for name in names}
+        moved, owns, told_of = zip(*found, strict=True)
+        together = {name: torch.cat([each[name] for each in told_of]) for name in told_of[0]}
         together["output_change"] = change.abs().flatten(1).amax(1)
-        return _Left(_padded([each.shift for each in found]), _padded([each.own for each in found]), told, together)
+        return _Left(torch.cat(moved), _padded(owns), told, together)
 
     def _drop(self, said: Said) -> Tensor:
         """What leaves of the L2 strength (n,)."""
@@ -262,7 +262,7 @@ def _sides(layers: Sequence[LayerSaid], params: Tensor, drop: Tensor) -> Iterato
 
 def _padded(parts: Sequence[Tensor]) -> Tensor:
     """Of parts (n, …, P), those with fewer roots filled up with 0."""
-    if parts[0].ndim == 2:
+    if parts[0].ndim == 2:  # what has no roots
         return torch.cat(list(parts))
     width = max(part.shape[1] for part in parts)
     return torch.cat([torch.nn.functional.pad(part, (0, 0, 0, width - part.shape[1])) for part in parts])

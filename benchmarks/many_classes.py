@@ -3,9 +3,10 @@
     python benchmarks/many_classes.py FEATURES.npz [--classes 100] [--rows N] [--dimensions D] [--coupled 8] [--converge 0]
                                       [--tolerance 1e-3] [--checks 64] [--truth FILE.npz] [--curvature diag]
 
-Clusters of MiniBatchKMeans (seed 0) on standardized features, 5 % of the labels drawn anew. With --dimensions the features are
-projected at random. Checked are samples spread evenly over the ranking, against their converged leave-one-out optima; with
---truth these are kept in a file, or taken from there. As many coupled as there are classes: the whole inverse.
+Clusters of MiniBatchKMeans (seed 0) on standardized features, 5 % of the labels drawn anew. Rows beyond those of the file are
+these again with noise. With --dimensions the features are projected at random. Checked are samples spread evenly over the
+ranking, against their converged leave-one-out optima; with --truth these are kept in a file, or taken from there. As many
+coupled as there are classes: the whole inverse.
 """
 
 from __future__ import annotations
@@ -37,12 +38,19 @@ from lapsi.settings.engine import Local
 from lapsi.settings.settings import Settings, make_settings
 
 FLIPPED = 0.05
+NOISE = 0.1  # of their deviation, of rows beyond those of the file
 
 
 def read(path: Path, n_classes: int, n_rows: int | None, n_dimensions: int | None) -> Dataset:
     """Features with the clusters they fall into as labels."""
     rng = np.random.default_rng(0)
-    features = np.asarray(read_dataset(path, Columns()).features)[:n_rows].astype(np.float32)
+    features = np.asarray(read_dataset(path, Columns()).features).astype(np.float32)
+    n_rows = n_rows or len(features)
+    if n_rows > len(features):
+        again = features[np.arange(len(features), n_rows) % len(features)]
+        noise = rng.standard_normal(again.shape, dtype=np.float32)
+        features = np.concatenate([features, again + NOISE * features.std() * noise])
+    features = features[:n_rows]
     if n_dimensions is not None:
         features = features @ rng.normal(size=(features.shape[1], n_dimensions)).astype(np.float32)
     scaled = (features - features.mean(0)) / np.maximum(features.std(0), 1e-9)

@@ -11,6 +11,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+READY_SECONDS = 20
 PLOTS = ("histogram", "classes", "scatter", "map")
 INK_ON = """
 const canvas = document.querySelector(`#${arguments[0]} canvas`);
@@ -70,7 +71,8 @@ def set_size(driver, width, height=900):
 def open_page(driver, path):
     """Opens a report and returns the milliseconds from navigation until it was ready."""
     driver.get(Path(path).absolute().as_uri())
-    return int(driver.execute_script("return document.documentElement.dataset.ready"))
+    ready = "return document.documentElement.dataset.ready"
+    return int(WebDriverWait(driver, READY_SECONDS).until(lambda driver: driver.execute_script(ready)))
 
 
 def find(driver, selector):

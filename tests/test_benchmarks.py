@@ -23,7 +23,7 @@ def figures(monkeypatch, capsys):
     """Runs a benchmark as a script in this process and returns its last line, which must be strict JSON."""
 
     def run(name, *arguments):
-        monkeypatch.setattr(sys, "path", [*sys.path])
+        monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])  # as for a script
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         with one_thread():
             runpy.run_path(str(BENCHMARKS / f"{name}.py"), run_name="__main__")
@@ -263,3 +263,32 @@ def test_networks(figures, tmp_path, kind):
     assert found["factor"] > 0
     assert found["median_lsi"] > 0
     assert found["n_params"] > 1000
+
+
+def test_language_model(figures, tmp_path):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(["good", "bad", "film", "plot", "it", "is"], 10)) for _ in range(30)]
+    pd.DataFrame({"text": texts}).to_parquet(tmp_path / "reviews.parquet")
+    small = ("--sequences", 20, "--length", 8, "--epochs", 1, "--tuning", 2, "--width", 8, "--rank", 1, "--verify", 0)
+    found = figures("language_model", tmp_path / "reviews.parquet", *small, "--save", tmp_path / "run")
+    assert found["n_sequences"] == 20
+    assert found["n_params"] == 4 * (8 + 24)
+    assert 0 <= found["auroc"]["lsi"] <= 1
+    assert found["train_perplexity"] > 1
+    assert (tmp_path / "run" / "scores.parquet").is_file()
+
+
+def test_network_and_probe(figures, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog", "owl"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(
+                tmp_path / "images" / name / f"{number}.png"
+            )
+    model = save_vision("resnet", tmp_path / "model")
+    small = (tmp_path / "images", model, "--samples", 12, "--epochs", 2, "--folder", tmp_path / "parts")
+    found = figures("network_and_probe", *small)
+    assert found["n_samples"] == 12
+    assert set(found["paper"]) <= set(found["spearman"])
+    assert figures("network_and_probe", *small)["spearman"] == found["spearman"]

@@ -42,7 +42,10 @@ def test_what_is_told_is_the_mean_over_the_tokens(outputs):
 def test_residual_and_hessian_are_derivatives_of_the_loss(outputs, mean):
     loss = loss_of(mean=mean)
     direction = torch.randn(N, T, K, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    summed = lambda z: loss.losses(z, TARGETS).sum()  # noqa: E731
+
+    def summed(z):
+        return loss.losses(z, TARGETS).sum()
+
     assert_close(loss.residual(outputs, TARGETS), torch.func.grad(summed)(outputs), **EXACT)
     _, wanted = torch.func.jvp(torch.func.grad(summed), (outputs,), (direction,))
     assert_close(loss.hessian_times(outputs, TARGETS, direction), wanted, **EXACT)

@@ -96,12 +96,10 @@ def reopen_raw(scores: Scores) -> Raw:
 
 def _raw_of_factory(scores: Scores) -> Raw:
     """The images or texts of the data that a network was scored on."""
-    from lapsi.cli.score_network import made_by
-    from lapsi.data.handed_over import handed_over
+    from lapsi.cli.score_network import data_of, made_by
     from lapsi.data.items import content_of
 
-    made = made_by(scores.provenance.factory)
-    dataset = handed_over(made["model"], made.get("dataset"), None)[1]
+    dataset = data_of(made_by(scores.provenance.factory))
     if len(dataset) != scores.provenance.n_samples:
         raise InputError(
             f"{scores.provenance.factory} now gives {len(dataset):,} samples, but {scores.provenance.n_samples:,} when they "

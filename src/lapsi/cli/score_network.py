@@ -16,6 +16,7 @@ from lapsi.cli.show import tell_run
 from lapsi.cli.terminal import INTERRUPTED, say, told
 from lapsi.data.handed_over import handed_over
 from lapsi.data.items import content_of
+from lapsi.data.samples import TEXT
 from lapsi.errors import InputError, first_line
 from lapsi.execution.checkpoint import hold, remove_checkpoint
 from lapsi.networks import score_network as scored
@@ -46,7 +47,7 @@ def score_network(factory: str, output: Path, asked: dict[str, Any], how: Call) 
     if limit is not None:
         if limit < 1:
             raise InputError(f"--limit is {limit}; expected at least 1.")
-        asked["indices"] = np.arange(min(limit, len(arguments["dataset"])))
+        asked["indices"] = np.arange(min(limit, len(data_of(arguments))))
     parts = unfinished_path(output)
     try:
         scores = scored(**arguments | asked, checkpoint=parts, progress=not how.quiet and not how.as_json)
@@ -54,7 +55,8 @@ def score_network(factory: str, output: Path, asked: dict[str, Any], how: Call) 
     except KeyboardInterrupt:
         say(f"Stopped. Finished parts are kept in {parts}; the same call goes on with them.", error=True)
         raise typer.Exit(INTERRUPTED) from None
-    images = gallery_images(scores, content_of(handed_over(arguments["model"], arguments.get("dataset"), None)[1]))
+    content = None if TEXT in scores.table else content_of(data_of(arguments))  # texts are there already
+    images = gallery_images(scores, content)
     scores.save(output, force=how.force, beside=lambda directory: save_overview(scores, directory / PICTURE, images))
     held = hold(parts)
     remove_checkpoint(parts)
@@ -63,6 +65,11 @@ def score_network(factory: str, output: Path, asked: dict[str, Any], how: Call) 
         tell_run(scores, 5, how.quiet, how.as_json)
         if not how.quiet and not how.as_json:
             say(f"Run directory: {output}   picture: {output / PICTURE}")
+
+
+def data_of(made: Mapping[str, Any]) -> Any:
+    """The data set that a factory gave, by itself or with a trainer."""
+    return handed_over(made["model"], made.get("dataset"), None)[1]
 
 
 def _absolute(factory: str) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from lapsi.curvature.basis import Basis, turned
 from lapsi.curvature.said import Said, said_by
 from lapsi.linalg.matmul import matmul
+from lapsi.models.likelihoods.base import weighted
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
 
@@ -89,8 +90,7 @@ class ProductByPasses(GgnProduct):
     def _bent(self, said: Said, shift: Tensor) -> Tensor:
         """a S J shift, a direction of the outputs."""
         bent = self._problem.loss.hessian_times(said.passed.outputs.detach(), said.targets, said.output_change(shift))
-        weights = weight_of(self._problem, said.rows)
-        return bent * weights.view(-1, *[1] * (bent.ndim - 1))
+        return weighted(bent, weight_of(self._problem, said.rows))
 
 
 def passed_by(problem: ModuleProblem, rows: Tensor) -> Iterator[Said]:

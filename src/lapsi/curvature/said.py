@@ -101,10 +101,6 @@ class Said:
         for place, (layer, own, inputs) in enumerate(zip(self.layers, basis, self.inputs, strict=True)):
             yield layer_said(layer, own, inputs, [self.residual[place], *(root[place] for root in self.roots)])
 
-    def gradient(self, basis: Basis) -> Tensor:
-        """g (n, P)."""
-        return torch.cat([each.roots()[:, 0] for each in replace(self, roots=[]).in_basis(basis)], 1)
-
     def gradient_sum(self) -> Tensor:
         """Σ_n g (P,) float64, in plain parameters."""
         return self._summed(self.residual)

@@ -16,11 +16,12 @@ from lapsi.data.batches import batches_of
 from lapsi.engines.base import parts_of
 from lapsi.engines.ekfac.fit import EkfacFit
 from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian
+from lapsi.models.likelihoods.base import weighted as times_weights
 from lapsi.models.likelihoods.bernoulli import bernoulli
 from lapsi.models.likelihoods.gaussian import gaussian
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.module.choose import layers_of
-from lapsi.models.module.roots import fewest_roots
+from lapsi.models.module.roots import fewest_directions, n_directions_needed
 from lapsi.models.module.sample_loss import OnePrediction
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.objective import Objective
@@ -93,7 +94,8 @@ def test_roots_and_gradients_are_those_of_the_jacobian(task, weighted):
     for said in said_by(problem, torch.arange(N)):
         rows = slice(start, start + len(said.rows))
         root = said.root(plain)
-        assert_close(torch.cat([each.roots()[:, 0] for each in said.in_basis(plain)], 1), gradient[rows], **EXACT)
+        along = torch.cat([each.directions()[:, 0] for each in said.in_basis(plain)], 1)
+        assert_close(times_weights(along, said.residual_scale), gradient[rows], **EXACT)
         assert_close(torch.einsum("nap,naq->npq", root, root), parts[rows], **EXACT)
         start += len(said.rows)
     assert start == N
@@ -186,19 +188,56 @@ def outputs_of(problem, row):
     return problem.outputs(problem.params, torch.tensor([row]))[0]
 
 
+def squared(found):
+    """S (n, K, K) of directions."""
+    first, *others = found.vectors
+    roots = torch.stack([found.root[:, None] * first, *others], 2)
+    return roots @ roots.mT
+
+
 @pytest.mark.parametrize("n_outputs", [5, 80])
-def test_as_few_roots_are_taken_as_matter(n_outputs):
-    likelihood = softmax(n_outputs, CPU)
-    outputs = 3 * torch.randn(20, n_outputs, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+def test_as_few_directions_are_taken_as_matter(n_outputs):
+    likelihood, generator = softmax(n_outputs, CPU), torch.Generator().manual_seed(0)
+    outputs = 3 * torch.randn(20, n_outputs, generator=generator, dtype=torch.float64)
+    targets = torch.randint(0, n_outputs, (20,), generator=generator)
     hessian = likelihood.hessian(likelihood.state(outputs))
-    trace = hessian.diagonal(dim1=1, dim2=2).sum(1)
-    few, all_of_them = fewest_roots(likelihood, outputs, 0.1), fewest_roots(likelihood, outputs, 0.0)
-    assert few.shape[2] < all_of_them.shape[2] <= min(n_outputs, 64)
-    left = trace - few.square().sum((1, 2))
-    assert bool((left >= -1e-12).all())
-    assert float((left / trace).max()) <= 0.1
+    few, all_of_them = (fewest_directions(likelihood, outputs, targets, left_out) for left_out in (0.1, 0.0))
+    assert len(few.vectors) <= len(all_of_them.vectors) <= min(n_outputs - 1, 65)
+    needed, every = (n_directions_needed(likelihood, outputs, targets, left_out) for left_out in (0.1, 0.0))
+    assert int(needed.max()) == len(few.vectors)
+    assert int(needed.sum()) < int(every.sum())
+    left = hessian - squared(few)
+    trace = left.diagonal(dim1=1, dim2=2).sum(1) / hessian.diagonal(dim1=1, dim2=2).sum(1)
+    assert float(trace.max()) <= 0.1
     if n_outputs <= 64:
-        assert_close(all_of_them @ all_of_them.mT, hessian, **EXACT)
+        assert float(torch.linalg.eigvalsh(left).min()) >= -1e-14
+        assert_close(squared(all_of_them), hessian, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("task", ["classes", "labels", "numbers"])
+def test_the_first_direction_is_the_residual_and_as_much_of_the_hessian_as_lies_along_it(task):
+    likelihood, targets = likelihood_and_targets(task)
+    outputs = 3 * torch.randn(N, OUTPUTS, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    state = likelihood.state(outputs)
+    found = fewest_directions(likelihood, outputs, targets, 0.0)
+    residual = likelihood.residual(state, targets)
+    assert_close(found.residual[:, None] * found.vectors[0], residual, rtol=1e-14, atol=1e-15)
+    assert_close(squared(found), likelihood.hessian(state), rtol=1e-12, atol=1e-14)
+    assert bool((found.root > 0).all())
+    assert len(found.vectors) == (OUTPUTS - 1 if task == "classes" else OUTPUTS)
+    more = likelihood.residual_share(state, targets) * (1 + 1e-6)
+    beyond = likelihood.hessian(state) - more[:, None, None] * residual[:, :, None] * residual[:, None]
+    assert bool((torch.linalg.eigvalsh(beyond).amin(1) < 0).all())
+
+
+@pytest.mark.parametrize("task", ["classes", "numbers"])
+def test_directions_of_samples_without_a_residual(task):
+    """What a model fits to the last digit still bends the loss of numbers; the loss of classes it bends no more."""
+    likelihood, targets = likelihood_and_targets(task)
+    outputs = targets.clone() if task == "numbers" else 800.0 * torch.nn.functional.one_hot(targets, OUTPUTS).double()
+    found = fewest_directions(likelihood, outputs, targets, 0.0)
+    assert found.residual.tolist() == found.root.tolist() == [0.0] * N
+    assert_close(squared(found), likelihood.hessian(likelihood.state(outputs)), rtol=1e-14, atol=1e-300)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

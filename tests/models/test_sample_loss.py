@@ -67,7 +67,7 @@ def test_roots_square_to_the_hessian_on_average_over_all_labels(outputs, mean, m
     for labels in itertools.product(range(K), repeat=2):
         middle = torch.stack([p[t, :a].sum() + 0.5 * p[t, a] for t, a in enumerate(labels)])
         monkeypatch.setattr(TokenPredictions, "_uniform", lambda *_, middle=middle: middle[None])
-        (root,) = loss.roots(torch.arange(1), z, targets)
+        (root,) = loss.directions(torch.arange(1), z, targets).vectors[1:]
         total += p[0, labels[0]] * p[1, labels[1]] * torch.outer(root.flatten(), root.flatten())
     unit = torch.eye(2 * K, dtype=torch.float64).view(2 * K, 1, 2, K)
     wanted = torch.stack([loss.hessian_times(z, targets, each).flatten() for each in unit])
@@ -76,11 +76,13 @@ def test_roots_square_to_the_hessian_on_average_over_all_labels(outputs, mean, m
 
 def test_drawn_labels_are_the_same_in_every_batch_and_differ_between_draws(outputs):
     loss = loss_of(draws=3)
-    whole = loss.roots(torch.arange(N), outputs, TARGETS)
+    whole = loss.directions(torch.arange(N), outputs, TARGETS).vectors[1:]
     padded = torch.nn.functional.pad(outputs[1:2], (0, 0, 0, 40))
-    alone = loss.roots(torch.tensor([1]), padded, torch.nn.functional.pad(TARGETS[1:2], (0, 40), value=IGNORED))
+    alone = loss.directions(torch.tensor([1]), padded, torch.nn.functional.pad(TARGETS[1:2], (0, 40), value=IGNORED)).vectors[
+        1:
+    ]
     for one, other in zip(whole, alone, strict=True):
         assert_close(one[1:2], other[:, :T], rtol=0, atol=0)
         assert other[:, T:].abs().max() == 0
     assert not torch.equal(whole[0], whole[1])
-    assert not torch.equal(whole[0], loss_of(draws=3, seed=1).roots(torch.arange(N), outputs, TARGETS)[0])
+    assert not torch.equal(whole[0], loss_of(draws=3, seed=1).directions(torch.arange(N), outputs, TARGETS).vectors[1])

@@ -77,10 +77,10 @@ class FactorProducts(Diagonal):
     basis: Basis
 
     def of(self, problem: ModuleProblem, said: Said) -> Tensor:
-        weights = weight_of(problem, said.rows)
+        weights, roots = weight_of(problem, said.rows), said.roots
         found = []
         for place, (layer, own, given) in enumerate(zip(said.layers, self.basis, said.turned_inputs(self.basis), strict=True)):
-            deltas = [own.deltas(each[place]) for each in said.roots]
+            deltas = [own.deltas(each[place]) for each in roots]
             if isinstance(layer, ProductLayer):
                 outer = torch.stack([each.double().square().sum(1) for each in deltas]).sum(0)
                 used = weights[:, None] * said.used(place)

@@ -42,12 +42,12 @@ def eigenbasis(problem: ModuleProblem, advance: Advance) -> Basis:
     rows = rows[torch.randperm(len(rows), generator=generator)[:FACTOR_SAMPLES].sort().values]
     factors = [Factors(layer) if isinstance(layer, ProductLayer) else None for layer in problem.layers]
     for said in said_by(problem, rows):
-        weights = weight_of(problem, said.rows)
+        weights, roots = weight_of(problem, said.rows), said.roots
         for place, (own, inputs) in enumerate(zip(factors, said.inputs, strict=True)):
             if own is not None:
                 some = torch.randperm(inputs.shape[1], generator=generator)[:FACTOR_PLACES]
                 counted = weights[:, None] * said.used(place)[:, some]
-                own.add(inputs[:, some], counted, [root[place][:, some] for root in said.roots])
+                own.add(inputs[:, some], counted, [root[place][:, some] for root in roots])
         advance(len(said.rows))
     return tuple(LayerBasis() if own is None else own.basis() for own in factors)
 

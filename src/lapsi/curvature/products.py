@@ -94,6 +94,7 @@ class ProductByPasses(GgnProduct):
 
 
 def passed_by(problem: ModuleProblem, rows: Tensor) -> Iterator[Said]:
-    """Of samples `rows` (n,) what passes, without their residuals and roots."""
+    """Of samples `rows` (n,) what passes, without directions."""
     for part, passed, targets in problem.passes(rows):
-        yield Said(problem.layers, part, targets, passed.inputs(), [], [], passed, problem.loss.is_sampled)
+        none = passed.outputs.new_zeros(len(part))
+        yield Said(problem.layers, part, targets, passed.inputs(), [], none, none, passed, problem.loss.is_sampled)

@@ -32,7 +32,7 @@ class LayerSaid:
         layer: it.
         own: its basis.
         inputs: (n, T, …), in the basis where `is_turned`.
-        deltas: (n, T, r, …) of each root, likewise.
+        deltas: (n, T, r, …) of each direction, likewise.
         is_turned: whether what goes in and comes back is turned already; else the gradients are, where that costs less.
     """
 
@@ -42,15 +42,15 @@ class LayerSaid:
     deltas: Tensor
     is_turned: bool
 
-    def roots(self) -> Tensor:
-        """R (n, r, P_l)."""
+    def directions(self) -> Tensor:
+        """Of each direction (n, r, P_l)."""
         found = gradients(self.layer, self.inputs, self.deltas)
         return found if self.is_turned else self.own.into(self.layer, found)
 
     def pieces(self) -> Iterator[Tensor]:
-        """R (n, r, p) of some parameters after the other, as many as stay in the cache."""
+        """Of each direction (n, r, p) of some parameters after the other, as many as stay in the cache."""
         if not self.is_turned or not isinstance(self.layer, ProductLayer) or self.layer.shape[0] > 1:
-            yield self.roots()
+            yield self.directions()
             return
         _, out, width = self.layer.shape
         size = max(1, CHUNK_ENTRIES // (width * self.deltas.shape[0] * self.deltas.shape[2]))
@@ -65,7 +65,7 @@ class LayerSaid:
 
 
 def layer_said(layer: Layer, own: LayerBasis, inputs: Tensor, deltas: Sequence[Tensor]) -> LayerSaid:
-    """Of what goes in (n, T, …) and comes back (n, T, …) of each root, in plain coordinates."""
+    """Of what goes in (n, T, …) and comes back (n, T, …) of each direction, in plain coordinates."""
     if isinstance(layer, ProductLayer) and own.turns_inputs(layer, inputs.shape[1], len(deltas)):
         turned_deltas = torch.stack([own.deltas(delta) for delta in deltas], 2)
         return LayerSaid(layer, own, own.inputs(inputs), turned_deltas, True)
@@ -81,8 +81,9 @@ class Said:
         rows: (n,) the samples.
         targets: (n, …) theirs.
         inputs: of each layer (n, T, …).
-        residual: δ of each layer (n, T, …) of a_i r_i.
-        roots: the same of each column of √a_i F_i.
+        deltas: of each direction of the outputs (`Directions`) δ of each layer (n, T, …); but of the first with √a_i.
+        residual_scale: (n,) of a_i r_i, over the first direction.
+        root_scale: (n,) of √a_i F_i, over it; 0 where it is no column of F_i.
         passed: the batch with its graph.
         is_padded: whether some places may only fill a text up.
     """
@@ -91,15 +92,34 @@ class Said:
     rows: Tensor
     targets: Tensor
     inputs: list[Tensor]
-    residual: list[Tensor]
-    roots: list[list[Tensor]]
+    deltas: list[list[Tensor]]
+    residual_scale: Tensor
+    root_scale: Tensor
     passed: Passed
     is_padded: bool
 
+    @property
+    def residual(self) -> list[Tensor]:
+        """δ of each layer (n, T, …) of a_i r_i."""
+        return [weighted(delta, self.residual_scale) for delta in self.deltas[0]]
+
+    @property
+    def roots(self) -> list[list[Tensor]]:
+        """δ of each layer of each column of √a_i F_i."""
+        first, *others = self.deltas
+        if others and not bool(self.root_scale.any()):
+            return others
+        return [[weighted(delta, self.root_scale) for delta in first], *others]
+
     def in_basis(self, basis: Basis) -> Iterator[LayerSaid]:
-        """Of each layer; the gradient of the loss is that of the first root, before those of S."""
+        """Of each layer the directions, the first along the gradient of the loss."""
         for place, (layer, own, inputs) in enumerate(zip(self.layers, basis, self.inputs, strict=True)):
-            yield layer_said(layer, own, inputs, [self.residual[place], *(root[place] for root in self.roots)])
+            yield layer_said(layer, own, inputs, [deltas[place] for deltas in self.deltas])
+
+    def rooted(self, found: Tensor) -> Tensor:
+        """R (n, r, p) of what the directions say of some parameters (n, r, p), written over it."""
+        found[:, 0] *= self.root_scale.to(found.dtype)[:, None]
+        return found
 
     def gradient_sum(self) -> Tensor:
         """Σ_n g (P,) float64, in plain parameters."""
@@ -107,18 +127,18 @@ class Said:
 
     def root(self, basis: Basis) -> Tensor:
         """R (n, r, P)."""
-        return torch.cat([each.roots()[:, 1:] for each in self.in_basis(basis)], 2)
+        return self.rooted(torch.cat([each.directions() for each in self.in_basis(basis)], 2))
 
     def square_sum(self, basis: Basis) -> Tensor:
         """Σ_n Σ_r R² (P,) float64."""
-        total = []
+        total, roots = [], self.roots
         for place, (layer, own, inputs) in enumerate(zip(self.layers, basis, self.inputs, strict=True)):
             entries = max(layer.n_params, inputs[0].numel())
-            size = max(1, CHUNK_ENTRIES // (entries * len(self.roots)))
+            size = max(1, CHUNK_ENTRIES // (entries * len(roots)))
             sums = inputs.new_zeros(layer.n_params)
             for start in range(0, len(inputs), size):
                 part, at = slice(start, start + size), 0
-                for root in layer_said(layer, own, inputs[part], [each[place][part] for each in self.roots]).pieces():
+                for root in layer_said(layer, own, inputs[part], [each[place][part] for each in roots]).pieces():
                     sums[at : (at := at + root.shape[2])] += root.square_().sum((0, 1))
             total.append(sums.double())
         return torch.cat(total)
@@ -160,8 +180,9 @@ class Said:
         return torch.stack([root[place].flatten(2).abs().amax(2) for root in self.roots]).amax(0).gt(0).double()
 
     def half(self, which: int) -> Said:
-        """The same with every second root, the first (0) or second (1) of two, each for two."""
-        return replace(self, roots=[[2**0.5 * delta for delta in root] for root in self.roots[which::2]])
+        """The same with every second drawn root, the first (0) or second (1) of two, each for two."""
+        first, *drawn = self.deltas
+        return replace(self, deltas=[first, *([2**0.5 * delta for delta in root] for root in drawn[which::2])])
 
     def split(self, size: int) -> Iterator[Said]:
         """Some samples at a time; the pass stays that of all."""
@@ -172,8 +193,9 @@ class Said:
                 rows=self.rows[part],
                 targets=self.targets[part],
                 inputs=[inputs[part] for inputs in self.inputs],
-                residual=[delta[part] for delta in self.residual],
-                roots=[[delta[part] for delta in root] for root in self.roots],
+                deltas=[[delta[part] for delta in deltas] for deltas in self.deltas],
+                residual_scale=self.residual_scale[part],
+                root_scale=self.root_scale[part],
             )
 
     def turned_inputs(self, basis: Basis) -> list[Tensor]:
@@ -190,8 +212,9 @@ def said_by(problem: ModuleProblem, rows: Tensor, size: int | None = None) -> It
     """Of samples `rows` (n,), `size` at a time."""
     loss = problem.loss
     for part, passed, targets in problem.passes(rows, size):
-        outputs, weights = passed.outputs.detach(), weight_of(problem, part)
-        roots = loss.roots(part, outputs, targets)
-        deltas = [passed.deltas(weighted(loss.residual(outputs, targets), weights))]
-        deltas += [passed.deltas(weighted(root, weights.sqrt())) for root in roots]
-        yield Said(problem.layers, part, targets, passed.inputs(), deltas[0], deltas[1:], passed, loss.is_sampled)
+        weights = weight_of(problem, part)
+        found = loss.directions(part, passed.outputs.detach(), targets)
+        first, *others = found.vectors
+        deltas = [passed.deltas(first), *(passed.deltas(weighted(other, weights.sqrt())) for other in others)]
+        scales = (weights * found.residual, weights.sqrt() * found.root)
+        yield Said(problem.layers, part, targets, passed.inputs(), deltas, *scales, passed, loss.is_sampled)

@@ -44,16 +44,17 @@ def plan_network(trained: Trained, n_units: int, forward: float) -> NetworkPlan:
         MemoryLimitError: when it does not fit.
     """
     problem, settings = trained.problem, trained.settings
-    n, n_roots, recipe = problem.n_samples, trained.n_roots, settings.engine.recipe
+    n, n_directions, recipe = problem.n_samples, trained.n_directions, settings.engine.recipe
     verify = min(settings.execution.verify, n_units)
     held = sum(value.numel() for value in problem.module.parameters())
     fixed = LIBRARIES_BYTES + (8 + problem.batches.dtype.itemsize) * held + trained.pass_bytes
     if isinstance(settings.engine, Ekfac):
         refined = n_refined(problem, settings.engine, n_units)
         seconds = {
-            "factors": forward * min(1.0, FACTOR_SAMPLES / n) * (2 + n_roots),
-            "curvature": forward * (3 + 2 * n_roots),
-            "leave-one-out": forward * n_units / n * (5 + 3 * n_roots) + refined * solving_flop(problem) / TWO_CORES.float32,
+            "factors": forward * min(1.0, FACTOR_SAMPLES / n) * (1 + n_directions),
+            "curvature": forward * (2 + 2 * n_directions),
+            "leave-one-out": forward * n_units / n * (5 + 3 * n_directions)
+            + refined * solving_flop(problem) / TWO_CORES.float32,
         }
     else:
         assert recipe is not None

@@ -18,7 +18,7 @@ from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.module.capture import pass_through
 from lapsi.models.module.footprint import Footprint, footprint
 from lapsi.models.module.layers import Layer
-from lapsi.models.module.roots import n_roots_needed
+from lapsi.models.module.roots import n_directions_needed
 from lapsi.models.module.sample_loss import OnePrediction, SampleLoss, TokenPredictions
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.objective import Objective
@@ -40,7 +40,7 @@ class Trained:
         settings: with the noise variance of numbers.
         targets: of all samples.
         outputs: (N, K) float64 as `ModuleProblem.outputs` tells them.
-        n_roots: of a sample, on average.
+        n_directions: of a sample, on average.
         pass_bytes: that a pass takes.
     """
 
@@ -48,7 +48,7 @@ class Trained:
     settings: NetworkSettings
     targets: Targets
     outputs: np.ndarray
-    n_roots: float
+    n_directions: float
     pass_bytes: int
 
 
@@ -79,8 +79,8 @@ def module_problem(
     size = told.pass_size or _pass_size(taken, settings.network.draws, batches)
     loss: SampleLoss
     if len(taken.shape) == 2 and settings.network.loss in (CROSS_ENTROPY, NEXT_TOKEN):
-        n_roots = float(settings.network.draws)
         loss = _token_loss(taken.shape[1], settings, batches.device)
+        n_directions = float(loss.n_directions)
         outputs, counts = _through(model, batches, size, _told_by(loss), advance)
         targets: Targets = TokenTargets(counts)
         loss = replace(loss, order_by=torch.from_numpy(counts))
@@ -91,20 +91,21 @@ def module_problem(
         settings = _with_noise(settings, targets, outputs, told.weights)
         left_out = 0.0 if settings.curvature == "full" else LEFT_OUT
         likelihood = likelihood_of(targets, settings.objective.noise, batches.device)
-        needed = n_roots_needed(likelihood, torch.from_numpy(outputs).to(batches.device), left_out).cpu()
-        loss = OnePrediction(likelihood, torch.from_numpy(targets.values).to(batches.device), left_out, needed)
-        size, n_roots = told.pass_size or _pass_size(taken, int(needed.max()), batches), float(needed.double().mean())
+        given, wanted = (torch.from_numpy(values).to(batches.device) for values in (outputs, targets.values))
+        needed = n_directions_needed(likelihood, given, wanted, left_out).cpu()
+        loss = OnePrediction(likelihood, wanted, left_out, needed)
+        size, n_directions = told.pass_size or _pass_size(taken, int(needed.max()), batches), float(needed.double().mean())
     spec = settings.objective
     decay = 0.0 if settings.is_open else spec.decay
     objective = Objective(decay, spec.prior_precision, spec.removal)
     problem = ModuleProblem(model, layers, batches, loss, objective, size, told.weights)
-    held = size * taken.pass_bytes(round(n_roots), max(4, batches.dtype.itemsize))
-    return Trained(problem, settings, targets, outputs, n_roots, held)
+    held = size * taken.pass_bytes(round(n_directions), max(4, batches.dtype.itemsize))
+    return Trained(problem, settings, targets, outputs, n_directions, held)
 
 
-def _pass_size(taken: Footprint, n_roots: int, batches: Batches) -> int:
+def _pass_size(taken: Footprint, n_directions: int, batches: Batches) -> int:
     """Samples that fit into a pass."""
-    return max(1, min(PASS_SIZE, PASS_BYTES // taken.pass_bytes(n_roots, max(4, batches.dtype.itemsize))))
+    return max(1, min(PASS_SIZE, PASS_BYTES // taken.pass_bytes(n_directions, max(4, batches.dtype.itemsize))))
 
 
 def _token_loss(n_outputs: int, settings: NetworkSettings, device: torch.device) -> TokenPredictions:

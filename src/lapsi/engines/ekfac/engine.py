@@ -68,7 +68,7 @@ def n_refined(problem: ModuleProblem, spec: Ekfac, n_units: int) -> int:
 
 def solving_flop(problem: ModuleProblem) -> float:
     """Of conjugate gradients for a sample, about."""
-    return PRODUCTS * 4.0 * problem.n_samples * problem.loss.n_roots * problem.n_params
+    return PRODUCTS * 4.0 * problem.n_samples * problem.loss.n_directions * problem.n_params
 
 
 def _decided(problem: ModuleProblem, settings: NetworkSettings, eigenvalues: Tensor) -> ModuleProblem:

@@ -19,6 +19,7 @@ from lapsi.engines.ekfac.steps import Hessian, Sides
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.progress import Advance
 from lapsi.linalg.conjugate_gradients import Solution, conjugate_gradients
+from lapsi.models.likelihoods.base import weighted
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.removed import CLOSED_FORM, DRAW_ERROR, REFINED, TRAINED, Removed
@@ -119,7 +120,7 @@ class EkfacFit(Fit):
         start = 0
         for some in said.split(self._at_once):
             layers, drop = list(some.in_basis(self.basis)), self._drop(some)
-            step = self.hessian.step(_sides(layers, params, drop), drop)
+            step = self.hessian.step(_sides(some, layers, params, drop), drop)
             shift = step.shift if shifts is None else shifts[start : start + len(some.rows)]
             start += len(some.rows)
             own = self.curvature.own(some, step.squares)
@@ -156,7 +157,7 @@ class EkfacFit(Fit):
         sides, drops = [], []
         for said in said_by(self.problem, rows, self._solved_at_once):
             drop = self._drop(said)
-            parts = list(_sides(list(said.in_basis(self.basis)), params, drop))
+            parts = list(_sides(said, list(said.in_basis(self.basis)), params, drop))
             sides.append(Sides(torch.cat([each.right for each in parts], 1), torch.cat([each.root for each in parts], 2)))
             drops.append(drop)
         right, own, drop = (
@@ -226,7 +227,7 @@ class EkfacFit(Fit):
     @property
     def _at_once(self) -> int:
         """Samples of which the roots are held together, so that they stay in the cache."""
-        return max(1, ROOT_ENTRIES // (self.problem.loss.n_roots * self.problem.n_params))
+        return max(1, ROOT_ENTRIES // (self.problem.loss.n_directions * self.problem.n_params))
 
     @property
     def _held(self) -> int:
@@ -237,7 +238,7 @@ class EkfacFit(Fit):
     @property
     def _solved_at_once(self) -> int:
         """Samples whose vectors and roots are held while conjugate gradients go on."""
-        per_sample = 8 * (8 + 2 * self.problem.loss.n_roots) * self.problem.n_params
+        per_sample = 8 * (8 + 2 * self.problem.loss.n_directions) * self.problem.n_params
         return max(1, min(PART_UNITS, SOLVED_BYTES // per_sample))
 
 
@@ -251,13 +252,14 @@ class _Left:
     diagnostics: dict[str, Tensor]
 
 
-def _sides(layers: Sequence[LayerSaid], params: Tensor, drop: Tensor) -> Iterator[Sides]:
+def _sides(said: Said, layers: Sequence[LayerSaid], params: Tensor, drop: Tensor) -> Iterator[Sides]:
     """g + Δl2·params (n, p) and the roots (n, r, p) of some parameters after the other; params (P,) in the basis."""
     start = 0
     for layer in layers:
-        for said in layer.pieces():
-            own = params[start : (start := start + said.shape[2])]
-            yield Sides(said[:, 0] + (drop[:, None] * own).to(said.dtype), said[:, 1:])
+        for piece in layer.pieces():
+            own = params[start : (start := start + piece.shape[2])]
+            right = weighted(piece[:, 0], said.residual_scale) + (drop[:, None] * own).to(piece.dtype)
+            yield Sides(right, said.rooted(piece))
 
 
 def _padded(parts: Sequence[Tensor]) -> Tensor:

@@ -55,6 +55,10 @@ class Likelihood(ABC):
         """∂ℓ/∂z (…, K)."""
 
     @abstractmethod
+    def residual_share(self, state: Tensor, targets: Tensor) -> Tensor:
+        """ρ (…), the largest with S − ρ r rᵀ positive semidefinite, r the residual: 1/(rᵀS⁻¹r); infinite where r is 0."""
+
+    @abstractmethod
     def variance(self, state: Tensor) -> Tensor:
         """Diagonal of S, in the shape of z."""
 

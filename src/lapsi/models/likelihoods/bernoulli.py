@@ -54,6 +54,10 @@ class Bernoulli(Likelihood):
         sign = 1 - 2 * targets.to(state.dtype)
         return sign * torch.sigmoid(sign * state)
 
+    def residual_share(self, state: Tensor, targets: Tensor) -> Tensor:
+        """1/Σ_a (1 − P(y_a))/P(y_a)."""
+        return torch.exp(-torch.logsumexp((1 - 2 * targets.to(state.dtype)) * state, -1))
+
     def variance(self, state: Tensor) -> Tensor:
         """v = σ(z)σ(−z)."""
         return torch.sigmoid(state) * torch.sigmoid(-state)

@@ -55,6 +55,11 @@ class Gaussian(Likelihood):
         """(z − y)/σ²."""
         return (state - targets.to(state.dtype)) / self.noise_variance.to(state.dtype)
 
+    def residual_share(self, state: Tensor, targets: Tensor) -> Tensor:
+        """1/Σ_a (z − y)²/σ²."""
+        squares = (state - targets.to(state.dtype)).square() / self.noise_variance.to(state.dtype)
+        return squares.sum(-1).reciprocal()
+
     def variance(self, state: Tensor) -> Tensor:
         """1/σ² whatever z."""
         return self._precision(state, -1).expand_as(state)

@@ -59,6 +59,11 @@ class Softmax(Likelihood):
     def residual(self, state: Tensor, targets: Tensor) -> Tensor:
         return residual(state, targets)
 
+    def residual_share(self, state: Tensor, targets: Tensor) -> Tensor:
+        """p_y/(1 − p_y)."""
+        own = targets[..., None]
+        return (state.gather(-1, own) / state.scatter(-1, own, 0.0).sum(-1, keepdim=True))[..., 0]
+
     def variance(self, state: Tensor) -> Tensor:
         """v = p(1 − p)."""
         return state * (1 - state)

@@ -29,10 +29,10 @@ class Footprint:
     inputs: int
     left: int
 
-    def pass_bytes(self, n_roots: int, itemsize: int) -> int:
+    def pass_bytes(self, n_directions: int, itemsize: int) -> int:
         """Of a sample in a pass with as many roots: what goes in and out, the graph behind it, δ of each root, outputs."""
-        outputs = 8 * (n_roots + 4) * torch.Size(self.shape).numel()
-        return itemsize * (self.inputs + (n_roots + 4) * self.left) + outputs
+        outputs = 8 * (n_directions + 3) * torch.Size(self.shape).numel()
+        return itemsize * (self.inputs + (n_directions + 3) * self.left) + outputs
 
 
 def footprint(module: nn.Module, layers: Sequence[Layer], batches: Batches) -> Footprint:

@@ -16,10 +16,10 @@ from lapsi.data.batches import IGNORED
 from lapsi.errors import InputError
 from lapsi.models.likelihoods.base import Likelihood
 from lapsi.models.likelihoods.softmax import Softmax
-from lapsi.models.module.roots import fewest_roots
+from lapsi.models.module.roots import Directions, fewest_directions
 
 ROW_SEEDS = 2**20  # between the seeds of two drawings
-FEW_ROOTS = 4  # of one prediction, as seen
+FEW_DIRECTIONS = 4  # of one prediction, as seen
 
 
 class SampleLoss(ABC):
@@ -40,7 +40,7 @@ class SampleLoss(ABC):
     @property
     @abstractmethod
     def is_sampled(self) -> bool:
-        """Whether `roots` are of drawn labels: right on average over the drawings."""
+        """Whether the roots are of drawn labels: right on average over the drawings."""
 
     @property
     @abstractmethod
@@ -49,8 +49,8 @@ class SampleLoss(ABC):
 
     @property
     @abstractmethod
-    def n_roots(self) -> int:
-        """About how many `roots` a sample has."""
+    def n_directions(self) -> int:
+        """About how many `directions` a sample has."""
 
     @abstractmethod
     def require(self, outputs: Tensor, n: int) -> None:
@@ -77,8 +77,8 @@ class SampleLoss(ABC):
         """The direction S dz of each sample, of a direction dz."""
 
     @abstractmethod
-    def roots(self, rows: Tensor, outputs: Tensor, targets: Tensor) -> list[Tensor]:
-        """Directions f of samples `rows` (n,) with Σ f fᵀ = S, on average where they are drawn."""
+    def directions(self, rows: Tensor, outputs: Tensor, targets: Tensor) -> Directions:
+        """Of samples `rows` (n,): the residual and roots of S, on average where they are drawn."""
 
     @abstractmethod
     def told(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class OnePrediction(SampleLoss):
     Attributes:
         targets: (N, …) of all samples, of the kind that the likelihood reads.
         left_out: share of the trace of a sample's S that its roots may miss.
-        order_by: (N,) how many roots a sample needs.
+        order_by: (N,) how many directions a sample needs.
     """
 
     likelihood: Likelihood
@@ -119,8 +119,8 @@ class OnePrediction(SampleLoss):
         return self.likelihood.n_outputs
 
     @property
-    def n_roots(self) -> int:
-        return min(self.likelihood.n_outputs, FEW_ROOTS)
+    def n_directions(self) -> int:
+        return min(self.likelihood.n_outputs, FEW_DIRECTIONS)
 
     def require(self, outputs: Tensor, n: int) -> None:
         expected = (n, self.likelihood.n_outputs)
@@ -139,8 +139,8 @@ class OnePrediction(SampleLoss):
     def hessian_times(self, outputs: Tensor, targets: Tensor, direction: Tensor) -> Tensor:
         return self.likelihood.residual_derivative(self.likelihood.state(outputs.double()), direction.double())
 
-    def roots(self, rows: Tensor, outputs: Tensor, targets: Tensor) -> list[Tensor]:
-        return list(fewest_roots(self.likelihood, outputs, self.left_out).unbind(2))
+    def directions(self, rows: Tensor, outputs: Tensor, targets: Tensor) -> Directions:
+        return fewest_directions(self.likelihood, outputs, targets, self.left_out)
 
     def told(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """z."""
@@ -187,8 +187,8 @@ class TokenPredictions(SampleLoss):
         return 1
 
     @property
-    def n_roots(self) -> int:
-        return self.draws
+    def n_directions(self) -> int:
+        return 1 + self.draws
 
     def require(self, outputs: Tensor, n: int) -> None:
         n_outputs = self.likelihood.n_outputs
@@ -213,14 +213,16 @@ class TokenPredictions(SampleLoss):
     def hessian_times(self, outputs: Tensor, targets: Tensor, direction: Tensor) -> Tensor:
         return self.likelihood.residual_derivative(self._state(outputs), direction) * self._wide(targets)
 
-    def roots(self, rows: Tensor, outputs: Tensor, targets: Tensor) -> list[Tensor]:
+    def directions(self, rows: Tensor, outputs: Tensor, targets: Tensor) -> Directions:
+        """The residual is none of the roots."""
         state = self._state(outputs)
         scale = (self._wide(targets) / self.draws).sqrt()
-        summed = state.cumsum(2)
-        return [
+        summed, one = state.cumsum(2), state.new_ones(len(state))
+        roots = [
             self.likelihood.residual(state, _drawn(summed, self._uniform(rows, draw, targets))) * scale
             for draw in range(self.draws)
         ]
+        return Directions([self.residual(outputs, targets), *roots], one, torch.zeros_like(one))
 
     def told(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss of its tokens."""

@@ -1,5 +1,6 @@
 """Figures: that they show the numbers they should, on the axes they are given, in every format."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,17 @@ def test_distributions(scores, other):
     assert [text.get_text() for text in both.get_legend().get_texts()] == ["one", "two"]
     for outline, run in zip(both.patches, (scores, other), strict=True):
         assert_counts_percent(outline, run.lsi)
+
+
+def test_a_noise_floor_is_drawn_beside_the_distribution(scores):
+    floor = float(np.quantile(scores.lsi, 0.3))
+    provenance = replace(scores.provenance, plan={"noise_floor": {"rounding": floor / 10, "order": floor}})
+    axes = plots.distribution(replace(scores, provenance=provenance))
+    outline, shade = axes.patches
+    assert_counts_percent(outline, scores.lsi)
+    assert shade.get_x() + shade.get_width() == pytest.approx(floor)
+    assert shade.get_x() == axes.get_xlim()[0]
+    assert "noise floor" in [text.get_text() for text in axes.texts]
 
 
 def test_classes_in_order_of_their_median(scores):

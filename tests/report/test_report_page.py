@@ -1,6 +1,7 @@
 """The report page in a browser. Whatever is expected to follow an action is waited for, never slept for."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -317,3 +318,17 @@ def test_markup_in_the_data_is_shown_and_never_run(browser, hostile):
     assert opened.execute_script("return window.broken") is None
     assert opened.execute_script("return document.querySelectorAll('main script, main img[src=x]').length") == 0
     assert opened.get_log("browser") == []
+
+
+def test_a_noise_floor_is_drawn_and_told(browser, scores, tmp_path):
+    floor = float(np.quantile(scores.lsi, 0.4))
+    noisy = replace(scores, provenance=replace(scores.provenance, plan={"noise_floor": {"rounding": floor}}))
+    pages = [tmp_path / "noisy.html", tmp_path / "plain.html"]
+    drawn = []
+    for run_, path in zip((noisy, scores), pages, strict=True):
+        write_report(run_, path)
+        open_page(browser, path)
+        drawn.append(browser.execute_script("return document.querySelector('#histogram canvas').toDataURL()"))
+        said = find(browser, "#histogram [aria-label]").get_attribute("aria-label")
+        assert ("Noise floor" in said) == (run_ is noisy)
+    assert drawn[0] != drawn[1]

@@ -1,4 +1,4 @@
-"""The report of numbers and of several labels a sample, in a browser."""
+"""The report of numbers, of several labels a sample, and of texts, in a browser."""
 
 import csv
 import re
@@ -26,7 +26,7 @@ from browser import (
 )
 from commands import run
 from lapsi.report.page import write_report
-from runs_of_targets import digits_as_bits, numbers
+from runs_of_targets import digits_as_bits, numbers, sentences
 
 OF_CLASSES = re.compile(r"class|accura|label|confidence|margin", re.IGNORECASE)
 SEEN = """
@@ -54,9 +54,9 @@ def browser(downloads):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Runs of one and two numbers and of labels, each with its page."""
+    """Runs of one and two numbers, of labels and of texts, each with its page."""
     folder, made = tmp_path_factory.mktemp("runs"), {}
-    for name, scores in (("one", numbers(1)), ("two", numbers(2)), ("labels", digits_as_bits())):
+    for name, scores in (("one", numbers(1)), ("two", numbers(2)), ("labels", digits_as_bits()), ("texts", sentences())):
         scores.save(folder / name)
         write_report(scores, folder / f"{name}.html")
         made[name] = (scores, folder / name, folder / f"{name}.html")
@@ -77,10 +77,10 @@ def opened(browser, runs):
 
 
 def plots_of(name):
-    return PLOTS if name == "labels" else (*PLOTS, "fit")
+    return {"labels": PLOTS, "texts": ("histogram", "classes", "scatter")}.get(name, (*PLOTS, "fit"))
 
 
-@pytest.mark.parametrize("name", ["one", "two", "labels"])
+@pytest.mark.parametrize("name", ["one", "two", "labels", "texts"])
 def test_every_plot_is_drawn_and_brushed(opened, name):
     driver, scores = opened(name)
     for plot in plots_of(name):
@@ -93,7 +93,7 @@ def test_every_plot_is_drawn_and_brushed(opened, name):
     assert driver.get_log("browser") == []
 
 
-@pytest.mark.parametrize("name", ["one", "two", "labels"])
+@pytest.mark.parametrize("name", ["one", "two", "labels", "texts"])
 @pytest.mark.parametrize("width", [360, 1024, 1920])
 def test_nothing_is_wider_than_the_window(browser, runs, name, width):
     set_size(browser, width)
@@ -249,3 +249,22 @@ def test_labels_are_changed_as_a_set_and_applied(opened, runs, downloads, tmp_pa
     unchanged = [row for row in range(400) if row not in (accepted, typed, agreed)]
     assert (cleaned == scores.table["label"])[unchanged].all()
     assert cleaned[agreed] == ""
+
+
+def test_texts_filter_by_length_and_tell_their_perplexity(opened):
+    driver, scores = opened("texts")
+    table = scores.table
+    hardest = int(table["loo_loss"].to_numpy().argmax())
+    assert gallery(driver, "doubted")[0] == hardest
+    driver.execute_script("document.querySelector('.gallery.doubted .sample').click()")
+    detail = find(driver, "#detail")
+    assert table["text"][hardest] in detail.text
+    assert f"{table['loo_label'][hardest]:.3g}" in detail.text
+    assert f"{table['label'][hardest]} tokens" in detail.text
+    detail.send_keys(Keys.ESCAPE)
+    name, members = scores.evidence.parts(table, scores.outputs)[0]
+    assert 0 < len(members) < len(table)
+    (lengths,) = [each for each in find_all(driver, "select") if name in [option.text for option in Select(each).options]]
+    Select(lengths).select_by_visible_text(name)
+    wait(driver, lambda: count_of(driver) == len(members))
+    assert driver.get_log("browser") == []

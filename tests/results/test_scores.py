@@ -13,6 +13,7 @@ from lapsi.analysis.groups import roll_up
 from lapsi.results import run_files
 from lapsi.results.columns import COLUMNS
 from lapsi.results.evidence import classes
+from lapsi.results.evidence.base import quarters
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +158,8 @@ def test_evidence_is_the_same_in_any_blocks(scores, monkeypatch):
     given = np.take_along_axis(others, own, 1)[:, 0]
     np.put_along_axis(others, own, 0, 1)
     np.testing.assert_allclose(again.table["loo_margin"], given - others.max(1), atol=1e-6)
+
+
+def test_quarters_are_named_by_their_ends_and_fewer_where_values_repeat():
+    parts = quarters(np.array([1000, 5, 5, 5, 7, 8]), ",")
+    assert [(name, rows.tolist()) for name, rows in parts] == [("5", [1, 2, 3]), ("7", [4]), ("8 to 1,000", [0, 5])]

@@ -239,8 +239,8 @@ def _optimum_lines(scores: Scores) -> list[Text]:
 
 def _noise_lines(scores: Scores) -> list[Text]:
     """What training alone makes of LSI, where that was measured."""
-    floor = scores.provenance.plan.get("noise_floor")
-    if not isinstance(floor, dict) or not floor:
+    floor = scores.provenance.noise_floor
+    if not floor:
         return []
     largest = max(floor.values())
     share = float((scores.lsi <= largest).mean())

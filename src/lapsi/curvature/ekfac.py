@@ -30,7 +30,7 @@ from lapsi.problem.removed import Removed
 from lapsi.training.module_optimum import in_float64, set_params
 
 CACHE = 2**15  # parameters whose float64 temporaries stay in the cache
-FACTOR_SAMPLES, FACTOR_PLACES = 4096, 64  # from which the basis is taken, at most
+FACTOR_SAMPLES, FACTOR_PLACES = 1024, 64  # from which the basis is taken, at most
 
 
 def eigenbasis(problem: ModuleProblem, advance: Advance) -> Basis:

@@ -22,6 +22,8 @@ WORDS = {CLASSES: "label", MULTILABEL: "label", REGRESSION: "target"}
 def distribution(scores: Scores | Mapping[str, Scores], axes: Axes | None = None) -> Axes:
     """Distribution of LSI on a logarithmic axis, of one run or of several by name (paper, Figure 1).
 
+    Beside that of a network that was retrained: its noise floor, below which LSI says nothing.
+
     Raises:
         InputError: when no sample of a run has an LSI above 0.
     """
@@ -31,11 +33,12 @@ def distribution(scores: Scores | Mapping[str, Scores], axes: Axes | None = None
     with drawing(axes) as drawn:
         for name, lsi in values.items():
             drawn.hist(lsi, bins=bins, weights=_percent(lsi), histtype="step", label=plain(name))
+        drawn.set_xscale("log")
         if len(values) == 1:
             _mark_median(drawn, *values.values())
+            _mark_floor(drawn, *runs.values())
         else:
             _legend_above(drawn)
-        drawn.set_xscale("log")
         return label_axes(drawn, LSI_LABEL, "samples (%)")
 
 
@@ -126,3 +129,16 @@ def _mark_median(axes: Axes, lsi: np.ndarray) -> None:
         f"median {median:.1e}", (median, 1.0), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords="offset points",
         va="top", fontsize=7, color=INK,
     )  # fmt: skip
+
+
+def _mark_floor(axes: Axes, run: Scores) -> None:
+    floor = max(run.provenance.noise_floor.values(), default=0.0)
+    low, high = axes.get_xlim()
+    if not low < floor:
+        return
+    axes.axvspan(low, min(floor, high), color=INK, alpha=0.12, linewidth=0)
+    axes.annotate(
+        "noise floor", (min(floor, high), 0.9), xycoords=("data", "axes fraction"), xytext=(-3, 0),
+        textcoords="offset points", ha="right", va="top", fontsize=7, color=INK,
+    )  # fmt: skip
+    axes.set_xlim(low, high)

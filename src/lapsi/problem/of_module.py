@@ -26,7 +26,8 @@ from lapsi.settings.network import BINARY, CROSS_ENTROPY, MEAN, NEXT_TOKEN, Netw
 
 PASS_SIZE = 64
 PASS_BYTES = 2**29  # of what a pass holds
-LEFT_OUT = 1e-3  # of the trace of a sample's S: less than what the eigenbasis leaves out
+LEFT_OUT = 1e-2  # of the trace of a sample's S: less than what the eigenbasis leaves out
+CHEAP_FLOP = 1e10  # of all roots, of which none is then left out
 
 Read = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # of outputs, targets and rows what is kept of both
 
@@ -89,7 +90,7 @@ def module_problem(
         outputs, values = _through(model, batches, size, lambda found, given, rows: (found.double(), given), advance)
         targets = _targets(settings.network.loss, values, outputs.shape[1], told.classes)
         settings = _with_noise(settings, targets, outputs, told.weights)
-        left_out = 0.0 if settings.curvature == "full" else LEFT_OUT
+        left_out = _left_out(settings, 2.0 * outputs.size * sum(layer.n_params for layer in layers))
         likelihood = likelihood_of(targets, settings.objective.noise, batches.device)
         given, wanted = (torch.from_numpy(values).to(batches.device) for values in (outputs, targets.values))
         needed = n_directions_needed(likelihood, given, wanted, left_out).cpu()
@@ -101,6 +102,11 @@ def module_problem(
     problem = ModuleProblem(model, layers, batches, loss, objective, size, told.weights)
     held = size * taken.pass_bytes(round(n_directions), max(4, batches.dtype.itemsize))
     return Trained(problem, settings, targets, outputs, n_directions, held)
+
+
+def _left_out(settings: NetworkSettings, flop: float) -> float:
+    """Share of the trace of S that roots may miss, all of which take so many operations at least."""
+    return 0.0 if settings.curvature == "full" or flop <= CHEAP_FLOP else LEFT_OUT
 
 
 def _pass_size(taken: Footprint, n_directions: int, batches: Batches) -> int:

@@ -162,6 +162,7 @@ class _Page:
             "quadrants": self.view.quadrants(self.scores).embed(),
             "spread": _spread(self.scores),
             "median": float(np.median(self.scores.lsi)),
+            "noise": max(provenance.noise_floor.values(), default=0.0),
         }
 
 

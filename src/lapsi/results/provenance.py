@@ -78,3 +78,9 @@ class Provenance:
     train_r2: Real | None = None
     train_perplexity: Real | None = None
     factory: Text = ""
+
+    @property
+    def noise_floor(self) -> dict[str, float]:
+        """LSI in nats of training a network again with nothing removed, by what else differed; empty where not measured."""
+        found = self.plan.get("noise_floor")
+        return found if isinstance(found, dict) else {}

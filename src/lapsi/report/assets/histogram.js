@@ -7,6 +7,7 @@ function setUpHistogram() {
   const across = (value) => (value - low) / (high - low);
   const ends = [quantileOfLsi(END_SHARE), quantileOfLsi(1 - END_SHARE)];
   const median = Math.log10(Math.max(about.median, data.floor));
+  const noise = about.noise > 0 ? across(Math.log10(about.noise)) : 0;  // share of the axis below which LSI says nothing
   const atFloor = data.measures.lsi.reduce((zeros, value) => zeros + (value > 0 ? 0 : 1), 0);
   let bins = 0;
   let place = new Uint16Array(n);
@@ -32,6 +33,7 @@ function setUpHistogram() {
     const step = niceStep(most / 3);
     const top = Math.ceil(most / step) * step;
     const y = (value) => area.top + area.height * (1 - value / top);
+    drawNoise(ctx, area);
     drawLogX(ctx, area, 'LSI in nats, logarithmic', 13);
     ctx.textAlign = 'right';
     ctx.textBaseline = 'middle';
@@ -60,6 +62,20 @@ function setUpHistogram() {
     drawNames(ctx, area);
   }
 
+  /** Where LSI says nothing: training again with nothing removed gives as much. */
+  function drawNoise(ctx, area) {
+    if (noise <= 0) return;
+    const width = area.width * Math.min(1, noise);
+    ctx.fillStyle = theme.muted;
+    ctx.globalAlpha = 0.16;
+    ctx.fillRect(area.left, area.top, width, area.height);
+    ctx.globalAlpha = 1;
+    ctx.textBaseline = 'top';
+    const room = ctx.measureText('noise floor').width + 8;
+    ctx.textAlign = width < room ? 'left' : 'right';
+    ctx.fillText('noise floor', area.left + width + (width < room ? 4 : -4), area.top + 4);
+  }
+
   function drawNames(ctx, area) {
     const half = area.width / 2 - 8;
     const [first, last] = [byLsi[0], byLsi[n - 1]];
@@ -86,7 +102,8 @@ function setUpHistogram() {
   const plot = makePlot($('histogram'), {
     label: `Histogram of LSI of ${plural(n, 'sample')}, from ${number(data.measures.lsi[byLsi[0]])} to `
       + `${number(data.measures.lsi[byLsi[n - 1]])} nats, median ${number(about.median)}.`
-      + `${atFloor ? ` ${count(atFloor)} with LSI 0 stand at the left edge.` : ''} Arrow keys select a range.`,
+      + `${atFloor ? ` ${count(atFloor)} with LSI 0 stand at the left edge.` : ''}`
+      + `${noise > 0 ? ` Noise floor ${number(about.noise)} nats: LSI below it says nothing.` : ''} Arrow keys select a range.`,
     direction: 'x',
     height: (width) => (width < 360 ? 280 : Math.max(320, classesHeight)),
     margin: (_, ctx) => ({ left: 16 + ctx.measureText(count(n)).width, right: 12, top: 52, bottom: 52 }),
@@ -105,7 +122,8 @@ function setUpHistogram() {
     },
     tip: (x, y, area) => {
       const bin = binAt(x, area);
-      return [plural(all[bin], 'sample'), `LSI ${number(edge(bin))} to ${number(edge(bin + 1))}`];
+      const range = `LSI ${number(edge(bin))} to ${number(edge(bin + 1))}`;
+      return [plural(all[bin], 'sample'), range, ...(bin + 1 <= noise * bins ? ['below the noise floor'] : [])];
     },
   });
 }

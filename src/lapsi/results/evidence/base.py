@@ -17,6 +17,8 @@ import pandas as pd
 from lapsi.data.targets import Targets
 from lapsi.results.columns import Column
 
+QUARTERS = (0.25, 0.5, 0.75)
+
 Kind = TypeVar("Kind", bound=Targets)
 
 
@@ -87,6 +89,14 @@ class Evidence(ABC, Generic[Kind]):
     @abstractmethod
     def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
         """The columns of `summary_columns`, some rows ordered by median LSI, and a last row "all"."""
+
+
+def quarters(values: np.ndarray, form: str) -> list[tuple[str, np.ndarray]]:
+    """Parts of samples by their values (n,), from the lowest, each named by its ends; fewer than four where values repeat."""
+    quarter = np.searchsorted(np.quantile(values, QUARTERS), values)
+    found = [np.flatnonzero(quarter == each) for each in np.unique(quarter)]
+    ends = [dict.fromkeys(format(end, form) for end in (values[rows].min(), values[rows].max())) for rows in found]
+    return [(" to ".join(pair), rows) for pair, rows in zip(ends, found, strict=True)]
 
 
 def lsi_summary(part: pd.DataFrame) -> dict[str, Any]:

@@ -12,11 +12,10 @@ import pandas as pd
 
 from lapsi.data.targets import RealTargets, as_shown
 from lapsi.results.columns import CLASSES, COLUMNS, SAMPLE, SOFTMAX, Column
-from lapsi.results.evidence.base import Evidence, Seen, lsi_summary
+from lapsi.results.evidence.base import Evidence, Seen, lsi_summary, quarters
 from lapsi.settings import task
 
 GAUSSIAN = "gaussian"
-QUARTERS = (0.25, 0.5, 0.75)
 ROUNDING = 1e-6  # relative, of numbers that went through a file of text
 DOUBTED_BELOW = 0.0027  # a normal number beyond three standard deviations
 
@@ -141,10 +140,7 @@ class NumbersEvidence(Evidence[RealTargets]):
 
     def parts(self, table: pd.DataFrame, outputs: np.ndarray) -> list[tuple[str, np.ndarray]]:
         """The quarters of the (first) target, from the lowest."""
-        first = given_numbers(table, outputs)[:, 0]
-        quarter = np.searchsorted(np.quantile(first, QUARTERS), first)
-        found = [np.flatnonzero(quarter == each) for each in np.unique(quarter)]
-        return [(f"{first[rows].min():.4g} to {first[rows].max():.4g}", rows) for rows in found]
+        return quarters(given_numbers(table, outputs)[:, 0], ".4g")
 
     def differs(self, table: pd.DataFrame, other: pd.Series) -> np.ndarray:
         """By more than rounding; of several targets their texts are compared."""

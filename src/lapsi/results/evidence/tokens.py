@@ -11,11 +11,10 @@ import pandas as pd
 
 from lapsi.data.targets import TokenTargets
 from lapsi.results.columns import CLASSES, COLUMNS, SAMPLE, SOFTMAX, WHOLE, Column
-from lapsi.results.evidence.base import Evidence, Seen, lsi_summary
+from lapsi.results.evidence.base import Evidence, Seen, lsi_summary, quarters
 from lapsi.settings import task
 
 TEXT = "tokens"
-QUARTERS = (0.25, 0.5, 0.75)
 LARGEST = 700.0  # of a mean loss, of which the exponential is a number
 
 _number = partial(Column, measure=TEXT)
@@ -124,10 +123,7 @@ class TokenEvidence(Evidence[TokenTargets]):
 
     def parts(self, table: pd.DataFrame, outputs: np.ndarray) -> list[tuple[str, np.ndarray]]:
         """The quarters of their lengths, from the shortest."""
-        counts = table["label"].to_numpy()
-        quarter = np.searchsorted(np.quantile(counts, QUARTERS), counts)
-        found = [np.flatnonzero(quarter == each) for each in np.unique(quarter)]
-        return [(f"{counts[rows].min():,} to {counts[rows].max():,}", rows) for rows in found]
+        return quarters(table["label"].to_numpy(), ",")
 
     def differs(self, table: pd.DataFrame, other: pd.Series) -> np.ndarray:
         different: np.ndarray = (other.astype(str) != table["label"].astype(str)).to_numpy()

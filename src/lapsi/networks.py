@@ -170,7 +170,7 @@ def _scored(trained: Trained, known: _Samples, checkpoint: Path | None, stages: 
         settings=settings.to_dict(),
         engine=settings.engine.name,
         device=str(batches.device),
-        source=type(batches.dataset).__name__,
+        source=type(batches.items.dataset).__name__,
         data_hash=digest,
         n_samples=len(batches),
         n_source=len(batches),

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import default_collate
 
+from lapsi.data.kept_items import KeptItems
 from lapsi.errors import InputError
 
 TARGETS = ("labels", "label", "targets", "target", "y")  # keys under which data sets hold what is to be predicted
@@ -40,20 +41,20 @@ class Batches:
     """A map-style data set, as a module reads it.
 
     Attributes:
-        dataset: `len` and an item by its position; an item is (input, …, target), or a mapping with one of `TARGETS`.
+        items: of the data set; one is (input, …, target), or a mapping with one of `TARGETS`.
         collate: makes a batch of a list of items.
         device, dtype: of the module: inputs of floating point become so.
         reads_ahead: whether the targets of a text without any are its own words.
     """
 
-    dataset: Any
+    items: KeptItems
     collate: COLLATED
     device: torch.device
     dtype: torch.dtype
     reads_ahead: bool = False
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.items)
 
     def take(self, rows: Sequence[int] | Tensor) -> Arguments:
         """Of samples `rows` (n,).
@@ -61,7 +62,7 @@ class Batches:
         Raises:
             InputError: when a batch is neither a tuple nor a mapping with targets.
         """
-        batch = self.collate([self.dataset[int(row)] for row in rows])
+        batch = self.collate([self.items[int(row)] for row in rows])
         if isinstance(batch, Mapping):
             key = next((name for name in TARGETS if name in batch), None)
             if key is None and self.reads_ahead and WORDS in batch:
@@ -128,4 +129,4 @@ def batches_of(dataset: Any, collate: COLLATED | None, like: Tensor, *, reads_ah
         raise InputError(f"dataset is a {type(dataset).__name__}; expected one with a length and an item by its position.")
     if len(dataset) < 2:
         raise InputError(f"The data set has {len(dataset)} sample; expected at least 2, one to leave out and one to keep.")
-    return Batches(dataset, collate or padded_collate, like.device, like.dtype, reads_ahead)
+    return Batches(KeptItems(dataset), collate or padded_collate, like.device, like.dtype, reads_ahead)

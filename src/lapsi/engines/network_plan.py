@@ -47,7 +47,7 @@ def plan_network(trained: Trained, n_units: int, forward: float) -> NetworkPlan:
     n, n_directions, recipe = problem.n_samples, trained.n_directions, settings.engine.recipe
     verify = min(settings.execution.verify, n_units)
     held = sum(value.numel() for value in problem.module.parameters())
-    fixed = LIBRARIES_BYTES + (8 + problem.batches.dtype.itemsize) * held + trained.pass_bytes
+    fixed = LIBRARIES_BYTES + (8 + problem.batches.dtype.itemsize) * held + trained.pass_bytes + problem.batches.items.n_bytes
     if isinstance(settings.engine, Ekfac):
         refined = n_refined(problem, settings.engine, n_units)
         seconds = {

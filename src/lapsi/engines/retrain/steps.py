@@ -62,6 +62,11 @@ class Trainer:
 
     def train_one(self, index: int | None, seed: int) -> Tensor:
         """Params (P,) of one model, trained without sample `index` (or with all) in float64, no differences: the plain way."""
+        *_, last = self.course(index, seed)
+        return last
+
+    def course(self, index: int | None, seed: int) -> Iterator[Tensor]:
+        """The same as initialised and after each epoch; the one tensor goes on changing."""
         problem = self.problem
         rows = torch.tensor([] if index is None else [index], dtype=torch.int64, device=problem.targets.device)
         decay = self.decay(rows)
@@ -69,9 +74,9 @@ class Trainer:
         params = problem.model.initial(seed).to(problem.inputs.device)
         pair = Pair(params, params.new_zeros(0, len(params)))
         loss = LossWithout(self, rows)
+        yield pair.value
         for _ in descend(pair, loss, self.recipe, Decay(weight), problem.n_samples, seed):
-            pass
-        return pair.value
+            yield pair.value
 
     def decay(self, indices: Tensor) -> Decay:
         """Weight decay with all samples, and what the models without samples indices[b] (B,) have more.

@@ -1,0 +1,41 @@
+"""EL2N (Paul, Ganguli and Dziugaite 2021): the norm of the error ‖p − e_y‖ early in training, mean over several trainings."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+
+from lapsi.execution.progress import Advance
+from lapsi.measures.base import Labelled, Measure
+from lapsi.measures.training_dynamics import passes_after, recipe_of
+from lapsi.results.columns import Column
+
+EPOCHS, SEEDS = 10, 10
+
+
+@final
+class El2n(Measure):
+    """After 10 epochs, of 10 trainings."""
+
+    name: ClassVar[str] = "el2n"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "el2n",
+            "EL2N",
+            "norm of p − e_y after 10 epochs of training, mean of 10 trainings; high: hard",
+            "el2n",
+            ".3f",
+            "",
+            "high",
+        ),
+    )
+
+    def n_steps(self, data: Labelled) -> int:
+        return EPOCHS * SEEDS
+
+    def compute(self, data: Labelled, advance: Advance) -> dict[str, np.ndarray]:
+        passes = passes_after(data, recipe_of(data, EPOCHS, SEEDS), {EPOCHS}, advance)
+        norms = [each.deltas[-1].norm(dim=1) for each in passes]
+        return {"el2n": torch.stack(norms).mean(0).numpy(force=True)}

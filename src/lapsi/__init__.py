@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lapsi.data.extractors.embedding import embed
     from lapsi.estimator import LaplaceSampleInformation, LaplaceSampleInformationRegressor
     from lapsi.measures.group_lsi import leave_group_out
+    from lapsi.measuring import measure
     from lapsi.networks import score_network
     from lapsi.results.scores import Scores
     from lapsi.scoring import score
@@ -56,6 +57,7 @@ __all__ = [
     "leave_group_out",
     "load_run",
     "make_settings",
+    "measure",
     "score",
     "score_network",
 ]
@@ -76,6 +78,7 @@ _PLACES = {
     "Settings": "lapsi.settings.settings",
     "embed": "lapsi.data.extractors.embedding",
     "leave_group_out": "lapsi.measures.group_lsi",
+    "measure": "lapsi.measuring",
     "make_settings": "lapsi.settings.settings",
     "score": "lapsi.scoring",
     "score_network": "lapsi.networks",

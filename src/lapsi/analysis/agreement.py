@@ -104,3 +104,15 @@ def _correlation(method: Callable[..., Any], a: np.ndarray, b: np.ndarray) -> fl
 def _shared(table: pd.DataFrame, fraction: float) -> float:
     n_top = max(1, round(fraction * len(table)))
     return float(((table["rank_a"] <= n_top) & (table["rank_b"] <= n_top)).sum() / n_top)
+
+
+def rank_correlations(scores: Scores) -> pd.DataFrame:
+    """Spearman's correlations of LSI and the other measures of a run with each other, by their columns.
+
+    Raises:
+        InputError: when the run holds no other measure.
+    """
+    others = [column.name for column in scores.columns if column.measure in scores.provenance.measures and column.direction]
+    if not others:
+        raise InputError("The run holds no measure beside LSI; add some with lapsi measure RUN (in Python lapsi.measure).")
+    return scores.table[["lsi", *others]].corr(method="spearman")

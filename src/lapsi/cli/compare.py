@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lapsi.analysis.agreement import Agreement
+from lapsi.analysis.agreement import Agreement, rank_correlations
 from lapsi.analysis.agreement import compare as agreement_of
 from lapsi.cli.show import to_json, to_records
 from lapsi.cli.terminal import cell, say
@@ -25,6 +26,26 @@ def compare(run_a: Path, run_b: Path, extremes: int, as_json: bool) -> None:
         print(json.dumps(_as_dict(agreement, extremes), indent=2, default=to_json))
     else:
         _print(agreement, str(run_a), str(run_b), extremes, Console())
+
+
+def compare_measures(run: Path, as_json: bool) -> None:
+    """Shows how the measures of a run rank its samples."""
+    correlations = rank_correlations(Scores.load(run))
+    if as_json:
+        print(correlations.to_json())
+    else:
+        Console().print(correlation_table(correlations))
+
+
+def correlation_table(correlations: pd.DataFrame) -> Table:
+    """A square of rank correlations (m, m)."""
+    table = Table(title="Rank correlations (Spearman)", title_justify="left")
+    table.add_column("")
+    for name in correlations:
+        table.add_column(str(name), justify="right")
+    for name, row in correlations.iterrows():
+        table.add_row(str(name), *(f"{value:+.2f}" for value in row))
+    return table
 
 
 def _print(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, console: Console) -> None:

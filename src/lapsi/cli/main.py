@@ -24,6 +24,7 @@ COMMANDS = (
     "embed",
     "issues",
     "groups",
+    "measure",
     "report",
     "apply",
     "show",

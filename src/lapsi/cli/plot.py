@@ -35,5 +35,6 @@ def _draw(kind: str, scores: dict[str, Scores]) -> Axes:
         "corrupted": plots.corrupted,
         "regularization": plots.regularization,
         "training": plots.training,
+        "measures": plots.measures,
     }
     return of_one[kind](values[0])

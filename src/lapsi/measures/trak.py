@@ -44,7 +44,7 @@ class Trak(Measure):
             "trak",
             ".2e",
             "",
-            "low",
+            "high",
         ),
     )
 

@@ -4,7 +4,7 @@ Every function draws on the matplotlib Axes it is given, or on new ones at the w
 `save(axes, "figure.pdf")` writes PNG, SVG or PDF. In a notebook `axes.figure` shows it.
 """
 
-from lapsi.plots.agreements import correlation, training
+from lapsi.plots.agreements import correlation, measures, training
 from lapsi.plots.choices import regularization
 from lapsi.plots.distributions import by_class, corrupted, distribution
 from lapsi.plots.galleries import gallery
@@ -17,6 +17,7 @@ __all__ = [
     "corrupted",
     "distribution",
     "gallery",
+    "measures",
     "regularization",
     "residuals",
     "save",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from lapsi.analysis.agreement import compare
+from lapsi.analysis.agreement import compare, rank_correlations
 from lapsi.errors import InputError
-from lapsi.plots.style import COLUMN_WIDTH, LOW, drawing, label_axes, plain
+from lapsi.plots.style import COLUMN_WIDTH, DIVERGING, INK, LOW, drawing, label_axes, plain
 from lapsi.results.scores import Scores
 
 MANY = 3000  # points that overlap
+DARK = 0.6  # correlation on whose colour text is white
 
 
 def correlation(first: Scores, second: Scores, names: tuple[str, str] = ("a", "b"), axes: Axes | None = None) -> Axes:
@@ -52,3 +53,26 @@ def training(scores: Scores, axes: Axes | None = None) -> Axes:
         drawn.plot(along.columns, agreement, marker="o", markersize=3, color=LOW)
         drawn.set_ylim(min(0.0, *agreement), 1.02)
         return label_axes(drawn, "epoch", "Spearman with the end")
+
+
+def measures(scores: Scores, axes: Axes | None = None) -> Axes:
+    """Rank correlations of LSI and the other measures of a run with each other (paper, Figure 10).
+
+    Raises:
+        InputError: when the run holds no other measure.
+    """
+    correlations = rank_correlations(scores)
+    titles = {column.name: column.heading for column in scores.columns}
+    names = [plain(titles[str(name)]) for name in correlations]
+    with drawing(axes, height=COLUMN_WIDTH * 0.9) as drawn:
+        drawn.imshow(correlations, cmap=DIVERGING, vmin=-1, vmax=1)
+        for (row, column), value in np.ndenumerate(correlations.to_numpy()):
+            colour = "white" if abs(value) > DARK else INK
+            written = f"{value:.2f}".replace("-", "\N{MINUS SIGN}").replace("0.", ".")
+            drawn.text(column, row, written, ha="center", va="center", fontsize=7, color=colour)
+        drawn.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        drawn.set_yticks(range(len(names)), names)
+        drawn.set_title("Spearman's correlation", loc="left")
+        drawn.tick_params(length=0)
+        drawn.spines[:].set_visible(False)
+    return drawn

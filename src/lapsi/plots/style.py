@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import NullFormatter
 
@@ -20,6 +21,7 @@ from lapsi.errors import InputError
 LOW, HIGH, INK = "#0072B2", "#D55E00", "#333333"  # blue and vermillion of Okabe and Ito's palette
 RAMP = ("#5FB0E0", "#5F8FC4", "#8A6AA0", "#B0505C", "#B54A00")  # from low to high, one way in lightness
 PALETTE = (LOW, HIGH, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DIVERGING = LinearSegmentedColormap.from_list("lapsi", (LOW, "#FFFFFF", HIGH))
 FORMATS = (".png", ".svg", ".pdf")
 LSI_LABEL = "Laplace Sample Information (nats)"
 COLUMN_WIDTH = 3.35  # inches, of a two-column page

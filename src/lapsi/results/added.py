@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ def measure_of_scores(scores: Scores, other: Scores) -> Addition:
     return Addition(other.table[["id", "label", *(column.name for column in new)]], tuple(new), origin)
 
 
-def measure_of_table(table: pd.DataFrame, columns: Iterable[Column]) -> Addition:
+def measure_of_table(table: pd.DataFrame, columns: Iterable[Column], origin: Mapping[str, Any]) -> Addition:
     """The columns of a table but `id`, described by `columns` or by their names.
 
     Raises:
@@ -65,7 +65,7 @@ def measure_of_table(table: pd.DataFrame, columns: Iterable[Column]) -> Addition
     lost = [name for name in given if name not in names]
     if lost:
         raise InputError(f"The column {lost[0]!r} is described, but the table does not have it; it has {has}.")
-    return Addition(table, tuple(given.get(name) or _named(name, table[name]) for name in names), {})
+    return Addition(table, tuple(given.get(name) or _named(name, table[name]) for name in names), dict(origin))
 
 
 def _named(name: str, values: pd.Series) -> Column:

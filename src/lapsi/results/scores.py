@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,18 +159,25 @@ class Scores:
         rows = with_ranks(table.reset_index(drop=True), by_class="rank_in_class" in table)
         return Scores(rows, self.prediction[positions], self.outputs, self.provenance, along, chosen, self.described)
 
-    def with_measure(self, other: Scores | pd.DataFrame, columns: Iterable[Column] = ()) -> Scores:
+    def with_measure(
+        self,
+        other: Scores | pd.DataFrame,
+        columns: Iterable[Column] = (),
+        *,
+        origin: Mapping[str, Any] | None = None,
+    ) -> Scores:
         """These scores with the columns of another measure beside those that are there.
 
         Args:
             other: scores of the same samples, of which the columns of measures are taken that these have not; or a table with a
                 column `id`, of which all others are.
             columns: what columns of a table mean; one that is not described is shown under its name.
+            origin: of each measure of a table, where it comes from; plain JSON values.
 
         Raises:
             InputError: when a column is there already or cannot be stored, or the samples are not the same.
         """
-        new = measure_of_scores(self, other) if isinstance(other, Scores) else measure_of_table(other, columns)
+        new = measure_of_scores(self, other) if isinstance(other, Scores) else measure_of_table(other, columns, origin or {})
         values = aligned(self.table, new)
         provenance = replace(self.provenance, measures={**self.provenance.measures, **new.origin})
         described = (*self.described, *new.described)

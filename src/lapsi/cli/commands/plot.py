@@ -11,7 +11,7 @@ from lapsi.cli.options import Force
 from lapsi.errors import InputError
 from lapsi.results.paths import require_run
 
-KINDS = ("distribution", "by-class", "corrupted", "correlation", "training", "regularization", "residuals")
+KINDS = ("distribution", "by-class", "corrupted", "correlation", "training", "regularization", "residuals", "measures")
 
 
 def plot(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lapsi.measures.group_lsi import leave_group_out
     from lapsi.measuring import measure
     from lapsi.networks import score_network
+    from lapsi.results.published import publish, published
     from lapsi.results.scores import Scores
     from lapsi.scoring import score
     from lapsi.settings.engine import Local, Newton, Retrain
@@ -58,6 +59,8 @@ __all__ = [
     "load_run",
     "make_settings",
     "measure",
+    "publish",
+    "published",
     "score",
     "score_network",
 ]
@@ -80,6 +83,8 @@ _PLACES = {
     "leave_group_out": "lapsi.measures.group_lsi",
     "measure": "lapsi.measuring",
     "make_settings": "lapsi.settings.settings",
+    "publish": "lapsi.results.published",
+    "published": "lapsi.results.published",
     "score": "lapsi.scoring",
     "score_network": "lapsi.networks",
 }

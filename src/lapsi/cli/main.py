@@ -29,6 +29,7 @@ COMMANDS = (
     "apply",
     "show",
     "export",
+    "publish",
     "select",
     "plot",
     "compare",

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import ClassVar, final
 
 import numpy as np
-import torch
 
 from lapsi.execution.progress import Advance
 from lapsi.measures.base import Labelled, Measure
-from lapsi.measures.training_dynamics import passes_after, recipe_of
+from lapsi.measures.training_dynamics import EARLY_EPOCHS, EARLY_SEEDS, early_mean
 from lapsi.results.columns import Column
-
-EPOCHS, SEEDS = 10, 10
 
 
 @final
@@ -33,9 +30,7 @@ class Grand(Measure):
     )
 
     def n_steps(self, data: Labelled) -> int:
-        return EPOCHS * SEEDS
+        return EARLY_EPOCHS * EARLY_SEEDS
 
     def compute(self, data: Labelled, advance: Advance) -> dict[str, np.ndarray]:
-        passes = passes_after(data, recipe_of(data, EPOCHS, SEEDS), {EPOCHS}, advance)
-        norms = [each.gradient_norm_squares().sqrt() for each in passes]
-        return {"grand": torch.stack(norms).mean(0).numpy(force=True)}
+        return {"grand": early_mean(data, lambda passes: passes.gradient_norm_squares().sqrt(), advance)}

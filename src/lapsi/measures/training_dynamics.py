@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from lapsi.engines.retrain.steps import Trainer
 from lapsi.execution.progress import Advance
@@ -11,6 +15,7 @@ from lapsi.models.passes import ForwardBackward
 from lapsi.settings.recipe import Recipe
 
 BATCH_SIZE, LEARNING_RATE = 128, 1e-3
+EARLY_EPOCHS, EARLY_SEEDS = 10, 10
 
 
 def recipe_of(data: Labelled, epochs: int, seeds: int) -> Recipe:
@@ -33,3 +38,9 @@ def passes_after(data: Labelled, recipe: Recipe, epochs: set[int], advance: Adva
             if epoch in epochs:
                 yield data.problem.forward_backward(params, everyone)
             advance(int(epoch > 0))
+
+
+def early_mean(data: Labelled, number: Callable[[ForwardBackward], Tensor], advance: Advance) -> np.ndarray:
+    """Mean over 10 trainings of a number of each sample (N,) after 10 epochs, float64."""
+    passes = passes_after(data, recipe_of(data, EARLY_EPOCHS, EARLY_SEEDS), {EARLY_EPOCHS}, advance)
+    return torch.stack([number(each) for each in passes]).mean(0).numpy(force=True)

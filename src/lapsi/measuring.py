@@ -40,7 +40,7 @@ def measure(
         InputError: the data are others, or a measure is not of such a run.
     """
     names = [add] if isinstance(add, str) else add
-    return add_measures(scores, make_dataset(X, y, task=CLASSES, ids=ids), names, Stages(progress))
+    return add_measures(scores, make_dataset(X, y, task=scores.task, ids=ids), names, Stages(progress))
 
 
 def add_measures(scores: Scores, dataset: Dataset, names: Sequence[str] | None, stages: Stages) -> Scores:
@@ -50,13 +50,12 @@ def add_measures(scores: Scores, dataset: Dataset, names: Sequence[str] | None, 
         InputError: as `measure`.
     """
     settings = _settings_of(scores)
-    chosen = chosen_measures(_fitting(settings) if names is None else names)
-    for each in chosen:
-        _require(each, scores, settings)
+    chosen = required_measures(_fitting(settings) if names is None else names, dataset, settings)
+    there = [column.name for each in chosen for column in each.columns if column.name in scores.table]
+    if there:
+        raise InputError(f"The run has the column {there[0]!r} already; leave its measure out.")
     if not dataset.has_digest(scores.provenance.data_hash):
         raise InputError("The data are not those of the run; expected features, labels and ids as they were scored.")
-    if weighed(dataset, settings).weights is not None:
-        raise InputError("The samples of the run have weights, which other measures than LSI do not know.")
     standardizer = standardizer_of(dataset.survey, settings.model.standardize)
     data = Labelled(network_problem(dataset, standardizer, settings), settings.execution.seed)
     for each in chosen:
@@ -75,21 +74,29 @@ def add_measures(scores: Scores, dataset: Dataset, names: Sequence[str] | None, 
     return scores
 
 
+def required_measures(names: Sequence[str], dataset: Dataset, settings: Settings) -> list[Measure]:
+    """The measures of some names, each once.
+
+    Raises:
+        InputError: when a name is not known, or a measure is not of such data or such a probe.
+    """
+    chosen = chosen_measures(names)
+    if chosen and dataset.targets.task != CLASSES:
+        raise InputError(f"The targets are those of task {dataset.targets.task!r}; other measures than LSI are of classes.")
+    if chosen and weighed(dataset, settings).weights is not None:
+        raise InputError("The samples have weights, which other measures than LSI do not know.")
+    for each in chosen:
+        if each.needs_linear and settings.model.hidden:
+            raise InputError(f"The probe has hidden layers, but {each.name} is of the linear probe; leave it out.")
+    return chosen
+
+
 def _settings_of(scores: Scores) -> Settings:
     settings = stored_settings(scores.provenance.settings)
-    if scores.task != CLASSES or isinstance(settings, NetworkSettings):
-        what = "a network" if isinstance(settings, NetworkSettings) else f"{scores.task} targets"
-        raise InputError(f"The run is of {what}; other measures than LSI are of classes, by a probe on features.")
+    if isinstance(settings, NetworkSettings):
+        raise InputError("The run is of a network; other measures than LSI are of a probe on features.")
     return settings
 
 
 def _fitting(settings: Settings) -> list[str]:
     return [name for name, each in MEASURES.items() if not (each.needs_linear and settings.model.hidden)]
-
-
-def _require(measure: Measure, scores: Scores, settings: Settings) -> None:
-    if measure.needs_linear and settings.model.hidden:
-        raise InputError(f"The probe of the run has hidden layers, but {measure.name} is of the linear probe; leave it out.")
-    there = [column.name for column in measure.columns if column.name in scores.table]
-    if there:
-        raise InputError(f"The run has {there[0]!r} already; leave {measure.name} out.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -25,7 +25,9 @@ from lapsi.execution.backend import HERE, Backend, open_backend
 from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
 from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
+from lapsi.measures.choose import LSI
 from lapsi.measures.lsi import lsi_columns, lsi_trajectory, observation, rows_above
+from lapsi.measuring import add_measures, required_measures
 from lapsi.models.fitted import FittedModel
 from lapsi.problem.base import ProbeProblem
 from lapsi.problem.of_dataset import weighed
@@ -62,6 +64,7 @@ def score(
     task: str = "auto",
     sample_weight: Any = None,
     indices: Any = None,
+    measures: Sequence[str] = (LSI,),
     checkpoint: str | Path | None = None,
     progress: bool = True,
     **choices: Any,
@@ -92,6 +95,7 @@ def score(
             (`lapsi.data.labels.task_of`).
         sample_weight: (N,) how often each sample counts; a sample leaves with all its weight.
         indices: positions of the samples to score (the others still train the model); default: all.
+        measures: others beside `"lsi"`: `"el2n"`, `"grand"`, `"forgetting"`, `"psmi"`, `"sui"`, `"trak"`; see `lapsi.measure`.
         checkpoint: directory where finished parts are kept. The same call goes on from there after a kill, on either backend;
             it stays when all is done.
         progress: draw progress bars on standard error.
@@ -112,10 +116,12 @@ def score(
     """
     settings = make_settings(engine, curvature, model=model, objective=objective, execution=execution, **choices)
     dataset = make_dataset(X, y, task=task, weights=sample_weight, ids=ids, columns=columns)
-    rows = check_indices(indices, dataset.n_samples)
+    rows, stages = check_indices(indices, dataset.n_samples), Stages(progress)
+    required_measures(measures, dataset, settings)
     keep = None if checkpoint is None else Keep(Path(checkpoint), {})
     with open_backend(settings.execution) as backend:
-        return score_dataset(dataset, settings, rows, Stages(progress), keep, backend)[0]
+        scores, _ = score_dataset(dataset, settings, rows, stages, keep, backend)
+    return add_measures(scores, dataset, measures, stages)
 
 
 def score_dataset(

@@ -72,9 +72,9 @@ def test_all_measures_are_those_that_the_probe_has(scores, monkeypatch):
     ("change", "message"),
     [
         (lambda s: (s, X + 1, Y, "sui"), "not those of the run"),
-        (lambda s: (lapsi.measure(s, X, Y, "sui", progress=False), X, Y, "sui"), "has 'sui' already"),
+        (lambda s: (lapsi.measure(s, X, Y, "sui", progress=False), X, Y, "sui"), "has the column 'sui' already"),
         (lambda s: (s, X, Y, "psi"), "expected some of"),
-        (lambda s: (lapsi.score(X, X[:, 0], **QUIET), X, Y, "sui"), "regression targets"),
+        (lambda s: (lapsi.score(X, X[:, 0], **QUIET), X, Y, "sui"), "task 'regression'"),
         (
             lambda s: (lapsi.score(X, Y, class_weight="balanced", sample_weight=Y + 1, **QUIET), X, Y, "sui"),
             "weights|not those",
@@ -84,6 +84,15 @@ def test_all_measures_are_those_that_the_probe_has(scores, monkeypatch):
 def test_what_cannot_be_measured_is_told(scores, change, message):
     with pytest.raises(lapsi.InputError, match=message):
         lapsi.measure(*change(scores), progress=False)
+
+
+def test_measures_are_asked_for_with_the_scores(scores):
+    both = lapsi.score(X, Y, weight_decay=0.01, standardize="each", measures=("lsi", "sui"), **QUIET)
+    pd.testing.assert_frame_equal(both.table, lapsi.measure(scores, X, Y, "sui", progress=False).table)
+    with pytest.raises(lapsi.InputError, match="'psi'; expected some of"):
+        lapsi.score(X, Y, measures=("psi",), **QUIET)
+    with pytest.raises(lapsi.InputError, match="task 'regression'"):
+        lapsi.score(X, X[:, 0], measures=("psmi",), **QUIET)
 
 
 def test_rank_correlations_and_their_picture(scores):
@@ -104,6 +113,19 @@ def test_measures_are_added_to_a_run_of_the_command_line(tmp_path):
     path = tmp_path / "run"
     np.savez(tmp_path / "iris.npz", features=X, labels=Y)
     run("score", tmp_path / "iris.npz", "-o", path, "-q", "--verify", 0)
+    run(
+        "score",
+        tmp_path / "iris.npz",
+        "-o",
+        tmp_path / "at-once",
+        "-q",
+        "--verify",
+        0,
+        "--measures",
+        "sui",
+        "--measures",
+        "psmi",
+    )
     before, picture = lapsi.load_run(path), (path / "overview.png").read_bytes()
     told = run("measure", path, "--add", "sui", "--add", "psmi")
     assert told.returncode == 0
@@ -111,6 +133,7 @@ def test_measures_are_added_to_a_run_of_the_command_line(tmp_path):
     both = lapsi.load_run(path)
     pd.testing.assert_frame_equal(both.table[list(before.table)], before.table)
     assert list(both.provenance.measures) == ["sui", "psmi"]
+    pd.testing.assert_frame_equal(lapsi.load_run(tmp_path / "at-once").table, both.table)
     assert (path / "overview.png").read_bytes() == picture
     assert json.loads(run("compare", path, "--measures", "--json").stdout).keys() == {"lsi", "psmi", "sui", "sui_outputs"}
     assert run("plot", "measures", path, "-o", tmp_path / "measures.png").returncode == 0

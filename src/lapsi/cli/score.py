@@ -34,6 +34,7 @@ from lapsi.execution.device import require_device
 from lapsi.execution.disk import in_words
 from lapsi.execution.files import MARKER, PROGRESS
 from lapsi.execution.progress import Stages
+from lapsi.measuring import add_measures, required_measures
 from lapsi.report.overview import save_overview
 from lapsi.results.paths import not_begun, unfinished_path
 from lapsi.results.run_directory import LEFT_OUT, PICTURE, require_free
@@ -95,12 +96,14 @@ def score(typed: Options, how: Call) -> None:
             backend = until_done.enter_context(open_backend(settings.execution))
             opened = open_and_tell(to_changed_spec(options), record["name"], stages, backend)
             require_extractor_effect(given, opened.content is not None)
-            rows = _rows(options, opened.dataset)
+            rows, measures = _rows(options, opened.dataset), options.get("measures", [])
+            required_measures(measures, opened.dataset, settings)
             if held is None:
                 held = _hold(output, until_done, begin=True)
                 _require_start(output, force, new)  # another process may have been here since
             parts = Keep(unfinished_path(output), record, resume is None, held, beside=True)
             scores, _ = score_dataset(opened.dataset, settings, rows, stages, parts, backend)
+            scores = add_measures(scores, opened.dataset, measures, stages)
             scores = replace(scores, provenance=replace(scores.provenance, **opened.record))
             _write(scores, opened, output, force)
         except KeyboardInterrupt:

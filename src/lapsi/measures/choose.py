@@ -18,12 +18,12 @@ LSI = "lsi"
 
 
 def chosen_measures(names: Sequence[str]) -> list[Measure]:
-    """Those of some names, each once.
+    """Those of some names beside LSI, each once.
 
     Raises:
         InputError: when a name is not known.
     """
     for name in names:
-        if name not in MEASURES:
+        if name != LSI and name not in MEASURES:
             raise InputError(f"A measure is {name!r}; expected some of {', '.join(map(repr, MEASURES))}.")
-    return [MEASURES[name]() for name in dict.fromkeys(names)]
+    return [MEASURES[name]() for name in dict.fromkeys(names) if name != LSI]

@@ -37,6 +37,10 @@ def score(
     options: Options,
     indices: Annotated[Path | None, typer.Option(help="Score these rows only: .npy, or text with one number a line.")] = None,
     limit: Annotated[int | None, typer.Option(help="Score the first LIMIT rows only (all train the model).")] = None,
+    measures: Annotated[
+        list[str] | None,
+        typer.Option(help="Also el2n, grand, forgetting, psmi, sui or trak; may be given several times."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print engine, memory and time, and stop.")] = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -46,7 +50,12 @@ def score(
 
     Finished parts are kept in RUN.partial until the run is whole; after a kill, --resume RUN goes on.
     """
-    own = {"source": one_source(source), "indices": None if indices is None else str(indices), "limit": limit}
+    own = {
+        "source": one_source(source),
+        "indices": None if indices is None else str(indices),
+        "limit": limit,
+        "measures": measures,
+    }
     typed = options | {name: value for name, value in own.items() if value is not None}
     if resume is None:
         require_sense(typed, set(typed))

@@ -51,6 +51,8 @@ def add_measures(scores: Scores, dataset: Dataset, names: Sequence[str] | None, 
     """
     settings = _settings_of(scores)
     chosen = required_measures(_fitting(settings) if names is None else names, dataset, settings)
+    if not chosen:
+        return scores
     there = [column.name for each in chosen for column in each.columns if column.name in scores.table]
     if there:
         raise InputError(f"The run has the column {there[0]!r} already; leave its measure out.")

@@ -41,7 +41,7 @@ KNOWN = {  # names that users know
         --clip-norm --converge --corruption-seed --coupled --curvature --data-dir --device --dry-run --dtype
         --embed-batch-size --embed-dtype --engine --epochs --epsilon --every --feature-prefix --features --flip-labels
         --force --group --hidden --human-labels --ids --images --indices --json --keep --labels --learning-rate
-        --limit --lorem-ipsum --max-tokens --memory-limit --model --momentum --nesterov --no-nesterov --no-normalize
+        --limit --measures --lorem-ipsum --max-tokens --memory-limit --model --momentum --nesterov --no-nesterov --no-normalize
         --noise --noise-classes --noise-multiplier --noise-removal --noise-variance --normalize --optimizer --output
         --pooling --preset --prior-precision --quiet --reference-labels --refine --removal --restart --resume
         --sam-radius --schedule --seed --seeds --skip-bad --split --split-column --standardize --step-epochs

@@ -103,7 +103,7 @@ def test_trak_is_that_of_gradients_by_autograd_and_a_dense_kernel():
         p = torch.softmax(free @ x[row], 0)[y[row]]
         torch.log(p / (1 - p)).backward()
         gradients.append(free.grad.flatten().numpy())
-        miss.append(1 - float(p))
+        miss.append(1 - p.item())
     gradients = np.stack(gradients)
     kernel = gradients.T @ gradients + N * DECAY * np.eye(C * (D + 1))
     scores = gradients @ np.linalg.solve(kernel, gradients.T) * np.array(miss)[:, None]  # (sample, target)

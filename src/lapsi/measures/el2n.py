@@ -24,8 +24,7 @@ class El2n(Measure):
             "norm of p − e_y after 10 epochs of training, mean of 10 trainings; high: hard",
             "el2n",
             ".3f",
-            "",
-            "high",
+            direction="high",
         ),
     )
 

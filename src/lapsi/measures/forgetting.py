@@ -27,8 +27,7 @@ class Forgetting(Measure):
             "how often it goes from right to wrong in 50 epochs of training, mean of 3 trainings; 50: never right",
             "forgetting",
             ".1f",
-            "",
-            "high",
+            direction="high",
         ),
     )
 

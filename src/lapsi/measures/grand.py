@@ -24,8 +24,7 @@ class Grand(Measure):
             "norm of the sample's gradient after 10 epochs of training, mean of 10 trainings; high: hard",
             "grand",
             ".2e",
-            "",
-            "high",
+            direction="high",
         ),
     )
 

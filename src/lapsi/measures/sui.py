@@ -33,8 +33,7 @@ class Sui(Measure):
             "smooth unique information in the weights: squared norm of their change without the sample, under squared error",
             "sui",
             ".2e",
-            "",
-            "high",
+            direction="high",
         ),
         Column(
             "sui_outputs",
@@ -42,8 +41,7 @@ class Sui(Measure):
             "the same in the function: squared change of the outputs of all samples, in the mean",
             "sui",
             ".2e",
-            "",
-            "high",
+            direction="high",
         ),
     )
 

@@ -43,8 +43,7 @@ class Trak(Measure):
             "TRAK's attribution, mean over the training samples as targets: how much it helps to predict them",
             "trak",
             ".2e",
-            "",
-            "high",
+            direction="high",
         ),
     )
 
@@ -56,19 +55,18 @@ class Trak(Measure):
         linear = LinearProblem(problem.inputs, problem.targets, problem.likelihood, problem.objective)
         params = rough_map(linear, spectrum_of(problem.inputs, None), None, FIT_TOLERANCE)
         weights = linear.plain_params(params).view(data.n_classes, -1)
-        probabilities = torch.softmax(data.inputs @ weights.T, 1)
-        residual, miss = _output_gradient(probabilities, data.labels)
+        state = problem.likelihood.state(data.inputs @ weights.T)
+        residual, miss = _output_gradient(problem.likelihood.residual(state, data.labels), data.labels)
         attribution = _attributed(residual, data.inputs, problem.objective.l2(problem.total))
         advance(1)
         return {"trak": (attribution * miss).numpy(force=True)}
 
 
-def _output_gradient(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """e_y − q (N, C), and 1 − p_y (N,) as the sum of the others."""
-    others = probabilities.scatter(1, labels[:, None], 0.0)
-    miss = others.sum(1)
-    share = others / miss.clamp(min=torch.finfo(others.dtype).tiny)[:, None]
-    return (-share).scatter(1, labels[:, None], 1.0), miss
+def _output_gradient(residual: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """e_y − q (N, C), and 1 − p_y (N,), of p − e_y (N, C)."""
+    miss = -residual.gather(1, labels[:, None])
+    share = residual / miss.clamp(min=torch.finfo(residual.dtype).tiny)
+    return (-share).scatter(1, labels[:, None], 1.0), miss[:, 0]
 
 
 def _attributed(residual: Tensor, inputs: Tensor, ridge: float) -> Tensor:

@@ -43,7 +43,7 @@ def fewest_directions(likelihood: Likelihood, outputs: Tensor, targets: Tensor, 
     """
     state = likelihood.state(outputs.detach().double())
     residual = likelihood.residual(state, targets)
-    first = _first(likelihood, state, targets)
+    first = _first(likelihood, state, targets, residual)
     norm, root = residual.norm(dim=1), first.norm(dim=1)
     vectors, needed = _rest(likelihood, state, first, left_out)
     along = residual / norm.clamp(min=torch.finfo(torch.float64).tiny)[:, None]
@@ -55,13 +55,14 @@ def n_directions_needed(likelihood: Likelihood, outputs: Tensor, targets: Tensor
     found = []
     for some, wanted in zip(outputs.split(ROWS), targets.split(ROWS), strict=True):
         state = likelihood.state(some.detach().double())
-        found.append(1 + _rest(likelihood, state, _first(likelihood, state, wanted), left_out)[1])
+        first = _first(likelihood, state, wanted, likelihood.residual(state, wanted))
+        found.append(1 + _rest(likelihood, state, first, left_out)[1])
     return torch.cat(found)
 
 
-def _first(likelihood: Likelihood, state: Tensor, targets: Tensor) -> Tensor:
-    """√ρ r (n, K) with the largest ρ that leaves S − ρ r rᵀ positive semidefinite; 0 where r is 0 to rounding."""
-    first = likelihood.residual_share(state, targets).sqrt()[:, None] * likelihood.residual(state, targets)
+def _first(likelihood: Likelihood, state: Tensor, targets: Tensor, residual: Tensor) -> Tensor:
+    """√ρ r (n, K) with the largest ρ that leaves S − ρ r rᵀ positive semidefinite; 0 where the residual r is 0 to rounding."""
+    first = likelihood.residual_share(state, targets).sqrt()[:, None] * residual
     return first.where(first.isfinite().all(1, keepdim=True), 0.0)
 
 

@@ -87,10 +87,13 @@ def published(name: str | Path) -> Published:
         InputError: when there are none of the name, or the file holds no published scores.
     """
     kept = files("lapsi.results").joinpath("data")
-    there = sorted(file.name.removesuffix(ENDING) for file in kept.iterdir() if file.name.endswith(ENDING))
+    kept_files = kept.iterdir() if kept.is_dir() else ()
+    there = sorted(file.name.removesuffix(ENDING) for file in kept_files if file.name.endswith(ENDING))
     path = Path(str(kept.joinpath(f"{name}{ENDING}"))) if str(name) in there else Path(name)
     if not path.is_file():
-        raise InputError(f"There are no published scores of {str(name)!r}; expected {', '.join(map(repr, there))}, or a file.")
+        raise InputError(
+            f"There are no published scores of {str(name)!r}; expected {', '.join([*map(repr, there), 'a file'])}."
+        )
     try:
         arrow = pq.read_table(path)
         told = arrow.schema.metadata or {}

@@ -53,6 +53,9 @@ class Poisson(Likelihood):
     def residual(self, mean, targets):
         return mean - targets
 
+    def residual_share(self, mean, targets):
+        return 1 / ((mean - targets).square() / mean).sum(-1)
+
     def variance(self, mean):
         return mean
 

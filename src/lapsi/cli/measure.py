@@ -14,12 +14,15 @@ from lapsi.cli.terminal import say
 from lapsi.execution.files import MARKER
 from lapsi.execution.progress import Stages
 from lapsi.measuring import add_measures
+from lapsi.results.run_directory import require_free
 from lapsi.results.run_files import MAP, ROWS, TRAJECTORY, prediction_file
 from lapsi.results.scores import Scores
 
 
 def measure(run: Path, names: list[str] | None, to: Path | None, force: bool, quiet: bool) -> None:
     """Adds measures of some names, or all, and writes the run anew, whole or not at all."""
+    if to is not None:
+        require_free(to, force)
     stages, scores = Stages(not quiet), Scores.load(run)
     both = add_measures(scores, reopen_features(scores, stages), names, stages)
     written = {MARKER, ROWS, TRAJECTORY, MAP, prediction_file(scores.task)}

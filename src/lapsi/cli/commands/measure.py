@@ -9,7 +9,6 @@ import typer
 
 from lapsi.cli.options import Force, Quiet, Run
 from lapsi.results.paths import require_run
-from lapsi.results.run_directory import require_free
 
 
 def measure(
@@ -25,8 +24,6 @@ def measure(
 ) -> None:
     """Add other measures to a run, in columns of their own, and tell how they rank the samples beside LSI."""
     require_run(run)
-    if to is not None:
-        require_free(to, force)
     from lapsi.cli import measure as work
 
     work.measure(run, add, to, force, quiet)

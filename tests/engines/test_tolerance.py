@@ -9,7 +9,8 @@ import lapsi
 import oracles
 from lapsi.engines.newton import plan
 from lapsi.engines.removal import chord
-from lapsi.engines.removal.tolerance import Price
+from lapsi.engines.removal.streams import FLOOR
+from lapsi.engines.removal.tolerance import Price, Probe
 
 N, CLASSES, WEIGHT_DECAY = 90, 3, 0.02
 QUIET = {"weight_decay": WEIGHT_DECAY, "standardize": "each", "verify": 0, "progress": False}
@@ -131,3 +132,18 @@ def test_lsi_that_moves_faster_than_the_shift_is_refined_further(monkeypatch):
         "lapsi.engines.removal.tolerance._steepness", lambda removal, *_: torch.ones(len(removal.rows)).double()
     )
     assert abs(lapsi.score(X, y, **options).lsi / exact - 1).max() > 1e-3
+
+
+def test_what_every_shift_misses_is_no_share_of_how_far_it_moves():
+    rng = np.random.default_rng(0)
+    moved = torch.tensor(10.0 ** rng.uniform(-6, 0, size=64))
+    cut = torch.tensor(3e-4 * rng.uniform(size=64))
+    closed, corrected, once = cut + 0.01 * moved, cut + 0.001 * moved, 0.5 * moved.square()
+    probe = Probe(moved, moved / 10, moved, closed, corrected, once)
+    missing = probe.missing(leaves_out=True, is_whole=True)
+    assert (missing.of_closed(moved) >= closed).all()
+    assert (missing.of_corrected(moved / 10) >= corrected).all()
+    assert missing.of_closed(moved).median() <= 3.2e-4 + FLOOR
+    assert missing.of_closed(moved).max() <= 3.2e-4 + FLOOR + 0.0101
+    assert probe.missing(leaves_out=False, is_whole=True).of_closed(moved).median() > 0.01
+    assert probe.missing(leaves_out=True, is_whole=False).by_square == np.inf

@@ -69,6 +69,10 @@ class LocalStep(Step):
         return isinstance(self.inverse, DenseColumns)
 
     @property
+    def leaves_out(self) -> bool:
+        return True
+
+    @property
     def probe_tolerance(self) -> float:
         """The outputs that the inverse leaves out cost more than that."""
         return self.cuts.of_probe

@@ -53,6 +53,10 @@ class DenseStep(Step):
         return True
 
     @property
+    def leaves_out(self) -> bool:
+        return False
+
+    @property
     def probe_tolerance(self) -> float:
         return PROBE_TOLERANCE
 

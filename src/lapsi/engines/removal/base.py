@@ -101,6 +101,11 @@ class Step(ABC):
 
     @property
     @abstractmethod
+    def leaves_out(self) -> bool:
+        """Whether it leaves out outputs of a sample or of the inverse that say little: it then misses some of every shift."""
+
+    @property
+    @abstractmethod
     def probe_tolerance(self) -> float:
         """How near samples are brought to their optimum that tell what the closed form misses."""
 

@@ -32,13 +32,14 @@ def refined(step: Step, rows: Tensor, count: int) -> Iterator[Removed]:
         yield removed_of(removal, positions, shift, REFINED, remaining)
 
 
-def corrected(step: Step, rows: Tensor, positions: np.ndarray, neighbours: Neighbours, by_correction: float) -> Removed:
-    """The closed form and the second-order term of the nearest neighbours; missing are so many times the size of that term."""
+def corrected(
+    step: Step, rows: Tensor, positions: np.ndarray, neighbours: Neighbours, missing: Callable[[Tensor], Tensor]
+) -> Removed:
+    """The closed form and the second-order term of the nearest neighbours; `missing` goes by the relative size (n,) of that."""
     removal = removal_at(step, rows, positions)
     shift = removal.newton_step()
     correction = neighbours.correction(removal, shift)
-    missing = by_correction * step.compared(correction, shift).size + FLOOR
-    return removed_of(removal, positions, shift - correction, CORRECTED, missing)
+    return removed_of(removal, positions, shift - correction, CORRECTED, missing(step.compared(correction, shift).size))
 
 
 def converged(step: Step, rows: Tensor, positions: np.ndarray, tolerance: float) -> Iterator[Removed]:

@@ -40,21 +40,25 @@ class Missing:
     """What is missing of a shift, relative to it.
 
     Attributes:
-        closed, corrected: of the closed form, and of a corrected one, for each unit by which the sample's outputs move.
-        by_correction: of a corrected one, for each unit of the correction's relative size.
+        floor: however little the sample moves.
+        closed, corrected: of the closed form, and of a corrected one, beyond that for each unit by which its outputs move.
+        by_correction: of a corrected one, beyond the floor for each unit of the correction's relative size.
         by_square: after one chord step, for each unit of the square of its relative size; infinite where it is no square.
-        least: what outputs are taken to move at least.
     """
 
+    floor: float
     closed: float
     corrected: float
     by_correction: float
     by_square: float
-    least: float
 
     def of_closed(self, moved: Tensor) -> Tensor:
         """Of the closed form of samples whose outputs `moved` (n,)."""
-        return self.closed * moved.clamp(min=self.least) + FLOOR
+        return self.closed * moved + self.floor
+
+    def of_corrected(self, size: Tensor) -> Tensor:
+        """Of samples whose correction has a relative `size` (n,)."""
+        return self.by_correction * size + self.floor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,12 +88,13 @@ class Refinement:
     def to_correct(self, errors: np.ndarray, moved: np.ndarray) -> np.ndarray:
         """Positions (k,) of the closed forms that are corrected by their neighbours, that of the largest error first.
 
-        Those above the tolerance for which that is expected to suffice, or costs next to nothing, for half of the budget at
-        most; of all samples the `errors` (n,) of LSI, and how far their outputs `moved` (n,).
+        Those above the tolerance of which that is expected to leave no more than the tolerance beyond the floor, or which
+        cost next to nothing, for half of the budget at most; of all samples the `errors` (n,) of LSI, and how far their
+        outputs `moved` (n,).
         """
         if self.neighbours is None:
             return np.arange(0)
-        above, left = _largest_first(errors, self.tolerance), 2 * (self.missing.corrected * moved + FLOOR)
+        above, left = _largest_first(errors, self.tolerance), 2 * self.missing.corrected * moved
         nearly_free = self.price.correcting <= NEARLY_FREE * self.price.converging
         hopeful = above if nearly_free else above[left[above] <= self.tolerance]
         return hopeful[: int(self.budget / 2 / self.price.correcting)]
@@ -112,7 +117,7 @@ class Refinement:
         """Samples at some positions (k,) of `rows` with the second-order term of their neighbours."""
         assert self.neighbours is not None
         for part in in_chunks(self.step, like_together(self.step, rows, positions), self.step.dtype):
-            yield corrected(self.step, rows, part, self.neighbours, self.missing.by_correction)
+            yield corrected(self.step, rows, part, self.neighbours, self.missing.of_corrected)
 
     def converged(self, rows: Tensor, positions: np.ndarray, n_fits: int, advance: Advance) -> Iterator[Removed]:
         """As far as the tolerance asks; of those whose steps do not contract `n_fits` are fitted anew, the others left out."""
@@ -197,28 +202,21 @@ def _steepness(removal: Removal, curvature: Curvature, came: Approach) -> Tensor
 def missing_of(step: Step, curvature: Curvature, neighbours: Neighbours | None, n_probes: int) -> Missing:
     """The largest shares among samples drawn at random, by their divergence, which goes with the square of the shift.
 
-    Of further samples one in n_probes + 1 is expected beyond them. What is missing goes with how far a sample moves where the
-    step is that of all outputs; else samples that hardly move miss what their couplings do, and those of the lower half count
-    as if they moved as far as the median.
+    Of further samples one in n_probes + 1 is expected beyond them. What is missing goes with how far a sample moves. Where the
+    step leaves something out, that is missing of samples that hardly move too: the most that those of the lower half miss is
+    the floor, and what the others miss beyond it goes with how far they move.
     """
     n_samples = step.problem.n_samples
     drawn = torch.randperm(n_samples, generator=torch.Generator().manual_seed(0))[:n_probes].numpy()
     everyone = torch.arange(n_samples, device=step.problem.inputs.device)
     chunks = in_chunks(step, like_together(step, everyone, drawn), step.dtype)
     parts = [_probe(step, curvature, neighbours, everyone[torch.from_numpy(part)]) for part in chunks]
-    found = _Probe(*map(torch.cat, zip(*[astuple(part) for part in parts], strict=True)))
-    least = 0.0 if step.is_whole else float(found.moved.median())
-    return Missing(
-        _largest(found.closed, found.moved.clamp(min=least)),
-        _largest(found.corrected, found.moved),
-        _largest(found.corrected, found.correction),
-        _largest(found.once, found.step.square()) if step.is_whole else torch.inf,
-        least,
-    )
+    found = Probe(*map(torch.cat, zip(*[astuple(part) for part in parts], strict=True)))
+    return found.missing(step.leaves_out, step.is_whole)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Probe:
+class Probe:
     """Samples (n,) that tell what is missing: how far their outputs moved, the sizes of their correction and of their first
     chord step, and what the closed form, the corrected one and one chord step miss."""
 
@@ -229,8 +227,22 @@ class _Probe:
     corrected: Tensor
     once: Tensor
 
+    def missing(self, leaves_out: bool, is_whole: bool) -> Missing:
+        """The largest shares, by what the step is (`Step`)."""
+        lower = self.moved <= self.moved.median()
+        floor = float(torch.maximum(self.closed, self.corrected)[lower].max()) if leaves_out else 0.0
+        closed, corrected = ((missing - floor).clamp(min=0.0) for missing in (self.closed, self.corrected))
+        step = self.step.clamp(min=self.step.median()) if leaves_out else self.step
+        return Missing(
+            floor + FLOOR,
+            _largest(closed, self.moved),
+            _largest(corrected, self.moved),
+            _largest(corrected, self.correction),
+            _largest(self.once, step.square()) if is_whole else torch.inf,
+        )
 
-def _probe(step: Step, curvature: Curvature, neighbours: Neighbours | None, rows: Tensor) -> _Probe:
+
+def _probe(step: Step, curvature: Curvature, neighbours: Neighbours | None, rows: Tensor) -> Probe:
     """Of samples `rows` (n,)."""
     removal, positions = step.removal(rows), np.arange(len(rows))
     shift = removal.newton_step()
@@ -244,7 +256,7 @@ def _probe(step: Step, curvature: Curvature, neighbours: Neighbours | None, rows
         return ((divergence / truth - 1).abs() / 2 - remaining - FLOOR).clamp(min=0.0)
 
     correction = torch.zeros_like(shift) if neighbours is None else neighbours.correction(removal, shift)
-    return _Probe(
+    return Probe(
         removed_of(removal, positions, shift, CLOSED_FORM).diagnostics["output_change"],
         step.compared(correction, shift).size,
         size,

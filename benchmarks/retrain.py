@@ -39,7 +39,8 @@ from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.readers.arrays import read_dataset
 from lapsi.data.readers.columns import Columns
 from lapsi.data.standardize import standardizer_of
-from lapsi.engines.retrain.steps import Trainer
+from lapsi.engines.retrain.steps import probe_trainer
+from lapsi.engines.retrain.trainer import Trainer
 from lapsi.execution.progress import Stages
 from lapsi.linalg.matmul import matmul
 from lapsi.models.activation import ACTIVATIONS
@@ -58,12 +59,12 @@ MODELS = {"digits": 50, "speed": 64, "agreement": 64, "resume": 60}
 EPOCHS = {"digits": 100, "speed": 10, "agreement": Recipe().epochs, "resume": 60}
 
 
-def make_trainer(dataset: Dataset, hidden: tuple[int, ...], recipe: Recipe, dtype: torch.dtype) -> Trainer:
+def make_trainer(dataset: Dataset, hidden: tuple[int, ...], recipe: Recipe, dtype: torch.dtype) -> Trainer[NetworkProblem]:
     inputs = torch.from_numpy(standardizer_of(dataset.survey, "each").all_inputs(dataset.features))
     model = Mlp((inputs.shape[1], *hidden, dataset.n_classes), ACTIVATIONS["relu"])
     likelihood, objective = softmax(dataset.n_classes, torch.device("cpu")), Objective(WEIGHT_DECAY, "map", "mean")
     problem = NetworkProblem(inputs, torch.from_numpy(dataset.labels), model, likelihood, objective)
-    return Trainer(problem, inputs.to(dtype), recipe)
+    return probe_trainer(problem, dtype, recipe)
 
 
 def torch_model(n_inputs: int, hidden: tuple[int, ...], n_classes: int, seed: int) -> nn.Sequential:
@@ -80,7 +81,7 @@ def flat(model: nn.Module) -> torch.Tensor:
     return torch.cat([torch.cat([layer.weight, layer.bias[:, None]], 1).flatten() for layer in layers]).detach()
 
 
-def train_alone(trainer: Trainer, hidden: tuple[int, ...], seed: int, without: int | None) -> torch.Tensor:
+def train_alone(trainer: Trainer[NetworkProblem], hidden: tuple[int, ...], seed: int, without: int | None) -> torch.Tensor:
     """Params (P,) of one torch model in float64, full batch; with per-sample clipping by opacus where the recipe clips."""
     problem, recipe = trainer.problem, trainer.recipe
     keep = torch.arange(problem.n_samples) != (-1 if without is None else without)
@@ -103,7 +104,7 @@ def train_alone(trainer: Trainer, hidden: tuple[int, ...], seed: int, without: i
 
 
 def errors_alone(
-    trainer: Trainer, hidden: tuple[int, ...], indices: torch.Tensor, exact: Snapshot, narrow: Snapshot
+    trainer: Trainer[NetworkProblem], hidden: tuple[int, ...], indices: torch.Tensor, exact: Snapshot, narrow: Snapshot
 ) -> dict[str, float]:
     """Largest relative errors of the changes of the parameters (float64) and of LSI (float32) against each model alone."""
     whole = train_alone(trainer, hidden, 0, None)
@@ -172,7 +173,7 @@ def plain_seconds(dataset: Dataset, epochs: int) -> float:
     return (time.perf_counter() - start) / epochs
 
 
-def batched_seconds(trainer: Trainer, indices: torch.Tensor) -> float:
+def batched_seconds(trainer: Trainer[NetworkProblem], indices: torch.Tensor) -> float:
     """Wall time of an epoch of all models without a sample at once; the first epoch warms up."""
     epochs, ticks = trainer.recipe.epochs, []
 
@@ -191,7 +192,14 @@ def speed(arguments: argparse.Namespace) -> None:
     n_columns, rows = n_models * dataset.n_classes, 8192
     for _ in range(arguments.rounds):
         batched = batched_seconds(trainer, indices)
-        bare = float(np.mean([bare_seconds(trainer.inputs, n_columns, rows) for _ in range(arguments.epochs)]))
+        bare = float(
+            np.mean(
+                [
+                    bare_seconds(trainer.problem.inputs.to(trainer.losses.dtype), n_columns, rows)
+                    for _ in range(arguments.epochs)
+                ]
+            )
+        )
         rounds.append((batched / n_models, bare / n_models, plain_seconds(dataset, arguments.epochs)))
     batched, bare, plain = np.median(rounds, 0)
     flop = 4.0 * dataset.n_samples * (dataset.n_features + 1) * dataset.n_classes

@@ -8,7 +8,8 @@ from torch.testing import assert_close
 import oracles
 import torch_training
 from lapsi.curvature.ggn import laplace_posterior
-from lapsi.engines.retrain.steps import LeaveOneOutLoss, Trainer
+from lapsi.engines.retrain.steps import probe_trainer
+from lapsi.engines.retrain.trainer import Sense
 from lapsi.errors import ConvergenceError
 from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.likelihoods.softmax import softmax
@@ -35,7 +36,7 @@ def make_problem(hidden=(), activation="relu", weight_decay=0.01, removal="mean"
 
 
 def retrain(problem, recipe, indices, seed=0, dtype=torch.float64):
-    trainer = Trainer(problem, problem.inputs.to(dtype), recipe)
+    trainer = probe_trainer(problem, dtype, recipe)
     (last,) = trainer(torch.tensor(indices), seed, {recipe.epochs}, lambda _: None)
     return last
 
@@ -232,7 +233,7 @@ def test_alone_without_differences_gives_the_same(optimizer, removal):
     problem = make_problem((6,), "tanh", removal=removal)
     recipe = Recipe(optimizer=optimizer, epochs=20, batching="shuffled", batch_size=9)
     result = retrain(problem, recipe, [3, 30], seed=5)
-    trainer = Trainer(problem, problem.inputs, recipe)
+    trainer = probe_trainer(problem, torch.float64, recipe)
     whole = trainer.train_one(None, 5)
     assert_close(result.params, whole, rtol=1e-11, atol=1e-13)
     for row, index in enumerate((3, 30)):
@@ -244,8 +245,8 @@ def test_keeping_the_sum_of_the_decay_is_training_with_more_of_it():
     recipe = Recipe(epochs=20)
     problem = make_problem(removal="sum")
     heavier = make_problem(weight_decay=0.01 * N / (N - 1))
-    moved = Trainer(heavier, heavier.inputs, recipe).train_one(4, 0)
-    whole = Trainer(problem, problem.inputs, recipe).train_one(None, 0)
+    moved = probe_trainer(heavier, torch.float64, recipe).train_one(4, 0)
+    whole = probe_trainer(problem, torch.float64, recipe).train_one(None, 0)
     assert_close(retrain(problem, recipe, [4]).shift[0], moved - whole, **DIFFERENCE)
 
 
@@ -285,11 +286,10 @@ def test_divergence_names_epoch_and_remedy():
 def test_a_model_that_diverges_alone_is_named():
     """The outlier holds back the others: without it nothing does."""
     problem = make_problem()
-    loss = LeaveOneOutLoss(Trainer(problem, problem.inputs, Recipe()), torch.tensor([8, 11]))
     change = torch.zeros(2, problem.model.n_params, dtype=torch.float64)
     change[1, 3] = torch.inf
     with pytest.raises(ConvergenceError, match=r"without the sample in row 11 diverged in epoch 5 \(1 of 2 models\)"):
-        loss.require_progress(Pair(problem.model.initial(0), change), 5)
+        Sense(private=False).require(1.0, Pair(problem.model.initial(0), change), torch.tensor([8, 11]), 5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -309,7 +309,7 @@ def test_sam_survives_batches_that_lose_their_only_member():
     recipe = Recipe(batching="poisson", batch_size=2, sam_radius=0.05, learning_rate=0.01, epochs=4)
     indices = list(range(0, N, 5))
     result = retrain(problem, recipe, indices, seed=1)
-    trainer = Trainer(problem, problem.inputs, recipe)
+    trainer = probe_trainer(problem, torch.float64, recipe)
     whole = trainer.train_one(None, 1)
     for row, index in enumerate(indices):
         assert_close(result.shift[row], trainer.train_one(index, 1) - whole, rtol=1e-6, atol=1e-10)

@@ -23,7 +23,8 @@ from lapsi.engines.base import Work
 from lapsi.engines.choose import make_engine
 from lapsi.engines.retrain import engine as retraining
 from lapsi.engines.retrain.engine import RetrainEngine
-from lapsi.engines.retrain.steps import LeaveOneOutLoss, Trainer
+from lapsi.engines.retrain.steps import LeaveOneOutLoss
+from lapsi.engines.retrain.trainer import Trainer
 from lapsi.precision.base import KLTerms
 from lapsi.settings.settings import make_settings
 

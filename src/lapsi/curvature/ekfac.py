@@ -8,7 +8,7 @@ and the prior, and a sample that leaves takes its own part out of it.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any, final
 
@@ -21,7 +21,7 @@ from lapsi.curvature.diagonals import Diagonal, are_root_squares
 from lapsi.curvature.said import Said, said_by
 from lapsi.execution.progress import Advance
 from lapsi.models.module.layers import ProductLayer
-from lapsi.precision.base import KLTerms, joined
+from lapsi.precision.base import KLTerms, joined, summed
 from lapsi.precision.diag import DiagPrecision
 from lapsi.precision.full import FullChange, FullPrecision, full_precision
 from lapsi.problem.base import mean_weight, weight_of
@@ -116,7 +116,7 @@ class BasisCurvature(Curvature):
         drop = self.problem.objective.prior_drop(weight_of(self.problem, removed.units).sum(1))[:, None]
         columns = zip(self.precision.diagonal.split(CACHE), shift.split(CACHE, 1), removed.own.split(CACHE, 1), strict=True)
         terms = [DiagPrecision(part).kl_terms(moved.double(), -own.double() - drop) for part, moved, own in columns]
-        return KLTerms(*(torch.stack(parts).sum(0) for parts in zip(*map(astuple, terms), strict=True)))
+        return summed(terms)
 
     def reference(self) -> Curvature:
         return self

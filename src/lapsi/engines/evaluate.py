@@ -80,7 +80,7 @@ class LeaveOut(Task[Part, Arrays]):
             terms = self.fit.curvature.divergence(removed)
             pair = by_epoch.setdefault(removed.epoch or 0, np.full((2, len(seen)), np.nan))
             pair[:, removed.positions] = torch.stack([terms.mean, terms.curvature]).cpu().numpy()
-            for name, values in self.observe.compute(removed).items():
+            for name, values in (self.observe.compute(removed) | dict(terms.alone)).items():
                 array = values.cpu().numpy()
                 columns.setdefault(name, np.empty((len(seen), *array.shape[1:]), array.dtype))[removed.positions] = array
             params = removed.params.cpu().numpy()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lapsi.engines.retrain.steps import Trainer
+from lapsi.engines.retrain.steps import probe_trainer
 from lapsi.execution.progress import Advance
 from lapsi.measures.base import Labelled
 from lapsi.models.passes import ForwardBackward
@@ -32,7 +32,7 @@ def recipe_of(data: Labelled, epochs: int, seeds: int) -> Recipe:
 
 def passes_after(data: Labelled, recipe: Recipe, epochs: set[int], advance: Advance) -> Iterator[ForwardBackward]:
     """Both passes over all samples after some of the epochs, in order, one seed after the other."""
-    trainer, everyone = Trainer(data.problem, data.inputs, recipe), slice(0, len(data.inputs))
+    trainer, everyone = probe_trainer(data.problem, torch.float64, recipe), slice(0, len(data.inputs))
     for seed in range(recipe.seeds):
         for epoch, params in enumerate(trainer.course(None, data.seed + seed)):
             if epoch in epochs:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Generic, Self, TypeVar
 
 import torch
@@ -20,10 +21,12 @@ class KLTerms:
     Attributes:
         mean: (n,) ½ shiftᵀ Λ₋ᵢ shift.
         curvature: (n,) ½ [tr(Λ₋ᵢΛ⁻¹) − P − ln det(Λ₋ᵢΛ⁻¹)].
+        alone: (n,) each, the divergence of parts of the params by their names, where the model has such parts.
     """
 
     mean: Tensor
     curvature: Tensor
+    alone: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def total(self) -> Tensor:
@@ -33,7 +36,13 @@ class KLTerms:
 
 def joined(terms: list[KLTerms]) -> KLTerms:
     """The terms of one unit after another."""
-    return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]))
+    alone = {name: torch.cat([term.alone[name] for term in terms]) for name in (terms[0].alone if terms else ())}
+    return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]), alone)
+
+
+def summed(terms: list[KLTerms]) -> KLTerms:
+    """The terms of the same units over parts of the params that are independent."""
+    return KLTerms(torch.stack([term.mean for term in terms]).sum(0), torch.stack([term.curvature for term in terms]).sum(0))
 
 
 class Precision(ABC, Generic[Change]):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from lapsi.precision.base import KLTerms, Precision
+from lapsi.precision.base import KLTerms, Precision, summed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +24,9 @@ class LaplacePosterior:
 
     def kl_to(self, shift: Tensor, other: LaplacePosterior) -> KLTerms:
         """KL from this posterior to `other`, whose params are those of this one plus `shift` (P,) float64; terms (1,)."""
+        return summed(self.kl_by_block(shift, other))
+
+    def kl_by_block(self, shift: Tensor, other: LaplacePosterior) -> list[KLTerms]:
+        """The same of each block alone."""
         parts = zip(self.blocks, shift.split(list(self.sizes)), other.blocks, strict=True)
-        terms = [block.kl_to(part, after) for block, part, after in parts]
-        return KLTerms(
-            torch.stack([term.mean for term in terms]).sum(0), torch.stack([term.curvature for term in terms]).sum(0)
-        )
+        return [block.kl_to(part, after) for block, part, after in parts]

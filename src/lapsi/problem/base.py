@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from lapsi.models.likelihoods.base import Likelihood
@@ -53,6 +54,27 @@ class Problem(ABC):
     @abstractmethod
     def combine(self, outputs: Tensor) -> Tensor:
         """(n, K) of several models together, of the outputs (S, n, K) of each."""
+
+
+class DescentProblem(Problem):
+    """One that training step by step minimises, its params one vector (P,) in plain coordinates."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Of the data."""
+
+    @abstractmethod
+    def initial(self, seed: int) -> Tensor:
+        """Params (P,) float64 where training starts, on the device of the data."""
+
+    @abstractmethod
+    def own_outputs(self, params: Tensor, rows: Tensor) -> Tensor:
+        """z (B, K) float64 of sample rows[b] (B,), there or not, under params[b] (B, P)."""
+
+    @abstractmethod
+    def gradient_sum(self, params: Tensor, rows: slice | Tensor, clip_norm: float | None) -> Tensor:
+        """Gradient (P,) of the sum of the losses of samples `rows` alone under params (P,), each clipped where asked."""
 
 
 class ProbeProblem(Problem):

@@ -12,7 +12,7 @@ from torch import Tensor
 from lapsi.models.likelihoods.base import Likelihood
 from lapsi.models.mlp import Mlp
 from lapsi.models.passes import ForwardBackward, clip_of
-from lapsi.problem.base import ProbeProblem, total_weight, weight_of
+from lapsi.problem.base import DescentProblem, ProbeProblem, total_weight, weight_of
 from lapsi.problem.objective import Objective
 
 Rows = slice | Tensor
@@ -21,7 +21,7 @@ BLOCK_ENTRIES = 2**21
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class NetworkProblem(ProbeProblem):
+class NetworkProblem(ProbeProblem, DescentProblem):
     """A model, its layers in plain coordinates, on N samples.
 
     Attributes:
@@ -74,6 +74,19 @@ class NetworkProblem(ProbeProblem):
     def outputs(self, params: Tensor, rows: Tensor) -> Tensor:
         """z (n, K) of samples `rows` (n,), there or not, under params (P,)."""
         return self.model.outputs(params, self.inputs[rows])
+
+    @property
+    def device(self) -> torch.device:
+        """Of the data."""
+        return self.inputs.device
+
+    def initial(self, seed: int) -> Tensor:
+        """Params (P,) float64 where training starts, on the device of the data."""
+        return self.model.initial(seed).to(self.inputs.device)
+
+    def own_outputs(self, params: Tensor, rows: Tensor) -> Tensor:
+        """z (B, K) of sample rows[b] (B,) under params[b] (B, P)."""
+        return self.model.outputs(params, self.inputs[rows][:, None])[:, 0]
 
     def forward_backward(self, params: Tensor, rows: Rows) -> ForwardBackward:
         """Both passes over the samples `rows` (n,) under params (P,)."""

@@ -17,12 +17,14 @@ from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer, standardizer_of
 from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, single_rows
 from lapsi.engines.retrain.plan import n_checks, plan_retraining, spec_of, training_parts
-from lapsi.engines.retrain.steps import Trainer
+from lapsi.engines.retrain.steps import probe_trainer
+from lapsi.engines.retrain.trainer import Trainer
 from lapsi.errors import MemoryLimitError
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.cost import GIB
 from lapsi.execution.device import synchronize
 from lapsi.execution.progress import Advance, Stages
+from lapsi.problem.base import DescentProblem
 from lapsi.problem.network import NetworkProblem
 from lapsi.problem.of_dataset import network_problem
 from lapsi.problem.removed import TRAINED, Removed
@@ -77,7 +79,7 @@ class RetrainEngine(Engine):
     def fit_problem(self, problem: NetworkProblem, chunk_size: int) -> RetrainFit:
         """The same for a problem; `chunk_size` models are trained at once."""
         dtype = getattr(torch, self.settings.execution.dtype or "float32")
-        trainer = Trainer(problem, problem.inputs.to(dtype), self.spec.recipe)
+        trainer = probe_trainer(problem, dtype, self.spec.recipe)
         curvature = GgnCurvature(problem, self.settings.curvature)
         return RetrainFit(trainer, curvature, self.spec, chunk_size, self.settings.execution.seed)
 
@@ -95,14 +97,14 @@ class RetrainFit(Fit):
         seed: of the first training.
     """
 
-    trainer: Trainer
+    trainer: Trainer[Any]
     curvature: Curvature
     spec: Retrain
     chunk_size: int
     seed: int
 
     @property
-    def problem(self) -> NetworkProblem:
+    def problem(self) -> DescentProblem:
         return self.trainer.problem
 
     @property
@@ -141,17 +143,17 @@ class RetrainFit(Fit):
     def record(self, params: Tensor) -> dict[str, Any]:
         """`grad_norm`: of the mean objective, unclipped: how far training is from its optimum."""
         problem, recipe = self.problem, self.spec.recipe
-        params = params.to(problem.inputs.device)
+        params = params.to(problem.device)
         mean = problem.gradient_sum(params, slice(0, problem.n_samples), None) / problem.total
         return {
-            "dtype": str(self.trainer.inputs.dtype).removeprefix("torch."),
+            "dtype": str(self.trainer.losses.dtype).removeprefix("torch."),
             "grad_norm": float((mean + problem.objective.weight_decay * params).norm()),
             "n_iterations": recipe.epochs * steps_per_epoch(recipe, problem.n_samples),
         }
 
     def _removed(self, rows: Tensor, params: Tensor, shift: Tensor, epoch: int) -> Removed:
-        problem, wide = self.problem, shift.double()
-        outputs = problem.model.outputs(params + wide, problem.inputs[rows][:, None])
+        wide = shift.double()
+        outputs = self.problem.own_outputs(params + wide, rows)[:, None]
         unknown = torch.full((len(rows),), torch.nan, dtype=torch.float64)
         return Removed(rows[:, None], np.arange(len(rows)), params, wide, outputs, TRAINED, unknown, epoch=epoch)
 

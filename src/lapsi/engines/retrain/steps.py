@@ -1,107 +1,70 @@
-"""Many leave-one-out models trained at once, as changes of the model with all samples (docs/math.md, Retraining)."""
+"""The loss of a probe without samples, in difference form and directly (docs/math.md, Retraining)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
-from lapsi.errors import ConvergenceError
+from lapsi.engines.retrain.trainer import BatchLoss, Losses, Trainer
 from lapsi.models.mlp import Mlp
 from lapsi.models.passes import clip_of
 from lapsi.problem.base import weight_of
 from lapsi.problem.network import NetworkProblem, row_blocks, take
 from lapsi.settings.recipe import Recipe
-from lapsi.training.descent import descend
-from lapsi.training.optimizers import Decay
-from lapsi.training.pair import Pair, Snapshot
+from lapsi.training.descent import LossGradient
+from lapsi.training.pair import Pair
 from lapsi.training.sampling import Batch
 
 BLOCK_BYTES = 64 * 2**20
-DIVERGED = 20.0
 EMPTY = 1e-12  # share of a batch's weight below which nothing is left of it
-REMEDY = "Use a smaller learning rate, or standardize the features."
 
 
-@dataclass(frozen=True, slots=True)
-class Trainer:
-    """Trains the models without one sample each.
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class ProbeLosses(Losses[NetworkProblem]):
+    """Those of a probe.
 
     Attributes:
         problem: data, model, likelihood, objective.
         inputs: of the problem, in the dtype of the changes.
-        recipe: how to train.
+        clip_norm: as in `Recipe`.
     """
 
     problem: NetworkProblem
     inputs: Tensor
-    recipe: Recipe
+    clip_norm: float | None
 
-    def __call__(self, indices: Tensor, seed: int, epochs: set[int], advance: Callable[[int], None]) -> Iterator[Snapshot]:
-        """Trains the models without sample indices[b] (B,); yields after those `epochs` (0: as initialised).
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.inputs.dtype
 
-        `advance` is told each epoch.
+    def without_each(self, indices: Tensor) -> BatchLoss:
+        return LeaveOneOutLoss(self, indices)
 
-        Raises:
-            ConvergenceError: when training diverges, with the epoch, the sample and the remedy.
-        """
-        problem = self.problem
-        params = problem.model.initial(seed).to(problem.inputs.device)
-        pair = Pair(params, torch.zeros(len(indices), len(params), dtype=self.inputs.dtype, device=params.device))
-        loss = LeaveOneOutLoss(self, indices)
-        if 0 in epochs:
-            yield Snapshot(0, pair.value, pair.change)
-        for epoch in descend(pair, loss, self.recipe, self.decay(indices), problem.n_samples, seed):
-            loss.require_progress(pair, epoch)
-            advance(1)
-            if epoch in epochs:
-                yield Snapshot(epoch, pair.value, pair.change)
-
-    def train_one(self, index: int | None, seed: int) -> Tensor:
-        """Params (P,) of one model, trained without sample `index` (or with all) in float64, no differences: the plain way."""
-        *_, last = self.course(index, seed)
-        return last
-
-    def course(self, index: int | None, seed: int) -> Iterator[Tensor]:
-        """The same as initialised and after each epoch; the one tensor goes on changing."""
-        problem = self.problem
-        rows = torch.tensor([] if index is None else [index], dtype=torch.int64, device=problem.targets.device)
-        decay = self.decay(rows)
-        weight = decay.weight if decay.extra is None or index is None else decay.weight + float(decay.extra)
-        params = problem.model.initial(seed).to(problem.inputs.device)
-        pair = Pair(params, params.new_zeros(0, len(params)))
-        loss = LossWithout(self, rows)
-        yield pair.value
-        for _ in descend(pair, loss, self.recipe, Decay(weight), problem.n_samples, seed):
-            yield pair.value
-
-    def decay(self, indices: Tensor) -> Decay:
-        """Weight decay with all samples, and what the models without samples indices[b] (B,) have more.
-
-        Mean losses that keep W·w in total need w·W/(W − a); sums over a public number keep W·w by themselves.
-        """
-        problem, weight = self.problem, self.problem.objective.weight_decay
-        if problem.objective.removal != "sum" or self.recipe.public_divisor:
-            return Decay(weight)
-        leaving = weight_of(problem, indices)
-        return Decay(weight, (weight * leaving / (problem.total - leaving))[:, None].to(self.inputs.dtype))
+    def without(self, index: Tensor) -> LossGradient:
+        return LossWithout(self, index)
 
 
-class LeaveOneOutLoss:
+def probe_trainer(problem: NetworkProblem, dtype: torch.dtype, recipe: Recipe) -> Trainer[NetworkProblem]:
+    """Trains a probe, changes in a dtype."""
+    return Trainer(ProbeLosses(problem, problem.inputs.to(dtype), recipe.clip_norm), recipe)
+
+
+@final
+class LeaveOneOutLoss(BatchLoss):
     """Gradient of the mean loss over a batch, and its change in every model that lacks a sample."""
 
-    def __init__(self, trainer: Trainer, indices: Tensor) -> None:
+    def __init__(self, losses: ProbeLosses, indices: Tensor) -> None:
         """For the models without sample indices[b] (B,)."""
-        sizes = trainer.problem.model.sizes
-        row_bytes = model_row_bytes(trainer.problem.model, trainer.inputs.dtype) * max(1, len(indices))
-        self._problem, self._inputs, self._clip_norm = trainer.problem, trainer.inputs, trainer.recipe.clip_norm
+        sizes = losses.problem.model.sizes
+        row_bytes = model_row_bytes(losses.problem.model, losses.dtype) * max(1, len(indices))
+        self._problem, self._inputs, self._clip_norm = losses.problem, losses.inputs, losses.clip_norm
         self._indices = indices
         self._block = max(16, min(len(self._inputs), BLOCK_BYTES // row_bytes))
         self._buffer = self._inputs.new_empty(self._block * sizes[1] * len(indices))
-        self._first_loss: float | None = None
         self._loss_sum, self._n_losses = 0.0, 0
 
     def __call__(self, params: Pair, batch: Batch) -> Pair:
@@ -144,29 +107,10 @@ class LeaveOneOutLoss:
         change[emptied] = -mean.to(change.dtype)
         return Pair(mean, change)
 
-    def require_progress(self, params: Pair, epoch: int) -> None:
-        """Refuses to go on where training has left all sense; called after every epoch.
-
-        Raises:
-            ConvergenceError: with the epoch, the sample and the remedy.
-        """
-        loss = self._loss_sum / max(1, self._n_losses)
+    def mean_since(self) -> float:
+        mean = self._loss_sum / max(1, self._n_losses)
         self._loss_sum, self._n_losses = 0.0, 0
-        first = self._first_loss = loss if self._first_loss is None else self._first_loss
-        private = self._clip_norm is not None
-        finite = bool(torch.isfinite(params.value).all()) and math.isfinite(loss)
-        if not finite or (loss > DIVERGED * max(first, 1.0) and not private):
-            raise ConvergenceError(
-                f"Training diverged in epoch {epoch}: the mean loss of the model with all samples went from {first:.3g} to "
-                f"{loss:.3g} nats. {REMEDY}"
-            )
-        lost = ~torch.isfinite(params.change.sum(1))
-        if bool(lost.any()):
-            index = int(self._indices[lost][0])
-            raise ConvergenceError(
-                f"Training without the sample in row {index} diverged in epoch {epoch} ({int(lost.sum())} of {len(lost)} "
-                f"models). {REMEDY} Or leave the row out (indices)."
-            )
+        return mean
 
 
 def model_row_bytes(model: Mlp, dtype: torch.dtype) -> int:
@@ -179,9 +123,9 @@ def model_row_bytes(model: Mlp, dtype: torch.dtype) -> int:
 class LossWithout:
     """Gradient of the mean loss over a batch, without one sample where asked, taken directly."""
 
-    def __init__(self, trainer: Trainer, index: Tensor) -> None:
+    def __init__(self, losses: ProbeLosses, index: Tensor) -> None:
         """For the model without the sample in `index` (1,), or with all (0,)."""
-        self._problem, self._clip_norm, self._index = trainer.problem, trainer.recipe.clip_norm, index
+        self._problem, self._clip_norm, self._index = losses.problem, losses.clip_norm, index
 
     def __call__(self, params: Pair, batch: Batch) -> Pair:
         """The pair has no changes."""

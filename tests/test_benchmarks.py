@@ -292,3 +292,23 @@ def test_network_and_probe(figures, tmp_path):
     assert found["n_samples"] == 12
     assert set(found["paper"]) <= set(found["spearman"])
     assert figures("network_and_probe", *small)["spearman"] == found["spearman"]
+
+
+@pytest.mark.parametrize("part", ["agreement", "speed", "shuffled"])
+def test_pairs(figures, tmp_path, part):
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(40, 4))
+    sides = {name: hidden @ rng.normal(size=(4, width)) for name, width in (("image_embeddings", 7), ("text_embeddings", 6))}
+    np.savez(tmp_path / "pairs.npz", captions=[f"thing {row}" for row in range(40)], **sides)
+    options = ("--dimensions", 4, "--epochs", 20, "--scored", 20, "--models", 4, "--repeats", 2)
+    found = figures("pairs", part, tmp_path / "pairs.npz", *options)
+    if part == "agreement":
+        assert found["largest_of_params"] < 1e-8
+        assert found["largest_of_lsi_in_float32"] < 1e-3
+    elif part == "speed":
+        assert found["flop_a_model"] == 12 * 40**2 * 4 + 4 * 40 * 4 * 15
+        assert found["share_of_floor"] > 0
+    else:
+        assert found["n_shuffled"] == 4
+        assert 0 <= found["auroc_loo_loss"] <= 1
+        assert len(found["highest"]) == len(found["lowest"]) == 5

@@ -17,7 +17,6 @@ from lapsi.measures.base import Labelled, Measure
 from lapsi.measures.choose import MEASURES, chosen_measures
 from lapsi.problem.of_dataset import network_problem, weighed
 from lapsi.results.scores import Scores
-from lapsi.settings.network import NetworkSettings
 from lapsi.settings.settings import Settings
 from lapsi.settings.stored import stored_settings
 from lapsi.settings.task import CLASSES
@@ -95,8 +94,8 @@ def required_measures(names: Sequence[str], dataset: Dataset, settings: Settings
 
 def _settings_of(scores: Scores) -> Settings:
     settings = stored_settings(scores.provenance.settings)
-    if isinstance(settings, NetworkSettings):
-        raise InputError("The run is of a network; other measures than LSI are of a probe on features.")
+    if not isinstance(settings, Settings):
+        raise InputError("The run is of no probe on features; other measures than LSI are of a probe on features.")
     return settings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,29 +21,24 @@ from lapsi.data.dataset import DIGEST, make_columns, make_ids, make_weights
 from lapsi.data.handed_over import handed_over, predicts_next_token
 from lapsi.data.items import content_of
 from lapsi.data.samples import TEXT, Texts
-from lapsi.data.targets import RealTargets, Targets
 from lapsi.engines.ekfac.engine import UNCONVERGED, ekfac_fit
 from lapsi.engines.ekfac.fit import EkfacFit
 from lapsi.engines.evaluate import PARAMS
-from lapsi.engines.identity import network_identity
+from lapsi.engines.identity import model_identity
 from lapsi.engines.network_plan import plan_network
 from lapsi.engines.retrain.module import NOISE_FLOOR, ModuleRetrainFit, module_retrain_fit
 from lapsi.errors import InputError
 from lapsi.execution.backend import Backend, open_backend
-from lapsi.execution.checkpoint import Arrays, Keep, open_checkpoint
+from lapsi.execution.checkpoint import Keep, open_checkpoint
 from lapsi.execution.progress import Stages
-from lapsi.measures.lsi import lsi_columns, lsi_trajectory
 from lapsi.models.module.choose import layers_of
 from lapsi.models.module.layers import Layer
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.of_module import Told, Trained, module_problem
-from lapsi.results.columns import find_column
-from lapsi.results.evidence.base import Seen
 from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
-from lapsi.results.tables import build_table
-from lapsi.scoring import check_indices, checked, left_out
+from lapsi.scoring import Known, assembled, check_indices, checked, left_out
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.network import (
@@ -137,7 +132,7 @@ def score_network(
     batches = batches_of(data, collate, _first_parameter(layers), reads_ahead=spec.loss == NEXT_TOKEN)
     n = len(batches)
     _require_module_decides(run_by, batches)
-    known = _Samples(make_ids(ids, n), _with_texts(make_columns(columns, n), data), check_indices(indices, n))
+    known = Known(make_ids(ids, n), _with_texts(make_columns(columns, n), data), check_indices(indices, n))
     weights = None if sample_weight is None else torch.from_numpy(make_weights(sample_weight, n)).to(batches.device)
     with open_backend(run_by) as backend:
         with stages.stage("outputs", n) as advance:
@@ -145,7 +140,7 @@ def score_network(
         return _scored(trained, known, None if checkpoint is None else Path(checkpoint), stages, backend)
 
 
-def _scored(trained: Trained, known: _Samples, checkpoint: Path | None, stages: Stages, backend: Backend) -> Scores:
+def _scored(trained: Trained, known: Known, checkpoint: Path | None, stages: Stages, backend: Backend) -> Scores:
     """The scores of the samples that were asked for."""
     targets, batches = trained.targets, trained.problem.batches
     plan_network(trained, len(known.rows), stages.seconds["outputs"]).tell(stages)
@@ -155,7 +150,7 @@ def _scored(trained: Trained, known: _Samples, checkpoint: Path | None, stages: 
     units = torch.as_tensor(known.rows, device=batches.device)[:, None]
     digest = _digest(trained, known.ids)
     keep = None if checkpoint is None else Keep(checkpoint, {})
-    kept = open_checkpoint(keep, network_identity(digest, settings, known.rows), {})
+    kept = open_checkpoint(keep, model_identity(digest, settings, known.rows), {})
     try:
         by_seed = left_out(fit, units, kept, stages, backend)
     finally:
@@ -182,22 +177,13 @@ def _scored(trained: Trained, known: _Samples, checkpoint: Path | None, stages: 
         plan=plan | {"n_params": fit.problem.n_params},
         **({"train_accuracy": None} | agreement | record),
     )
-    return _scores(fit, targets, known, by_seed, provenance)
+    return assembled(fit, targets, known, by_seed, provenance)
 
 
 def _fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, stages: Stages) -> EkfacFit | ModuleRetrainFit:
     if isinstance(settings.engine, Retrain):
         return module_retrain_fit(problem, settings, stages)
     return ekfac_fit(problem, settings, n_units, stages)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Samples:
-    """What is known of N samples beside what the module takes: identifiers, columns, and which of them are scored."""
-
-    ids: np.ndarray
-    columns: pd.DataFrame
-    rows: np.ndarray
 
 
 def _with_texts(columns: pd.DataFrame, dataset: Any) -> pd.DataFrame:
@@ -254,22 +240,3 @@ def _digest(trained: Trained, ids: np.ndarray) -> str:
         digest.update(np.ascontiguousarray(array).data)
     digest.update(json.dumps([*map(str, ids.tolist())]).encode())
     return DIGEST + digest.hexdigest()
-
-
-def _scores(
-    fit: EkfacFit | ModuleRetrainFit, targets: Targets, known: _Samples, by_seed: list[Arrays], provenance: Provenance
-) -> Scores:
-    evidence, measures = evidence_of(targets.task), lsi_columns(by_seed, fit.curvature.form)
-    noise = tuple(provenance.settings["objective"]["noise_variance"]) if isinstance(targets, RealTargets) else ()
-    outputs = fit.problem.combine(torch.from_numpy(np.stack([each["outputs"] for each in by_seed]))).numpy()
-    train_loss = np.stack([each["train_loss"] for each in by_seed])
-    seen = Seen(targets.take(known.rows), outputs, train_loss, measures.get("leverage"), noise)
-    of_targets = evidence.columns(targets.names)
-    table = build_table({"id": known.ids[known.rows], "row": known.rows} | measures | evidence.compute(seen), of_targets)
-    table = table.join(known.columns.iloc[known.rows].reset_index(drop=True))
-    ours = [of_targets[name] for name in table if name in of_targets]
-    described = tuple(column for column in ours if not column.means(find_column(column.name)))
-    trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
-    if trajectory is not None:
-        trajectory.insert(0, "id", known.ids[known.rows][trajectory.pop("position")])
-    return Scores(table, evidence.prediction(seen), targets.names, provenance, trajectory, None, described)

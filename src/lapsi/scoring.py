@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from lapsi.analysis.maps import centre_of, principal_axes
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.standardize import Standardizer
+from lapsi.data.targets import RealTargets, Targets
 from lapsi.engines.base import Fit, single_rows, work_of
 from lapsi.engines.choose import chosen_engine, make_engine
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, PARAMS, evaluate, n_steps, verify
@@ -281,6 +282,33 @@ def _map(dataset: Dataset, fit: Fit, standardizer: Standardizer, rows: np.ndarra
     parts = [torch.from_numpy(part) for part in np.array_split(rows, -(-len(rows) // BLOCK_ROWS))]
     blocks = [(_probe(fit).plain_inputs(part)[:, :-1].cpu().numpy() - centre) @ axes for part in parts]
     return np.concatenate(blocks).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """What is known of N samples beside what the model takes: identifiers, columns, and which of them are scored."""
+
+    ids: np.ndarray
+    columns: pd.DataFrame
+    rows: np.ndarray
+
+
+def assembled(fit: Fit, targets: Targets, known: Known, by_seed: list[Arrays], provenance: Provenance) -> Scores:
+    """The scores of what was found of the samples of a model that is no probe."""
+    evidence, measures = evidence_of(targets.task), lsi_columns(by_seed, fit.curvature.form)
+    noise = tuple(provenance.settings["objective"]["noise_variance"]) if isinstance(targets, RealTargets) else ()
+    outputs = fit.problem.combine(torch.from_numpy(np.stack([each["outputs"] for each in by_seed]))).numpy()
+    train_loss = np.stack([each["train_loss"] for each in by_seed])
+    seen = Seen(targets.take(known.rows), outputs, train_loss, measures.get("leverage"), noise)
+    of_targets = evidence.columns(targets.names)
+    table = build_table({"id": known.ids[known.rows], "row": known.rows} | measures | evidence.compute(seen), of_targets)
+    table = table.join(known.columns.iloc[known.rows].reset_index(drop=True))
+    ours = [of_targets[name] for name in table if name in of_targets]
+    described = tuple(column for column in ours if not column.means(find_column(column.name)))
+    trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
+    if trajectory is not None:
+        trajectory.insert(0, "id", known.ids[known.rows][trajectory.pop("position")])
+    return Scores(table, evidence.prediction(seen), targets.names, provenance, trajectory, None, described)
 
 
 def check_indices(indices: Any, n_samples: int) -> np.ndarray:

@@ -1,15 +1,15 @@
-"""The GGN of a contrastive loss against autograd: dense Jacobians of the similarities, and the Hessian of the losses in them."""
+"""The GGN of a contrastive loss against autograd: Jacobians of the similarities, and the Hessian of the losses in them."""
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from lapsi.curvature.contrastive import FIRST, SECOND, ContrastiveCurvature, contrastive_posterior
+from lapsi.curvature.contrastive import ContrastiveCurvature, contrastive_posterior
 from lapsi.models.towers import Towers
 from lapsi.precision.full import FullPrecision, dense_kl
 from lapsi.problem.contrastive import ContrastiveProblem
 from lapsi.problem.objective import Objective
-from lapsi.problem.removed import TRAINED, Removed
+from lapsi.problem.removed import LSI_IMAGE, LSI_TEXT, TRAINED, Removed
 
 N, WIDTHS, E, TEMPERATURE, DECAY = 12, (5, 4), 3, 0.5, 0.02
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
@@ -110,8 +110,8 @@ def test_divergence_is_that_of_dense_posteriors(problem, params, structure):
 
     first = problem.model.sizes[0]
     assert_close(found.total, kl(slice(None)), rtol=1e-9, atol=1e-13)
-    assert_close(found.alone[FIRST], kl(slice(0, first)), rtol=1e-9, atol=1e-13)
-    assert_close(found.alone[SECOND], kl(slice(first, None)), rtol=1e-9, atol=1e-13)
+    assert_close(found.alone[LSI_IMAGE], kl(slice(0, first)), rtol=1e-9, atol=1e-13)
+    assert_close(found.alone[LSI_TEXT], kl(slice(first, None)), rtol=1e-9, atol=1e-13)
 
 
 def test_outputs_tell_a_pair_from_all_that_are_there(problem, params):

@@ -13,7 +13,7 @@ from lapsi.data.targets import SEPARATOR, as_shown, label_set, label_sets
 from lapsi.errors import InputError
 from lapsi.results.evidence.numbers import given_numbers
 from lapsi.results.scores import Scores
-from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION, TOKENS
+from lapsi.settings.task import CLASSES, MULTILABEL, PAIRS, REGRESSION, TOKENS
 
 INTEGER = re.compile(r"0|-?[1-9][0-9]{0,19}")
 LISTED = 12  # classes in a message
@@ -124,10 +124,10 @@ class ReviewedNumbers(Reviewed):
 
 
 @final
-class ReviewedTokens(Reviewed):
-    """The tokens of a text, which a review leaves as they are."""
+class ReviewedWhole(Reviewed):
+    """What has no label that could be changed, the tokens of a text or a pair: a review keeps or removes it."""
 
-    noun: ClassVar[str] = "tokens"
+    noun: ClassVar[str] = "sample"
     done: ClassVar[str] = "changed"
     may_be_empty: ClassVar[bool] = False
 
@@ -139,14 +139,15 @@ class ReviewedTokens(Reviewed):
         return text == str(self.scores.table["label"].iloc[row])
 
     def read(self, record: dict[str, str], new_classes: bool) -> list[Any]:
-        raise InputError(f"The review changes the text {record['id']!r}, whose tokens it cannot; keep or remove it.")
+        raise InputError(f"The review changes {record['id']!r}, which has no label that it could; keep or remove it.")
 
 
 REVIEWED: dict[str, type[Reviewed]] = {
     CLASSES: ReviewedClasses,
     MULTILABEL: ReviewedLabels,
     REGRESSION: ReviewedNumbers,
-    TOKENS: ReviewedTokens,
+    TOKENS: ReviewedWhole,
+    PAIRS: ReviewedWhole,
 }
 
 

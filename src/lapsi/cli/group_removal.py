@@ -21,7 +21,6 @@ from lapsi.measures.group_lsi import plan_removal, score_groups
 from lapsi.results.scores import Scores
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import WORKERS, Execution
-from lapsi.settings.network import NetworkSettings
 from lapsi.settings.settings import Settings
 from lapsi.settings.stored import stored_settings
 from lapsi.settings.task import REGRESSION
@@ -65,10 +64,10 @@ def _settings_of(scores: Scores, machines: dict[str, Any]) -> Settings:
         InputError: when the run is not of the linear probe at its optimum.
     """
     settings = stored_settings(scores.provenance.settings)
-    if isinstance(settings, NetworkSettings):
+    if not isinstance(settings, Settings):
         raise InputError(
-            "--leave-group-out is of the linear probe at its optimum, but the run is of a network "
-            f"({settings.network.module}); score features of the data with --engine newton, and take the groups of that run."
+            f"--leave-group-out is of the linear probe at its optimum, but the run is of {settings.model_in_words}; score "
+            "features of the data with --engine newton, and take the groups of that run."
         )
     if isinstance(settings.engine, Retrain):
         epochs = settings.engine.recipe.epochs

@@ -21,6 +21,7 @@ COMMANDS = (
     "demo",
     "score",
     "score-network",
+    "score-pairs",
     "embed",
     "issues",
     "groups",

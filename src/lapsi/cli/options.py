@@ -22,6 +22,8 @@ from lapsi.settings.model import PROBE, ModelSpec
 from lapsi.settings.network import NETWORK_ENGINES, Ekfac, NetworkSettings, NetworkSpec
 from lapsi.settings.objective import ObjectiveSpec
 from lapsi.settings.option import Choice, option
+from lapsi.settings.pair_source import PairSource
+from lapsi.settings.pairs import PAIR_RECIPE, PairSettings, PairSpec
 from lapsi.settings.recipe import PRESETS, RECIPE, Recipe
 from lapsi.settings.settings import Settings, make_settings
 
@@ -79,6 +81,14 @@ NETWORK_PARTS = (
     Part(Execution, without=("dtype",)),
 )
 NETWORK = (Part(NetworkStart), *NETWORK_PARTS, Part(Retrain), RECIPE_FIELDS)
+PAIR_PARTS = (
+    Part(PairSource),
+    Part(PairSpec),
+    Part(PairSettings),
+    Part(ObjectiveSpec, without=(*NOT_OF_NETWORKS, "noise_variance")),
+    Part(Execution),
+)
+PAIRS = (*PAIR_PARTS, Part(Retrain), RECIPE_FIELDS)
 EMBED_COLUMNS = Part(Columns, without=("features", "prefix"))
 EMBED_EXTRACTOR = Part(ExtractorSettings, own_names=True)
 EMBED_DATA = Part(DataSpec, without=("human_labels",))
@@ -153,6 +163,15 @@ def to_network(options: Options) -> dict[str, Any]:
     engine = Ekfac(**steps, recipe=recipe) if asked == Ekfac.name else Retrain(recipe or PRESETS["paper"], **every)
     own = {"engine": engine, "objective": ObjectiveSpec(**objective), "execution": Execution(**execution)}
     return {**spec, **structure, **own}
+
+
+def to_pairs(options: Options) -> tuple[PairSource, PairSettings]:
+    """What is read, and how it is scored, as asked for."""
+    source, spec, structure, objective, execution = (part.values(options) for part in PAIR_PARTS)
+    recipe = replace(PAIR_RECIPE, **RECIPE_FIELDS.values(options))
+    engine = Retrain(recipe, **Part(Retrain).values(options))
+    parts = PairSpec(**spec), ObjectiveSpec(**objective), engine, structure.get("curvature", "diag"), Execution(**execution)
+    return PairSource(**source), PairSettings(*parts)
 
 
 def to_recipe(options: Options) -> Recipe | None:

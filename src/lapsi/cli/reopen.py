@@ -16,6 +16,7 @@ from lapsi.data.samples import Content, Samples
 from lapsi.data.spec import DataSpec, read_spec
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
+from lapsi.settings.task import PAIRS
 
 
 def reopen(scores: Scores) -> Dataset | Samples:
@@ -35,6 +36,8 @@ def spec_of(scores: Scores) -> DataSpec:
     """
     if scores.provenance.factory:
         raise InputError("The run is of a network, whose data have no features; this is for data with features.")
+    if scores.task == PAIRS:
+        raise InputError("The run is of pairs; this is for data with features and labels.")
     if not scores.provenance.data:
         raise InputError("The run was saved from Python, so the command line does not know its data; do this from Python too.")
     return read_spec(scores.provenance.data)

@@ -20,9 +20,10 @@ from lapsi.results.scores import Scores
 from lapsi.results.verification import TRAINED_ON, TRUSTED, ranking_in_words
 from lapsi.settings.engine import Local, Newton
 from lapsi.settings.network import NetworkSettings
+from lapsi.settings.pairs import PairSettings
 from lapsi.settings.settings import Settings
 from lapsi.settings.stored import stored_settings
-from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION, TOKENS
+from lapsi.settings.task import CLASSES, MULTILABEL, PAIRS, REGRESSION, TOKENS
 
 CLASSES_SHOWN = 40
 LISTED_AT_MOST = 10
@@ -125,6 +126,8 @@ def outputs_in_words(n_outputs: int, task: str) -> str:
     """E.g. "10 classes"."""
     if task == TOKENS:
         return "a class for each token"
+    if task == PAIRS:
+        return "each other"
     word = WORDS[task]
     return f"{n_outputs:,} {word if n_outputs == 1 else PLURALS[word]}"
 
@@ -142,7 +145,9 @@ def _summary_table(scores: Scores) -> Table:
     summary, evidence = scores.summary(), scores.evidence
     by_class = {name: column for name, column in evidence.summary_columns.items() if name != NOT_SHOWN}
     table = Table(title=evidence.summary_title, title_justify="left")
-    table.add_column(next(column.heading for column in scores.columns if column.name == "label"), min_width=12, overflow="fold")
+    table.add_column(
+        next(column.heading for column in scores.columns if column.name == evidence.rows_by), min_width=12, overflow="fold"
+    )
     for column in by_class.values():
         table.add_column(column.heading, justify="right", no_wrap=True)
     doubted = f"; doubted: {by_class['contradicted'].help}" if "contradicted" in by_class else ""
@@ -176,7 +181,7 @@ def samples_table(title: str, columns: list[Column], rows: pd.DataFrame) -> Tabl
     return table
 
 
-def _size(provenance: Provenance, settings: Settings | NetworkSettings) -> str:
+def _size(provenance: Provenance, settings: Settings | NetworkSettings | PairSettings) -> str:
     """E.g. "512 features": what the model is large by."""
     if isinstance(settings, NetworkSettings):
         return f"{provenance.n_features:,} parameters"
@@ -209,7 +214,7 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
     return Text(text)
 
 
-def _above_lines(provenance: Provenance, settings: Settings | NetworkSettings) -> list[Text]:
+def _above_lines(provenance: Provenance, settings: Settings | NetworkSettings | PairSettings) -> list[Text]:
     """One where rows stay above the tolerance that was asked for."""
     n_above = provenance.plan.get("n_above")
     if not isinstance(settings.engine, Newton | Local) or not isinstance(n_above, int) or n_above == 0:

@@ -1,7 +1,7 @@
 """Laplace posterior of two projections under a contrastive loss: the GGN through the whole similarity matrix.
 
 Row j of s has the Hessian diag(p_j) − p_jp_jᵀ, column k diag(q_k) − q_kq_kᵀ, times ½ (docs/math.md, Pairs). With
-ρ_j = 1/(τ‖u_j‖) the gradient of s_jk in u_j is g_jk = ρ_j (v̂_k − û_jc_jk), c_jk = û_jᵀv̂_k; the second tower is the mirror image.
+ρ_j = 1/(τ‖u_j‖) the gradient of s_jk in u_j is g_jk = ρ_j (v̂_k − û_jc_jk), c_jk = û_jᵀv̂_k; the second tower mirrors that.
 
 Legend of the indices: j sample of the tower, k of the other one, e f dimension of the space, d feature.
 """
@@ -23,10 +23,9 @@ from lapsi.precision.diag import DiagPrecision
 from lapsi.precision.full import FullPrecision
 from lapsi.precision.kron import kron_precision
 from lapsi.problem.contrastive import ContrastiveProblem, PairPasses
-from lapsi.problem.removed import Removed
+from lapsi.problem.removed import LSI_IMAGE, LSI_TEXT, Removed
 
 BLOCK_BYTES = 64 * 2**20
-FIRST, SECOND = "lsi_first", "lsi_second"  # of each tower alone
 
 
 @final
@@ -70,7 +69,7 @@ class ContrastiveCurvature(Curvature):
         before, after = (_by_tower(posterior, sizes) for posterior in (whole, without))
         first, second = before.kl_by_block(shift, after)
         terms = whole.kl_to(shift, without)
-        return KLTerms(terms.mean, terms.curvature, {FIRST: first.total, SECOND: second.total})
+        return KLTerms(terms.mean, terms.curvature, {LSI_IMAGE: first.total, LSI_TEXT: second.total})
 
 
 def contrastive_posterior(problem: ContrastiveProblem, params: Tensor, structure: str) -> LaplacePosterior:

@@ -8,7 +8,7 @@ from typing import ClassVar, Self, final
 
 import numpy as np
 
-from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION, TOKENS
+from lapsi.settings.task import CLASSES, MULTILABEL, PAIRS, REGRESSION, TOKENS
 
 SEPARATOR = "|"  # between the labels of a sample, where they are one text
 
@@ -209,6 +209,45 @@ class TokenTargets(Targets):
 
     def take(self, rows: np.ndarray) -> TokenTargets:
         return replace(self, counts=self.counts[rows])
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class PairTargets(Targets):
+    """The other side of each of N pairs: nothing but that it is the one that belongs there.
+
+    Attributes:
+        rows: (N,) int64, of the pairs.
+    """
+
+    task: ClassVar[str] = PAIRS
+
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def n_outputs(self) -> int:
+        """The loss alone."""
+        return 1
+
+    @property
+    def values(self) -> np.ndarray:
+        """(N,) the rows."""
+        return self.rows
+
+    @property
+    def names(self) -> np.ndarray:
+        return np.array(["loss"])
+
+    @property
+    def shown(self) -> np.ndarray:
+        """(N,) the rows."""
+        return self.rows
+
+    def take(self, rows: np.ndarray) -> PairTargets:
+        return replace(self, rows=self.rows[rows])
 
 
 def as_shown(numbers: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from lapsi.data.dataset import Dataset
 from lapsi.settings.execution import WORKERS
 from lapsi.settings.network import NetworkSettings
+from lapsi.settings.pairs import PairSettings
 from lapsi.settings.settings import Settings
 
 IDENTITY_FORMAT = 3  # of the parts that unfinished work keeps
@@ -29,8 +30,8 @@ def groups_identity(dataset: Dataset, settings: Settings, groups: list[np.ndarra
     return {**_marks(dataset), "n_groups": len(groups), "rows": _digest([sizes, *groups]), "settings": _kept(settings)}
 
 
-def network_identity(digest: str, settings: NetworkSettings, rows: np.ndarray) -> dict[str, Any]:
-    """Of samples `rows` (n,) that leave a module of a digest (of its parameters, and of what it makes of its data)."""
+def model_identity(digest: str, settings: NetworkSettings | PairSettings, rows: np.ndarray) -> dict[str, Any]:
+    """Of samples `rows` (n,) that leave data of a digest, or a module of one (of its parameters, and what it makes of them)."""
     marks = {"version": version("lapsi"), "format": IDENTITY_FORMAT, "data": digest}
     return {**marks, "n_scored": len(rows), "rows": _digest([rows]), "settings": _kept(settings)}
 
@@ -39,7 +40,7 @@ def _marks(dataset: Dataset) -> dict[str, Any]:
     return {"version": version("lapsi"), "format": IDENTITY_FORMAT, "data": dataset.digest()}
 
 
-def _kept(settings: Settings | NetworkSettings) -> dict[str, Any]:
+def _kept(settings: Settings | NetworkSettings | PairSettings) -> dict[str, Any]:
     kept = settings.to_dict()
     return kept | {"execution": {name: value for name, value in kept["execution"].items() if name not in ROUTINE}}
 

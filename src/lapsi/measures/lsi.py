@@ -11,7 +11,7 @@ from lapsi.curvature.base import REMOVAL_FORM
 from lapsi.engines.base import Fit
 from lapsi.engines.evaluate import EPOCHS, LSI_CURVATURE, LSI_MEAN, Observation
 from lapsi.execution.checkpoint import Arrays
-from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, DRAW_ERROR, REFINED, TRAINED, Removed
+from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, DRAW_ERROR, LSI_IMAGE, LSI_TEXT, REFINED, TRAINED, Removed
 from lapsi.settings.engine import AUTO, EngineSpec, Local, Newton
 
 REFINEMENTS = (CLOSED_FORM, CORRECTED, REFINED, CONVERGED, TRAINED)
@@ -54,6 +54,9 @@ def lsi_columns(by_seed: list[Arrays], form: str) -> dict[str, np.ndarray]:
         columns["leverage"] = first["leverage"]
     if DRAW_ERROR in first:
         columns[DRAW_ERROR] = first[DRAW_ERROR]
+    for name in (LSI_IMAGE, LSI_TEXT):
+        if name in first:
+            columns[name] = np.mean([arrays[name] for arrays in by_seed], 0)
     ending = f", {REMOVAL_FORM}" if form == REMOVAL_FORM else ""
     columns["refinement"] = np.array([name + ending for name in REFINEMENTS], dtype=object)[first["refinement"]]
     if form != REMOVAL_FORM and not np.isnan(first["lsi_error"]).all():  # what that form leaves out is not estimated

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 DRAW_ERROR = "lsi_draw_error"  # among the diagnostics
+LSI_IMAGE, LSI_TEXT = "lsi_image", "lsi_text"  # of each projection of pairs alone
 CLOSED_FORM, CORRECTED, REFINED, CONVERGED, TRAINED = "closed form", "corrected", "refined", "converged", "trained"
 
 

@@ -13,12 +13,17 @@ from lapsi.data.samples import IMAGE, Content
 from lapsi.plots.galleries import draw_cells
 from lapsi.plots.style import HIGH, INK, LOW
 from lapsi.results.scores import Scores
-from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
+from lapsi.settings.task import CLASSES, MULTILABEL, PAIRS, REGRESSION
 
 GALLERY_COLUMNS = 10
 SIDE = 64  # pixels of a picture
 OF_LABELS = ["label as found", "label flipped"]
-AS_FOUND = {CLASSES: OF_LABELS, MULTILABEL: OF_LABELS, REGRESSION: ["target as found", "target changed"]}
+AS_FOUND = {
+    CLASSES: OF_LABELS,
+    MULTILABEL: OF_LABELS,
+    REGRESSION: ["target as found", "target changed"],
+    PAIRS: ["pair as found", "pair shuffled"],
+}
 
 
 def save_overview(scores: Scores, path: Path, images: np.ndarray | None = None, planted: np.ndarray | None = None) -> None:

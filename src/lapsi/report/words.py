@@ -63,6 +63,8 @@ def _described(provenance: Provenance) -> str:
     """By what the model knows a sample, or how large the network is that does."""
     if "network" in provenance.settings:
         return f"seen by a network of {provenance.n_features:,} parameters"
+    if "pairs" in provenance.settings:
+        return f"both sides described by {provenance.n_features:,} features"
     return f"each described by {provenance.n_features:,} features"
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from lapsi.results.columns import COLUMNS, LSI, SOURCE, WHOLE, Column
 from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.record import RunRecord, StoredFile
-from lapsi.settings.task import REGRESSION, TOKENS
+from lapsi.settings.task import PAIRS, REGRESSION, TOKENS
 
 ROWS = "scores.parquet"
 TRAJECTORY = "trajectory.parquet"
@@ -93,7 +93,7 @@ def read_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 def prediction_file(task: str) -> str:
     """Where a run keeps what its models predict for the samples that they never saw."""
-    return NUMBERS if task in (REGRESSION, TOKENS) else PROBABILITIES
+    return NUMBERS if task in (REGRESSION, TOKENS, PAIRS) else PROBABILITIES
 
 
 def read_table(path: Path, names: list[str], most_rows: int | None = None) -> pd.DataFrame:

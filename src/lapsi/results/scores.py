@@ -36,9 +36,9 @@ from lapsi.results.run_files import (
     require_file,
 )
 from lapsi.results.tables import with_ranks
-from lapsi.settings.task import CLASSES, REGRESSION, TOKENS
+from lapsi.settings.task import CLASSES, PAIRS, REGRESSION, TOKENS
 
-WITHOUT_CLASSES = {REGRESSION: "numbers", TOKENS: "tokens of texts"}
+WITHOUT_CLASSES = {REGRESSION: "numbers", TOKENS: "tokens of texts", PAIRS: "pairs"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +73,7 @@ class Scores:
 
     @property
     def task(self) -> str:
-        """What the targets are: `"classes"`, `"multilabel"`, `"regression"` or `"tokens"`."""
+        """What the targets are: `"classes"`, `"multilabel"`, `"regression"`, `"tokens"` or `"pairs"`."""
         return self.provenance.task
 
     @property

@@ -3,3 +3,4 @@
 AUTO = "auto"
 CLASSES, MULTILABEL, REGRESSION = TASKS = ("classes", "multilabel", "regression")
 TOKENS = "tokens"  # of networks alone
+PAIRS = "pairs"

@@ -6,10 +6,11 @@ from lapsi.analysis.issues.base import Issues
 from lapsi.analysis.issues.classes import ClassIssues
 from lapsi.analysis.issues.labels import LabelIssuesOfSets
 from lapsi.analysis.issues.numbers import NumberIssues
+from lapsi.analysis.issues.pairs import PairIssues
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
 
-ISSUES: dict[str, Issues] = {each.task: each for each in (ClassIssues(), LabelIssuesOfSets(), NumberIssues())}
+ISSUES: dict[str, Issues] = {each.task: each for each in (ClassIssues(), LabelIssuesOfSets(), NumberIssues(), PairIssues())}
 
 
 def issues_of(scores: Scores) -> Issues:

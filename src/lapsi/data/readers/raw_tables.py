@@ -64,7 +64,7 @@ def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) ->
         content: Content = checked_texts(values.tolist(), path.name)
         carried["text"] = values
     else:
-        content, paths = _images(values, path)
+        content, paths = image_column(values, path)
         if paths is not None:
             carried["path"] = [str(each.absolute()) for each in paths]
             ids = _own_ids(paths, path.parent) if ids is None else ids
@@ -81,7 +81,7 @@ def _own_ids(paths: list[Path], folder: Path) -> np.ndarray | None:
     return to_numpy(names) if len(set(names)) == len(names) else None
 
 
-def _images(values: Any, path: Path) -> tuple[Content, list[Path] | None]:
+def image_column(values: Any, path: Path) -> tuple[Content, list[Path] | None]:
     """The content, and the paths where it is one of files; those in a table are relative to its folder."""
     if values.dtype.kind != "O" and values.ndim > 1:
         return image_arrays(values), None

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lapsi.engines.retrain.trainer import BatchLoss, Losses, Trainer
-from lapsi.models.towers import Towers
 from lapsi.problem.contrastive import ContrastiveProblem, pull_changes
 from lapsi.settings.recipe import Recipe
 from lapsi.training.descent import LossGradient
@@ -115,6 +114,6 @@ class PairsWithout:
         return Pair(total / left if left > 0 else torch.zeros_like(total), params.change)
 
 
-def pair_bytes(model: Towers, n_rows: int, itemsize: int) -> int:
-    """What a batch of so many pairs holds: five matrices of similarities, and four of their changes."""
-    return n_rows**2 * (5 * 8 + 7 * itemsize) + 16 * 8 * n_rows * model.n_dimensions
+def pair_bytes(n_dimensions: int, n_rows: int, itemsize: int) -> int:
+    """What a batch of so many pairs holds: five matrices of similarities, seven of their changes, and projections."""
+    return n_rows**2 * (5 * 8 + 7 * itemsize) + 16 * 8 * n_rows * n_dimensions

@@ -48,6 +48,7 @@ function bars(place, row) {
 /** The picture or text of a card. */
 function sampleFace(row) {
   const picture = pictureOf(row);
+  if (picture && data.texts) return el('div', { class: 'both' }, el('div', { class: 'face' }, picture), el('p', { title: data.texts[row] }, data.texts[row]));
   if (picture) return el('div', { class: 'face' }, picture);
   if (data.texts) return el('div', { class: 'face text' }, el('p', {}, data.texts[row]));
   return pictures.kind === 'none' ? null : el('div', { class: 'face empty' }, el('span', {}, 'no thumbnail'));

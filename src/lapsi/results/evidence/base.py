@@ -49,6 +49,7 @@ class Evidence(ABC, Generic[Kind]):
     summary_columns: ClassVar[Mapping[str, Column]]  # of `summarise`
     summary_title: ClassVar[str]  # of its table
     rows_are: ClassVar[str]  # what its rows are, in a word
+    rows_by: ClassVar[str]  # the column whose values they go by
     shown: ClassVar[tuple[str, ...]]  # columns beside id, target and LSI, where there is little room
     wrong: ClassVar[str]  # what a high LSI is not the same as, in words
     atypical: ClassVar[str]  # what a high LSI may mean, in words

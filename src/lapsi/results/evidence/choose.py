@@ -8,9 +8,10 @@ from lapsi.results.evidence.base import Evidence
 from lapsi.results.evidence.classes import ClassEvidence
 from lapsi.results.evidence.labels import LabelsEvidence
 from lapsi.results.evidence.numbers import NumbersEvidence
+from lapsi.results.evidence.pairs import PairEvidence
 from lapsi.results.evidence.tokens import TokenEvidence
 
-ALL = (ClassEvidence(), LabelsEvidence(), NumbersEvidence(), TokenEvidence())
+ALL = (ClassEvidence(), LabelsEvidence(), NumbersEvidence(), TokenEvidence(), PairEvidence())
 EVIDENCE: dict[str, Evidence[Any]] = {each.task: each for each in ALL}
 
 

@@ -24,6 +24,7 @@ class ClassEvidence(Evidence[ClassTargets]):
     summary_columns: ClassVar = CLASSES
     summary_title: ClassVar[str] = "By class, ordered by median LSI (nats)"
     rows_are: ClassVar[str] = "classes"
+    rows_by: ClassVar[str] = "label"
     wrong: ClassVar[str] = "a wrong label"
     atypical: ClassVar[str] = "atypical, hard or mislabelled"
     overlap: ClassVar[bool] = False

@@ -68,6 +68,7 @@ class LabelsEvidence(Evidence[MultiLabelTargets]):
     summary_columns: ClassVar = SUMMARY
     summary_title: ClassVar[str] = "By label, of the samples that have it, ordered by median LSI (nats)"
     rows_are: ClassVar[str] = "labels"
+    rows_by: ClassVar[str] = "label"
     wrong: ClassVar[str] = "wrong labels"
     atypical: ClassVar[str] = "atypical, hard or mislabelled"
     overlap: ClassVar[bool] = True

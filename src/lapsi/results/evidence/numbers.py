@@ -81,6 +81,7 @@ class NumbersEvidence(Evidence[RealTargets]):
     summary_columns: ClassVar = SUMMARY
     summary_title: ClassVar[str] = "By quarter of the target, ordered by median LSI (nats)"
     rows_are: ClassVar[str] = "quarters"
+    rows_by: ClassVar[str] = "label"
     wrong: ClassVar[str] = "a wrong target"
     atypical: ClassVar[str] = "atypical, influential or with a wrong target"
     overlap: ClassVar[bool] = False

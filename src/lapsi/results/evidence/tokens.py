@@ -84,6 +84,7 @@ class TokenEvidence(Evidence[TokenTargets]):
     summary_columns: ClassVar = SUMMARY
     summary_title: ClassVar[str] = "By length in tokens, ordered by median LSI (nats)"
     rows_are: ClassVar[str] = "quarters"
+    rows_by: ClassVar[str] = "label"
     wrong: ClassVar[str] = "a bad text"
     atypical: ClassVar[str] = "atypical, hard or garbled"
     overlap: ClassVar[bool] = False

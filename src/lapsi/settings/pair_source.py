@@ -1,0 +1,42 @@
+"""Which names in a source of pairs hold what, and what is changed on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lapsi.settings.corruption import CORRUPTION
+from lapsi.settings.extractor import RAW
+from lapsi.settings.option import Integer, Name, Share, Words, check_options, option
+
+
+@dataclass(frozen=True, slots=True)
+class PairSource:
+    """Names inside a source; None takes a usual name that it has.
+
+    Attributes:
+        images: array or list column with features of images; or column with paths of images, or images.
+        texts: array or list column with features of texts; or column with texts.
+        captions: column with the texts, where `texts` are features.
+        files: column with the files of the images, where `images` are features.
+        image_folder: where these lie; None: beside the source.
+        ids: column with unique identifiers; None: the files, where none stands twice.
+        keep: more columns to carry along.
+        image_model, text_model: frozen extractors of raw images and texts, as in `ExtractorSettings`.
+        shuffle_pairs: share of the pairs whose texts change places.
+        seed: of that.
+    """
+
+    images: str | None = option(None, Name(), "Features of images, or a column with paths of images.")
+    texts: str | None = option(None, Name(), "Features of texts, or a column with texts.")
+    captions: str | None = option(None, Name(), "Column with the texts, where only their features are scored.")
+    files: str | None = option(None, Name(), "Column with the files of the images, where only their features are scored.")
+    image_folder: str | None = option(None, Name(), "Where the files lie; default: beside the source.")
+    ids: str | None = option(None, Name(), "Column with unique identifiers.")
+    keep: tuple[str, ...] = option((), Words(), "More columns to keep beside the scores, with commas.")
+    image_model: str | None = option(None, Name(), "Frozen extractor of images; default: microsoft/resnet-18.", panel=RAW)
+    text_model: str | None = option(None, Name(), "Frozen extractor of texts; default: bert-base-uncased.", panel=RAW)
+    shuffle_pairs: float = option(0.0, Share(), "Share of the pairs whose texts change places.", panel=CORRUPTION)
+    seed: int = option(0, Integer(0), "Seed of that.", panel=CORRUPTION, flag="corruption-seed")
+
+    def __post_init__(self) -> None:
+        check_options(self)

@@ -1,0 +1,104 @@
+"""`lapsi score-pairs`: files of features or of pictures and captions, scored to a run directory."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import lapsi
+import tiny_models
+from commands import fail, run
+
+N = 24
+SHORT = ("--epochs", 20, "--dimensions", 4, "--verify", 2)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Pictures of two colours and sentences that name them, and features of both."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAPSI_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 255, size=(N, 3))
+    (tmp_path / "pictures").mkdir()
+    names = [f"{row}.png" for row in range(N)]
+    for name, colour in zip(names, colours, strict=True):
+        Image.fromarray(np.broadcast_to(colour.astype(np.uint8), (32, 32, 3)).copy()).save(tmp_path / "pictures" / name)
+    captions = [
+        f"a field of {'red' if red > green else 'green'} and number {row}" for row, (red, green, _) in enumerate(colours)
+    ]
+    views = (colours @ rng.normal(size=(3, width)) / 100 + 0.1 * rng.normal(size=(N, width)) for width in (5, 4))
+    first, second = (view.astype(np.float32) for view in views)
+    np.savez(tmp_path / "pairs.npz", image_embeddings=first, text_embeddings=second, captions=captions, filenames=names)
+    table = pd.DataFrame({"image": [f"pictures/{name}" for name in names], "caption": captions, "place": "garden"})
+    table.to_csv(tmp_path / "pairs.csv", index=False)
+    return tmp_path
+
+
+def test_features_of_both_sides_are_scored_with_captions_and_pictures(folder):
+    told = run("score-pairs", "pairs.npz", "-o", "run", "--image-folder", "pictures", *SHORT).stdout
+    words = " ".join(told.split())
+    assert "24 of 24 samples from pairs.npz: 9 features, each other; projections to 4 dimensions" in words
+    assert "By leave-one-out rank" in words
+    scores = lapsi.load_run("run")
+    assert scores.table["text"].str.startswith("a field of").all()
+    assert scores.table["path"].str.endswith("pictures/" + scores.table["path"].str.rsplit("/").str[-1].iloc[0]).iloc[0]
+    shown = run("report", "run", "-o", "run.html").stdout
+    assert "24 with a picture" in shown
+    assert json.loads(run("show", "run", "--json").stdout)["n_samples"] == N
+    direct = lapsi.score_pairs(
+        *(np.load("pairs.npz")[name] for name in ("image_embeddings", "text_embeddings")),
+        dimensions=4,
+        recipe=lapsi.Recipe(optimizer="adam", learning_rate=0.01, epochs=20, seeds=1),
+        progress=False,
+    )
+    np.testing.assert_array_equal(direct.lsi, scores.lsi)
+
+
+def test_shuffled_captions_are_marked(folder):
+    run("score-pairs", "pairs.npz", "-o", "run", "--shuffle-pairs", 0.25, "--limit", 12, "--quiet", *SHORT)
+    scores = lapsi.load_run("run")
+    assert len(scores) == 12
+    assert scores.provenance.corruption == {"shuffle_pairs": 0.25, "corruption_seed": 0, "n_corrupted": 6}
+    table = scores.table
+    assert (table["corrupted"] == (table["text"] != table["original_text"])).all()
+
+
+@pytest.mark.slow
+def test_pictures_and_captions_go_through_two_extractors(folder):
+    images, texts = folder / "sees", folder / "reads"
+    tiny_models.save_vision("resnet", images)
+    tiny_models.save_bert(texts)
+    models = ("--image-model", images, "--text-model", texts)
+    run("score-pairs", "pairs.csv", "-o", "run", *models, "--keep", "place", "--quiet", *SHORT)
+    scores = lapsi.load_run("run")
+    assert {"path", "text", "place"} <= set(scores.table)
+    assert set(scores.provenance.extractor) == {"image", "text"}
+    assert "24 with a picture" in run("report", "run", "-o", "run.html").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none.npz",), "There is no file none.npz"),
+        (("pairs.npz", "--images", "pixels"), "pairs.npz has no images named 'pixels'; it has image_embeddings"),
+        (("pairs.csv", "--texts", "words"), "pairs.csv has no texts named 'words'; it has image, caption, place"),
+        (("pairs.npz", "--shuffle-pairs", "2"), "shuffle"),
+        (("pairs.npz", "--shuffle-pairs", "0.01"), "expected at least 2 pairs, which change places"),
+        (("pairs.npz", "--keep", "text"), "--keep text: lapsi writes a column of that name itself|that name is taken"),
+        (("pairs.npz", "--limit", "0"), "--limit is 0; expected at least 1"),
+        (("pairs.npz", "--clip-norm", "1"), "none has a gradient of its own to clip"),
+    ],
+)
+def test_wrong_input_is_one_line_and_nothing_is_written(folder, arguments, message):
+    assert re.search(message, fail(2, "score-pairs", *arguments, "-o", "run"))
+    assert not (folder / "run").exists()
+
+
+def test_a_run_is_not_overwritten_unasked(folder):
+    run("score-pairs", "pairs.npz", "-o", "run", "--quiet", *SHORT)
+    fail(3, "score-pairs", "pairs.npz", "-o", "run", *SHORT)
+    assert "is of pairs" in fail(2, "measure", "run")

@@ -61,10 +61,9 @@ def agreement(arguments: argparse.Namespace) -> dict[str, object]:
     (last,) = trainer(torch.arange(len(pairs)), 0, {recipe.epochs}, lambda _: None)
     whole = trainer.train_one(None, 0)
     alone = [trainer.train_one(index, 0) for index in range(len(pairs))]
-    apart = [float((last.params + shift - each).norm() / each.norm()) for shift, each in zip(last.shift, alone, strict=True)]
-    of_shift = [
-        float((shift + whole - each).norm() / (each - whole).norm()) for shift, each in zip(last.shift, alone, strict=True)
-    ]
+    together = list(zip(last.shift, alone, strict=True))
+    apart = [float((last.params + shift - each).norm() / each.norm()) for shift, each in together]
+    of_shift = [float((shift + whole - each).norm() / (each - whole).norm()) for shift, each in together]
     settings = PairSettings(
         PairSpec(arguments.dimensions), engine=Retrain(recipe), execution=Execution(verify=0), curvature="diag"
     )
@@ -130,10 +129,8 @@ def timed(work: object) -> float:
 def shuffled(arguments: argparse.Namespace) -> dict[str, object]:
     """All pairs trained, some scored, a tenth of the captions shuffled."""
     pairs = read(arguments.data, arguments.pairs)
-    recipe = replace(PAIR_RECIPE, epochs=arguments.epochs)
-    settings = PairSettings(
-        PairSpec(arguments.dimensions), engine=Retrain(recipe), execution=Execution(verify=arguments.verify)
-    )
+    engine, execution = Retrain(replace(PAIR_RECIPE, epochs=arguments.epochs)), Execution(verify=arguments.verify)
+    settings = PairSettings(PairSpec(arguments.dimensions), engine=engine, execution=execution)
     rows = np.linspace(0, len(pairs) - 1, arguments.scored).astype(np.int64)
     plan = plan_pairs(len(pairs), (pairs.widths[0] + 1, pairs.widths[1] + 1), settings, len(rows))
     start = time.perf_counter()

@@ -1,8 +1,9 @@
-"""What every precision structure offers, and the scalar function at the heart of the KL divergence."""
+"""What every precision structure offers, and the scalar function at the heart of its divergences."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
@@ -14,12 +15,12 @@ Change = TypeVar("Change")
 
 
 @dataclass(frozen=True, slots=True)
-class KLTerms:
-    """KL(q ‖ q₋ᵢ) of n units in nats, as its two parts; the divergence is their sum.
+class Terms:
+    """A divergence of n units in nats, as its two parts, of which it is the sum; (o, n) where it is taken in o ways.
 
     Attributes:
-        mean: (n,) ½ shiftᵀ Λ₋ᵢ shift.
-        curvature: (n,) ½ [tr(Λ₋ᵢΛ⁻¹) − P − ln det(Λ₋ᵢΛ⁻¹)].
+        mean: (…, n) from the difference of the means; of KL ½ shiftᵀ Λ₋ᵢ shift.
+        curvature: (…, n) from that of the precisions; of KL ½ [tr(Λ₋ᵢΛ⁻¹) − P − ln det(Λ₋ᵢΛ⁻¹)].
     """
 
     mean: Tensor
@@ -27,13 +28,51 @@ class KLTerms:
 
     @property
     def total(self) -> Tensor:
-        """(n,) the divergence."""
+        """(…, n) the divergence."""
         return self.mean + self.curvature
 
 
-def joined(terms: list[KLTerms]) -> KLTerms:
-    """The terms of one unit after another."""
-    return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]))
+def joined(terms: Sequence[Terms]) -> Terms:
+    """The terms of some units after those of others."""
+    return Terms(torch.cat([term.mean for term in terms], -1), torch.cat([term.curvature for term in terms], -1))
+
+
+def summed(terms: Sequence[Terms]) -> Terms:
+    """The terms of units whose parameters are cut into independent blocks."""
+    return Terms(torch.stack([term.mean for term in terms]).sum(0), torch.stack([term.curvature for term in terms]).sum(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """What is known of the mixture Λ_t = Λ + t(Λ₋ᵢ − Λ) of n units.
+
+    Attributes:
+        quad: (n,) shiftᵀ Λ₋ᵢ Λ_t⁻¹ Λ shift; without meaning where Λ_t is not positive definite.
+        excess: (n,) t tr E − ln det(I + tE); infinite there.
+    """
+
+    quad: Tensor
+    excess: Tensor
+
+
+class Comparison(ABC):
+    """N(0, Λ⁻¹) and N(shift_i, Λ₋ᵢ⁻¹) of n units, E = Λ^(−½) (Λ₋ᵢ − Λ) Λ^(−½): all that their divergences are made of."""
+
+    @abstractmethod
+    def quad(self) -> Tensor:
+        """shiftᵀ Λ₋ᵢ shift (n,)."""
+
+    @abstractmethod
+    def excess(self) -> Tensor:
+        """tr E − ln det(I + E) (n,), to full relative precision."""
+
+    @abstractmethod
+    def mixed(self, t: float) -> Mixed:
+        """Of Λ_t, t < 1 and not 0; of its precisions to full relative precision.
+
+        Raises:
+            InputError: when the structure has no mixture of its own kind.
+        """
 
 
 class Precision(ABC, Generic[Change]):
@@ -48,8 +87,8 @@ class Precision(ABC, Generic[Change]):
         """Λ as a (P, P) tensor."""
 
     @abstractmethod
-    def kl_terms(self, shift: Tensor, change: Change) -> KLTerms:
-        """KL(N(0, Λ⁻¹) ‖ N(shift_i, Λ₋ᵢ⁻¹)) for n units.
+    def compare(self, shift: Tensor, change: Change) -> Comparison:
+        """With the precisions of n units.
 
         Args:
             shift: (n, P) difference of the means.
@@ -57,8 +96,8 @@ class Precision(ABC, Generic[Change]):
         """
 
     @abstractmethod
-    def kl_to(self, shift: Tensor, other: Self) -> KLTerms:
-        """KL(N(0, Λ⁻¹) ‖ N(shift, other⁻¹)) for another precision of the same structure and one shift (P,); terms (1,)."""
+    def compare_to(self, shift: Tensor, other: Self) -> Comparison:
+        """With one other precision of the same structure, of one unit with the shift (P,)."""
 
 
 def excess(ratio: Tensor) -> Tensor:
@@ -70,6 +109,11 @@ def excess(ratio: Tensor) -> Tensor:
     if float(ratio.abs().amax()) < SERIES_BELOW:
         return series
     return torch.where(ratio.abs() < SERIES_BELOW, series, ratio - torch.log1p(ratio))
+
+
+def mixed_excess(ratio: Tensor) -> Tensor:
+    """`excess` of any ε, infinite for ε ≤ −1."""
+    return torch.where(ratio <= -1, torch.inf, excess(ratio))
 
 
 def ratio_excess(ratio: Tensor) -> Tensor:

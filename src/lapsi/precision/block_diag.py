@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from lapsi.precision.base import KLTerms, Precision
+from lapsi.precision.base import Precision, Terms, summed
+from lapsi.precision.divergence import Divergence
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,7 @@ class LaplacePosterior:
     blocks: tuple[Precision[Any], ...]
     sizes: tuple[int, ...]
 
-    def kl_to(self, shift: Tensor, other: LaplacePosterior) -> KLTerms:
-        """KL from this posterior to `other`, whose params are those of this one plus `shift` (P,) float64; terms (1,)."""
+    def divergence_from(self, shift: Tensor, other: LaplacePosterior, kind: Divergence) -> Terms:
+        """Of this posterior from `other`, whose params are those of this one plus `shift` (P,) float64; terms of one unit."""
         parts = zip(self.blocks, shift.split(list(self.sizes)), other.blocks, strict=True)
-        terms = [block.kl_to(part, after) for block, part, after in parts]
-        return KLTerms(
-            torch.stack([term.mean for term in terms]).sum(0), torch.stack([term.curvature for term in terms]).sum(0)
-        )
+        return summed([kind.of(block.compare_to(part, after)) for block, part, after in parts])

@@ -23,6 +23,7 @@ from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.cost import GIB
 from lapsi.execution.device import synchronize
 from lapsi.execution.progress import Advance, Stages
+from lapsi.precision.divergence import of_order
 from lapsi.problem.network import NetworkProblem
 from lapsi.problem.of_dataset import network_problem
 from lapsi.problem.removed import TRAINED, Removed
@@ -78,7 +79,7 @@ class RetrainEngine(Engine):
         """The same for a problem; `chunk_size` models are trained at once."""
         dtype = getattr(torch, self.settings.execution.dtype or "float32")
         trainer = Trainer(problem, problem.inputs.to(dtype), self.spec.recipe)
-        curvature = GgnCurvature(problem, self.settings.curvature)
+        curvature = GgnCurvature(problem, self.settings.curvature, of_order(self.settings.order))
         return RetrainFit(trainer, curvature, self.spec, chunk_size, self.settings.execution.seed)
 
 

@@ -32,7 +32,7 @@ from lapsi.errors import InputError
 from lapsi.execution.backend import Backend, open_backend
 from lapsi.execution.checkpoint import Arrays, Keep, open_checkpoint
 from lapsi.execution.progress import Stages
-from lapsi.measures.lsi import lsi_columns, lsi_trajectory
+from lapsi.measures.lsi import lsi_columns, lsi_described, lsi_trajectory
 from lapsi.models.module.choose import layers_of
 from lapsi.models.module.layers import Layer
 from lapsi.problem.module import ModuleProblem
@@ -44,6 +44,7 @@ from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
 from lapsi.results.tables import build_table
 from lapsi.scoring import check_indices, checked, left_out
+from lapsi.settings.divergence import KL, required_order
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.network import (
@@ -76,6 +77,8 @@ def score_network(
     curvature: str = "ekfac",
     objective: ObjectiveSpec | None = None,
     execution: Execution | None = None,
+    divergence: str = KL,
+    order: float | None = None,
     tokens: str = SUM,
     draws: int = DRAWS,
     pass_size: int | None = None,
@@ -110,6 +113,7 @@ def score_network(
             matrix).
         objective: weight decay and prior, an `ObjectiveSpec`; `weight_decay="auto"`: where the marginal likelihood is largest.
         execution: device, limits, checks and seed, an `Execution`.
+        divergence, order: of the posteriors: `"kl"`, or `"renyi"` of an order, as in `lapsi.score`.
         tokens: whether the loss of a text is the `"sum"` or the `"mean"` of those of its tokens.
         draws: of labels from what the module predicts, of which the curvature of a text is made.
         pass_size: samples that go through the module at once; default: 64, fewer where outputs are large.
@@ -132,7 +136,8 @@ def score_network(
     named = (params,) if isinstance(params, str) else tuple(params)
     spec = NetworkSpec(type(module).__name__, named, _loss_name(loss, module), tokens, draws)
     run_by, stages = execution or Execution(), Stages(progress)
-    settings = NetworkSettings(spec, objective or ObjectiveSpec(), _engine(engine), curvature, run_by)
+    order = required_order(divergence, order)
+    settings = NetworkSettings(spec, objective or ObjectiveSpec(), _engine(engine), curvature, run_by, divergence, order)
     layers = layers_of(module, spec.params)
     batches = batches_of(data, collate, _first_parameter(layers), reads_ahead=spec.loss == NEXT_TOKEN)
     n = len(batches)
@@ -269,6 +274,7 @@ def _scores(
     table = table.join(known.columns.iloc[known.rows].reset_index(drop=True))
     ours = [of_targets[name] for name in table if name in of_targets]
     described = tuple(column for column in ours if not column.means(find_column(column.name)))
+    described = (*lsi_described(provenance.settings["order"]), *described)
     trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
     if trajectory is not None:
         trajectory.insert(0, "id", known.ids[known.rows][trajectory.pop("position")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
@@ -12,6 +14,7 @@ from lapsi.engines.base import Fit
 from lapsi.engines.evaluate import EPOCHS, LSI_CURVATURE, LSI_MEAN, Observation
 from lapsi.execution.checkpoint import Arrays
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, DRAW_ERROR, REFINED, TRAINED, Removed
+from lapsi.results.columns import Column, find_column
 from lapsi.settings.engine import AUTO, EngineSpec, Local, Newton
 
 REFINEMENTS = (CLOSED_FORM, CORRECTED, REFINED, CONVERGED, TRAINED)
@@ -59,6 +62,15 @@ def lsi_columns(by_seed: list[Arrays], form: str) -> dict[str, np.ndarray]:
     if form != REMOVAL_FORM and not np.isnan(first["lsi_error"]).all():  # what that form leaves out is not estimated
         columns["lsi_error"] = first["lsi_error"]
     return columns
+
+
+def lsi_described(order: float) -> tuple[Column, ...]:
+    """What `lsi` is where it is no KL but the Rényi divergence of an order."""
+    if order == 1:
+        return ()
+    title, name = f"Rényi LSI, order {order:g}", f"Rényi divergence of order {order:g}, D(with ‖ without)"
+    text = f"{name}, nats, ≥ 0, infinite where it has no value; high: atypical, hard or mislabelled"
+    return (replace(find_column("lsi"), title=title, help=text, short="LSI"),)
 
 
 def rows_above(engine: EngineSpec, first: Arrays) -> dict[str, int]:

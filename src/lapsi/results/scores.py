@@ -110,6 +110,21 @@ class Scores:
         return self.table["lsi"].to_numpy()
 
     @property
+    def n_infinite(self) -> int:
+        """Samples whose LSI is infinite, as Rényi divergences may be."""
+        return int(np.isposinf(self.lsi).sum())
+
+    @property
+    def infinite_in_words(self) -> str:
+        """How many samples those are, and why; "" where there are none."""
+        if self.n_infinite == 0:
+            return ""
+        return (
+            f"Infinite: LSI of {self.n_infinite:,} of {len(self):,} samples, without which the posterior is so much narrower "
+            "that the Rényi divergence of this order has no value; take a smaller order"
+        )
+
+    @property
     def label_codes(self) -> np.ndarray:
         """(n,) int64, the position of each given label in `classes`: what `loo_proba` and cleanlab count by.
 

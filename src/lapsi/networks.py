@@ -274,7 +274,7 @@ def _scores(
     table = table.join(known.columns.iloc[known.rows].reset_index(drop=True))
     ours = [of_targets[name] for name in table if name in of_targets]
     described = tuple(column for column in ours if not column.means(find_column(column.name)))
-    described = (*lsi_described(provenance.settings["order"]), *described)
+    described = (*lsi_described(provenance.settings["order"], of_targets), *described)
     trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
     if trajectory is not None:
         trajectory.insert(0, "id", known.ids[known.rows][trajectory.pop("position")])

@@ -260,7 +260,7 @@ def _scores(
     table = build_table(samples | measures | evidence.compute(seen), known)
     table = table.join(dataset.columns.iloc[rows].reset_index(drop=True))
     own = tuple(known[name] for name in table if name in known and not known[name].means(find_column(name)))
-    described = (*lsi_described(settings.order), *own)
+    described = (*lsi_described(settings.order, known), *own)
     trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
     if trajectory is not None:
         trajectory.insert(0, "id", dataset.ids[rows][trajectory.pop("position")])

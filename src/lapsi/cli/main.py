@@ -25,6 +25,7 @@ COMMANDS = (
     "issues",
     "groups",
     "measure",
+    "privacy",
     "report",
     "apply",
     "show",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -64,13 +65,14 @@ def lsi_columns(by_seed: list[Arrays], form: str) -> dict[str, np.ndarray]:
     return columns
 
 
-def lsi_described(order: float) -> tuple[Column, ...]:
-    """What `lsi` is where it is no KL but the Rényi divergence of an order."""
+def lsi_described(order: float, of_targets: Mapping[str, Column]) -> tuple[Column, ...]:
+    """What `lsi` is where it is no KL but the Rényi divergence of an order; `of_targets`: the columns of such targets."""
     if order == 1:
         return ()
-    title, name = f"Rényi LSI, order {order:g}", f"Rényi divergence of order {order:g}, D(with ‖ without)"
-    text = f"{name}, nats, ≥ 0, infinite where it has no value; high: atypical, hard or mislabelled"
-    return (replace(find_column("lsi"), title=title, help=text, short="LSI"),)
+    column, name = of_targets.get("lsi") or find_column("lsi"), f"Rényi divergence of order {order:g}"
+    ends = column.help.partition("; ")[2]
+    text = f"{name}, D(with ‖ without), nats, ≥ 0, infinite where it has no value; {ends}"
+    return (replace(column, title=f"LSI, Rényi of order {order:g}", help=text, short="LSI"),)
 
 
 def rows_above(engine: EngineSpec, first: Arrays) -> dict[str, int]:

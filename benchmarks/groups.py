@@ -87,7 +87,7 @@ def main() -> None:
     planned = groups_seconds(plan, CPU)
     problem = linear_problem(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings)
     start = time.perf_counter()
-    fit = groups_fit(fit_map(problem), settings.curvature)
+    fit = groups_fit(fit_map(problem), settings)
     fitted = time.perf_counter()
     lsi = np.full(len(units), np.nan)
     largest = by_size(units)

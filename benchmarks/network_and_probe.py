@@ -32,6 +32,7 @@ from lapsi.data.batches import batches_of
 from lapsi.engines.retrain.module import trained_on_all
 from lapsi.models.module.choose import layers_of
 from lapsi.precision.diag import DiagPrecision
+from lapsi.precision.divergence import KL
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.of_module import Told, module_problem
 from lapsi.settings.network import NetworkSettings, NetworkSpec
@@ -74,10 +75,10 @@ def divergences(problem: ModuleProblem, params: Tensor, shifts: Tensor) -> dict[
             own = shift[-len(before[last]) :]
             set_params(moved.layers, params + shift)
             after = DiagPrecision(diagonal(without, last))
-            found[name][row] = float(DiagPrecision(before[last]).kl_to(own, after).total)
+            found[name][row] = float(KL().of(DiagPrecision(before[last]).compare_to(own, after)).total)
             set_params(moved.layers, params)
             after = DiagPrecision(diagonal(without, last))
-            found[f"{name}, as in the code"][row] = float(DiagPrecision(before[last]).kl_to(0 * own, after).total)
+            found[f"{name}, as in the code"][row] = float(KL().of(DiagPrecision(before[last]).compare_to(0 * own, after)).total)
     return found
 
 

@@ -46,6 +46,7 @@ from lapsi.linalg.matmul import matmul
 from lapsi.models.activation import ACTIVATIONS
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.mlp import Mlp
+from lapsi.precision.divergence import KL
 from lapsi.problem.network import NetworkProblem
 from lapsi.problem.objective import Objective
 from lapsi.scoring import score_dataset
@@ -115,9 +116,10 @@ def errors_alone(
         moved = train_alone(trainer, hidden, 0, int(index))
         shift = moved - whole
         errors.append(float((exact.shift[row] - shift).norm() / shift.norm()))
-        expected = before.kl_to(shift, laplace_posterior(trainer.problem.remove(index), moved, "diag")).total
+        expected = before.divergence_from(shift, laplace_posterior(trainer.problem.remove(index), moved, "diag"), KL()).total
         change = narrow.shift[row].double()
-        got = rough.kl_to(change, laplace_posterior(trainer.problem.remove(index), narrow.params + change, "diag")).total
+        after = laplace_posterior(trainer.problem.remove(index), narrow.params + change, "diag")
+        got = rough.divergence_from(change, after, KL()).total
         lsi_errors.append(abs(float(got / expected) - 1))
     return {"max_shift_error_float64": max(errors), "max_lsi_error_float32": max(lsi_errors)}
 

@@ -84,6 +84,18 @@ def kl(shift, with_sample, without_sample):
     return mean, 0.5 * (np.trace(ratio) - len(shift) - logdet)
 
 
+def renyi(shift, with_sample, without_sample, order):
+    """(mean, curvature) of the Rényi divergence; both are infinite where the mixture is not positive definite."""
+    mixture = order * with_sample + (1 - order) * without_sample
+    if np.linalg.eigvalsh(mixture).min() <= 0:
+        return np.inf, np.inf
+    first, second = np.linalg.inv(with_sample), np.linalg.inv(without_sample)
+    mixed = order * second + (1 - order) * first
+    determinants = [np.linalg.slogdet(each)[1] for each in (mixed, first, second)]
+    curvature = (determinants[0] - (1 - order) * determinants[1] - order * determinants[2]) / (2 * (1 - order))
+    return 0.5 * order * shift @ np.linalg.solve(mixed, shift), curvature
+
+
 def lsi(structure, inputs, labels, n_classes, weight_decay, index, prior_precision="map", removal="mean", form="exact"):
     """(mean, curvature) of one sample, by retraining; `form="removal"` holds the curvature of the other samples."""
     n = len(labels)
@@ -217,9 +229,13 @@ class Glm:
 
     def lsi(self, structure, rows, n_outputs):
         """(mean, curvature) when the samples `rows` leave together."""
+        return kl(*self.posteriors(structure, rows, n_outputs))
+
+    def posteriors(self, structure, rows, n_outputs):
+        """Shift (P,), and precisions (P, P) with and without the samples `rows`."""
         left = self.without(np.atleast_1d(rows))
         whole, without = self.train(n_outputs), left.train(n_outputs)
         eye = np.eye(whole.size)
         before = self.ggn(whole, structure) + self.prior() * eye
         after = left.ggn(without, structure) + left.prior() * eye
-        return kl((without - whole).ravel(), before, after)
+        return (without - whole).ravel(), before, after

@@ -410,3 +410,20 @@ def test_the_cost_is_told_and_what_does_not_fit_is_refused(trained, capsys):
     little = lapsi.Execution(verify=0, memory_limit=2**28)
     with pytest.raises(lapsi.MemoryLimitError, match="limit is 0.2 GiB.*last_layer"):
         lapsi.score_network(module, data, objective=DECAY, execution=little, **QUIET)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("curvature", ["diag", "kfac", "ekfac", "full"])
+def test_renyi_divergences_of_a_network(trained, curvature):
+    given = {"curvature": curvature, "objective": DECAY, "execution": NO_CHECK, **QUIET}
+    kl, *others = (
+        lapsi.score_network(*trained, divergence=kind, order=order, **given)
+        for kind, order in (("kl", None), ("renyi", 1.0), ("renyi", 1 + 1e-10), ("renyi", 4.0))
+    )
+    one, near, fourth = (scores.lsi for scores in others)
+    assert_allclose(one, kl.lsi, rtol=0)
+    assert_allclose(near, kl.lsi, rtol=1e-8)
+    assert (fourth > kl.lsi).all()
+    assert others[-1].provenance.settings["order"] == 4.0
+    (told,) = (column for column in others[-1].columns if column.name == "lsi")
+    assert told.help.startswith("Rényi divergence of order 4, D(with ‖ without)")

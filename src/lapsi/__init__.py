@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lapsi.data.extractors.embedding import embed
     from lapsi.estimator import LaplaceSampleInformation, LaplaceSampleInformationRegressor
     from lapsi.measures.group_lsi import leave_group_out
+    from lapsi.measures.renyi import privacy
     from lapsi.measuring import measure
     from lapsi.networks import score_network
     from lapsi.pairs import score_pairs
@@ -60,6 +61,7 @@ __all__ = [
     "load_run",
     "make_settings",
     "measure",
+    "privacy",
     "publish",
     "published",
     "score",
@@ -85,6 +87,7 @@ _PLACES = {
     "leave_group_out": "lapsi.measures.group_lsi",
     "measure": "lapsi.measuring",
     "make_settings": "lapsi.settings.settings",
+    "privacy": "lapsi.measures.renyi",
     "publish": "lapsi.results.published",
     "published": "lapsi.results.published",
     "score": "lapsi.scoring",

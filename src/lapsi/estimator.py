@@ -93,6 +93,8 @@ class LaplaceSampleInformation(ClassifierMixin, _Probe):
         self,
         *,
         curvature: str = "diag",
+        divergence: str = "kl",
+        order: float | None = None,
         weight_decay: float | str = "auto",
         prior_precision: float | str = "map",
         removal: str = "mean",
@@ -118,6 +120,8 @@ class LaplaceSampleInformation(ClassifierMixin, _Probe):
         progress: bool = False,
     ) -> None:
         self.curvature = curvature
+        self.divergence = divergence
+        self.order = order
         self.weight_decay = weight_decay
         self.prior_precision = prior_precision
         self.removal = removal
@@ -202,6 +206,8 @@ class LaplaceSampleInformationRegressor(RegressorMixin, _Probe):
         self,
         *,
         curvature: str = "diag",
+        divergence: str = "kl",
+        order: float | None = None,
         weight_decay: float | str = "auto",
         prior_precision: float | str = "map",
         removal: str = "mean",
@@ -228,6 +234,8 @@ class LaplaceSampleInformationRegressor(RegressorMixin, _Probe):
         progress: bool = False,
     ) -> None:
         self.curvature = curvature
+        self.divergence = divergence
+        self.order = order
         self.weight_decay = weight_decay
         self.prior_precision = prior_precision
         self.removal = removal

@@ -39,6 +39,7 @@ from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
 from lapsi.scoring import Known, assembled, check_indices, checked, left_out
+from lapsi.settings.divergence import KL, required_order
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.network import (
@@ -71,6 +72,8 @@ def score_network(
     curvature: str = "ekfac",
     objective: ObjectiveSpec | None = None,
     execution: Execution | None = None,
+    divergence: str = KL,
+    order: float | None = None,
     tokens: str = SUM,
     draws: int = DRAWS,
     pass_size: int | None = None,
@@ -105,6 +108,7 @@ def score_network(
             matrix).
         objective: weight decay and prior, an `ObjectiveSpec`; `weight_decay="auto"`: where the marginal likelihood is largest.
         execution: device, limits, checks and seed, an `Execution`.
+        divergence, order: of the posteriors: `"kl"`, or `"renyi"` of an order, as in `lapsi.score`.
         tokens: whether the loss of a text is the `"sum"` or the `"mean"` of those of its tokens.
         draws: of labels from what the module predicts, of which the curvature of a text is made.
         pass_size: samples that go through the module at once; default: 64, fewer where outputs are large.
@@ -127,7 +131,8 @@ def score_network(
     named = (params,) if isinstance(params, str) else tuple(params)
     spec = NetworkSpec(type(module).__name__, named, _loss_name(loss, module), tokens, draws)
     run_by, stages = execution or Execution(), Stages(progress)
-    settings = NetworkSettings(spec, objective or ObjectiveSpec(), _engine(engine), curvature, run_by)
+    order = required_order(divergence, order)
+    settings = NetworkSettings(spec, objective or ObjectiveSpec(), _engine(engine), curvature, run_by, divergence, order)
     layers = layers_of(module, spec.params)
     batches = batches_of(data, collate, _first_parameter(layers), reads_ahead=spec.loss == NEXT_TOKEN)
     n = len(batches)

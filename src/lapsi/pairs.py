@@ -30,6 +30,7 @@ from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
 from lapsi.scoring import Known, assembled, check_indices, checked, left_out
+from lapsi.settings.divergence import KL, required_order
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.objective import ObjectiveSpec
@@ -50,6 +51,8 @@ def score_pairs(
     recipe: Recipe = PAIR_RECIPE,
     every: int | None = None,
     curvature: str = "diag",
+    divergence: str = KL,
+    order: float | None = None,
     objective: ObjectiveSpec | None = None,
     execution: Execution | None = None,
     ids: Any = None,
@@ -74,6 +77,7 @@ def score_pairs(
             the others of its batch alone.
         every: LSI is also kept after every so many epochs.
         curvature: structure of the posterior precision: `"diag"`, `"kfac"` or `"full"` (few parameters).
+        divergence, order: of the posteriors: `"kl"`, or `"renyi"` of an order, as in `lapsi.score`.
         objective: weight decay and prior, an `ObjectiveSpec`. Cosines know no length: without one given there is no weight
             decay, and a prior precision of 1.
         execution: device, limits, checks and seed, an `Execution`.
@@ -97,6 +101,8 @@ def score_pairs(
         Retrain(recipe, every),
         curvature,
         execution or Execution(),
+        divergence,
+        required_order(divergence, order),
     )
     pairs = make_pairs(image_features, text_features, ids=ids, columns=columns)
     keep = None if checkpoint is None else Keep(Path(checkpoint), {})

@@ -27,7 +27,7 @@ from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
 from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
 from lapsi.measures.choose import LSI
-from lapsi.measures.lsi import lsi_columns, lsi_trajectory, observation, rows_above
+from lapsi.measures.lsi import lsi_columns, lsi_described, lsi_trajectory, observation, rows_above
 from lapsi.measuring import add_measures, required_measures
 from lapsi.models.fitted import FittedModel
 from lapsi.problem.base import ProbeProblem
@@ -103,7 +103,8 @@ def score(
         choices: fields of the parts by their own names: hidden, activation, standardize (`ModelSpec`); weight_decay,
             prior_precision, removal, noise_variance, class_weight (`ObjectiveSpec`); refine, tolerance (`Newton`);
             coupled, converge (`Local`); recipe, every (`Retrain`); verify, device, dtype, seed, memory_limit, backend, address,
-            worker_cpus (`Execution`).
+            worker_cpus (`Execution`); divergence and order: `"renyi"` of an order instead of `"kl"`, infinite where
+            αΛ + (1 − α)Λ₋ᵢ is not positive definite.
 
     Returns:
         `Scores`, one row a scored sample.
@@ -252,13 +253,15 @@ def _scores(
     evidence, measures = evidence_of(dataset.targets.task), lsi_columns(by_seed, fit.curvature.form)
     combined = _combined(fit, [arrays.pop("outputs") for arrays in by_seed])
     train_loss = np.stack([arrays["train_loss"] for arrays in by_seed])
-    noise = settings_from_dict(provenance.settings).objective.noise
+    settings = settings_from_dict(provenance.settings)
+    noise = settings.objective.noise
     seen = Seen(dataset.targets.take(rows), combined, train_loss, measures.get("leverage"), noise)
     known = evidence.columns(dataset.targets.names)
     samples = {"id": dataset.ids[rows], "row": dataset.rows[rows]}
     table = build_table(samples | measures | evidence.compute(seen), known)
     table = table.join(dataset.columns.iloc[rows].reset_index(drop=True))
-    described = tuple(known[name] for name in table if name in known and not known[name].means(find_column(name)))
+    own = tuple(known[name] for name in table if name in known and not known[name].means(find_column(name)))
+    described = (*lsi_described(settings.order, known), *own)
     trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
     if trajectory is not None:
         trajectory.insert(0, "id", dataset.ids[rows][trajectory.pop("position")])
@@ -304,7 +307,8 @@ def assembled(fit: Fit, targets: Targets, known: Known, by_seed: list[Arrays], p
     table = build_table({"id": known.ids[known.rows], "row": known.rows} | measures | evidence.compute(seen), of_targets)
     table = table.join(known.columns.iloc[known.rows].reset_index(drop=True))
     ours = [of_targets[name] for name in table if name in of_targets]
-    described = tuple(column for column in ours if not column.means(find_column(column.name)))
+    own = tuple(column for column in ours if not column.means(find_column(column.name)))
+    described = (*lsi_described(provenance.settings["order"], of_targets), *own)
     trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
     if trajectory is not None:
         trajectory.insert(0, "id", known.ids[known.rows][trajectory.pop("position")])

@@ -38,11 +38,11 @@ KINDS = (
 )
 KNOWN = {  # names that users know
     "score": """--activation --address --backend --batch-size --batching --betas --cache --class-names --class-weight
-        --clip-norm --converge --corruption-seed --coupled --curvature --data-dir --device --dry-run --dtype
+        --clip-norm --converge --corruption-seed --coupled --curvature --data-dir --device --divergence --dry-run --dtype
         --embed-batch-size --embed-dtype --engine --epochs --epsilon --every --feature-prefix --features --flip-labels
         --force --group --hidden --human-labels --ids --images --indices --json --keep --labels --learning-rate
         --limit --measures --lorem-ipsum --max-tokens --memory-limit --model --momentum --nesterov --no-nesterov --no-normalize
-        --noise --noise-classes --noise-multiplier --noise-removal --noise-variance --normalize --optimizer --output
+        --noise --noise-classes --noise-multiplier --noise-removal --noise-variance --normalize --optimizer --order --output
         --pooling --preset --prior-precision --quiet --reference-labels --refine --removal --restart --resume
         --sam-radius --schedule --seed --seeds --skip-bad --split --split-column --standardize --step-epochs
         --step-factor --task --texts --tolerance --verify --weight-decay --weights --worker-cpus -o -q""",

@@ -23,6 +23,7 @@ from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.module.choose import layers_of
 from lapsi.models.module.roots import fewest_directions, n_directions_needed
 from lapsi.models.module.sample_loss import OnePrediction
+from lapsi.precision.divergence import KL, Renyi
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.objective import Objective
 
@@ -160,7 +161,7 @@ def test_a_sample_that_leaves_is_the_dense_step_and_divergence(structure, remova
     units = torch.arange(N)[:, None]
     seen = []
     for removed in fit.remove(units, parts_of("seed0", np.arange(N), 512)[0], nobody):
-        terms = fit.curvature.divergence(removed)
+        terms, fourth = (fit.curvature.by(kind).divergence(removed) for kind in (KL(), Renyi(4.0)))
         for position, row in enumerate(removed.units[:, 0].tolist()):
             others = ggn - parts[row] + (N * WEIGHT_DECAY - drop) * identity
             if structure != "full":
@@ -180,6 +181,9 @@ def test_a_sample_that_leaves_is_the_dense_step_and_divergence(structure, remova
             mean, curvature = oracles.kl(found.numpy(), before.numpy(), after.numpy())
             assert float(terms.mean[position]) == pytest.approx(mean, rel=1e-8)
             assert float(terms.curvature[position]) == pytest.approx(curvature, rel=1e-7, abs=1e-11)
+            mean, curvature = oracles.renyi(found.numpy(), before.numpy(), after.numpy(), 4.0)
+            assert float(fourth.mean[position]) == pytest.approx(mean, rel=1e-8)
+            assert float(fourth.curvature[position]) == pytest.approx(curvature, rel=1e-7, abs=1e-11)
             seen.append(row)
     assert seen == list(range(N))
 

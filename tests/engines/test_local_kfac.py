@@ -21,7 +21,7 @@ from lapsi.execution.cost import Cost
 from lapsi.execution.progress import Stages
 from lapsi.problem.removed import CLOSED_FORM, Removed
 from lapsi.settings.engine import Local
-from lapsi.settings.settings import make_settings
+from lapsi.settings.settings import Settings, make_settings
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 CLASSES, FEATURES, SAMPLES = 6, 4, 60
@@ -42,7 +42,7 @@ def problem(make_problem, data):
 
 def kfac_fit(problem, coupled):
     plan = Plan(Cost(0, 0, {}), {"coupled": coupled, "converges": True})
-    return local_fit(problem, Local(), plan, Stages(False), "kfac")
+    return local_fit(problem, Local(), plan, Stages(False), Settings(curvature="kfac"))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from lapsi.engines.retrain import engine as retraining
 from lapsi.engines.retrain.engine import RetrainEngine
 from lapsi.engines.retrain.steps import LeaveOneOutLoss
 from lapsi.engines.retrain.trainer import Trainer
-from lapsi.precision.base import KLTerms
+from lapsi.precision.base import Terms
 from lapsi.settings.settings import make_settings
 
 QUIET = {"progress": False, "verify": 0}
@@ -214,7 +214,7 @@ def test_verification_measures_the_error_against_models_trained_alone(data, monk
 
     def scaled_in_chunks(self, removed):
         terms, factor = divergence(self, removed), 1.01 if len(removed.units) > 1 else 1.0
-        return KLTerms(factor * terms.mean, factor * terms.curvature)
+        return Terms(factor * terms.mean, factor * terms.curvature)
 
     monkeypatch.setattr(GgnCurvature, "divergence", scaled_in_chunks)
     assert_allclose(lapsi.score(*data, verify=16, **options).provenance.verification["median_relative_error"], 0.01, rtol=1e-2)

@@ -22,7 +22,7 @@ from lapsi.problem.network import NetworkProblem
 from lapsi.problem.objective import Objective
 from lapsi.results.verification import draw_rows
 from lapsi.settings.recipe import Recipe
-from lapsi.settings.settings import make_settings
+from lapsi.settings.settings import Settings, make_settings
 from lapsi.training.newton import fit_map
 
 N, D, K, DECAY = 40, 4, 2, 0.05
@@ -183,7 +183,7 @@ def test_newton_to_first_order(data, structure):
 
 @pytest.mark.parametrize("structure", ["diag", "kfac", "full"])
 def test_groups(data, structure):
-    fit = groups_fit(fit_map(linear_problem(data)), structure)
+    fit = groups_fit(fit_map(linear_problem(data)), Settings(curvature=structure))
     groups = [torch.tensor([0, 5, 6]), torch.tensor([7])]
     (found,) = evaluated(fit, groups)
     expected = [lsi(structure, data, rows) for rows in ([0, 5, 6], [7])]

@@ -13,6 +13,7 @@ from lapsi.engines.groups import engine as engine_module
 from lapsi.engines.groups import steps
 from lapsi.engines.groups.engine import groups_fit
 from lapsi.engines.groups.steps import factor_solve, low_rank_solve, settle
+from lapsi.settings.settings import Settings
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 RELATIVE = 1e-7
@@ -156,7 +157,7 @@ def test_what_weighs_nothing_moves_nothing(make_problem, data):
 
 def test_a_group_gives_the_same_beside_any_others(make_problem, data):
     inputs, labels, _ = data
-    fit = groups_fit(fit_map(make_problem(inputs, labels, 3, DECAY)), "diag")
+    fit = groups_fit(fit_map(make_problem(inputs, labels, 3, DECAY)), Settings())
     groups = [torch.arange(start, start + size) for start, size in ((0, 1), (1, 4), (5, 2), (7, 20), (27, 3))]
 
     def lsi(units):

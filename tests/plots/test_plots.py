@@ -175,5 +175,5 @@ def test_a_full_disk_is_no_fault_of_the_figure(scores, tmp_path, kind):
 
 def test_no_logarithm_of_nothing(scores):
     table = scores.to_pandas().assign(lsi=0.0)
-    with pytest.raises(lapsi.InputError, match="No sample has an LSI above 0"):
+    with pytest.raises(lapsi.InputError, match="No sample has a finite LSI above 0"):
         plots.distribution(scores.from_pandas(table))

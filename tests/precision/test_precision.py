@@ -14,9 +14,10 @@ from torch.testing import assert_close
 import oracles
 from lapsi.precision.base import excess
 from lapsi.precision.diag import DiagPrecision
+from lapsi.precision.divergence import KL
 from lapsi.precision.full import FullChange, full_precision
 from lapsi.precision.kron import KronChange, kron_precision
-from lapsi.precision.kron_joint import JointChange, joint_kl_terms
+from lapsi.precision.kron_joint import JointChange, JointComparison
 
 C, D, N = 3, 4, 5
 ALGEBRA = {"rtol": 1e-10, "atol": 1e-12}
@@ -70,6 +71,7 @@ def full_case(seed, scale):
         torch.einsum("npc,pq,nqc->n", roots, whole_inverse @ inverse, roots),
         torch.einsum("npc,np->nc", roots, shift),
         torch.ones(N, dtype=torch.float64),
+        lambda matrix: roots.mT @ matrix,
     )
     eye = torch.eye(p, dtype=torch.float64)
     return full_precision(reduced, ridge, whole_inverse), change, [-r @ r.T - ridge * eye for r in roots], shift
@@ -91,7 +93,7 @@ def test_algebra_matches_the_dense_form(structure):
 @given(seed=st.integers(0, 1000), scale=st.floats(0.05, 0.9))
 def test_kl_matches_the_plain_formula(structure, seed, scale):
     precision, change, dense_changes, shift = CASES[structure](seed, scale)
-    terms = precision.kl_terms(shift, change)
+    terms = KL().of(precision.compare(shift, change))
     dense = precision.to_dense().numpy()
     for row, dense_change in enumerate(dense_changes):
         mean, curvature = oracles.kl(shift[row].numpy(), dense, dense + dense_change.numpy())
@@ -118,7 +120,7 @@ def joint_after(output, inputs, prior, change, row):
 @given(seed=st.integers(0, 1000), scale=st.floats(0.005, 0.9), n_gone=st.integers(1, 5))
 def test_several_that_leave_together_match_the_plain_formula(seed, scale, n_gone):
     output, inputs, prior, change, shift = joint_case(seed, scale, n_gone)
-    terms = joint_kl_terms(kron_precision(output, inputs, prior), shift, change)
+    terms = KL().of(JointComparison(kron_precision(output, inputs, prior), shift, change))
     before = kron_precision(output, inputs, prior).to_dense().numpy()
     for row in range(N):
         after = kron_precision(*joint_after(output, inputs, prior, change, row)).to_dense().numpy()
@@ -132,9 +134,9 @@ def test_several_that_leave_together_keep_their_digits(scale):
     """Against the way by the eigenvalues of what is left, where rounding moves a change of that scale by 1e-15 of the whole."""
     output, inputs, prior, change, shift = joint_case(5, scale)
     whole = kron_precision(output, inputs, prior)
-    terms = joint_kl_terms(whole, shift, change)
+    terms = KL().of(JointComparison(whole, shift, change))
     for row in range(N):
-        expected = whole.kl_to(shift[row], kron_precision(*joint_after(output, inputs, prior, change, row)))
+        expected = KL().of(whole.compare_to(shift[row], kron_precision(*joint_after(output, inputs, prior, change, row))))
         assert_close(terms.mean[row], expected.mean[0], rtol=1e-11, atol=0)
         assert_close(terms.curvature[row], expected.curvature[0], rtol=max(1e-10, 1e-15 / scale), atol=0)
 
@@ -142,22 +144,22 @@ def test_several_that_leave_together_keep_their_digits(scale):
 def test_one_that_leaves_is_a_group_of_one():
     output, inputs, prior, change, shift = joint_case(2, 0.4, 1)
     whole, drop = kron_precision(output, inputs, prior), 0.02
-    joint = joint_kl_terms(whole, shift, replace(change, prior_drop=torch.full((N,), drop, dtype=torch.float64)))
-    single = whole.kl_terms(shift, KronChange(change.removed[:, 0], change.output_change, drop))
+    joint = KL().of(JointComparison(whole, shift, replace(change, prior_drop=torch.full((N,), drop, dtype=torch.float64))))
+    single = KL().of(whole.compare(shift, KronChange(change.removed[:, 0], change.output_change, drop)))
     assert_close(joint.mean, single.mean, rtol=1e-12, atol=0)
     assert_close(joint.curvature, single.curvature, rtol=1e-11, atol=0)
 
 
 def test_more_than_there_is_is_no_number():
     output, inputs, prior, change, shift = joint_case(2, 0.4)
-    terms = joint_kl_terms(kron_precision(output, inputs, prior), shift, replace(change, removed=4 * change.removed))
+    terms = KL().of(JointComparison(kron_precision(output, inputs, prior), shift, replace(change, removed=4 * change.removed)))
     assert bool(terms.curvature.isnan().all())
 
 
 @pytest.mark.parametrize("structure", CASES)
 def test_no_change_means_no_divergence(structure):
     precision, change, _, shift = CASES[structure](0, 0.0)
-    terms = precision.kl_terms(torch.zeros_like(shift), change)
+    terms = KL().of(precision.compare(torch.zeros_like(shift), change))
     assert_close(terms.total, torch.zeros(N, dtype=torch.float64), rtol=0, atol=1e-15)
 
 
@@ -188,7 +190,7 @@ def test_tiny_changes_of_a_diagonal_keep_their_digits(scale):
     with mpmath.workdps(50):
         before = exact(torch.diag(precision.diagonal))
         expected = exact_curvature(before, before + exact(torch.diag(change[0])))
-    assert_close(precision.kl_terms(0 * shift, change).curvature[0].item(), float(expected), rtol=1e-12, atol=0)
+    assert_close(KL().of(precision.compare(0 * shift, change)).curvature[0].item(), float(expected), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 1.0])
@@ -201,15 +203,21 @@ def test_tiny_removals_from_a_dense_precision_keep_their_digits(scale, ridge):
     root = scale**0.5 * torch.linalg.cholesky(reduced) @ unit_columns(4, p, 2)
     inverse, whole_inverse = torch.linalg.inv(reduced), torch.linalg.inv(whole)
     gram, cross = (root.T @ matrix @ root for matrix in (inverse, whole_inverse @ inverse))
-    nothing = FullChange(0 * gram[None], torch.zeros(1, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64), ONE)
-    change = FullChange(gram[None], torch.trace(cross)[None], nothing.projection, ONE)
+    nothing = FullChange(
+        0 * gram[None],
+        torch.zeros(1, dtype=torch.float64),
+        torch.zeros(1, 2, dtype=torch.float64),
+        ONE,
+        lambda matrix: root.T[None] @ matrix,
+    )
+    change = replace(nothing, gram=gram[None], ridge_trace=torch.trace(cross)[None])
     precision, shift = full_precision(reduced, ridge, whole_inverse), torch.zeros(1, p, dtype=torch.float64)
     with mpmath.workdps(60):
         left, taken = exact(reduced), exact(root)
         before = left + mpmath.mpf(ridge) * mpmath.eye(p)
         expected, ridge_alone = exact_curvature(before, left - taken * taken.T), exact_curvature(before, left)
-    assert_close(precision.kl_terms(shift, change).curvature.item(), float(expected), rtol=1e-12, atol=0)
-    assert_close(precision.kl_terms(shift, nothing).curvature.item(), float(ridge_alone), rtol=1e-12, atol=0)
+    assert_close(KL().of(precision.compare(shift, change)).curvature.item(), float(expected), rtol=1e-12, atol=0)
+    assert_close(KL().of(precision.compare(shift, nothing)).curvature.item(), float(ridge_alone), rtol=1e-12, atol=0)
 
 
 @pytest.mark.slow
@@ -225,7 +233,7 @@ def test_changes_of_any_size_keep_their_digits_in_kron(scale, n_samples):
     change = contrast @ random(6, N, C, C) @ contrast
     change = 0.1 * scale * (change + change.mT)
     shift = torch.zeros(N, C * D, dtype=torch.float64)
-    got = kron_precision(output, inputs, prior).kl_terms(shift, KronChange(removed, change, drop))
+    got = KL().of(kron_precision(output, inputs, prior).compare(shift, KronChange(removed, change, drop)))
     with mpmath.workdps(60):
         before = exact_kron(exact(output), exact(inputs), mpmath.mpf(prior))
         for row in range(N):
@@ -239,7 +247,7 @@ def test_changes_that_are_no_numbers_give_none():
     precision, change, _, shift = kron_case(0, 0.5)
     change.output_change[1, 0, 1] = torch.nan
     change.output_change[3] = torch.inf
-    assert precision.kl_terms(shift, change).curvature.isnan().tolist() == [False, True, False, True, False]
+    assert KL().of(precision.compare(shift, change)).curvature.isnan().tolist() == [False, True, False, True, False]
 
 
 def test_a_tiny_removal_keeps_its_digits_in_full():
@@ -248,8 +256,8 @@ def test_a_tiny_removal_keeps_its_digits_in_full():
     roots = 1e-6 * torch.linalg.cholesky(reduced) @ unit_columns(4, N, C * D, 2)
     inverse = torch.linalg.inv(reduced)
     nothing = torch.zeros(N, 2, dtype=torch.float64)
-    change = FullChange(roots.mT @ inverse @ roots, nothing[:, 0], nothing, ONE.expand(N))
-    terms = full_precision(reduced, 0.0, inverse).kl_terms(torch.zeros(N, C * D, dtype=torch.float64), change)
+    change = FullChange(roots.mT @ inverse @ roots, nothing[:, 0], nothing, ONE.expand(N), lambda matrix: roots.mT @ matrix)
+    terms = KL().of(full_precision(reduced, 0.0, inverse).compare(torch.zeros(N, C * D, dtype=torch.float64), change))
     with mpmath.workdps(60):
         exact_inverse = mpmath.inverse(mpmath.matrix(reduced.tolist()))
         for row in range(N):
@@ -285,5 +293,5 @@ def test_kron_divergence_keeps_its_digits_for_many_samples(size, prior):
         first = exact_kron(exact(b), exact(g), mpmath.mpf(prior))
         second = exact_kron(exact(b_new), exact(g_new), mpmath.mpf(prior - 1e-3 * size))
         expected = float(exact_curvature(first, second))
-    got = before.kl_to(torch.zeros(18, dtype=torch.float64), after).curvature.item()
+    got = KL().of(before.compare_to(torch.zeros(18, dtype=torch.float64), after)).curvature.item()
     assert_close(got, expected, rtol=1e-8, atol=0)

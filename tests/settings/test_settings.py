@@ -149,6 +149,7 @@ def test_the_functions_of_python_leave_the_defaults_to_the_settings(door):
 def test_the_estimators_have_the_defaults_of_the_settings(door, of_other_targets):
     asked = defaults_of_door(door)
     expected = {name: value for kind in (*PARTS.values(), Newton, Local, Retrain) for name, value in defaults_of(kind).items()}
+    expected |= {"divergence": "kl", "order": None}
     assert set(expected) | {"recipe"} == set(setting_names())
     for name in of_other_targets:
         del expected[name]
@@ -161,7 +162,7 @@ def test_embedding_has_the_defaults_of_the_extractor():
 
 
 def test_every_short_name_lands_in_its_field():
-    assert [name for part in CHOSEN.values() for name in part] == setting_names()
+    assert [*(name for part in CHOSEN.values() for name in part), "divergence", "order"] == setting_names()
     engines = {"auto": Auto(), "newton": Newton(), "local": Local(), "retrain": Retrain()}
     default = {name: kind() for name, kind in PARTS.items()} | engines
     for part, chosen in CHOSEN.items():
@@ -204,7 +205,8 @@ def test_names_that_are_none_are_refused_with_the_list(door, more):
     assert str(caught.value) == f"There is no setting 'learning_rates'; the settings are {', '.join(setting_names())}."
 
 
-TAKEN_BY_GROUPS = {*CHOSEN["objective"], "standardize", "device", "memory_limit", "verify", "backend", "address", "worker_cpus"}
+ROUTINE_OF_GROUPS = ("standardize", "device", "memory_limit", "verify", "backend", "address", "worker_cpus")
+TAKEN_BY_GROUPS = {*CHOSEN["objective"], *ROUTINE_OF_GROUPS, "divergence", "order"}
 
 
 @pytest.mark.parametrize("name", ["engine", *sorted(set(setting_names()) - TAKEN_BY_GROUPS), "learning_rates"])
@@ -234,3 +236,27 @@ def test_recipes_of_earlier_runs_may_hold_what_they_had_no_use_for():
     settings = make_settings(recipe=Recipe(optimizer="adam", epochs=7)).to_dict()
     settings["engine"]["recipe"] |= {"momentum": 0.5, "nesterov": False, "step_epochs": 3}
     assert settings_from_dict(settings).engine.recipe == Recipe(optimizer="adam", epochs=7)
+
+
+def test_the_order_of_the_divergence():
+    assert (make_settings().divergence, make_settings().order) == ("kl", 1.0)
+    settings = make_settings(divergence="renyi", order=2)
+    assert (settings.divergence, settings.order) == ("renyi", 2.0)
+    assert settings_from_dict(settings.to_dict()) == settings
+    older = {name: value for name, value in make_settings().to_dict().items() if name not in ("divergence", "order")}
+    assert settings_from_dict(older) == make_settings()
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"order": 2}, "order is 2 but divergence is 'kl', which has none"),
+        ({"divergence": "renyi"}, "divergence is 'renyi' without an order"),
+        ({"divergence": "renyi", "order": 0}, "order is 0; expected"),
+        ({"divergence": "hellinger"}, "divergence is 'hellinger'; expected one of 'kl', 'renyi'"),
+        ({"divergence": "renyi", "order": 2, "curvature": "kfac", "engine": "retrain"}, "'kfac' of engine 'retrain'"),
+    ],
+)
+def test_divergences_that_there_are_not(choices, message):
+    with pytest.raises(InputError, match=message):
+        make_settings(**choices)

@@ -26,6 +26,7 @@ COMMANDS = (
     "issues",
     "groups",
     "measure",
+    "privacy",
     "report",
     "apply",
     "show",

@@ -25,6 +25,14 @@ def measure(run: Path, names: list[str] | None, to: Path | None, force: bool, qu
         require_free(to, force)
     stages, scores = Stages(not quiet), Scores.load(run)
     both = add_measures(scores, reopen_features(scores, stages), names, stages)
+    path = save_beside(both, run, to or run, force or to is None)
+    if not quiet:
+        Console().print(correlation_table(rank_correlations(both)))
+        say(f"Run: {path}", error=True)
+
+
+def save_beside(scores: Scores, run: Path, to: Path, force: bool) -> Path:
+    """Writes the scores of a run with further columns, whole or not at all, its pictures and lists beside them."""
     written = {MARKER, ROWS, TRAJECTORY, MAP, prediction_file(scores.task)}
 
     def beside(directory: Path) -> None:
@@ -32,7 +40,4 @@ def measure(run: Path, names: list[str] | None, to: Path | None, force: bool, qu
             if file.name not in written:
                 shutil.copy2(file, directory / file.name)
 
-    path = both.save(to or run, force=force or to is None, beside=beside)
-    if not quiet:
-        Console().print(correlation_table(rank_correlations(both)))
-        say(f"Run: {path}", error=True)
+    return scores.save(to, force=force, beside=beside)

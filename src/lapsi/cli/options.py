@@ -170,8 +170,8 @@ def to_pairs(options: Options) -> tuple[PairSource, PairSettings]:
     source, spec, structure, objective, execution = (part.values(options) for part in PAIR_PARTS)
     recipe = replace(PAIR_RECIPE, **RECIPE_FIELDS.values(options))
     engine = Retrain(recipe, **Part(Retrain).values(options))
-    parts = PairSpec(**spec), ObjectiveSpec(**objective), engine, structure.get("curvature", "diag"), Execution(**execution)
-    return PairSource(**source), PairSettings(*parts)
+    parts: dict[str, Any] = {"objective": ObjectiveSpec(**objective), "engine": engine, "execution": Execution(**execution)}
+    return PairSource(**source), PairSettings(PairSpec(**spec), **parts, **structure)
 
 
 def to_recipe(options: Options) -> Recipe | None:

@@ -47,6 +47,7 @@ def run_as_dict(scores: Scores, n_extremes: int) -> dict[str, Any]:
     extremes = {"most_informative": ranking.head(n_extremes), "least_informative": ranking.tail(n_extremes)[::-1]}
     return {
         "n_scored": len(scores),
+        "n_infinite": scores.n_infinite,
         "n_samples": provenance.n_samples,
         "settings": provenance.settings,
         "engine": provenance.engine,
@@ -78,6 +79,7 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     line.append(f"{_size(provenance, settings)}, {outputs_in_words(provenance.n_classes, provenance.task)}; ")
     line.append(cell(f"{settings.model_in_words}, "))
     line.append(cell(f"engine {provenance.engine}, {settings.curvature} curvature, "))
+    line.append("" if settings.order == 1 else f"Rényi divergence of order {settings.order:g}, ")
     line.append(f"weight decay {settings.objective.weight_decay:g}; {fit_in_words(provenance)}")
     console.print(line)
     console.print(_summary_table(scores))
@@ -90,6 +92,7 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     lines = [
         _accuracy_line(provenance.verification),
         *_above_lines(provenance, settings),
+        *_infinite_lines(scores),
         *_optimum_lines(scores),
         *_noise_lines(scores),
     ]
@@ -226,6 +229,11 @@ def _above_lines(provenance: Provenance, settings: Settings | NetworkSettings | 
             style="yellow",
         )
     ]
+
+
+def _infinite_lines(scores: Scores) -> list[Text]:
+    """One where LSI is infinite of some samples."""
+    return [Text(scores.infinite_in_words, style="yellow")] if scores.infinite_in_words else []
 
 
 def _optimum_lines(scores: Scores) -> list[Text]:

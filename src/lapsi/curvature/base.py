@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Self
 
-from lapsi.precision.base import KLTerms
+from lapsi.precision.base import Terms
+from lapsi.precision.divergence import Divergence
 from lapsi.problem.removed import Removed
 
 EXACT, REMOVAL_FORM = "exact", "removal form"
 
 
 class Curvature(ABC):
-    """The Laplace posterior of one structure, and its change when units leave."""
+    """The Laplace posterior of one structure, and its change when units leave.
+
+    Attributes:
+        kind: of the divergence.
+    """
+
+    kind: Divergence
 
     @property
     @abstractmethod
@@ -19,8 +27,8 @@ class Curvature(ABC):
         """What the divergence of a settled removal is: `EXACT`, or `REMOVAL_FORM` where the others' curvature is held."""
 
     @abstractmethod
-    def divergence(self, removed: Removed) -> KLTerms:
-        """KL from the posterior with all samples to those without each unit (n,), nats.
+    def divergence(self, removed: Removed) -> Terms:
+        """Of the posterior with all samples from those without each unit (n,), nats.
 
         Where the shift is settled the curvature of the other samples is evaluated there; else its change is taken to first
         order in the shift.
@@ -28,6 +36,10 @@ class Curvature(ABC):
         Raises:
             ConvergenceError: when a precision is not positive definite in float64.
         """
+
+    @abstractmethod
+    def by(self, kind: Divergence) -> Self:
+        """The same by another divergence."""
 
     @abstractmethod
     def reference(self) -> Curvature:

@@ -8,8 +8,8 @@ Legend of the indices: j sample of the tower, k of the other one, e f dimension 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import dataclass, replace
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor
@@ -17,9 +17,10 @@ from torch import Tensor
 from lapsi.curvature.base import EXACT, Curvature
 from lapsi.errors import ConvergenceError
 from lapsi.models.towers import Units
-from lapsi.precision.base import KLTerms, Precision, joined
+from lapsi.precision.base import Precision, Terms, joined
 from lapsi.precision.block_diag import LaplacePosterior
 from lapsi.precision.diag import DiagPrecision
+from lapsi.precision.divergence import KULLBACK_LEIBLER, Divergence
 from lapsi.precision.full import FullPrecision
 from lapsi.precision.kron import kron_precision
 from lapsi.problem.contrastive import ContrastiveProblem, PairPasses
@@ -36,14 +37,19 @@ class ContrastiveCurvature(Curvature):
     Attributes:
         problem: with all pairs.
         structure: `"diag"`, `"kfac"` (a tower) or `"full"`.
+        kind: of the divergence.
     """
 
     problem: ContrastiveProblem
     structure: str
+    kind: Divergence = KULLBACK_LEIBLER
 
     @property
     def form(self) -> str:
         return EXACT
+
+    def by(self, kind: Divergence) -> Self:
+        return replace(self, kind=kind)
 
     def reference(self) -> Curvature:
         return self
@@ -51,7 +57,7 @@ class ContrastiveCurvature(Curvature):
     def exact(self, n_units: int) -> Curvature:
         return self
 
-    def divergence(self, removed: Removed) -> KLTerms:
+    def divergence(self, removed: Removed) -> Terms:
         """Also of each tower alone, the other one held."""
         try:
             whole = contrastive_posterior(self.problem, removed.params, self.structure)
@@ -63,13 +69,13 @@ class ContrastiveCurvature(Curvature):
                 "precision, or curvature 'diag'."
             ) from error
 
-    def _one(self, whole: LaplacePosterior, unit: Tensor, params: Tensor, shift: Tensor) -> KLTerms:
+    def _one(self, whole: LaplacePosterior, unit: Tensor, params: Tensor, shift: Tensor) -> Terms:
         without = contrastive_posterior(self.problem.remove(unit), params + shift, self.structure)
         sizes = self.problem.model.sizes
         before, after = (_by_tower(posterior, sizes) for posterior in (whole, without))
-        first, second = before.kl_by_block(shift, after)
-        terms = whole.kl_to(shift, without)
-        return KLTerms(terms.mean, terms.curvature, {LSI_IMAGE: first.total, LSI_TEXT: second.total})
+        first, second = before.divergences_by_block(shift, after, self.kind)
+        terms = whole.divergence_from(shift, without, self.kind)
+        return Terms(terms.mean, terms.curvature, {LSI_IMAGE: first.total, LSI_TEXT: second.total})
 
 
 def contrastive_posterior(problem: ContrastiveProblem, params: Tensor, structure: str) -> LaplacePosterior:

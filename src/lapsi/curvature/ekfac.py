@@ -8,9 +8,9 @@ and the prior, and a sample that leaves takes its own part out of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, final
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor
@@ -21,8 +21,9 @@ from lapsi.curvature.diagonals import Diagonal, are_root_squares
 from lapsi.curvature.said import Said, said_by
 from lapsi.execution.progress import Advance
 from lapsi.models.module.layers import ProductLayer
-from lapsi.precision.base import KLTerms, joined, summed
+from lapsi.precision.base import Terms, joined, summed
 from lapsi.precision.diag import DiagPrecision
+from lapsi.precision.divergence import KULLBACK_LEIBLER, Divergence
 from lapsi.precision.full import FullChange, FullPrecision, full_precision
 from lapsi.problem.base import mean_weight, weight_of
 from lapsi.problem.module import ModuleProblem
@@ -89,6 +90,7 @@ class BasisCurvature(Curvature):
         sums: (S,) what it is made of.
         shifted: the basis that shifts are told in.
         precision: λ (P,).
+        kind: of the divergence.
     """
 
     problem: ModuleProblem
@@ -96,6 +98,7 @@ class BasisCurvature(Curvature):
     sums: Tensor
     shifted: Basis
     precision: DiagPrecision
+    kind: Divergence = KULLBACK_LEIBLER
 
     @property
     def form(self) -> str:
@@ -107,7 +110,7 @@ class BasisCurvature(Curvature):
             squares = self.structure.of(self.problem, said)
         return self.structure.taken(self.problem, self.sums, squares)
 
-    def divergence(self, removed: Removed) -> KLTerms:
+    def divergence(self, removed: Removed) -> Terms:
         assert removed.own is not None
         shift, basis = removed.shift, self.structure.basis
         if basis is not self.shifted:
@@ -115,14 +118,17 @@ class BasisCurvature(Curvature):
             shift = turned(layers, basis, turned(layers, self.shifted, shift, back=True))
         drop = self.problem.objective.prior_drop(weight_of(self.problem, removed.units).sum(1))[:, None]
         columns = zip(self.precision.diagonal.split(CACHE), shift.split(CACHE, 1), removed.own.split(CACHE, 1), strict=True)
-        terms = [DiagPrecision(part).kl_terms(moved.double(), -own.double() - drop) for part, moved, own in columns]
-        return summed(terms)
+        parts = (DiagPrecision(part).compare(moved.double(), -own.double() - drop) for part, moved, own in columns)
+        return summed([self.kind.of(part) for part in parts])
+
+    def by(self, kind: Divergence) -> Self:
+        return replace(self, kind=kind)
 
     def reference(self) -> Curvature:
         return self
 
     def exact(self, n_units: int) -> Curvature:
-        return ExactCurvature(self.problem, self.structure, self.shifted)
+        return ExactCurvature(self.problem, self.structure, self.shifted, self.kind)
 
 
 @final
@@ -135,12 +141,14 @@ class DenseCurvature(Curvature):
         precision: Λ (P, P).
         inverse: of Λ less what the prior loses when a sample of mean weight leaves.
         whole_inverse: of Λ.
+        kind: of the divergence.
     """
 
     problem: ModuleProblem
     precision: FullPrecision
     inverse: Tensor
     whole_inverse: Tensor
+    kind: Divergence = KULLBACK_LEIBLER
 
     @property
     def form(self) -> str:
@@ -150,7 +158,7 @@ class DenseCurvature(Curvature):
         """R (n, r, P)."""
         return said.root(plain_basis(self.problem.layers))
 
-    def divergence(self, removed: Removed) -> KLTerms:
+    def divergence(self, removed: Removed) -> Terms:
         assert removed.own is not None
         root, shift = removed.own.double(), removed.shift.double()
         solved = root @ self.inverse
@@ -159,14 +167,19 @@ class DenseCurvature(Curvature):
         leaving = weight_of(self.problem, removed.units).sum(1)
         ridge = self.precision.ridge
         share = torch.ones_like(trace) if ridge == 0 else self.problem.objective.prior_drop(leaving) / ridge
-        change = FullChange(gram, trace if ridge else torch.zeros_like(trace), torch.einsum("nap,np->na", root, shift), share)
-        return self.precision.kl_terms(shift, change)
+        ridge_trace = trace if ridge else torch.zeros_like(trace)
+        projection = torch.einsum("nap,np->na", root, shift)
+        change = FullChange(gram, ridge_trace, projection, share, lambda matrix: root @ matrix)
+        return self.kind.of(self.precision.compare(shift, change))
+
+    def by(self, kind: Divergence) -> Self:
+        return replace(self, kind=kind)
 
     def reference(self) -> Curvature:
         return self
 
     def exact(self, n_units: int) -> Curvature:
-        return ExactCurvature(self.problem, None, plain_basis(self.problem.layers))
+        return ExactCurvature(self.problem, None, plain_basis(self.problem.layers), self.kind)
 
 
 @final
@@ -178,15 +191,20 @@ class ExactCurvature(Curvature):
         problem: the module on all samples.
         structure: the diagonal; None: the whole GGN.
         shifted: the basis that shifts are told in.
+        kind: of the divergence.
     """
 
     problem: ModuleProblem
     structure: Diagonal | None
     shifted: Basis
+    kind: Divergence = KULLBACK_LEIBLER
 
     @property
     def form(self) -> str:
         return EXACT
+
+    def by(self, kind: Divergence) -> Self:
+        return replace(self, kind=kind)
 
     def reference(self) -> Curvature:
         return self
@@ -194,7 +212,7 @@ class ExactCurvature(Curvature):
     def exact(self, n_units: int) -> Curvature:
         return self
 
-    def divergence(self, removed: Removed) -> KLTerms:
+    def divergence(self, removed: Removed) -> Terms:
         """Of removals that tell the params that all of them start from."""
         moved = in_float64(self.problem)
         before = self._precision(moved, removed.params)
@@ -203,15 +221,15 @@ class ExactCurvature(Curvature):
         for unit, shift in zip(removed.units, shifts, strict=True):
             after = self._precision(moved.remove(unit), removed.params + shift)
             own = shift if self.structure is None else turned(self.problem.layers, self.structure.basis, shift)
-            terms.append(before.kl_to(own, after))
+            terms.append(self.kind.of(before.compare_to(own, after)))
         return joined(terms)
 
     def between(self, params: Tensor, shift: Tensor) -> float:
-        """KL in nats of the posterior at `params` (P,) from that at params + shift, with all samples."""
+        """The divergence in nats of the posterior at `params` (P,) from that at params + shift, with all samples."""
         moved = in_float64(self.problem)
         before, after = (self._precision(moved, at) for at in (params, params + shift))
         own = shift if self.structure is None else turned(self.problem.layers, self.structure.basis, shift)
-        return float(before.kl_to(own, after).total)
+        return float(self.kind.of(before.compare_to(own, after)).total)
 
     def _precision(self, problem: ModuleProblem, params: Tensor) -> Any:
         set_params(problem.layers, params)

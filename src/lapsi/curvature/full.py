@@ -8,8 +8,8 @@ Legend of the indices: n unit that leaves, g its samples, m direction, k feature
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, replace
+from typing import Self, final
 
 import torch
 from torch import Tensor
@@ -18,8 +18,9 @@ from lapsi.curvature.base import EXACT, REMOVAL_FORM, Curvature
 from lapsi.curvature.prior import prior_share
 from lapsi.linalg.gram import weighted_gram
 from lapsi.linalg.woodbury import influence_columns, leverage
-from lapsi.precision.base import KLTerms
-from lapsi.precision.full import FullChange, FullPrecision, dense_kl, full_precision
+from lapsi.precision.base import Terms, joined
+from lapsi.precision.divergence import KULLBACK_LEIBLER, Divergence
+from lapsi.precision.full import DenseComparison, FullChange, FullPrecision, full_precision
 from lapsi.problem.base import mean_weight, weight_of
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import Removed
@@ -37,16 +38,21 @@ class FullCurvature(Curvature):
         problem, map_params: where the posterior sits.
         precision: Λ in the directions that the loss sees (P', P') float64.
         factor: its Cholesky factor.
+        kind: of the divergence.
     """
 
     problem: LinearProblem
     map_params: Tensor
     precision: Tensor
     factor: Tensor
+    kind: Divergence = KULLBACK_LEIBLER
 
     @property
     def form(self) -> str:
         return EXACT
+
+    def by(self, kind: Divergence) -> Self:
+        return replace(self, kind=kind)
 
     def reference(self) -> Curvature:
         return self
@@ -54,15 +60,14 @@ class FullCurvature(Curvature):
     def exact(self, n_units: int) -> Curvature:
         return self
 
-    def divergence(self, removed: Removed) -> KLTerms:
+    def divergence(self, removed: Removed) -> Terms:
         """Dense and slow, one unit at a time: a pass of N·P'² flop and a matrix function (P', P') for each."""
         scales = [None] * len(removed.units) if removed.hessian_scale is None else list(removed.hessian_scale)
         parts = zip(removed.units, removed.shift.double(), scales, strict=True)
-        terms = [self._one(*part) for part in parts]
-        mean, curvature = (torch.cat(part) for part in zip(*((term.mean, term.curvature) for term in terms), strict=True))
-        return KLTerms(mean, curvature + prior_share(self.problem, weight_of(self.problem, removed.units).sum(1)))
+        terms, leaving = joined([self._one(*part) for part in parts]), weight_of(self.problem, removed.units).sum(1)
+        return Terms(terms.mean, terms.curvature + prior_share(self.problem, leaving, self.kind))
 
-    def _one(self, unit: Tensor, shift: Tensor, scale: Tensor | None) -> KLTerms:
+    def _one(self, unit: Tensor, shift: Tensor, scale: Tensor | None) -> Terms:
         problem = self.problem
         likelihood, weights = problem.likelihood, weight_of(problem, unit)
         own, state, output_change = (part[0] for part in problem.own_change(unit[None], self.map_params, shift[None]))
@@ -82,7 +87,8 @@ class FullCurvature(Curvature):
             change = rows * change + (rows - 1) * (self.precision - prior * torch.eye(len(rows), dtype=rows.dtype))
         change.diagonal().sub_(problem.objective.prior_drop(float(weights.sum())))
         flat = shift.flatten()
-        return dense_kl(self.factor, change, (flat @ self.precision @ flat + flat @ change @ flat)[None])
+        quad = flat @ self.precision @ flat + flat @ change @ flat
+        return self.kind.of(DenseComparison(self.factor, flat, change, quad[None]))
 
 
 @final
@@ -98,6 +104,7 @@ class FullRemovalCurvature(Curvature):
         precision: Λ in the directions that the loss sees (P', P').
         reduced_inverse: Λ′⁻¹, Λ′ = Λ − prior_drop·I.
         cross_inverse: Λ⁻¹Λ′⁻¹, or None where the prior does not drop.
+        kind: of the divergence.
     """
 
     problem: LinearProblem
@@ -105,23 +112,27 @@ class FullRemovalCurvature(Curvature):
     precision: FullPrecision
     reduced_inverse: Tensor
     cross_inverse: Tensor | None
+    kind: Divergence = KULLBACK_LEIBLER
 
     @property
     def form(self) -> str:
         return REMOVAL_FORM
+
+    def by(self, kind: Divergence) -> Self:
+        return replace(self, kind=kind)
 
     def reference(self) -> Curvature:
         if self.precision.reduced.dtype == torch.float64:
             return self
         problem = self.problem
         hessian = problem.hessian(self.map_params, problem.objective.l2_without(problem.total, mean_weight(problem)))
-        return full_removal_curvature(self.problem, self.map_params, hessian, invert(hessian))
+        return full_removal_curvature(self.problem, self.map_params, hessian, invert(hessian)).by(self.kind)
 
     def exact(self, n_units: int) -> Curvature | None:
         affordable = exact_flop(self.problem.n_samples, self.problem.model.n_params, n_units) <= EXACT_FLOP
-        return full_curvature(self.problem, self.map_params) if affordable else None
+        return full_curvature(self.problem, self.map_params).by(self.kind) if affordable else None
 
-    def divergence(self, removed: Removed) -> KLTerms:
+    def divergence(self, removed: Removed) -> Terms:
         rows, shift = removed.units[:, 0], removed.shift
         inputs, weights = self.problem.inputs_of(rows), weight_of(self.problem, rows)
         root = self._root(inputs) * weights.sqrt()[:, None, None]
@@ -132,8 +143,13 @@ class FullRemovalCurvature(Curvature):
             ridge_trace = torch.einsum("ncc->n", cross)
         projection = torch.einsum("nmc,nmk,nk->nc", root, shift.double(), inputs)
         share = weights / mean_weight(self.problem)
-        terms = self.precision.kl_terms(shift.flatten(1), FullChange(gram, ridge_trace, projection, share))
-        return KLTerms(terms.mean, terms.curvature + prior_share(self.problem, weights))
+
+        def turned(matrix: Tensor) -> Tensor:
+            return torch.einsum("nmc,mnp->ncp", root, influence_columns(matrix, inputs).flatten(2))
+
+        change = FullChange(gram, ridge_trace, projection, share, turned)
+        terms = self.kind.of(self.precision.compare(shift.flatten(1), change))
+        return Terms(terms.mean, terms.curvature + prior_share(self.problem, weights, self.kind))
 
     def _root(self, inputs: Tensor) -> Tensor:
         """Vᵀ F (n, m, c), so that VᵀSV = (VᵀF)(VᵀF)ᵀ."""

@@ -8,8 +8,8 @@ Everything is float64 and two posteriors are compared at the end: rounding is 1e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import dataclass, replace
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor
@@ -18,9 +18,10 @@ from lapsi.curvature.base import EXACT, Curvature
 from lapsi.errors import ConvergenceError
 from lapsi.models.likelihoods.base import weighted
 from lapsi.models.passes import ForwardBackward
-from lapsi.precision.base import KLTerms, Precision
+from lapsi.precision.base import Precision, Terms, joined
 from lapsi.precision.block_diag import LaplacePosterior
 from lapsi.precision.diag import DiagPrecision
+from lapsi.precision.divergence import KULLBACK_LEIBLER, Divergence
 from lapsi.precision.full import FullPrecision
 from lapsi.precision.kron import kron_precision
 from lapsi.problem.network import NetworkProblem, Rows, row_blocks
@@ -37,14 +38,19 @@ class GgnCurvature(Curvature):
     Attributes:
         problem: with all samples.
         structure: `"diag"`, `"kfac"` or `"full"`.
+        kind: of the divergence.
     """
 
     problem: NetworkProblem
     structure: str
+    kind: Divergence = KULLBACK_LEIBLER
 
     @property
     def form(self) -> str:
         return EXACT
+
+    def by(self, kind: Divergence) -> Self:
+        return replace(self, kind=kind)
 
     def reference(self) -> Curvature:
         return self
@@ -52,7 +58,7 @@ class GgnCurvature(Curvature):
     def exact(self, n_units: int) -> Curvature:
         return self
 
-    def divergence(self, removed: Removed) -> KLTerms:
+    def divergence(self, removed: Removed) -> Terms:
         try:
             whole = laplace_posterior(self.problem, removed.params, self.structure)
             pairs = zip(removed.units, removed.shift.double(), strict=True)
@@ -62,10 +68,11 @@ class GgnCurvature(Curvature):
                 f"The {self.structure} posterior is not positive definite in float64. Use a larger weight decay or prior "
                 "precision, or curvature 'diag'."
             ) from error
-        return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]))
+        return joined(terms)
 
-    def _one(self, whole: LaplacePosterior, unit: Tensor, params: Tensor, shift: Tensor) -> KLTerms:
-        return whole.kl_to(shift, laplace_posterior(self.problem.remove(unit), params + shift, self.structure))
+    def _one(self, whole: LaplacePosterior, unit: Tensor, params: Tensor, shift: Tensor) -> Terms:
+        other = laplace_posterior(self.problem.remove(unit), params + shift, self.structure)
+        return whole.divergence_from(shift, other, self.kind)
 
 
 def laplace_posterior(problem: NetworkProblem, params: Tensor, structure: str) -> LaplacePosterior:

@@ -8,8 +8,8 @@ Legend of the indices: n unit that leaves, g its samples, j other samples, a b o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, replace
+from typing import Self, final
 
 import torch
 from torch import Tensor
@@ -17,9 +17,10 @@ from torch import Tensor
 from lapsi.curvature.base import EXACT, Curvature
 from lapsi.curvature.prior import prior_share
 from lapsi.linalg.matmul import matmul
-from lapsi.precision.base import KLTerms, joined
+from lapsi.precision.base import Terms, joined
+from lapsi.precision.divergence import KULLBACK_LEIBLER, Divergence
 from lapsi.precision.kron import KronChange, KronPrecision, kron_precision
-from lapsi.precision.kron_joint import JointChange, joint_kl_terms
+from lapsi.precision.kron_joint import JointChange, JointComparison
 from lapsi.problem.base import weight_of
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import Removed
@@ -81,16 +82,21 @@ class KronCurvature(Curvature):
         problem, map_params: where the posterior sits.
         precision: B ⊗ G + δI.
         slope: through which the change of Σ_j a_j S_j is linear in the shift.
+        kind: of the divergence.
     """
 
     problem: LinearProblem
     map_params: Tensor
     precision: KronPrecision
     slope: HessianSlope
+    kind: Divergence = KULLBACK_LEIBLER
 
     @property
     def form(self) -> str:
         return EXACT
+
+    def by(self, kind: Divergence) -> Self:
+        return replace(self, kind=kind)
 
     def reference(self) -> Curvature:
         return self
@@ -98,14 +104,14 @@ class KronCurvature(Curvature):
     def exact(self, n_units: int) -> Curvature:
         return self
 
-    def divergence(self, removed: Removed) -> KLTerms:
+    def divergence(self, removed: Removed) -> Terms:
         """A few units at a time, so that arrays (n, K, K) stay small, and blocks of rows under n shifts long."""
         size = max(1, PART_ENTRIES // self.problem.likelihood.n_outputs**2)
         units, shifts, scale = removed.units.split(size), removed.shift.split(size), removed.hessian_scale
         scales = [None] * len(units) if scale is None else scale.split(size)
         return joined([self._divergence(*part, removed.is_settled) for part in zip(units, shifts, scales, strict=True)])
 
-    def _divergence(self, units: Tensor, shift: Tensor, scale: Tensor | None, is_settled: bool) -> KLTerms:
+    def _divergence(self, units: Tensor, shift: Tensor, scale: Tensor | None, is_settled: bool) -> Terms:
         likelihood, weights = self.problem.likelihood, weight_of(self.problem, units)
         inputs, state, output_change = self.problem.own_change(units, self.map_params, shift)
         if is_settled:
@@ -119,7 +125,7 @@ class KronCurvature(Curvature):
         if scale is not None:  # outputs do not meet in S where it changes as a whole
             growth = self.problem.total * (scale - 1)
             change = scale[:, :, None] * change + growth[:, :, None] * self.precision.output_factor
-        return self._kl(shift, change, inputs, weights)
+        return self._terms(shift, change, inputs, weights)
 
     def _hessian_change_sum(self, shift: Tensor) -> Tensor:
         """Change (n, K, K) float64 of Σ_j a_j S_j over all samples at the shifted parameters, by a pass over them."""
@@ -129,7 +135,7 @@ class KronCurvature(Curvature):
             others += likelihood.hessian_change_sum(state, change, self.problem.weights_of(rows))
         return others.double()
 
-    def _kl(self, shift: Tensor, change: Tensor, inputs: Tensor, weights: Tensor) -> KLTerms:
+    def _terms(self, shift: Tensor, change: Tensor, inputs: Tensor, weights: Tensor) -> Terms:
         """(W−a)·ΔB = a·B + `change`, what Σ_j a_j S_j over all samples changes by less what leaves, a its weight."""
         leaving, shift = weights.sum(1), shift.flatten(1).double()
         kept = leaving[:, None, None] * self.precision.output_factor
@@ -141,31 +147,33 @@ class KronCurvature(Curvature):
         elif inputs.shape[1] * self.problem.model.n_directions <= inputs.shape[2]:
             terms = self._joint(shift, JointChange(inputs, output_change, drops))
         else:
-            terms = joined([self._kl_to(*parts) for parts in zip(shift, output_change, inputs, drops.tolist(), strict=True)])
-        return KLTerms(terms.mean, terms.curvature + prior_share(self.problem, leaving))
+            terms = joined([self._pair(*parts) for parts in zip(shift, output_change, inputs, drops.tolist(), strict=True)])
+        return Terms(terms.mean, terms.curvature + prior_share(self.problem, leaving, self.kind))
 
-    def _single(self, shift: Tensor, output_change: Tensor, inputs: Tensor, drops: Tensor) -> KLTerms:
+    def _single(self, shift: Tensor, output_change: Tensor, inputs: Tensor, drops: Tensor) -> Terms:
         """For units of one sample, all of one drop of the prior at once."""
-        mean, curvature = torch.empty_like(drops), torch.empty_like(drops)
+        order, terms = [], []
         for drop in drops.unique().tolist():
-            rows = drops == drop
-            terms = self.precision.kl_terms(shift[rows], KronChange(inputs[rows], output_change[rows], drop))
-            mean[rows], curvature[rows] = terms.mean, terms.curvature
-        return KLTerms(mean, curvature)
+            rows = torch.nonzero(drops == drop).flatten()
+            change = KronChange(inputs[rows], output_change[rows], drop)
+            terms.append(self.kind.of(self.precision.compare(shift[rows], change)))
+            order.append(rows)
+        found, places = joined(terms), torch.cat(order).argsort()
+        return Terms(found.mean[..., places], found.curvature[..., places])
 
-    def _joint(self, shift: Tensor, change: JointChange) -> KLTerms:
+    def _joint(self, shift: Tensor, change: JointChange) -> Terms:
         """For units of few samples; where they take so much of G that this has no digits, as for many."""
-        terms = joint_kl_terms(self.precision, shift, change)
+        terms = self.kind.of(JointComparison(self.precision, shift, change))
         for row in torch.nonzero(~terms.total.isfinite()).flatten().tolist():
-            one = self._kl_to(shift[row], change.output_change[row], change.removed[row], float(change.prior_drop[row]))
+            one = self._pair(shift[row], change.output_change[row], change.removed[row], float(change.prior_drop[row]))
             terms.mean[row], terms.curvature[row] = one.mean[0], one.curvature[0]
         return terms
 
-    def _kl_to(self, shift: Tensor, output_change: Tensor, inputs: Tensor, drop: float) -> KLTerms:
+    def _pair(self, shift: Tensor, output_change: Tensor, inputs: Tensor, drop: float) -> Terms:
         """For a unit of so many samples that the eigenvalues of what is left of G take less than its change."""
         whole = self.precision
         output, inner = whole.output_factor + output_change, whole.input_factor - inputs.T @ inputs
-        return whole.kl_to(shift, kron_precision(output, inner, whole.prior - drop))
+        return self.kind.of(whole.compare_to(shift, kron_precision(output, inner, whole.prior - drop)))
 
 
 def kron_curvature(problem: LinearProblem, map_params: Tensor, slope: HessianSlope | None = None) -> KronCurvature:

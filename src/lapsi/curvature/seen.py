@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Self, final
 
 import torch
 from torch import Tensor
 
 from lapsi.curvature.base import Curvature
-from lapsi.precision.base import KLTerms
+from lapsi.precision.base import Terms
+from lapsi.precision.divergence import Divergence
 from lapsi.problem.removed import Removed
 
 
@@ -30,6 +31,13 @@ class SeenCurvature(Curvature):
     def form(self) -> str:
         return self.curvature.form
 
+    @property
+    def kind(self) -> Divergence:  # type: ignore[override]
+        return self.curvature.kind
+
+    def by(self, kind: Divergence) -> Self:
+        return replace(self, curvature=self.curvature.by(kind))
+
     def reference(self) -> Curvature:
         return SeenCurvature(self.curvature.reference(), self.basis)
 
@@ -37,6 +45,6 @@ class SeenCurvature(Curvature):
         exact = self.curvature.exact(n_units)
         return None if exact is None else SeenCurvature(exact, self.basis)
 
-    def divergence(self, removed: Removed) -> KLTerms:
+    def divergence(self, removed: Removed) -> Terms:
         shift = torch.einsum("cm,nck->nmk", self.basis.to(removed.shift.dtype), removed.shift)
         return self.curvature.divergence(replace(removed, shift=shift))

@@ -17,7 +17,8 @@ from lapsi.errors import ConvergenceError, first_line
 from lapsi.execution.backend import HERE, Backend, Task
 from lapsi.execution.checkpoint import Arrays, Checkpoint
 from lapsi.execution.progress import Advance
-from lapsi.precision.base import KLTerms
+from lapsi.precision.base import Terms, joined
+from lapsi.precision.divergence import Divergence
 from lapsi.problem.removed import Removed
 from lapsi.results.verification import (
     Drawn,
@@ -70,7 +71,7 @@ class LeaveOut(Task[Part, Arrays]):
         """What `evaluate` gives, of the units of a part; and `positions` (n,) of those that were found.
 
         Raises:
-            ConvergenceError: when a divergence is not finite or negative, and no later part may mend it.
+            ConvergenceError: when a divergence is none, and no later part may mend it.
         """
         columns: Arrays = {}
         by_epoch: dict[int, np.ndarray] = {}
@@ -91,7 +92,7 @@ class LeaveOut(Task[Part, Arrays]):
         found = {name: values[seen] for name, values in columns.items()}
         found |= {POSITIONS: part.positions[seen], EPOCHS: np.array(epochs), LSI_MEAN: mean, LSI_CURVATURE: curvature}
         if part.is_final:
-            _require_divergences(found, self.units, found[POSITIONS])
+            _require_divergences(found, self.units, found[POSITIONS], self.fit.curvature.kind)
         return found | {PARAMS: params}
 
 
@@ -113,7 +114,7 @@ def evaluate(
         `epochs` (E,), and `params` of the model with all samples.
 
     Raises:
-        ConvergenceError: when a divergence is not finite or negative.
+        ConvergenceError: when a divergence is negative, or not finite where that of its kind always is.
     """
     task = LeaveOut(fit, units, observe)
     by_seed: dict[int, Arrays] = {}
@@ -136,9 +137,10 @@ def evaluate(
         done += parts
         parts = fit.further(done, by_seed[0], advance)
         do(parts, advance)
-    broken = np.flatnonzero(~_are_divergences(by_seed[0]))
+    kind = fit.curvature.kind
+    broken = np.flatnonzero(~_are_divergences(by_seed[0], kind))
     do(fit.mending(broken), _nobody)
-    _require_divergences(by_seed[0], units, np.arange(len(units)))
+    _require_divergences(by_seed[0], units, np.arange(len(units)), kind)
     return [by_seed[seed] for seed in sorted(by_seed)]
 
 
@@ -204,19 +206,19 @@ def _nobody(_: int) -> None:
     """Is told nothing."""
 
 
-def _are_divergences(found: Arrays) -> np.ndarray:
-    """Whether LSI is finite and not negative after every epoch (n,)."""
+def _are_divergences(found: Arrays, kind: Divergence) -> np.ndarray:
+    """Whether LSI is a number, not negative, and finite where it always is, after every epoch (n,)."""
     totals = found[LSI_MEAN] + found[LSI_CURVATURE]
-    return (np.isfinite(totals) & (totals >= 0)).all(0)
+    return ((totals >= 0) & (kind.may_be_infinite | np.isfinite(totals))).all(0)
 
 
-def _require_divergences(found: Arrays, units: Units, positions: np.ndarray) -> None:
+def _require_divergences(found: Arrays, units: Units, positions: np.ndarray, kind: Divergence) -> None:
     """Refuses scores, of the units at some positions (n,), that are no divergence.
 
     Raises:
         ConvergenceError: with a sample and the remedy.
     """
-    bad = np.flatnonzero(~_are_divergences(found))
+    bad = np.flatnonzero(~_are_divergences(found, kind))
     if len(bad) > 0:
         row = int(units[int(positions[bad[0]])][0])
         raise ConvergenceError(
@@ -226,9 +228,9 @@ def _require_divergences(found: Arrays, units: Units, positions: np.ndarray) -> 
         )
 
 
-def _divergences(curvature: Curvature, found: list[Removed]) -> KLTerms:
-    terms = [curvature.divergence(removed) for removed in found]
-    return KLTerms(torch.cat([term.mean for term in terms]).cpu(), torch.cat([term.curvature for term in terms]).cpu())
+def _divergences(curvature: Curvature, found: list[Removed]) -> Terms:
+    terms = joined([curvature.divergence(removed) for removed in found])
+    return Terms(terms.mean.cpu(), terms.curvature.cpu())
 
 
 def _first_wrong(arrays: Arrays, part: Part, observe: Observation) -> str | None:

@@ -18,6 +18,7 @@ from lapsi.errors import MemoryLimitError
 from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, duration, memory_limit
 from lapsi.execution.device import synchronize
 from lapsi.execution.progress import Stages
+from lapsi.precision.divergence import of_order
 from lapsi.problem.contrastive import N_OUTPUTS, ContrastiveProblem
 from lapsi.settings.pairs import PairSettings
 from lapsi.training.pair import Pair
@@ -90,7 +91,7 @@ def continued(chunk_size: int, kept: int, limit_bytes: int) -> int:
 def pair_fit(problem: ContrastiveProblem, settings: PairSettings, chunk_size: int) -> RetrainFit:
     """Everything that training without pairs takes."""
     trainer = pair_trainer(problem, getattr(torch, settings.execution.dtype or "float32"), settings.engine.recipe)
-    curvature = ContrastiveCurvature(problem, settings.curvature)
+    curvature = ContrastiveCurvature(problem, settings.curvature, of_order(settings.order))
     return RetrainFit(trainer, curvature, settings.engine, chunk_size, settings.execution.seed)
 
 

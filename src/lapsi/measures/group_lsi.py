@@ -38,7 +38,7 @@ from lapsi.training.regularization import regularized
 HELD_OUT = {CLASSES: "held_out_accuracy", MULTILABEL: "held_out_accuracy", REGRESSION: "held_out_r2"}
 HALF = 0.5
 OBJECTIVE = ("weight_decay", "prior_precision", "removal", "noise_variance", "noise_removal", "class_weight")
-TAKEN = (*OBJECTIVE, "standardize", "device", "memory_limit", "verify", *WORKERS)
+TAKEN = (*OBJECTIVE, "standardize", "device", "memory_limit", "verify", "divergence", "order", *WORKERS)
 Agreement = Callable[[Tensor, Tensor], Tensor]  # outputs and targets of a group to how well the ones fit the others
 
 
@@ -68,7 +68,7 @@ def leave_group_out(
         checkpoint: as in `lapsi.score`; its parts are of some groups each.
         progress: draw progress bars on standard error.
         choices: weight_decay, prior_precision, removal, noise_variance, noise_removal, class_weight, standardize, device,
-            memory_limit, verify, backend, address, worker_cpus, as in `lapsi.score`.
+            memory_limit, verify, divergence, order, backend, address, worker_cpus, as in `lapsi.score`.
 
     Returns:
         One row a group (its index): samples, lsi, lsi_mean, lsi_curvature (nats), and held_out_accuracy, how often the model
@@ -101,6 +101,8 @@ def plan_removal(dataset: Dataset, groups: pd.Series, settings: Settings) -> Pla
     """
     sizes = [len(rows) for rows in _members(dataset, groups).values()]
     require_device(settings.execution.device)
+    if settings.curvature == "kfac" and settings.order != 1:
+        raise InputError("divergence is 'renyi', but groups leave curvature 'kfac' by KL alone; use 'diag' or 'full', or KL.")
     return plan_groups(work_of(dataset, len(sizes)), sizes, settings)
 
 
@@ -125,7 +127,7 @@ def score_groups(
         chosen = regularized(dataset, settings, stages)
         problem = linear_problem(dataset, chosen.standardizer, chosen.settings)
         with stages.stage("fit") as advance:
-            fit: Fit = (ridge_fit if anew else groups_fit)(fit_map(problem, advance=lambda: advance(1)), settings.curvature)
+            fit: Fit = (ridge_fit if anew else groups_fit)(fit_map(problem, advance=lambda: advance(1)), settings)
         observation = _observation(problem, dataset.targets.task)
         with stages.stage("leave group out", n_steps(fit, len(units), checkpoint)) as advance:
             (found,) = evaluate(fit, units, observation, checkpoint, advance, backend)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
@@ -12,6 +15,7 @@ from lapsi.engines.base import Fit
 from lapsi.engines.evaluate import EPOCHS, LSI_CURVATURE, LSI_MEAN, Observation
 from lapsi.execution.checkpoint import Arrays
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, DRAW_ERROR, LSI_IMAGE, LSI_TEXT, REFINED, TRAINED, Removed
+from lapsi.results.columns import Column, find_column
 from lapsi.settings.engine import AUTO, EngineSpec, Local, Newton
 
 REFINEMENTS = (CLOSED_FORM, CORRECTED, REFINED, CONVERGED, TRAINED)
@@ -62,6 +66,16 @@ def lsi_columns(by_seed: list[Arrays], form: str) -> dict[str, np.ndarray]:
     if form != REMOVAL_FORM and not np.isnan(first["lsi_error"]).all():  # what that form leaves out is not estimated
         columns["lsi_error"] = first["lsi_error"]
     return columns
+
+
+def lsi_described(order: float, of_targets: Mapping[str, Column]) -> tuple[Column, ...]:
+    """What `lsi` is where it is no KL but the Rényi divergence of an order; `of_targets`: the columns of such targets."""
+    if order == 1:
+        return ()
+    column, name = of_targets.get("lsi") or find_column("lsi"), f"Rényi divergence of order {order:g}"
+    ends = column.help.partition("; ")[2]
+    text = f"{name}, D(with ‖ without), nats, ≥ 0, infinite where it has no value; {ends}"
+    return (replace(column, title=f"LSI, Rényi of order {order:g}", help=text, short="LSI"),)
 
 
 def rows_above(engine: EngineSpec, first: Arrays) -> dict[str, int]:

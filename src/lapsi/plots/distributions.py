@@ -22,7 +22,7 @@ WORDS = {CLASSES: "label", MULTILABEL: "label", REGRESSION: "target"}
 def distribution(scores: Scores | Mapping[str, Scores], axes: Axes | None = None) -> Axes:
     """Distribution of LSI on a logarithmic axis, of one run or of several by name (paper, Figure 1).
 
-    Beside that of a network that was retrained: its noise floor, below which LSI says nothing.
+    Beside that of a network that was retrained: its noise floor, below which LSI says nothing. Infinite LSI is not drawn.
 
     Raises:
         InputError: when no sample of a run has an LSI above 0.
@@ -47,6 +47,7 @@ def by_class(scores: Scores, axes: Axes | None = None) -> Axes:
 
     With several labels a sample: of the samples that have each label; of numbers: of each quarter of the (first) target.
     """
+    scores = scores.as_drawn()
     parts = scores.evidence.parts(scores.table, scores.outputs)
     known = [(name, scores.lsi[rows]) for name, rows in parts if len(rows)]
     groups = sorted(known, key=lambda group: float(np.median(group[1])))
@@ -102,9 +103,9 @@ def corrupted(scores: Scores, axes: Axes | None = None) -> Axes:
 
 
 def _positive(lsi: np.ndarray, name: str) -> np.ndarray:
-    positive = lsi[lsi > 0]
+    positive = lsi[(lsi > 0) & np.isfinite(lsi)]
     if len(positive) == 0:
-        raise InputError(f"No sample{f' of {name}' if name else ''} has an LSI above 0, so a logarithmic axis shows none.")
+        raise InputError(f"No sample{f' of {name}' if name else ''} has a finite LSI above 0: a logarithmic axis shows none.")
     return positive
 
 

@@ -31,7 +31,7 @@ def residuals(scores: Scores, output: str | None = None, axes: Axes | None = Non
     names = scores.outputs.astype(str).tolist()
     if output is not None and output not in names:
         raise InputError(f"The run has no target {output!r}; it has {', '.join(names)}.")
-    lsi = scores.lsi
+    lsi = scores.as_drawn().lsi
     if not (lsi > 0).any():
         raise InputError("No sample has an LSI above 0, so a logarithmic scale of colours shows none.")
     place = 0 if output is None else names.index(output)

@@ -1,4 +1,4 @@
-"""Gaussian algebra: precision matrices of one structure each and the KL divergence in difference form.
+"""Gaussian algebra: precision matrices of one structure each and their divergences in difference form.
 
 Knows no model and no data.
 """

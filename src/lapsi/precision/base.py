@@ -1,9 +1,9 @@
-"""What every precision structure offers, and the scalar function at the heart of the KL divergence."""
+"""What every precision structure offers, and the scalar function at the heart of its divergences."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Self, TypeVar
 
@@ -15,13 +15,13 @@ Change = TypeVar("Change")
 
 
 @dataclass(frozen=True, slots=True)
-class KLTerms:
-    """KL(q ‖ q₋ᵢ) of n units in nats, as its two parts; the divergence is their sum.
+class Terms:
+    """A divergence of n units in nats, as its two parts, of which it is the sum; (o, n) where it is taken in o ways.
 
     Attributes:
-        mean: (n,) ½ shiftᵀ Λ₋ᵢ shift.
-        curvature: (n,) ½ [tr(Λ₋ᵢΛ⁻¹) − P − ln det(Λ₋ᵢΛ⁻¹)].
-        alone: (n,) each, the divergence of parts of the params by their names, where the model has such parts.
+        mean: (…, n) from the difference of the means; of KL ½ shiftᵀ Λ₋ᵢ shift.
+        curvature: (…, n) from that of the precisions; of KL ½ [tr(Λ₋ᵢΛ⁻¹) − P − ln det(Λ₋ᵢΛ⁻¹)].
+        alone: (…, n) each, the divergence of parts of the params by their names, where the model has such parts.
     """
 
     mean: Tensor
@@ -30,19 +30,52 @@ class KLTerms:
 
     @property
     def total(self) -> Tensor:
-        """(n,) the divergence."""
+        """(…, n) the divergence."""
         return self.mean + self.curvature
 
 
-def joined(terms: list[KLTerms]) -> KLTerms:
-    """The terms of one unit after another."""
-    alone = {name: torch.cat([term.alone[name] for term in terms]) for name in (terms[0].alone if terms else ())}
-    return KLTerms(torch.cat([term.mean for term in terms]), torch.cat([term.curvature for term in terms]), alone)
+def joined(terms: Sequence[Terms]) -> Terms:
+    """The terms of some units after those of others."""
+    alone = {name: torch.cat([term.alone[name] for term in terms], -1) for name in (terms[0].alone if terms else ())}
+    return Terms(torch.cat([term.mean for term in terms], -1), torch.cat([term.curvature for term in terms], -1), alone)
 
 
-def summed(terms: list[KLTerms]) -> KLTerms:
-    """The terms of the same units over parts of the params that are independent."""
-    return KLTerms(torch.stack([term.mean for term in terms]).sum(0), torch.stack([term.curvature for term in terms]).sum(0))
+def summed(terms: Sequence[Terms]) -> Terms:
+    """The terms of units whose parameters are cut into independent blocks."""
+    return Terms(torch.stack([term.mean for term in terms]).sum(0), torch.stack([term.curvature for term in terms]).sum(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """What is known of the mixture Λ_t = Λ + t(Λ₋ᵢ − Λ) of n units.
+
+    Attributes:
+        quad: (n,) shiftᵀ Λ₋ᵢ Λ_t⁻¹ Λ shift; without meaning where Λ_t is not positive definite.
+        excess: (n,) t tr E − ln det(I + tE); infinite there.
+    """
+
+    quad: Tensor
+    excess: Tensor
+
+
+class Comparison(ABC):
+    """N(0, Λ⁻¹) and N(shift_i, Λ₋ᵢ⁻¹) of n units, E = Λ^(−½) (Λ₋ᵢ − Λ) Λ^(−½): all that their divergences are made of."""
+
+    @abstractmethod
+    def quad(self) -> Tensor:
+        """shiftᵀ Λ₋ᵢ shift (n,)."""
+
+    @abstractmethod
+    def excess(self) -> Tensor:
+        """tr E − ln det(I + E) (n,), to full relative precision."""
+
+    @abstractmethod
+    def mixed(self, t: float) -> Mixed:
+        """Of Λ_t, t < 1 and not 0; of its precisions to full relative precision.
+
+        Raises:
+            InputError: when the structure has no mixture of its own kind.
+        """
 
 
 class Precision(ABC, Generic[Change]):
@@ -57,8 +90,8 @@ class Precision(ABC, Generic[Change]):
         """Λ as a (P, P) tensor."""
 
     @abstractmethod
-    def kl_terms(self, shift: Tensor, change: Change) -> KLTerms:
-        """KL(N(0, Λ⁻¹) ‖ N(shift_i, Λ₋ᵢ⁻¹)) for n units.
+    def compare(self, shift: Tensor, change: Change) -> Comparison:
+        """With the precisions of n units.
 
         Args:
             shift: (n, P) difference of the means.
@@ -66,8 +99,8 @@ class Precision(ABC, Generic[Change]):
         """
 
     @abstractmethod
-    def kl_to(self, shift: Tensor, other: Self) -> KLTerms:
-        """KL(N(0, Λ⁻¹) ‖ N(shift, other⁻¹)) for another precision of the same structure and one shift (P,); terms (1,)."""
+    def compare_to(self, shift: Tensor, other: Self) -> Comparison:
+        """With one other precision of the same structure, of one unit with the shift (P,)."""
 
 
 def excess(ratio: Tensor) -> Tensor:
@@ -79,6 +112,11 @@ def excess(ratio: Tensor) -> Tensor:
     if float(ratio.abs().amax()) < SERIES_BELOW:
         return series
     return torch.where(ratio.abs() < SERIES_BELOW, series, ratio - torch.log1p(ratio))
+
+
+def mixed_excess(ratio: Tensor) -> Tensor:
+    """`excess` of any ε, infinite for ε ≤ −1."""
+    return torch.where(ratio <= -1, torch.inf, excess(ratio))
 
 
 def ratio_excess(ratio: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from lapsi.precision.base import KLTerms, Precision, summed
+from lapsi.precision.base import Precision, Terms, summed
+from lapsi.precision.divergence import Divergence
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,11 @@ class LaplacePosterior:
     blocks: tuple[Precision[Any], ...]
     sizes: tuple[int, ...]
 
-    def kl_to(self, shift: Tensor, other: LaplacePosterior) -> KLTerms:
-        """KL from this posterior to `other`, whose params are those of this one plus `shift` (P,) float64; terms (1,)."""
-        return summed(self.kl_by_block(shift, other))
+    def divergence_from(self, shift: Tensor, other: LaplacePosterior, kind: Divergence) -> Terms:
+        """Of this posterior from `other`, whose params are those of this one plus `shift` (P,) float64; terms of one unit."""
+        return summed(self.divergences_by_block(shift, other, kind))
 
-    def kl_by_block(self, shift: Tensor, other: LaplacePosterior) -> list[KLTerms]:
+    def divergences_by_block(self, shift: Tensor, other: LaplacePosterior, kind: Divergence) -> list[Terms]:
         """The same of each block alone."""
         parts = zip(self.blocks, shift.split(list(self.sizes)), other.blocks, strict=True)
-        return [block.kl_to(part, after) for block, part, after in parts]
+        return [kind.of(block.compare_to(part, after)) for block, part, after in parts]

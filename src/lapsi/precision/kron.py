@@ -14,10 +14,16 @@ import torch
 from scipy.special import roots_jacobi
 from torch import Tensor
 
-from lapsi.precision.base import KLTerms, Precision, excess, ratio_excess
+from lapsi.errors import InputError
+from lapsi.precision.base import Comparison, Mixed, Precision, excess, ratio_excess
+from lapsi.precision.kron_mixed import KronMixture
 
 SMALL_CHANGES = (1e-6, 1e-3, 3e-2)  # below these, 1, 2 and 3 Gauss points give the change of B to 12 digits
 CACHE_ENTRIES = 2**18
+NO_MIXTURE = (
+    "A mixture of two kfac precisions both of whose factors differ is no Kronecker product, so they have no Rényi divergence "
+    "here; use KL, or curvature 'diag' or 'full'."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,52 +77,25 @@ class KronPrecision(Precision[KronChange]):
         product = torch.kron(self.output_factor.contiguous(), self.input_factor.contiguous())
         return product + self.prior * torch.eye(len(product), dtype=product.dtype, device=product.device)
 
-    def kl_terms(self, shift: Tensor, change: KronChange) -> KLTerms:
+    def compare(self, shift: Tensor, change: KronChange) -> KronComparison:
         output_change = self.output_vectors.T @ change.output_change @ self.output_vectors
-        removed = change.removed @ self.input_vectors
-        mean = self._mean_term(self.rotate(shift), output_change, removed, change.prior_drop)
-        return KLTerms(mean, self._curvature_term(output_change, removed.square(), change.prior_drop))
+        return KronComparison(self, self.rotate(shift), output_change, change.removed @ self.input_vectors, change.prior_drop)
 
-    def kl_to(self, shift: Tensor, other: KronPrecision) -> KLTerms:
-        """As the base class says; both factors and the prior of `other` may differ in any way.
+    def compare_to(self, shift: Tensor, other: KronPrecision) -> KronPair:
+        return KronPair(self, shift, other)
 
-        First G and δ change, then B: Λ → Λ₁ = B ⊗ G′ + δ′I → Λ′. In the eigenbasis of B the first step is one matrix
-        b_aΔG + ΔδI a direction a; in that of G′ the second is one g′_kΔB a direction k. Each step gives Σ [ε − ln(1 + ε)] over
-        the eigenvalues ε of its ratio; what the trace has beyond that, tr((Λ′ − Λ₁)(Λ⁻¹ − Λ₁⁻¹)), is a product of both changes.
+    @property
+    def units_in_cache(self) -> int:
+        """How many units are taken at once, so that temporaries (n, K, K) and (n, K, D) stay in the cache."""
+        return max(1, CACHE_ENTRIES // (len(self.output_values) * max(self.eigenvalues.shape)))
+
+    def excess_of(self, output_change: Tensor, removed_sq: Tensor, prior_drop: float) -> Tensor:
+        """tr E − ln det(I + E) (n,) in two steps, as in `KronPair`: Λ → Λ₁ = B ⊗ G′ + δ′I → Λ₋ᵢ, G′ = G − xxᵀ.
+
+        `output_change` (n, K, K) and x ∘ x (n, D) in the eigenvectors; goes through a few samples at a time.
         """
-        b, g, g_new = self.output_values, self.input_values, other.input_values
-        drop = other.prior - self.prior
-        input_change = self.input_vectors.T @ (other.input_factor - self.input_factor) @ self.input_vectors
-        output_change = self.output_vectors.T @ (other.output_factor - self.output_factor) @ self.output_vectors
-        turn = self.input_vectors.T @ other.input_vectors
-        total = output_change.new_zeros(())
-        for value, growth in zip(b, torch.diagonal(output_change), strict=True):
-            change = value * input_change + drop * torch.eye(len(g), dtype=g.dtype, device=g.device)
-            before = value * g + self.prior
-            total += ratio_excess(change / before.sqrt().outer(before.sqrt()))
-            after = (turn * (g_new / (value * g_new + other.prior))) @ turn.T
-            total += growth * ((change / before[:, None]) * after).sum()
-        scale = (torch.outer(g_new, b) + other.prior).rsqrt()
-        ratios = g_new[:, None, None] * output_change * scale[:, :, None] * scale[:, None, :]
-        total += excess(torch.linalg.eigvalsh(ratios)).sum()
-        return KLTerms(0.5 * other.quad(shift[None]), 0.5 * total[None])
-
-    def _mean_term(self, shift: Tensor, output_change: Tensor, removed: Tensor, prior_drop: float) -> Tensor:
-        """½ shiftᵀ[Λ + ΔB⊗G − (B + ΔB)⊗xxᵀ − prior_drop·I]shift, everything in the eigenbasis."""
-        whole = torch.einsum("nak,ak->n", shift.square(), self.eigenvalues - prior_drop)
-        outer = torch.einsum("nak,k,nbk->nab", shift, self.input_values, shift)
-        own = torch.einsum("nak,nk->na", shift, removed)
-        own_quad = own.square() @ self.output_values + torch.einsum("na,nab,nb->n", own, output_change, own)
-        return 0.5 * (whole + (outer * output_change).sum((1, 2)) - own_quad)
-
-    def _curvature_term(self, output_change: Tensor, removed_sq: Tensor, prior_drop: float) -> Tensor:
-        """½[tr(Λ₋ᵢΛ⁻¹) − P − ln det(Λ₋ᵢΛ⁻¹)] in two steps, as in `kl_to`: Λ → Λ₁ = B ⊗ G′ + δ′I → Λ₋ᵢ, G′ = G − xxᵀ.
-
-        Goes through a few samples at a time, so that the temporaries stay in the cache.
-        """
-        rows = max(1, CACHE_ENTRIES // (len(self.output_values) * max(self.eigenvalues.shape)))
-        parts = zip(output_change.split(rows), removed_sq.split(rows), strict=True)
-        return torch.cat([0.5 * self._both_steps(*part, prior_drop) for part in parts])
+        parts = zip(output_change.split(self.units_in_cache), removed_sq.split(self.units_in_cache), strict=True)
+        return torch.cat([self._both_steps(*part, prior_drop) for part in parts])
 
     def _both_steps(self, output_change: Tensor, removed_sq: Tensor, prior_drop: float) -> Tensor:
         total = self._input_step(torch.diagonal(output_change, dim1=1, dim2=2), removed_sq, prior_drop)
@@ -180,6 +159,92 @@ class KronPrecision(Precision[KronChange]):
         whole = excess(db[:, :, None] * g * inverse).sum(2) + (growth - db) * (g * inverse).sum(1)
         own = growth * prior / left * (removed_sq @ inverse.square().T) + torch.log1p(-moved / left)
         return (whole - own).sum(1)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class KronComparison(Comparison):
+    """n units of one sample each, in the eigenvectors of both factors.
+
+    Attributes:
+        before: Λ.
+        shift: (n, K, D).
+        output_change: ΔB_i (n, K, K).
+        removed: x_i (n, D).
+        prior_drop: how much the prior precision falls.
+    """
+
+    before: KronPrecision
+    shift: Tensor
+    output_change: Tensor
+    removed: Tensor
+    prior_drop: float
+
+    def quad(self) -> Tensor:
+        """shiftᵀ[Λ + ΔB⊗G − (B + ΔB)⊗xxᵀ − prior_drop·I]shift."""
+        whole = torch.einsum("nak,ak->n", self.shift.square(), self.before.eigenvalues - self.prior_drop)
+        outer = torch.einsum("nak,k,nbk->nab", self.shift, self.before.input_values, self.shift)
+        own = torch.einsum("nak,nk->na", self.shift, self.removed)
+        own_quad = own.square() @ self.before.output_values + torch.einsum("na,nab,nb->n", own, self.output_change, own)
+        return whole + (outer * self.output_change).sum((1, 2)) - own_quad
+
+    def excess(self) -> Tensor:
+        return self.before.excess_of(self.output_change, self.removed.square(), self.prior_drop)
+
+    def mixed(self, t: float) -> Mixed:
+        """First B and the prior change, which the steps of `excess` give where x is 0; then x leaves."""
+        before, size = self.before, self.before.units_in_cache
+        first = before.excess_of(t * self.output_change, torch.zeros_like(self.removed), t * self.prior_drop)
+        parts = zip(*(each.split(size) for each in (self.shift, self.output_change, self.removed, first)), strict=True)
+        factors = before.output_values, before.input_values, before.prior
+        found = [
+            KronMixture(*factors, change, removed, self.prior_drop, t).mixed(shift, alone)
+            for shift, change, removed, alone in parts
+        ]
+        return Mixed(torch.cat([each.quad for each in found]), torch.cat([each.excess for each in found]))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class KronPair(Comparison):
+    """Two precisions whose factors and priors differ in any way; one unit.
+
+    First G and δ change, then B: Λ → Λ₁ = B ⊗ G′ + δ′I → Λ′. In the eigenbasis of B the first step is one matrix
+    b_aΔG + ΔδI a direction a; in that of G′ the second is one g′_kΔB a direction k. Each step gives Σ [ε − ln(1 + ε)] over
+    the eigenvalues ε of its ratio; what the trace has beyond that, tr((Λ′ − Λ₁)(Λ⁻¹ − Λ₁⁻¹)), is a product of both changes.
+
+    Attributes:
+        before, after: Λ and Λ′.
+        shift: (P,).
+    """
+
+    before: KronPrecision
+    shift: Tensor
+    after: KronPrecision
+
+    def quad(self) -> Tensor:
+        return self.after.quad(self.shift[None])
+
+    def excess(self) -> Tensor:
+        before, after = self.before, self.after
+        b, g, g_new = before.output_values, before.input_values, after.input_values
+        drop = after.prior - before.prior
+        input_change = before.input_vectors.T @ (after.input_factor - before.input_factor) @ before.input_vectors
+        output_change = before.output_vectors.T @ (after.output_factor - before.output_factor) @ before.output_vectors
+        turn = before.input_vectors.T @ after.input_vectors
+        total = output_change.new_zeros(())
+        for value, growth in zip(b, torch.diagonal(output_change), strict=True):
+            change = value * input_change + drop * torch.eye(len(g), dtype=g.dtype, device=g.device)
+            old = value * g + before.prior
+            total += ratio_excess(change / old.sqrt().outer(old.sqrt()))
+            new = (turn * (g_new / (value * g_new + after.prior))) @ turn.T
+            total += growth * ((change / old[:, None]) * new).sum()
+        scale = (torch.outer(g_new, b) + after.prior).rsqrt()
+        ratios = g_new[:, None, None] * output_change * scale[:, :, None] * scale[:, None, :]
+        return (total + excess(torch.linalg.eigvalsh(ratios)).sum())[None]
+
+    def mixed(self, t: float) -> Mixed:
+        raise InputError(NO_MIXTURE)
 
 
 @cache

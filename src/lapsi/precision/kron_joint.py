@@ -10,13 +10,16 @@ Legend of the indices: n unit, g h its samples, k input direction (eigenbasis of
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
-from lapsi.precision.base import KLTerms, excess, joined
-from lapsi.precision.kron import SMALL_CHANGES, KronPrecision, gauss
+from lapsi.errors import InputError
+from lapsi.precision.base import Comparison, Mixed, excess
+from lapsi.precision.kron import NO_MIXTURE, SMALL_CHANGES, KronPrecision, gauss
 
 CACHE_ENTRIES = 2**18
 
@@ -36,33 +39,56 @@ class JointChange:
     prior_drop: Tensor
 
 
-def joint_kl_terms(whole: KronPrecision, shift: Tensor, change: JointChange) -> KLTerms:
-    """KL(N(0, Λ⁻¹) ‖ N(shift_n, Λ′_n⁻¹)) of n units; not finite where Λ₁ is not positive definite in float64.
+@final
+@dataclass(frozen=True, slots=True)
+class JointComparison(Comparison):
+    """n units that leave B ⊗ G + δI; not finite where Λ₁ is not positive definite in float64.
 
     Goes through a few units at a time, so that the temporaries (n, K, g, D) stay in the cache.
+
+    Attributes:
+        before: Λ.
+        shift: (n, P).
+        change: of Λ.
     """
-    size = max(1, CACHE_ENTRIES // (len(whole.output_values) * change.removed[0].numel()))
-    parts = zip(
-        shift.split(size),
-        (change.removed @ whole.input_vectors).split(size),
-        (whole.output_vectors.T @ change.output_change @ whole.output_vectors).split(size),
-        change.prior_drop.split(size),
-        strict=True,
-    )
-    return joined([KLTerms(_mean_term(whole, *part), _curvature_term(whole, *part[1:])) for part in parts])
+
+    before: KronPrecision
+    shift: Tensor
+    change: JointChange
+
+    def quad(self) -> Tensor:
+        shifts = self.shift.split(self._size)
+        return torch.cat([_new_quad(self.before, shift, *part) for shift, part in zip(shifts, self._parts(), strict=True)])
+
+    def excess(self) -> Tensor:
+        return torch.cat([_excess(self.before, *part) for part in self._parts()])
+
+    def mixed(self, t: float) -> Mixed:
+        raise InputError(NO_MIXTURE)
+
+    @property
+    def _size(self) -> int:
+        return max(1, CACHE_ENTRIES // (len(self.before.output_values) * self.change.removed[0].numel()))
+
+    def _parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """X and ΔB in the eigenvectors, and the drop of the prior, of some units at a time."""
+        before, change = self.before, self.change
+        turned = before.output_vectors.T @ change.output_change @ before.output_vectors
+        parts = ((change.removed @ before.input_vectors), turned, change.prior_drop)
+        return zip(*(part.split(self._size) for part in parts), strict=True)
 
 
-def _mean_term(whole: KronPrecision, shift: Tensor, removed: Tensor, output_change: Tensor, drop: Tensor) -> Tensor:
-    """½ shiftᵀΛ′shift, everything in the eigenbasis."""
+def _new_quad(whole: KronPrecision, shift: Tensor, removed: Tensor, output_change: Tensor, drop: Tensor) -> Tensor:
+    """shiftᵀΛ′shift, everything in the eigenbasis."""
     turned = whole.rotate(shift)
     before = torch.einsum("nak,ak->n", turned.square(), whole.eigenvalues) - drop * turned.square().sum((1, 2))
     outer = (turned * whole.input_values) @ turned.mT
     own = turned @ removed.mT
     own_quad = torch.einsum("nag,a,nag->n", own, whole.output_values, own) + ((output_change @ own) * own).sum((1, 2))
-    return 0.5 * (before + (outer * output_change).sum((1, 2)) - own_quad)
+    return before + (outer * output_change).sum((1, 2)) - own_quad
 
 
-def _curvature_term(whole: KronPrecision, removed: Tensor, output_change: Tensor, drop: Tensor) -> Tensor:
+def _excess(whole: KronPrecision, removed: Tensor, output_change: Tensor, drop: Tensor) -> Tensor:
     prior = whole.prior - drop
     total = _input_step(whole, removed, torch.diagonal(output_change, dim1=1, dim2=2), drop)
     largest = whole.input_values[-1]
@@ -73,7 +99,7 @@ def _curvature_term(whole: KronPrecision, removed: Tensor, output_change: Tensor
         rows = (n_points == n) & size.isfinite()
         part = whole, removed[rows], output_change[rows], prior[rows]
         total[rows] += _large_output_step(*part) if n > len(SMALL_CHANGES) else _small_output_step(*part, n)
-    return 0.5 * total.where(size.isfinite(), torch.nan)
+    return total.where(size.isfinite(), torch.nan)
 
 
 def _input_step(whole: KronPrecision, removed: Tensor, growth: Tensor, drop: Tensor) -> Tensor:

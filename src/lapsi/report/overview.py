@@ -62,7 +62,7 @@ def gallery_images(scores: Scores, content: Content | None) -> np.ndarray | None
 
 def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None) -> Axes:
     """Distribution of LSI on a logarithmic axis; samples whose target is known to be wrong apart, where given."""
-    lsi = scores.lsi
+    lsi = scores.as_drawn().lsi
     positive = np.append(lsi[lsi > 0], [] if (lsi > 0).any() else [1.0])
     bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 50).tolist()
     if planted is None:
@@ -85,7 +85,8 @@ def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None
         )
     axes.set_xlabel("Laplace Sample Information (nats, log scale)")
     axes.set_ylabel("samples")
-    axes.set_title(f"How much each of {len(scores):,} samples teaches the model", loc="left", color=INK)
+    infinite = f" ({scores.n_infinite:,} infinite: the last bar)" if scores.n_infinite else ""
+    axes.set_title(f"How much each of {len(scores):,} samples teaches the model{infinite}", loc="left", color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
 

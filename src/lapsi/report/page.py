@@ -96,15 +96,17 @@ def write_report(
     """
     lying = features if features is None or isinstance(features, Blocks) else ArrayBlocks(features)
     _check(scores, content, positions, lying)
+    infinite, scores = scores.infinite_in_words, scores.as_drawn()
     at = np.arange(len(scores)) if positions is None else np.asarray(positions)
     words, texts = describe(scores), sample_texts(scores, content, at)
     page = _Page(scores, view_of(scores), words, map_name)
-    room = max_bytes - len(page.render("", "", []).encode("utf-8", "replace")) - SPARE
+    room = max_bytes - len(page.render("", "", [infinite]).encode("utf-8", "replace")) - SPARE
     pictured = (content is not None and content.kind == IMAGE) or "path" in scores.table or features is not None
     rows = fit_rows(scores, texts, int(room * (SHARE_OF_COLUMNS if pictured else 1)), max_bytes)
     pictures = choose_pictures(scores, rows.positions, room - len(rows.script.encode()), content, at, texts, lying)
     numbers = {int(row): place for place, row in enumerate(rows.positions)}
     notes = notes_on(scores, rows, pictures, texts)
+    notes += [f"{infinite}. They stand here at the largest finite LSI."] if infinite else []
     document = page.render(rows.script, to_script(pictures.embed(numbers)), notes).encode("utf-8", "replace")
     path.write_bytes(document)
     return ReportSummary(
@@ -182,7 +184,7 @@ def _hash(text: str) -> str:
 
 
 def _check(scores: Scores, content: Content | None, positions: np.ndarray | None, features: Blocks | None) -> None:
-    if not np.isfinite(scores.lsi).all():
+    if not np.isfinite(scores.lsi).all() and not scores.may_be_infinite:
         raise InputError("The run holds LSI that is not finite; score its data again.")
     if content is not None:
         n = len(scores) if positions is None else len(positions)

@@ -128,7 +128,7 @@ def read_scores(path: Path, record: RunRecord) -> pd.DataFrame:
     for column in record.columns.values():
         if column.measure != SOURCE:
             column.require(table[column.name])
-    _require_samples(table)
+    _require_samples(table, may_be_infinite=record.provenance.settings.get("order", 1) != 1)
     return table
 
 
@@ -148,12 +148,12 @@ def read_trajectory(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     return along
 
 
-def _require_samples(table: pd.DataFrame) -> None:
-    """Each sample once, with finite scores."""
+def _require_samples(table: pd.DataFrame, *, may_be_infinite: bool) -> None:
+    """Each sample once, with finite scores, but where they may be infinite."""
     for name in ("id", "row"):
         if table[name].isna().any() or table[name].duplicated().any():
             raise ValueError(f"the column {name!r} of {ROWS} has gaps, or a value twice; expected one a sample")
     if table["row"].min() < 0:
         raise ValueError(f"the column 'row' of {ROWS} holds {table['row'].min()}; expected positions from 0")
-    if not (np.isfinite(table["lsi"]) & (table["lsi"] >= 0)).all():
+    if not ((may_be_infinite | np.isfinite(table["lsi"])) & (table["lsi"] >= 0)).all():
         raise ValueError(f"the column 'lsi' of {ROWS} holds values that are negative or not finite")

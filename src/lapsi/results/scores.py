@@ -110,6 +110,39 @@ class Scores:
         return self.table["lsi"].to_numpy()
 
     @property
+    def may_be_infinite(self) -> bool:
+        """Whether LSI is a Rényi divergence of another order than 1."""
+        return bool(self.provenance.settings.get("order", 1) != 1)
+
+    @property
+    def n_infinite(self) -> int:
+        """Samples whose LSI is infinite, as Rényi divergences may be."""
+        return int(np.isposinf(self.lsi).sum())
+
+    @property
+    def infinite_in_words(self) -> str:
+        """How many samples those are, and why; "" where there are none."""
+        if self.n_infinite == 0:
+            return ""
+        return (
+            f"Infinite: LSI of {self.n_infinite:,} of {len(self):,} samples, without which the posterior is so much narrower "
+            "that the Rényi divergence of this order has no value; take a smaller order"
+        )
+
+    def as_drawn(self) -> Scores:
+        """The same with infinite LSI at the largest finite one, where pictures can show it.
+
+        Raises:
+            InputError: when there is no finite one.
+        """
+        if self.n_infinite == 0:
+            return self
+        if self.n_infinite == len(self):
+            raise InputError("LSI of all samples is infinite, so there is nothing to draw; take a smaller order.")
+        most = self.lsi[np.isfinite(self.lsi)].max()
+        return replace(self, table=self.table.assign(lsi=np.minimum(self.lsi, most)))
+
+    @property
     def label_codes(self) -> np.ndarray:
         """(n,) int64, the position of each given label in `classes`: what `loo_proba` and cleanlab count by.
 

@@ -99,7 +99,10 @@ def summarise_errors(drawn: Drawn, errors: np.ndarray, reference: str, exact_err
 
 
 def with_agreement(told: Verification, values: np.ndarray, reference: np.ndarray) -> Verification:
-    """With rank correlation, correlation of the logarithms and median ratio of values (n,) > 0 and their reference (n,) > 0."""
+    """With rank correlation, correlation of the logarithms and median ratio of values (n,) > 0 and their reference (n,) > 0,
+    where both are finite."""
+    known = np.isfinite(values) & np.isfinite(reference)
+    values, reference = values[known], reference[known]
     if told.failure or len(values) < FEWEST or not (values.min() > 0 and reference.min() > 0):
         return told
     return replace(
@@ -124,8 +127,10 @@ def failed_check(drawn: Drawn, reference: str, failure: str) -> Verification:
 
 
 def relative_errors(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """|values − reference| / reference (n,); NaN where either is none."""
-    gap = np.abs(values - reference)
+    """|values − reference| / reference (n,), 0 where both are infinite; NaN where either is none."""
+    gap = np.zeros(len(values))
+    np.subtract(values, reference, out=gap, where=values != reference)
+    gap = np.abs(gap)
     return np.divide(gap, reference, out=np.zeros_like(gap), where=gap != 0)
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
 from lapsi.errors import InputError
+from lapsi.settings.divergence import divergence_option, order_option, required_order
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.objective import ANEW, AUTO, MAP, PAPER_DECAY, ObjectiveSpec
@@ -88,6 +89,7 @@ class NetworkSettings:
         engine: how samples leave: `Ekfac`, or `Retrain`, whose training starts from the weights that the module has.
         curvature: structure of the posterior precision.
         execution: where it runs, within which limits, and how far it is checked.
+        divergence, order: as in `Settings`.
     """
 
     network: NetworkSpec = field(default_factory=NetworkSpec)
@@ -95,9 +97,12 @@ class NetworkSettings:
     engine: Ekfac | Retrain = field(default_factory=Ekfac)
     curvature: str = option("ekfac", Choice(STRUCTURES, {"kron": "kfac"}), "Structure of the posterior precision.")
     execution: Execution = field(default_factory=Execution)
+    divergence: str = divergence_option()
+    order: float = order_option()
 
     def __post_init__(self) -> None:
         check_options(self)
+        object.__setattr__(self, "order", required_order(self.divergence, self.order))
         if self.objective.noise_removal == ANEW:
             raise InputError("noise_removal is 'anew', which a network cannot; leave it at 'held'.")
         retrains = isinstance(self.engine, Retrain)
@@ -150,4 +155,5 @@ def network_settings_from_dict(values: dict[str, Any]) -> NetworkSettings:
         kind(**with_recipe(known_fields(kind, values["engine"]))),
         values["curvature"],
         Execution(**known_fields(Execution, values["execution"])),
+        **{name: values[name] for name in ("divergence", "order") if name in values},
     )

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lapsi.errors import InputError
+from lapsi.settings.divergence import divergence_option, order_option, required_order
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.model import EACH, NONE, ONE
@@ -48,6 +49,7 @@ class PairSettings:
         engine: the recipe; Adam at 0.01 for 1,000 epochs on all pairs at once by default.
         curvature: structure of the posterior precision: `"diag"`, `"kfac"` (a projection) or `"full"`.
         execution: where it runs, within which limits, and how far it is checked.
+        divergence, order: as in `Settings`.
     """
 
     pairs: PairSpec = field(default_factory=PairSpec)
@@ -55,9 +57,17 @@ class PairSettings:
     engine: Retrain = field(default_factory=lambda: Retrain(PAIR_RECIPE))
     curvature: str = option("diag", Choice(STRUCTURES, {"kron": "kfac"}), "Structure of the posterior precision.")
     execution: Execution = field(default_factory=Execution)
+    divergence: str = divergence_option()
+    order: float = order_option()
 
     def __post_init__(self) -> None:
         check_options(self)
+        object.__setattr__(self, "order", required_order(self.divergence, self.order))
+        if self.curvature == "kfac" and self.order != 1:
+            raise InputError(
+                "divergence is 'renyi' but curvature is 'kfac' of pairs, both of whose factors change: a mixture of two such "
+                "has no factors. Use curvature 'diag', or 'full' of few parameters."
+            )
         if self.engine.recipe.clip_norm is not None:
             raise InputError(
                 f"clip_norm is {self.engine.recipe.clip_norm:g}, but the loss of a pair depends on all others, so none has a "
@@ -104,4 +114,5 @@ def pair_settings_from_dict(values: dict[str, Any]) -> PairSettings:
         Retrain(**with_recipe(known_fields(Retrain, values["engine"]))),
         values["curvature"],
         Execution(**known_fields(Execution, values["execution"])),
+        **{name: values[name] for name in ("divergence", "order") if name in values},
     )

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from lapsi.errors import InputError
+from lapsi.settings.divergence import divergence_option, order_option, required_order
 from lapsi.settings.engine import AUTO, ENGINES, Auto, EngineSpec, Local, Newton, Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.model import EACH, ModelSpec
@@ -14,6 +15,7 @@ from lapsi.settings.option import Choice, check_options, known_fields, option
 from lapsi.settings.recipe import with_recipe
 
 CURVATURES = ("diag", "kfac", "full")
+DIVERGENCE = ("divergence", "order")  # fields of `Settings` itself
 PARTS: dict[str, type] = {"model": ModelSpec, "objective": ObjectiveSpec, "execution": Execution}
 
 
@@ -27,6 +29,8 @@ class Settings:
         engine: how samples leave.
         curvature: structure of the posterior precision: `"diag"`, `"kfac"` (alias `"kron"`) or `"full"`.
         execution: where it runs, within which limits, and how far it is checked.
+        divergence: of the two posteriors: `"kl"` or `"renyi"`.
+        order: of the Rényi divergence; of order 1 it is KL.
     """
 
     model: ModelSpec = field(default_factory=ModelSpec)
@@ -36,9 +40,12 @@ class Settings:
         "diag", Choice(CURVATURES, {"kron": "kfac"}), "Structure of the posterior precision (kron is kfac)."
     )
     execution: Execution = field(default_factory=Execution)
+    divergence: str = divergence_option()
+    order: float = order_option()
 
     def __post_init__(self) -> None:
         check_options(self)
+        object.__setattr__(self, "order", required_order(self.divergence, self.order))
         for name, kind in PARTS.items():
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"{name} is {getattr(self, name)!r}; expected a lapsi.{kind.__name__}.")
@@ -50,6 +57,11 @@ class Settings:
                 "probe. Use engine='retrain'."
             )
         retrains = isinstance(self.engine, Retrain)
+        if retrains and self.curvature == "kfac" and self.order != 1:
+            raise InputError(
+                "divergence is 'renyi' but curvature is 'kfac' of engine 'retrain', both of whose factors change: a mixture "
+                "is no Kronecker product; use curvature 'diag' or 'full', engine 'newton', or KL."
+            )
         if isinstance(self.engine, Retrain):
             self._as_in_the_paper(self.engine)
         if isinstance(self.engine, Local):
@@ -123,9 +135,10 @@ def make_settings(engine: str | EngineSpec = AUTO, curvature: str = "diag", **ch
         own = {each.name: choices.pop(each.name) for each in fields(kind) if each.name in choices}
         made[name] = _with_fields(parts.get(name), name, kind, own)
     spec = _engine(engine, made["model"], choices)
+    told = {name: choices.pop(name) for name in DIVERGENCE if name in choices}
     if choices:
         raise InputError(f"There is no setting {next(iter(choices))!r}; the settings are {', '.join(setting_names())}.")
-    return Settings(engine=spec, curvature=curvature, **made)
+    return Settings(engine=spec, curvature=curvature, **told, **made)
 
 
 def settings_from_dict(values: dict[str, Any]) -> Settings:
@@ -140,13 +153,14 @@ def settings_from_dict(values: dict[str, Any]) -> Settings:
     if kind is None:
         raise InputError(f"The engine of the run is {engine.get('name')!r}; expected one of {', '.join(ENGINES)}.")
     parts = {name: part(**known_fields(part, values[name])) for name, part in PARTS.items()}
-    return Settings(engine=kind(**with_recipe(known_fields(kind, engine))), curvature=values["curvature"], **parts)
+    told = {name: values[name] for name in DIVERGENCE if name in values}  # which runs of earlier versions do not name
+    return Settings(engine=kind(**with_recipe(known_fields(kind, engine))), curvature=values["curvature"], **told, **parts)
 
 
 def setting_names() -> list[str]:
     """The short names that `make_settings` takes beside the parts."""
     kinds = (*PARTS.values(), Auto, *ENGINES.values())
-    return list(dict.fromkeys(each.name for kind in kinds for each in fields(kind)))
+    return list(dict.fromkeys([*(each.name for kind in kinds for each in fields(kind)), *DIVERGENCE]))
 
 
 def _with_fields(part: Any, name: str, kind: type, own: dict[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from lapsi.curvature.ekfac import FACTOR_SAMPLES, basis_curvature, dense_curvatu
 from lapsi.engines.ekfac.fit import EkfacFit
 from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian, Hessian
 from lapsi.execution.progress import Stages
+from lapsi.precision.divergence import of_order
 from lapsi.problem.base import mean_weight
 from lapsi.problem.module import ModuleProblem
 from lapsi.settings.network import Ekfac, NetworkSettings
@@ -31,7 +32,7 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
 
     Where the weight decay of the settings is open, it is chosen by the marginal likelihood. `n_units`: samples that will leave.
     """
-    n = problem.n_samples
+    n, kind = problem.n_samples, of_order(settings.order)
     if settings.curvature == "full":
         with stages.stage("curvature", n) as advance:
             ggn, gradient = dense_ggn(problem, advance)
@@ -45,7 +46,7 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
         assert isinstance(settings.engine, Ekfac)
         recipe, seed = settings.engine.recipe, settings.execution.seed
         origin = _origin(problem, basis, gradient, dense)
-        return EkfacFit(problem, basis, dense, curvature, origin, recipe=recipe, seed=seed)
+        return EkfacFit(problem, basis, dense, curvature.by(kind), origin, recipe=recipe, seed=seed)
     with stages.stage("factors", min(n, FACTOR_SAMPLES)) as advance:
         basis = eigenbasis(problem, advance)
     structure = structure_of(settings.curvature, problem, basis)
@@ -58,7 +59,7 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
     spec = settings.engine
     assert isinstance(spec, Ekfac)
     refined, seed = n_refined(problem, spec, n_units), settings.execution.seed
-    return EkfacFit(problem, basis, hessian, posterior, origin, refined, spec.tolerance, spec.recipe, seed)
+    return EkfacFit(problem, basis, hessian, posterior.by(kind), origin, refined, spec.tolerance, spec.recipe, seed)
 
 
 def n_refined(problem: ModuleProblem, spec: Ekfac, n_units: int) -> int:

@@ -17,9 +17,11 @@ from lapsi.engines.groups.plan import CHECKS, PART_UNITS, chunks_of
 from lapsi.engines.groups.steps import factor_solve, low_rank_solve, settle
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.progress import Advance
+from lapsi.precision.divergence import of_order
 from lapsi.problem.base import PADDING
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import CONVERGED, Removed
+from lapsi.settings.settings import Settings
 from lapsi.training.newton import STEP_TOLERANCE, MapFit, fit_map, invert, reduced_hessian
 
 
@@ -90,10 +92,11 @@ class GroupsFit(Fit):
         return Removed(units, np.array(positions), params, shift, outputs, CONVERGED, remaining)
 
 
-def groups_fit(optimum: MapFit, structure: str) -> GroupsFit:
-    """For groups that leave, and a posterior of some structure."""
+def groups_fit(optimum: MapFit, settings: Settings) -> GroupsFit:
+    """For groups that leave, and a posterior of the structure that the settings name."""
     inverse = invert(reduced_hessian(optimum))
-    return GroupsFit(optimum, inverse, settled_curvature(optimum.problem, optimum.params, structure))
+    curvature = settled_curvature(optimum.problem, optimum.params, settings.curvature).by(of_order(settings.order))
+    return GroupsFit(optimum, inverse, curvature)
 
 
 def by_size(groups: Sequence[Sized]) -> np.ndarray:

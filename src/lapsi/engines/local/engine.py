@@ -18,6 +18,7 @@ from lapsi.engines.removal.tolerance import refinement_of
 from lapsi.execution.cost import speed_of
 from lapsi.execution.device import device_of
 from lapsi.execution.progress import Stages
+from lapsi.precision.divergence import of_order
 from lapsi.problem.base import mean_weight
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.of_dataset import linear_problem
@@ -50,11 +51,12 @@ class LocalEngine(Engine):
 
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> Fit:
         problem = linear_problem(dataset, standardizer, self.settings)
-        return local_fit(problem, spec_of(self.settings), plan, stages, self.settings.curvature)
+        return local_fit(problem, spec_of(self.settings), plan, stages, self.settings)
 
 
-def local_fit(seen: LinearProblem, spec: Local, plan: Plan, stages: Stages, structure: str = "diag") -> ClosedFormFit:
-    """The optimum and the local inverse Hessian, in outputs, the curvature of a structure, and what the closed form misses."""
+def local_fit(seen: LinearProblem, spec: Local, plan: Plan, stages: Stages, settings: Settings | None = None) -> ClosedFormFit:
+    """The optimum and the local inverse Hessian, in outputs, the curvature of the settings, and what the closed form misses."""
+    settings = settings or Settings()
     problem, coupled, refinement = seen.in_outputs(), plan.details["coupled"], None
     with stages.stage("fit") as advance:
         optimum = fit_without_hessian(problem, advance=lambda: advance(1))
@@ -66,7 +68,7 @@ def local_fit(seen: LinearProblem, spec: Local, plan: Plan, stages: Stages, stru
         inverse, metric = inverse_hessian(samples, nearest, l2), optimum.blocks.factors.square().sum(2)
         step = LocalStep(problem, params, metric, inverse, pull_of(problem, optimum), optimum.blocks, samples.cuts)
     with stages.stage("curvature"):
-        curvature = local_curvature(structure, seen, samples, nearest, params)
+        curvature = local_curvature(settings.curvature, seen, samples, nearest, params).by(of_order(settings.order))
     converges = plan.details["converges"]
     course = Course(CONVERGED if converges else CLOSED_FORM, 0, spec.tolerance, not converges)
     if course.goes_on:

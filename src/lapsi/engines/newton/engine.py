@@ -18,6 +18,7 @@ from lapsi.engines.removal.tolerance import refinement_of
 from lapsi.execution.cost import speed_of
 from lapsi.execution.device import device_of
 from lapsi.execution.progress import Stages
+from lapsi.precision.divergence import of_order
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.of_dataset import linear_problem
 from lapsi.problem.removed import CLOSED_FORM, CONVERGED, REFINED
@@ -54,7 +55,7 @@ class NewtonEngine(Engine):
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> Fit:
         problem = linear_problem(dataset, standardizer, self.settings)
         if self.settings.objective.noise_removal == ANEW:
-            return ridge_fit(fit_map(problem), self.settings.curvature)
+            return ridge_fit(fit_map(problem), self.settings)
         return newton_fit(problem, self.settings, plan, stages)
 
 
@@ -90,4 +91,4 @@ def _posterior(
             streams = plan.details["streams"]
             error = SLOPE_SHARE * spec_of(settings).tolerance
             curvature = first_order_curvature(problem, params, settings.curvature, inverse, streams=streams, error=error)
-    return step, curvature, origin
+    return step, curvature.by(of_order(settings.order)), origin

@@ -22,9 +22,11 @@ from lapsi.errors import ConvergenceError
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.progress import Advance
 from lapsi.models.likelihoods.gaussian import Gaussian
+from lapsi.precision.divergence import of_order
 from lapsi.problem.base import weight_of
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.removed import CONVERGED, Removed
+from lapsi.settings.settings import Settings
 from lapsi.training.newton import MapFit
 from lapsi.training.noise import LEAST, residual_noise, ridges_of
 
@@ -138,13 +140,13 @@ class RidgeFit(Fit):
         return replace(removed, hessian_scale=_noise_of(problem) / noise)
 
 
-def ridge_fit(optimum: MapFit, structure: str) -> RidgeFit:
-    """For numbers, and a posterior of some structure."""
+def ridge_fit(optimum: MapFit, settings: Settings) -> RidgeFit:
+    """For numbers, and a posterior of the structure that the settings name."""
     problem = optimum.problem
     values, vectors = torch.linalg.eigh(problem.gram())
     loadings = (problem.weigh(problem.targets, slice(None)).T @ problem.inputs.double()) @ vectors
     squares = problem.weigh(problem.targets.square(), slice(None)).sum(0)
-    curvature = settled_curvature(problem, optimum.params, structure)
+    curvature = settled_curvature(problem, optimum.params, settings.curvature).by(of_order(settings.order))
     return RidgeFit(optimum, curvature, values.clamp(min=0), vectors, loadings, squares)
 
 

@@ -24,6 +24,7 @@ from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.cost import GIB
 from lapsi.execution.device import synchronize
 from lapsi.execution.progress import Advance, Stages
+from lapsi.precision.divergence import of_order
 from lapsi.problem.base import DescentProblem
 from lapsi.problem.network import NetworkProblem
 from lapsi.problem.of_dataset import network_problem
@@ -80,7 +81,7 @@ class RetrainEngine(Engine):
         """The same for a problem; `chunk_size` models are trained at once."""
         dtype = getattr(torch, self.settings.execution.dtype or "float32")
         trainer = probe_trainer(problem, dtype, self.spec.recipe)
-        curvature = GgnCurvature(problem, self.settings.curvature)
+        curvature = GgnCurvature(problem, self.settings.curvature, of_order(self.settings.order))
         return RetrainFit(trainer, curvature, self.spec, chunk_size, self.settings.execution.seed)
 
 

@@ -20,6 +20,7 @@ from lapsi.engines.retrain.plan import n_checks, training_parts
 from lapsi.errors import InputError
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.progress import Advance, Stages
+from lapsi.precision.divergence import of_order
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.removed import TRAINED, Removed
 from lapsi.settings.engine import Retrain
@@ -134,7 +135,7 @@ def module_retrain_fit(problem: ModuleProblem, settings: NetworkSettings, stages
         with stages.stage("factors", problem.n_samples) as advance:
             basis = eigenbasis(problem, advance)
     structure = None if settings.curvature == "full" else structure_of(settings.curvature, problem, basis)
-    curvature = ExactCurvature(problem, structure, plain)
+    curvature = ExactCurvature(problem, structure, plain, of_order(settings.order))
     with stages.stage("noise") as advance:
         floor = _noise_floor(curvature, spec.recipe, (start, whole), seed, advance)
     at_once = max(1, min(PART_MODELS, MODEL_BYTES // model_bytes(problem)))

@@ -102,11 +102,12 @@ def quarters(values: np.ndarray, form: str) -> list[tuple[str, np.ndarray]]:
 
 def lsi_summary(part: pd.DataFrame) -> dict[str, Any]:
     """What every summary says of the LSI of some samples."""
-    total = part["lsi"].sum()
+    finite = part[np.isfinite(part["lsi"])]
+    total = finite["lsi"].sum()
     return {
         "samples": len(part),
         "lsi_median": part["lsi"].median(),
         "lsi_mean": part["lsi"].mean(),
         "lsi_max": part["lsi"].max(),
-        "curvature_share": part["lsi_curvature"].sum() / total if total > 0 else 0.0,
+        "curvature_share": finite["lsi_curvature"].sum() / total if total > 0 else 0.0,
     }

@@ -79,7 +79,7 @@ NETWORK_PARTS = (
     Part(Execution, without=("dtype",)),
 )
 NETWORK = (Part(NetworkStart), *NETWORK_PARTS, Part(Retrain), RECIPE_FIELDS)
-EMBED_COLUMNS = Part(Columns, without=("features", "prefix"))
+EMBED_COLUMNS = Part(Columns, without=("features", "prefix", "drop"))
 EMBED_EXTRACTOR = Part(ExtractorSettings, own_names=True)
 EMBED_DATA = Part(DataSpec, without=("human_labels",))
 MACHINES = Part(Execution, without=("verify", "dtype", "seed", "memory_limit"))

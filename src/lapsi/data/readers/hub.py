@@ -109,7 +109,7 @@ def _require_reachable(repository: str, datasets: Any) -> None:
 
 
 def _samples(loaded: Any, columns: Columns, split: str | None, source: str) -> Samples:
-    columns.refuse(("features", "prefix", "class_names"), f"{source} is a Hugging Face data set")
+    columns.refuse(("features", "prefix", "class_names", "drop"), f"{source} is a Hugging Face data set")
     rows = _split(loaded, split, source)
     names = list(rows.column_names)
     image = columns.images or (None if columns.texts else first_of(IMAGE_NAMES, [n for n in names if _is_image(rows, n)]))

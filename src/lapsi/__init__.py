@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lapsi.measures.group_lsi import leave_group_out
     from lapsi.measuring import measure
     from lapsi.networks import score_network
+    from lapsi.objects import score_samples
     from lapsi.results.published import publish, published
     from lapsi.results.scores import Scores
     from lapsi.scoring import score
@@ -63,6 +64,7 @@ __all__ = [
     "published",
     "score",
     "score_network",
+    "score_samples",
 ]
 
 # imported on first use: who reads a run waits for no torch
@@ -87,6 +89,7 @@ _PLACES = {
     "published": "lapsi.results.published",
     "score": "lapsi.scoring",
     "score_network": "lapsi.networks",
+    "score_samples": "lapsi.objects",
 }
 
 

@@ -17,9 +17,9 @@ from lapsi.results.scores import Scores
 def open_and_tell(spec: DataSpec, name: str, stages: Stages, backend: Backend = HERE) -> Opened:
     """`open_data`, the terms of the source told where stages are shown."""
 
-    def tell(licence: str) -> None:
-        if licence and stages.show:
-            say(f"Terms: {licence}", "dim", error=True)
+    def tell(line: str) -> None:
+        if line and stages.show:
+            say(line, "dim", error=True)
 
     return open_data(spec, name, stages, tell, backend)
 

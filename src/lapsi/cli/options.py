@@ -32,8 +32,8 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing run 
 
 SOURCE_HELP = (
     "Features (.npz, .npy, .safetensors, .parquet, .csv, .jsonl), shards of them (a folder, a pattern or several files), a "
-    "table of texts or image paths, an image folder with one subfolder a class, a saved Hugging Face data set, hf:NAME on the "
-    "hub, or a named data set such as digits or cifar10."
+    "table with columns of any kind or of texts or image paths, an image folder (or .zip) with one subfolder a class, a saved "
+    "Hugging Face data set, hf:NAME on the hub, or a named data set such as digits or cifar10."
 )
 
 

@@ -13,8 +13,9 @@ from lapsi.data.dataset import CARRIED, Dataset, make_dataset
 from lapsi.data.readers.columns import require_name
 from lapsi.data.tables.column import FEATURE, GROUP, IDS, TABLE, record_of
 from lapsi.data.tables.encode import Encoded, encode
-from lapsi.data.tables.frames import hash_of, is_frame, to_pandas
+from lapsi.data.tables.frames import hash_of, holds_samples, is_frame, to_pandas
 from lapsi.data.tables.sparse import is_sparse, reduced
+from lapsi.errors import InputError
 
 KEPT = 64  # columns of a table that travel along with the samples
 SHOWN = "shown"
@@ -24,7 +25,7 @@ TAKEN = {
     *CARRIED, "id", "row", "label", "lsi", "lsi_mean", "lsi_curvature", "lsi_std", "lsi_error", "lsi_draw_error", "refinement",
     "loo_probability", "loo_label", "loo_margin", "loo_loss", "train_probability", "leverage", "shift_norm", "rank",
     "rank_in_class", "label_quality", "suggested_label", "loo_residual", "loo_deviation", "loo_standardized", "train_residual",
-    "loo_probabilities", "train_probabilities",
+    "doubted_label", "doubted_labels", "flagged", "suggested_probability",
 }  # fmt: skip
 
 
@@ -53,6 +54,11 @@ def labelled(
         features, column, digest = reduced(X)
         made = make_dataset(features, y, **known)
         return replace(made, features_hash=digest, made_by={TABLE: record_of([column], "scikit-learn")})
+    if holds_samples(X):
+        raise InputError(
+            f"X is a {type(X).__name__} of samples, not of features; pass it to lapsi.score_samples, or to lapsi.score_network "
+            "with a network."
+        )
     if not is_frame(X):
         return make_dataset(X, y, **known)
     if isinstance(y, str):

@@ -65,7 +65,7 @@ def encode(frame: pd.DataFrame, place: str, *, chosen: bool, has_ids: bool = Tru
     if repeated:
         raise InputError(f"Two columns of {place} are named {repeated[0]!r}; rename one of them.")
     numbers = {name: _numbers(frame[name]) for name in names}
-    apart = {} if chosen else roles_of(frame, has_ids=has_ids, has_group=has_group)
+    apart = {} if chosen else roles_of(frame, has_ids=has_ids, has_group=has_group, by_words=False)
     others = [name for name, found in numbers.items() if found is None and name not in apart]
     clean = _cleaned(frame[others], place, [name for name in numbers if name not in others and name not in apart])
     if others and not chosen:

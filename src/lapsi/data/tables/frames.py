@@ -20,6 +20,14 @@ def is_frame(value: Any) -> bool:
     return isinstance(value, pd.DataFrame | pa.Table) or (library_of(value) == "polars" and hasattr(value, "columns"))
 
 
+def holds_samples(value: Any) -> bool:
+    """Whether an object is a data set of Hugging Face or torch, or a list of texts or of images of Pillow."""
+    if isinstance(value, list | tuple):
+        return len(value) > 0 and (isinstance(value[0], str) or library_of(value[0]) == "PIL")
+    of_torch = any(base.__module__.startswith("torch.utils.data") for base in type(value).__mro__)
+    return of_torch or library_of(value) == "datasets"
+
+
 def to_arrow(frame: Any) -> pa.Table:
     """A frame as an Arrow table; the index of a pandas frame is left out."""
     if isinstance(frame, pa.Table):

@@ -20,14 +20,15 @@ NUMBERED = {"", "index", "row", "row_number", "level_0"}  # and "Unnamed: 0", as
 PROSE = 3  # words of the middle value of texts that are no names
 
 
-def roles_of(frame: pd.DataFrame, *, has_ids: bool, has_group: bool) -> dict[str, TableColumn]:
+def roles_of(frame: pd.DataFrame, *, has_ids: bool, has_group: bool, by_words: bool = True) -> dict[str, TableColumn]:
     """The columns that are no features, by name and with the reason; those that name the samples best become ids and group.
 
     Args:
         frame: the table without labels and other columns whose use is known.
         has_ids, has_group: whether these are known already.
+        by_words: whether words that all differ are identifiers; dates are such words before they are read.
     """
-    told = {name: _role(name, frame[name]) for name in map(str, frame.columns)}
+    told = {name: _role(name, frame[name], by_words) for name in map(str, frame.columns)}
     ids, groups = ([name for name, (role, _) in told.items() if role == wanted] for wanted in (IDS, GROUP))
     ids.sort(key=lambda name: not is_identifier(name))
     best = {*([] if has_ids else ids[:1]), *([] if has_group else groups[:1])}
@@ -40,29 +41,21 @@ def roles_of(frame: pd.DataFrame, *, has_ids: bool, has_group: bool) -> dict[str
     return found
 
 
-def _role(name: str, values: pd.Series) -> tuple[str, str]:
+def _role(name: str, values: pd.Series, by_words: bool) -> tuple[str, str]:
     """Role and reason; "" for a feature."""
     known = values.dropna()
     try:
         n_distinct = int(known.nunique())
     except TypeError:  # lists, objects
         return LEFT_OUT, f"it holds {type(known.iloc[0]).__name__}, of which no features are made"
-    if n_distinct == 0:
-        return LEFT_OUT, "it is empty"
-    if n_distinct == 1 and len(known) == len(values):
-        return LEFT_OUT, "the same for every sample"
+    if n_distinct == 0 or (n_distinct == 1 and len(known) == len(values)):
+        return LEFT_OUT, "the same for every sample" if n_distinct else "it is empty"
     if is_numbered(name, values):
         return LEFT_OUT, "it numbers the rows"
-    return _named_role(name, known, n_distinct, n_distinct == len(values))
-
-
-def _named_role(name: str, known: pd.Series, n_distinct: int, is_unique: bool) -> tuple[str, str]:
-    """Of a column with values that differ, all of them where it `is_unique`."""
-    if is_unique and (is_identifier(name) or (is_text(known) and not is_prose(known))):
-        return IDS, "a value of its own for each"
-    if not is_unique and (is_identifier(name) or is_contributor(name)):
-        return GROUP, f"{n_distinct:,} values"
-    return "", ""
+    identifies = is_identifier(name) or (by_words and n_distinct == len(values) and is_text(known) and not is_prose(known))
+    if n_distinct == len(values):
+        return (IDS, "a value of its own for each") if identifies else ("", "")
+    return (GROUP, f"{n_distinct:,} values") if identifies or is_contributor(name) else ("", "")
 
 
 def is_identifier(name: str) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lapsi.scoring import score
     from lapsi.settings.engine import Local, Newton, Retrain
     from lapsi.settings.execution import Execution
+    from lapsi.settings.extractor import ExtractorSettings
     from lapsi.settings.model import ModelSpec
     from lapsi.settings.network import Ekfac
     from lapsi.settings.objective import ObjectiveSpec
@@ -41,6 +42,7 @@ __all__ = [
     "DiskFullError",
     "Ekfac",
     "Execution",
+    "ExtractorSettings",
     "InputError",
     "LaplaceSampleInformation",
     "LaplaceSampleInformationRegressor",
@@ -71,6 +73,7 @@ __all__ = [
 _PLACES = {
     "Ekfac": "lapsi.settings.network",
     "Execution": "lapsi.settings.execution",
+    "ExtractorSettings": "lapsi.settings.extractor",
     "LaplaceSampleInformation": "lapsi.estimator",
     "LaplaceSampleInformationRegressor": "lapsi.estimator",
     "ModelSpec": "lapsi.settings.model",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
@@ -10,6 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from lapsi.data.readers.columns import listed
+from lapsi.data.readers.image_folders import SPLITS
 from lapsi.data.samples import EncodedImages, Samples
 from lapsi.errors import InputError, first_line
 
@@ -45,16 +47,18 @@ def read_image_archive(path: Path, split: str | None = None) -> Samples:
     inside = [name for name in names if name.startswith(top) and "/" in name.removeprefix(top)]
     relative = [name.removeprefix(top) for name in inside]
     labels = np.array([name.partition("/")[0] for name in relative])
+    place = f"{path.name}/{top}".rstrip("/")
     if len(classes) < 2:
-        place = f"{path.name}/{top}".rstrip("/")
-        raise InputError(
-            f"{place} holds {len(classes)} folders with images ({listed(classes)}); expected one a class, at least 2."
-        )
+        told = f"{place} holds {len(classes)} folders with images ({listed(classes)})"
+        raise InputError(f"{told}; expected one a class, at least 2.")
+    parts = [_below(names, f"{top}{name}/") for name in classes]
+    if {name.lower() for name in classes} <= SPLITS and len(parts[0]) > 1 and all(part == parts[0] for part in parts):
+        raise InputError(f"The folders of {place} ({listed(classes)}) look like splits; name one, e.g. --split {classes[0]}.")
 
     def fetch(position: int) -> bytes:
         try:
             return archive.read(inside[position])
-        except (BadZipFile, RuntimeError, NotImplementedError) as error:
+        except (BadZipFile, RuntimeError, NotImplementedError, zlib.error) as error:
             raise OSError(first_line(error)) from error
 
     content = EncodedImages([f"{path.name}/{name}" for name in inside], fetch)

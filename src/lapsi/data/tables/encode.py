@@ -201,7 +201,7 @@ def _of_texts(values: pd.Series) -> _Part:
     features, gaps = found.to_numpy(np.float64), values.isna().to_numpy()
     told = f"text, {int(values.nunique()):,} different, SVD of {features.shape[1]} dimensions"
     if gaps.any():
-        features = np.c_[np.where(gaps[:, None], 0.0, features), gaps.astype(np.float64)]
+        features = np.c_[features, gaps.astype(np.float64)]
         told += f"; {_counted(int(gaps.sum()), 'gap')} marked"
     return _Part(features, told)
 

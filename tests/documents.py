@@ -68,6 +68,7 @@ def write_files(folder, monkeypatch):
     pd.DataFrame({"file": paths, "label": kinds, "second_opinion": kinds[::-1]}).to_csv("photos.csv", index=False)
     texts = [" ".join(rng.choice(["good", "bad", "dull", "film"], 4)) for _ in range(30)]
     pd.DataFrame({"review": texts, "stars": np.arange(30) % 5, "author": np.arange(30) % 3}).to_csv("reviews.csv", index=False)
+    write_people()
     X, y = load_iris(return_X_y=True)
     np.savez("features.npz", features=X, labels=y)
     np.save("X.npy", X)
@@ -88,3 +89,21 @@ def write_files(folder, monkeypatch):
     named = pd.DataFrame(X, columns=["f_0", "f_1", "f_2", "f_3"])
     named.assign(price=X @ [1.0, 2, 0, 1] + rng.normal(size=150)).to_csv("houses.csv", index=False)
     named.assign(tags=[["big"], ["big", "red"], ["red", "old"]] * 50).to_parquet("tags.parquet")
+
+
+def write_people():
+    """A table as people have it: an id, numbers, categories, dates, gaps, texts and a constant column."""
+    rng, rows = np.random.default_rng(0), np.arange(60)
+    rich = rows % 3 == 0
+    table = {
+        "person_id": [f"p{row}" for row in rows],
+        "age": np.where(rows == 5, np.nan, rng.integers(20, 50, 60) + 12.0 * rich),
+        "work": rng.choice(["state", "private", "own"], 60),
+        "joined": pd.date_range("2019-12-30", periods=60).strftime("%d %b %Y"),
+        "notes": [" ".join(rng.choice(["good", "bad", "film", "dull"], 5)) + f" {row}" for row in rows],
+        "household": rows // 2,
+        "country": "US",
+        "married": rng.random(60) < 0.5,
+        "income": np.where(rich, ">50K", "<=50K"),
+    }
+    pd.DataFrame(table).to_csv("people.csv", index=False)

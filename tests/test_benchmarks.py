@@ -312,3 +312,17 @@ def test_pairs(figures, tmp_path, part):
         assert found["n_shuffled"] == 4
         assert 0 <= found["auroc_loo_loss"] <= 1
         assert len(found["highest"]) == len(found["lowest"]) == 5
+
+
+def test_tables(figures):
+    record = figures("tables", "--rows", 400)
+    assert record["rows"] == 400
+    assert record["columns"]["PassengerId"].startswith("names the samples")
+    assert record["columns"]["household"].startswith("group of the samples")
+    assert record["columns"]["occupation"].startswith("one-hot, 6 categories, ")
+    assert record["columns"]["hired"].startswith("date: year")
+    assert record["columns"]["remarks"].startswith("text, 400 different, SVD of ")
+    assert record["columns"]["native-country"].startswith("left out")
+    assert 0 < record["seconds_scoring"] < record["seconds_whole"]
+    assert 0.7 < record["loo_accuracy"] < 1
+    assert 0.8 < record["auroc_of_wrong"] <= 1

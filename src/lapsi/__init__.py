@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from lapsi.measures.renyi import privacy
     from lapsi.measuring import measure
     from lapsi.networks import score_network
+    from lapsi.objects import score_samples
     from lapsi.pairs import score_pairs
     from lapsi.results.published import publish, published
     from lapsi.results.scores import Scores
     from lapsi.scoring import score
     from lapsi.settings.engine import Local, Newton, Retrain
     from lapsi.settings.execution import Execution
+    from lapsi.settings.extractor import ExtractorSettings
     from lapsi.settings.model import ModelSpec
     from lapsi.settings.network import Ekfac
     from lapsi.settings.objective import ObjectiveSpec
@@ -42,6 +44,7 @@ __all__ = [
     "DiskFullError",
     "Ekfac",
     "Execution",
+    "ExtractorSettings",
     "InputError",
     "LaplaceSampleInformation",
     "LaplaceSampleInformationRegressor",
@@ -67,12 +70,14 @@ __all__ = [
     "score",
     "score_network",
     "score_pairs",
+    "score_samples",
 ]
 
 # imported on first use: who reads a run waits for no torch
 _PLACES = {
     "Ekfac": "lapsi.settings.network",
     "Execution": "lapsi.settings.execution",
+    "ExtractorSettings": "lapsi.settings.extractor",
     "LaplaceSampleInformation": "lapsi.estimator",
     "LaplaceSampleInformationRegressor": "lapsi.estimator",
     "ModelSpec": "lapsi.settings.model",
@@ -93,6 +98,7 @@ _PLACES = {
     "score": "lapsi.scoring",
     "score_network": "lapsi.networks",
     "score_pairs": "lapsi.pairs",
+    "score_samples": "lapsi.objects",
 }
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import standardizer_of
+from lapsi.data.tables.dataset import labelled
 from lapsi.errors import InputError
 from lapsi.execution.progress import Stages
 from lapsi.measures.base import Labelled, Measure
@@ -39,7 +40,7 @@ def measure(
         InputError: the data are others, or a measure is not of such a run.
     """
     names = [add] if isinstance(add, str) else add
-    return add_measures(scores, make_dataset(X, y, task=scores.task, ids=ids), names, Stages(progress))
+    return add_measures(scores, labelled(X, y, task=scores.task, ids=ids), names, Stages(progress))
 
 
 def add_measures(scores: Scores, dataset: Dataset, names: Sequence[str] | None, stages: Stages) -> Scores:

@@ -14,8 +14,10 @@ import pandas as pd
 import torch
 
 from lapsi.analysis.maps import centre_of, principal_axes
-from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
+from lapsi.data.tables.column import TABLE, in_words
+from lapsi.data.tables.dataset import labelled
 from lapsi.data.targets import RealTargets, Targets
 from lapsi.engines.base import Fit, single_rows, work_of
 from lapsi.engines.choose import chosen_engine, make_engine
@@ -79,9 +81,11 @@ def score(
     sample, many models at once. Accuracy is measured on `verify` samples and stored with the scores.
 
     Args:
-        X: (N, d) numeric features: numpy array, torch tensor, pandas frame.
+        X: (N, d) numeric features: numpy array, torch tensor, pandas frame. Or a frame of pandas, polars or Arrow with
+            categories, dates, texts and gaps (the extra `tables`), whose columns become features as `provenance.table` of the
+            scores tells; or a sparse matrix of scipy, which goes through a truncated SVD.
         y: (N,) labels: integers, strings or booleans; or (N,) or (N, K) numbers to predict; or several labels a
-            sample, as (N, K) indicators or lists.
+            sample, as (N, K) indicators or lists. Or the name of a column of the frame.
         model: the probe, a `ModelSpec`.
         objective: what it minimises, an `ObjectiveSpec`.
         engine: `"newton"`, `"local"` (many classes), `"retrain"`, or a `Newton`, `Local` or `Retrain` with its options.
@@ -117,8 +121,10 @@ def score(
         BackendError: the machines that did the work are gone.
     """
     settings = make_settings(engine, curvature, model=model, objective=objective, execution=execution, **choices)
-    dataset = make_dataset(X, y, task=task, weights=sample_weight, ids=ids, columns=columns)
+    dataset = labelled(X, y, task=task, weights=sample_weight, ids=ids, columns=columns)
     rows, stages = check_indices(indices, dataset.n_samples), Stages(progress)
+    if TABLE in dataset.made_by:
+        stages.say("\n".join(in_words(dataset.made_by[TABLE])))
     required_measures(measures, dataset, settings)
     keep = None if checkpoint is None else Keep(Path(checkpoint), {})
     with open_backend(settings.execution) as backend:
@@ -242,6 +248,7 @@ def _provenance(dataset: Dataset, settings: Settings, seconds: dict[str, float],
         n_features=dataset.n_features,
         n_classes=dataset.targets.n_outputs,
         task=dataset.targets.task,
+        table=dataset.made_by.get(TABLE, {}),
         seconds=seconds,
         **details,
     )

@@ -38,7 +38,7 @@ KINDS = (
 )
 KNOWN = {  # names that users know
     "score": """--activation --address --backend --batch-size --batching --betas --cache --class-names --class-weight
-        --clip-norm --converge --corruption-seed --coupled --curvature --data-dir --device --divergence --dry-run --dtype
+        --clip-norm --converge --corruption-seed --coupled --curvature --data-dir --device --divergence --drop --dry-run --dtype
         --embed-batch-size --embed-dtype --engine --epochs --epsilon --every --feature-prefix --features --flip-labels
         --force --group --hidden --human-labels --ids --images --indices --json --keep --labels --learning-rate
         --limit --measures --lorem-ipsum --max-tokens --memory-limit --model --momentum --nesterov --no-nesterov --no-normalize

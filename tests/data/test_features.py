@@ -69,7 +69,10 @@ def test_npy_pairs(tmp_path):
     [
         (Columns(prefix="g"), "no column that starts with 'g'; it has f0"),
         (Columns(prefix="f", labels="lable"), "no labels named 'lable'; it has f0.*14 in all"),
-        (Columns(), "which holds the features.*--features.*--feature-prefix"),
+        (Columns(features="f0,f11"), "no features named 'f11'; it has f0.*Did you mean 'f1'"),
+        (Columns(features="f0,f0"), "column 'f0' was named as a feature and once more"),
+        (Columns(drop=("g1",)), "no column named 'g1'"),
+        (Columns(features="f0", drop=("f1",)), "--drop does not apply"),
         (Columns(features="f0", prefix="f"), "Both"),
         (Columns(prefix="", labels="label"), "holds (large_)?string"),
         (Columns(features="f0", ids="id"), "no ids named 'id'"),

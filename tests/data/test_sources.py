@@ -68,8 +68,10 @@ def test_image_folders(folder):
 
 
 def test_image_folders_that_are_none(folder, tmp_path):
+    (tmp_path / "one" / "train").mkdir(parents=True)
+    picture(0).save(tmp_path / "one" / "train" / "0.png")
     with pytest.raises(lapsi.InputError, match=r"holds 1 subfolders with images \(train\); expected one a class"):
-        open_source(str(folder), Columns())
+        open_source(str(tmp_path / "one"), Columns())
     with pytest.raises(lapsi.InputError, match="has no split 'val'; it holds train"):
         open_source(str(folder), Columns(), "val")
     (folder / "train").rename(folder / "test")

@@ -332,3 +332,19 @@ def test_a_noise_floor_is_drawn_and_told(browser, scores, tmp_path):
         said = find(browser, "#histogram [aria-label]").get_attribute("aria-label")
         assert ("Noise floor" in said) == (run_ is noisy)
     assert drawn[0] != drawn[1]
+
+
+def test_samples_of_a_table_are_shown_by_the_values_of_their_columns(browser, tmp_path):
+    columns = {"age": np.arange(N) % 50 + 0.5, "work": [HOSTILE if row % 2 else "own" for row in range(N)]}
+    made = make_scores(N, n_classes=2, classes=["no", "yes"], columns=columns, seed=5)
+    made = replace(made, provenance=replace(made.provenance, table={"columns": [], "shown": ["age", "work"]}))
+    write_report(made, tmp_path / "table.html", features=np.ones((N, 7)))
+    set_size(browser, 1280)
+    open_page(browser, tmp_path / "table.html")
+    row, card = gallery(browser, "lowest")[0], find(browser, ".gallery.lowest .sample")
+    assert [each.text for each in find_all(card, "dt")] == ["age", "work"]
+    assert [each.get_attribute("textContent") for each in find_all(card, "dd")] == [
+        f"{columns['age'][row]:.1f}",
+        columns["work"][row],
+    ]
+    assert find_all(browser, "canvas.pixelated") == []

@@ -7,6 +7,7 @@ from lapsi.cli.terminal import say
 from lapsi.data.dataset import Dataset
 from lapsi.data.opening import Opened, open_data
 from lapsi.data.spec import DataSpec
+from lapsi.data.tables.column import TABLE, in_words
 from lapsi.errors import InputError
 from lapsi.execution.backend import HERE, Backend
 from lapsi.execution.progress import Stages
@@ -16,11 +17,18 @@ from lapsi.results.scores import Scores
 def open_and_tell(spec: DataSpec, name: str, stages: Stages, backend: Backend = HERE) -> Opened:
     """`open_data`, the terms of the source told where stages are shown."""
 
-    def tell(licence: str) -> None:
-        if licence and stages.show:
-            say(f"Terms: {licence}", "dim", error=True)
+    def tell(line: str) -> None:
+        if line and stages.show:
+            say(line, "dim", error=True)
 
     return open_data(spec, name, stages, tell, backend)
+
+
+def tell_table(dataset: Dataset, stages: Stages) -> None:
+    """What became of the columns of a table, on standard error, where stages are shown."""
+    if stages.show and TABLE in dataset.made_by:
+        for line in in_words(dataset.made_by[TABLE]):
+            say(line, error=True)
 
 
 def reopen_features(scores: Scores, stages: Stages) -> Dataset:

@@ -23,6 +23,7 @@ from lapsi.settings.option import (
     Estimated,
     Flag,
     Integer,
+    Listed,
     Number,
     Numbers,
     Rule,
@@ -98,7 +99,7 @@ def with_options(*parts: Part) -> Callable[[Callable[..., None]], Callable[..., 
 
         @wraps(command)
         def called(context: typer.Context, **values: Any) -> None:
-            options = {name: values.pop(name) for name in made}
+            options = {name: _joined(values.pop(name)) for name in made}
             command(options={name: value for name, value in options.items() if _is_typed(context, name)}, **values)
 
         called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -148,13 +149,15 @@ def _parameter(flag: str, each: Field[Any]) -> inspect.Parameter:
     )
 
 
-def _kind(rule: Rule) -> type:
+def _kind(rule: Rule) -> Any:
     """What is typed for a field."""
     match rule:
         case Flag():
             return bool
         case Share() | Number(word=None):
             return float
+        case Words() | Listed():
+            return list[str]  # so that the option may be given several times
         case Integer(word=None):
             return int
         case _:
@@ -171,7 +174,8 @@ def _typed(default: Any, rule: Rule) -> Any:
     if default is None and isinstance(rule, Choice) and rule.optional:
         return AUTO
     if isinstance(default, tuple):
-        return ",".join(map(str, default)) or None
+        text = ",".join(map(str, default)) or None
+        return [text] if text is not None and isinstance(rule, Words) else text
     return default
 
 
@@ -183,6 +187,11 @@ def _is_typed(context: typer.Context, name: str) -> bool:
 
 def _name(flag: str) -> str:
     return flag.replace("-", "_")
+
+
+def _joined(value: Any) -> Any:
+    """What an option got that was given several times, with commas between."""
+    return (",".join(value) if value else None) if isinstance(value, list) else value
 
 
 def _words(text: str) -> tuple[str, ...]:

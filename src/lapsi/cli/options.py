@@ -34,8 +34,8 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing run 
 
 SOURCE_HELP = (
     "Features (.npz, .npy, .safetensors, .parquet, .csv, .jsonl), shards of them (a folder, a pattern or several files), a "
-    "table of texts or image paths, an image folder with one subfolder a class, a saved Hugging Face data set, hf:NAME on the "
-    "hub, or a named data set such as digits or cifar10."
+    "table with columns of any kind or of texts or image paths, an image folder (or .zip) with one subfolder a class, a saved "
+    "Hugging Face data set, hf:NAME on the hub, or a named data set such as digits or cifar10."
 )
 
 
@@ -89,7 +89,7 @@ PAIR_PARTS = (
     Part(Execution),
 )
 PAIRS = (*PAIR_PARTS, Part(Retrain), RECIPE_FIELDS)
-EMBED_COLUMNS = Part(Columns, without=("features", "prefix"))
+EMBED_COLUMNS = Part(Columns, without=("features", "prefix", "drop"))
 EMBED_EXTRACTOR = Part(ExtractorSettings, own_names=True)
 EMBED_DATA = Part(DataSpec, without=("human_labels",))
 MACHINES = Part(Execution, without=("verify", "dtype", "seed", "memory_limit"))

@@ -12,6 +12,7 @@ from lapsi.data.standardize import standardizer_of
 from lapsi.errors import InputError
 from lapsi.execution.files import write_file
 from lapsi.execution.progress import Stages
+from lapsi.report.columns import values_shown
 from lapsi.report.maps import umap_map
 from lapsi.report.page import ReportSummary, write_report
 from lapsi.results.scores import Scores
@@ -56,7 +57,9 @@ def _write(scores: Scores, target: Path, layout: str, stages: Stages, force: boo
 
 
 def _raw(scores: Scores, stages: Stages) -> Raw:
-    """The raw samples, where their source is still there; paths and texts that the run keeps do without it."""
+    """The raw samples, where their source is still there; paths, texts and columns that the run keeps do without it."""
+    if values_shown(scores):
+        return Raw()
     try:
         raw = reopen_raw(scores)
     except InputError as error:

@@ -13,7 +13,7 @@ import pandas as pd
 import typer
 from rich.console import Console
 
-from lapsi.cli.data import open_and_tell
+from lapsi.cli.data import open_and_tell, tell_table
 from lapsi.cli.effects import require_extractor_effect, require_sense
 from lapsi.cli.generated import Options
 from lapsi.cli.options import called, to_absolute, to_changed_spec, to_settings
@@ -96,6 +96,7 @@ def score(typed: Options, how: Call) -> None:
             backend = until_done.enter_context(open_backend(settings.execution))
             opened = open_and_tell(to_changed_spec(options), record["name"], stages, backend)
             require_extractor_effect(given, opened.content is not None)
+            tell_table(opened.dataset, stages)
             rows, measures = _rows(options, opened.dataset), options.get("measures", [])
             required_measures(measures, opened.dataset, settings)
             if held is None:
@@ -225,6 +226,7 @@ def _tell_plan(given: set[str], options: Options, name: str, settings: Settings,
     """What the run will cost; of images and texts a few are embedded to see how long all will take."""
     require_device(settings.execution.device)
     dataset, embedding = sketch_data(to_changed_spec(options), name, stages)
+    tell_table(dataset, stages)
     require_extractor_effect(given, embedding is not None)
     n_scored = len(_rows(options, dataset))
     work = work_of(dataset, n_scored)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -12,7 +13,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lapsi.data.samples import IMAGE, Content, Texts, decode_image
+from lapsi.data.samples import (
+    IMAGE,
+    TEXT,
+    Content,
+    EncodedImages,
+    Texts,
+    checked_texts,
+    decode_image,
+    image_arrays,
+    read_file,
+)
+from lapsi.errors import InputError
 
 TEXT_FIELDS = ("text", "sentence", "content", "review")
 IMAGE_FIELDS = ("image", "img", "pixel_values")
@@ -51,6 +63,29 @@ class ItemImages(Content):
     @property
     def decode(self) -> Callable[[bytes], Image.Image]:
         return decode_image
+
+
+def content_of_values(values: Any, kind: str) -> Content:
+    """The images or texts of a list.
+
+    Args:
+        values: texts; or paths of images, images of Pillow, or an array (N, height, width[, 3]) uint8.
+        kind: `IMAGE` or `TEXT`.
+
+    Raises:
+        InputError: for one by itself, or anything else.
+    """
+    if isinstance(values, str | bytes):
+        raise InputError(f"One {kind} was passed by itself; expected a list of them.")
+    several = values if isinstance(values, np.ndarray) else list(values)
+    if kind == TEXT:
+        return checked_texts(list(several), "The texts")
+    if len(several) > 0 and isinstance(several[0], str | Path):
+        paths = [str(path) for path in several]
+        return EncodedImages(paths, lambda position: read_file(paths[position]))
+    if not isinstance(several, np.ndarray) and several and all(isinstance(image, Image.Image) for image in several):
+        return ItemImages([(image,) for image in several], 0, 0.0, 255.0)
+    return image_arrays(several)
 
 
 def content_of(dataset: Any) -> Content | None:

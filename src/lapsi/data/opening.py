@@ -18,7 +18,7 @@ from lapsi.data.extractors.embedding import embed_content, trial
 from lapsi.data.readers.labels import changes_of
 from lapsi.data.readers.shard_names import shards_of
 from lapsi.data.readers.source import open_spec
-from lapsi.data.samples import Content
+from lapsi.data.samples import Content, Samples
 from lapsi.data.spec import DataSpec
 from lapsi.execution.backend import HERE, Backend
 from lapsi.execution.progress import Stages
@@ -44,20 +44,34 @@ class Opened:
 def open_data(spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], None], backend: Backend = HERE) -> Opened:
     """What was asked for; the source is called `name`, as it was given.
 
-    `tell` is told the terms of the source, where it has some, before the work; `backend` makes the features.
+    `tell` is told where the samples were found, where that needs a word, and the terms of the source, where it has some, before
+    the work; `backend` makes the features.
 
     Raises:
         InputError: as the readers and the extractor say.
     """
-    source = open_spec(spec)
+    opened = with_features(open_spec(spec), spec, name, stages, tell, backend)
+    data = replace(spec, shards=tuple(map(str, shards_of(spec.source) or ()))).to_record()
+    return replace(opened, record={"data": data} | opened.record)
+
+
+def with_features(
+    source: Dataset | Samples, spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], None], backend: Backend = HERE
+) -> Opened:
+    """A source that is open, as `open_data` gives it; its record does not say what opened it.
+
+    Raises:
+        InputError: as the extractor says.
+    """
     corruption = changes_of(spec)
-    record: dict[str, Any] = {"data": replace(spec, shards=tuple(map(str, shards_of(spec.source) or ()))).to_record()}
+    record: dict[str, Any] = {}
     if isinstance(source, Dataset):
         left_out, content, dataset = [], None, source
-        tell(source.made_by.get("licence", ""))
+        tell(_terms(source.made_by.get("licence", "")))
         record |= source.made_by
     else:
-        tell(source.licence)
+        tell(source.said)
+        tell(_terms(source.licence))
         samples = corrupt_samples(source, corruption)
         everything = np.arange(len(samples.labels))
         # refuses before the work
@@ -76,6 +90,10 @@ def open_data(spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], N
         changed["n_corrupted"] = int(dataset.columns["corrupted"].sum())
     bad = pd.DataFrame(left_out, columns=["sample", "reason"])
     return Opened(dataset, content, bad, record | {"corruption": changed})
+
+
+def _terms(licence: str) -> str:
+    return f"Terms: {licence}" if licence else ""
 
 
 def sketch_data(spec: DataSpec, name: str, stages: Stages) -> tuple[Dataset, dict[str, Any] | None]:

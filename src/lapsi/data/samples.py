@@ -234,6 +234,7 @@ class Samples:
         unread: name and reason of each part of the source that could not be read and is left out, as was asked for.
         weights: (N,) how often each sample counts; None: once.
         task: what the labels are, as `make_dataset` takes it.
+        said: where the samples were found, if that is not where they were looked for; else "".
     """
 
     content: Content
@@ -245,6 +246,7 @@ class Samples:
     unread: tuple[tuple[str, str], ...] = ()
     weights: np.ndarray | None = None
     task: str | None = None
+    said: str = ""
 
     def with_features(self, features: np.ndarray | Blocks, kept: np.ndarray, features_hash: str = "") -> Dataset:
         """The data set of the samples at positions `kept` (n,), whose features are (n, d)."""

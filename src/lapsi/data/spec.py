@@ -52,7 +52,7 @@ class DataSpec:
         corruption = {**asdict(self.corruption), "human_labels": self.human_labels}
         return {
             "source": self.source,
-            "columns": {**asdict(self.columns), "keep": list(self.columns.keep)},
+            "columns": {**asdict(self.columns), "keep": list(self.columns.keep), "drop": list(self.columns.drop)},
             "split": self.split,
             "data_dir": self.data_dir,
             "extractor": asdict(self.extractor),

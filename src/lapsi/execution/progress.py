@@ -38,7 +38,7 @@ class Stages:
     def say(self, line: str) -> None:
         """Tells something beside the bars, where these are drawn."""
         if self.show:
-            Console(stderr=True).print(line, highlight=False)
+            Console(stderr=True).print(line, highlight=False, markup=False)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:

@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.data.dataset import Dataset
+from lapsi.data.tables.dataset import labelled
 from lapsi.engines.base import Fit, Plan, Units, work_of
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, Observation, evaluate, n_steps, verify
 from lapsi.engines.groups.engine import by_size, groups_fit
@@ -87,7 +88,7 @@ def leave_group_out(
     if unused:
         raise InputError(f"{unused[0]} was given, but groups are left out without it; expected some of {', '.join(TAKEN)}.")
     settings = make_settings("newton", curvature, objective=objective, execution=execution, **choices)
-    dataset = make_dataset(X, y, task=task, weights=sample_weight, columns={"group": groups})
+    dataset = labelled(X, y, task=task, weights=sample_weight, columns={"group": groups})
     keep = None if checkpoint is None else Keep(Path(checkpoint), {})
     with open_backend(settings.execution) as backend:
         return score_groups(dataset, dataset.columns["group"], settings, Stages(progress), keep, backend)

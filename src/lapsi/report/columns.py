@@ -56,6 +56,11 @@ def page_measures(scores: Scores) -> list[Column]:
     return [column for column in own if column.is_number and column.measure not in (SAMPLE, SOURCE)]
 
 
+def values_shown(scores: Scores) -> list[str]:
+    """The columns that show a sample of a table: those that features were made of; empty for other samples."""
+    return [name for name in scores.provenance.table.get("shown", []) if name in scores.table.columns]
+
+
 def shorten(text: str, limit: int) -> str:
     """The beginning of a text, with an ellipsis where something was cut."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from lapsi.data.blocks import ArrayBlocks, Blocks
 from lapsi.data.samples import IMAGE, Content
 from lapsi.errors import InputError
-from lapsi.report.columns import page_measures
+from lapsi.report.columns import page_measures, values_shown
 from lapsi.report.kinds.base import View
 from lapsi.report.kinds.choose import view_of
 from lapsi.report.packing import to_script
@@ -164,6 +164,7 @@ class _Page:
             "quadrants": self.view.quadrants(self.scores).embed(),
             "spread": _spread(self.scores),
             "median": float(np.median(self.scores.lsi)),
+            "values": values_shown(self.scores),
             "noise": max(provenance.noise_floor.values(), default=0.0),
         }
 

@@ -10,7 +10,7 @@ import numpy as np
 from lapsi.data.blocks import Blocks
 from lapsi.data.samples import IMAGE, TEXT, Content
 from lapsi.errors import InputError
-from lapsi.report.columns import embed_columns
+from lapsi.report.columns import embed_columns, values_shown
 from lapsi.report.kinds.choose import view_of
 from lapsi.report.packing import as_strings, to_script
 from lapsi.report.thumbnails import (
@@ -87,7 +87,7 @@ def choose_pictures(
         found = collect_images(gallery_order(scores, rows), file_pictures(as_strings(scores.table["path"])), budget)
     if found.rows:
         return found
-    if texts is not None or features is None:
+    if texts is not None or features is None or values_shown(scores):
         return replace(found, kind="none")
     return feature_sketches(features, gallery_order(scores, rows), budget)
 
@@ -113,6 +113,6 @@ def notes_on(scores: Scores, rows: FittingRows, pictures: Pictures, texts: list[
         notes.append(f"{pictures.unreadable:,} images were not found or could not be read, and are not shown.")
     if texts is not None and rows.text_limit is not None and max(map(len, texts), default=0) > rows.text_limit:
         notes.append(f"Texts are cut after {rows.text_limit:,} characters.")
-    if texts is None and not n_pictures:
+    if texts is None and not n_pictures and not values_shown(scores):
         notes.append(f"The raw samples were not at hand, so the galleries show ids and {say.many} only.")
     return notes

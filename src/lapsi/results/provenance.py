@@ -47,6 +47,8 @@ class Provenance:
         task: what the targets are, one of `lapsi.settings.task.TASKS`.
         train_perplexity: of the tokens of all texts, under the model with all of them; None for other targets.
         factory: the function that made the network and its data, where the command line called one; "" else.
+        table: how the columns of a table became features (what `lapsi.data.tables.column.record_of` gives, and as `shown` the
+            columns of the scores that hold them as they were); empty where the features were numbers.
         train_r2: share of the variance of numbers that the probe trained on all samples explains; None for other targets.
     """
 
@@ -78,6 +80,7 @@ class Provenance:
     train_r2: Real | None = None
     train_perplexity: Real | None = None
     factory: Text = ""
+    table: dict[str, Any] = field(default_factory=dict)
 
     @property
     def noise_floor(self) -> dict[str, float]:

@@ -196,6 +196,21 @@ class Words(Rule):
 
 @final
 @dataclass(frozen=True, slots=True)
+class Listed(Rule):
+    """A name, or several with commas between them, or None."""
+
+    def check(self, name: str, value: Any) -> str | None:
+        if isinstance(value, tuple | list) and value and all(isinstance(word, str) for word in value):
+            return ",".join(value)
+        return Name().check(name, value)
+
+    @property
+    def metavar(self) -> str:
+        return "NAMES"
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Flag(Rule):
     """True or False, or None."""
 

@@ -21,7 +21,8 @@ from lapsi.data.extractors.base import DEFAULT_MODELS, Extractor
 from lapsi.data.extractors.cache import Shard, default_cache, digest_of, empty_features, open_cache
 from lapsi.data.extractors.images import image_extractor
 from lapsi.data.extractors.texts import text_extractor
-from lapsi.data.samples import IMAGE, TEXT, Content, EncodedImages, checked_texts, image_arrays, read_file, tell_unreadable
+from lapsi.data.items import content_of_values
+from lapsi.data.samples import IMAGE, TEXT, Content, tell_unreadable
 from lapsi.errors import InputError, first_line
 from lapsi.execution.backend import HERE, Backend, Task, open_backend
 from lapsi.execution.device import require_device
@@ -73,7 +74,8 @@ def embed(
     """Features of images or texts from a frozen pretrained model of `transformers` (the extra `hf`).
 
     Args:
-        values: `kind="text"`: N strings. `kind="image"`: N paths of files, or an array (N, height, width[, 3]) uint8.
+        values: `kind="text"`: N strings. `kind="image"`: N paths of files, images of Pillow, or an array (N, height,
+            width[, 3]) uint8.
         kind: `"image"` or `"text"`.
         cache: folder of the feature cache; None: $LAPSI_CACHE, or lapsi in the user's folder for caches.
         progress: draw a progress bar on standard error.
@@ -88,17 +90,7 @@ def embed(
     """
     Choice((IMAGE, TEXT)).check("kind", kind)
     settings = ExtractorSettings(model, pooling, normalize, max_tokens, batch_size, device, dtype)
-    if isinstance(values, str | bytes):
-        raise InputError(f"One {kind} was passed by itself; expected a list of them.")
-    several = values if isinstance(values, np.ndarray) else list(values)
-    content: Content
-    if kind == TEXT:
-        content = checked_texts(list(several), "The texts")
-    elif len(several) > 0 and isinstance(several[0], str | Path):
-        paths = [str(path) for path in several]
-        content = EncodedImages(paths, lambda position: read_file(paths[position]))
-    else:
-        content = image_arrays(several)
+    content = content_of_values(values, kind)
     with open_backend(execution or Execution()) as backend:
         folder = None if cache is None else Path(cache)
         return embed_content(content, settings, folder, Stages(progress), backend=backend).features

@@ -15,9 +15,11 @@ from lapsi.data.readers.class_names import class_names, name_labels, require_nam
 from lapsi.data.readers.columns import FEATURE_NAMES, LABEL_NAMES, Columns, choose_name, listed, require_name
 from lapsi.data.readers.containers import NamedArrays, open_arrays
 from lapsi.data.readers.mapped import load_npy
+from lapsi.data.readers.plain_tables import is_plain_table, table_features
 from lapsi.data.readers.shard_names import natural, shards_of
 from lapsi.data.readers.shards import joined_rows, joined_values
 from lapsi.data.readers.unreadable import UNREADABLE, reading
+from lapsi.data.tables.dataset import of_encoded
 from lapsi.errors import InputError
 
 
@@ -35,6 +37,9 @@ def read_dataset(path: Path, columns: Columns, arrays: NamedArrays | None = None
         raise InputError("Both a features column and a feature prefix were named; name one of them.")
     if columns.prefix is not None and not arrays.is_table:
         raise InputError(f"--feature-prefix is for tables; {path.name} holds arrays: name one with --features.")
+    plain = is_plain_table(arrays, columns)
+    if not plain and columns.prefix is None:
+        columns.refuse(("drop",), f"the features of {path.name} are one array or column")
     with reading(path):
         columns.refuse(("images", "texts"), f"{path.name} holds features")
         labels = _label_names(arrays, columns, path)
@@ -42,7 +47,9 @@ def read_dataset(path: Path, columns: Columns, arrays: NamedArrays | None = None
         asked = {name: name for name in arrays.carried} | columns.carried(arrays.names, path.name)
         carried = {new: arrays.load(old) for new, old in asked.items()}
         weights = None if columns.weights is None else require_name(columns.weights, arrays.names, "weights", path.name)
-        features = _features(arrays, columns, {*labels, ids, weights, *asked.values()}, path)
+        others = {*labels, ids, weights, *asked.values(), *columns.drop}
+        table = table_features(arrays, columns, others, path) if plain else None
+        features = None if plain else _features(arrays, columns, others, path)
         given, names = _labels(arrays, labels), class_names(arrays, columns, path)
         if names is not None:
             if columns.class_names is not None:
@@ -51,7 +58,9 @@ def read_dataset(path: Path, columns: Columns, arrays: NamedArrays | None = None
             if "reference_label" in carried:
                 carried["reference_label"] = name_labels(carried["reference_label"], names)
         identifiers, counted = (None if name is None else arrays.load(name) for name in (ids, weights))
-    known = {"ids": identifiers, "weights": counted, "task": columns.task or arrays.task}
+    known: dict[str, Any] = {"ids": identifiers, "weights": counted, "task": columns.task or arrays.task}
+    if table is not None:
+        return of_encoded(*table, given, columns=carried, source=str(path), **known)
     dataset = make_dataset(features, given, columns=carried, source=str(path), **known)
     return replace(dataset, made_by=arrays.made_by)
 

@@ -69,8 +69,8 @@ def read_named(name: str, columns: Columns, split: str | None, data_dir: Path | 
             where; and when a split has not the official number of samples.
     """
     spec = NAMED[name]
-    for what in ("features", "prefix", "images", "texts", "class_names"):
-        if getattr(columns, what) is not None:
+    for what in ("features", "prefix", "images", "texts", "class_names", "drop"):
+        if getattr(columns, what) not in (None, ()):
             raise InputError(
                 f"{name} is read in its own format, so its {what.replace('_', ' ')} cannot be named; leave it out."
             )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 
 from lapsi.errors import InputError
 from lapsi.settings.extractor import RAW
 from lapsi.settings.objective import TARGETS
-from lapsi.settings.option import Choice, Name, Words, check_options, flag_of, option
+from lapsi.settings.option import Choice, Listed, Name, Words, check_options, flag_of, option
 from lapsi.settings.task import TASKS
 
 FEATURE_NAMES = ("features", "X", "x", "embeddings", "features_train", "X_train")
@@ -25,9 +26,9 @@ class Columns:
     """Names inside a source; None takes a usual name that it has.
 
     Attributes:
-        features: array or list column with the features.
+        features: array or list column with the features; or columns of a table, with commas between them.
         prefix: tables only: every numeric column whose name starts so is a feature.
-        labels: array or column with the labels; for `.npy`, the path of the second file.
+        labels: array or column with the labels, or several columns with commas; for `.npy`, the path of the second file.
         ids: array or column with the identifiers.
         images: column with paths or encoded images, or an array of images.
         texts: column with texts.
@@ -38,11 +39,14 @@ class Columns:
         weights: column with how often each sample counts.
         task: what the labels are; None tells by their type.
         keep: more columns to carry along.
+        drop: columns of a table that are no features.
     """
 
-    features: str | None = option(None, Name(), "Array or list column with the features.")
+    features: str | None = option(
+        None, Listed(), "Array or list column with the features, or columns of a table: with commas, or given several times."
+    )
     prefix: str | None = option(None, Name(), "Tables: all columns whose names start so are features.", flag="feature-prefix")
-    labels: str | None = option(None, Name(), "Array or column with the labels; for .npy the second file.")
+    labels: str | None = option(None, Listed(), "Array or column with the labels; for .npy the second file.")
     ids: str | None = option(None, Name(), "Array or column with unique identifiers.")
     images: str | None = option(None, Name(), "Column with image paths or images.", panel=RAW)
     texts: str | None = option(None, Name(), "Column with texts.", panel=RAW)
@@ -55,6 +59,7 @@ class Columns:
         None, Choice(TASKS, optional=True), "What the labels are; auto: as their type says.", panel=TARGETS
     )
     keep: tuple[str, ...] = option((), Words(), "More columns to keep beside the scores, with commas.")
+    drop: tuple[str, ...] = option((), Words(), "Tables: columns that are no features, with commas.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -96,11 +101,18 @@ def require_name(asked: str, names: list[str], what: str, place: str) -> str:
     """`asked`, which must be there.
 
     Raises:
-        InputError: naming those that are there.
+        InputError: naming those that are there, and the nearest.
     """
     if asked not in names:
-        raise InputError(f"{place} has no {what} named {asked!r}; it has {listed(names)}.")
+        raise InputError(f"{place} has no {what} named {asked!r}; it has {listed(names)}.{_meant(asked, names)}")
     return asked
+
+
+def _meant(asked: str, names: list[str]) -> str:
+    """A question about names that are near, or ""."""
+    lower = {name.lower(): name for name in names}
+    near = [lower[name] for name in get_close_matches(asked.lower(), lower, n=3)]
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def choose_name(asked: str | None, usual: Iterable[str], names: list[str], what: str, place: str, more: str = "") -> str:

@@ -140,9 +140,12 @@ def _open_text(path: Path, read: Callable[[Path], pa.Table], cells: Callable[[Pa
     as_text: Cells = partial(cells, path)
 
     def load(name: str) -> np.ndarray:
-        return values_of(exact_column(table, name, as_text))
+        return values_of(column(name))
 
-    return NamedArrays(table.column_names, load, lambda names: feature_rows(table, names, path), load, is_table=True)
+    def column(name: str) -> pa.ChunkedArray:
+        return exact_column(table, name, as_text)
+
+    return NamedArrays(table.column_names, load, lambda names: feature_rows(table, names, path), load, column, is_table=True)
 
 
 def values_of(column: pa.ChunkedArray) -> np.ndarray:

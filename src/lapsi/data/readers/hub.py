@@ -47,7 +47,7 @@ def read_saved_dataset(folder: Path, columns: Columns, split: str | None) -> Sam
 
 def saved_rows(folder: Path, split: str | None) -> Any:
     """The `datasets.Dataset` itself in a folder that `save_to_disk` wrote; errors as `read_saved_dataset`."""
-    return _split(_load_saved(folder), split, str(folder))
+    return rows_of_split(_load_saved(folder), split, str(folder))
 
 
 def _load_saved(folder: Path) -> Any:
@@ -109,33 +109,52 @@ def _require_reachable(repository: str, datasets: Any) -> None:
 
 
 def _samples(loaded: Any, columns: Columns, split: str | None, source: str) -> Samples:
-    columns.refuse(("features", "prefix", "class_names"), f"{source} is a Hugging Face data set")
-    rows = _split(loaded, split, source)
+    columns.refuse(("features", "prefix", "class_names", "drop"), f"{source} is a Hugging Face data set")
+    rows = rows_of_split(loaded, split, source)
     names = list(rows.column_names)
-    image = columns.images or (None if columns.texts else first_of(IMAGE_NAMES, [n for n in names if _is_image(rows, n)]))
-    if image is not None:
-        content: Content = _image_content(rows, require_name(image, names, "images", source))
-        table = pd.DataFrame(index=range(len(rows)))
-    else:
-        text = choose_name(columns.texts, TEXT_NAMES, names, "texts", source, "; images: --images")
-        values = rows[text][:]
-        content = checked_texts(values, source)
-        table = pd.DataFrame({"text": values})
+    content, table = rows_content(rows, columns, source)
     label = choose_name(columns.labels, LABEL_NAMES, names, "labels", source)
     if isinstance(loaded, dict):
         columns.refuse(("split",), f"{source} has splits, whose name is kept")
     for new, old in columns.carried(names, source).items():
-        table[new] = _values(rows, old)
+        table[new] = rows_values(rows, old)
     if isinstance(loaded, dict):
         table["split"] = _split_name(loaded, split)
-    ids = None if columns.ids is None else _values(rows, require_name(columns.ids, names, "ids", source))
-    counted = None if columns.weights is None else _values(rows, require_name(columns.weights, names, "weights", source))
+    ids = None if columns.ids is None else rows_values(rows, require_name(columns.ids, names, "ids", source))
+    counted = None if columns.weights is None else rows_values(rows, require_name(columns.weights, names, "weights", source))
     weights = None if counted is None else make_weights(counted, len(rows))
     licence = str(getattr(rows.info, "license", "") or "")
-    return Samples(content, _values(rows, label), ids, table, source, licence, weights=weights, task=columns.task)
+    return Samples(content, rows_values(rows, label), ids, table, source, licence, weights=weights, task=columns.task)
 
 
-def _split(loaded: Any, split: str | None, source: str) -> Any:
+def raw_column(rows: Any, columns: Columns) -> str | None:
+    """The column of a `datasets.Dataset` that holds images or texts: the one that was named, or one of a usual name."""
+    asked = columns.images or columns.texts
+    images = [name for name in rows.column_names if _is_image(rows, name)]
+    return asked or first_of(IMAGE_NAMES, images) or first_of(TEXT_NAMES, rows.column_names)
+
+
+def rows_content(rows: Any, columns: Columns, source: str) -> tuple[Content, pd.DataFrame]:
+    """The images or texts of a `datasets.Dataset`, and a table of what travels along of them.
+
+    Raises:
+        InputError: when it has no such column.
+    """
+    names = list(rows.column_names)
+    image = columns.images or (None if columns.texts else first_of(IMAGE_NAMES, [n for n in names if _is_image(rows, n)]))
+    if image is not None:
+        content: Content = _image_content(rows, require_name(image, names, "images", source))
+        return content, pd.DataFrame(index=range(len(rows)))
+    values = rows[choose_name(columns.texts, TEXT_NAMES, names, "texts", source, "; images: --images")][:]
+    return checked_texts(values, source), pd.DataFrame({"text": values})
+
+
+def rows_of_split(loaded: Any, split: str | None, source: str) -> Any:
+    """The `datasets.Dataset` of a split, where there are several.
+
+    Raises:
+        InputError: when there is no such split.
+    """
     if not isinstance(loaded, dict):
         if split is not None:
             raise InputError(f"{source} has no splits; leave --split out.")
@@ -168,7 +187,7 @@ def _image_content(rows: Any, name: str) -> EncodedImages:
     return EncodedImages([f"image in row {row}" for row in range(len(rows))], fetch)
 
 
-def _values(rows: Any, name: str) -> np.ndarray:
+def rows_values(rows: Any, name: str) -> np.ndarray:
     """A column (N,), integer classes by their names, None where they are missing or -1, as in splits without labels."""
     values = rows[name][:]
     names = getattr(rows.features[name], "names", None)

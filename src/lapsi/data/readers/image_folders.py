@@ -23,7 +23,8 @@ def read_image_folder(folder: Path, split: str | None = None, *, skip_bad: bool 
     """The images below the subfolders of a folder, each subfolder a class; ids are the paths within it.
 
     Args:
-        folder: holds one subfolder a class, or, where `split` is named, one subfolder a split that does.
+        folder: holds one subfolder a class, or nothing but one folder that does; or, where `split` is named, one subfolder a
+            split that does.
         split: its name.
         skip_bad: leave out what cannot be read, and say so in `unread`.
 
@@ -31,8 +32,10 @@ def read_image_folder(folder: Path, split: str | None = None, *, skip_bad: bool 
         InputError: when there is no such folder, or no two subfolders with images; or a part of it cannot be read, naming it,
             and `skip_bad` is off.
     """
-    root = folder if split is None else folder / split
     unread: Unread = []
+    root = folder if split is not None and os.path.isdir(folder / split) else _class_folder(folder)
+    said = "" if root == folder else f"The classes are the folders of {root if split is None else root / split}."
+    root = root if split is None else root / split
     if not os.path.isdir(root):
         there = [entry.name for entry in _entries(folder, unread)[0]]
         raise InputError(f"{folder} has no split {split!r}; it holds {listed(there)}.")
@@ -43,6 +46,7 @@ def read_image_folder(folder: Path, split: str | None = None, *, skip_bad: bool 
     if len(found) < 2:
         raise InputError(
             f"{root} holds {len(found)} subfolders with images ({listed(list(found))}); expected one a class, at least 2."
+            f"{_elsewhere(root)}"
         )
     nested = _splits(root, list(found))
     if nested:
@@ -56,7 +60,26 @@ def read_image_folder(folder: Path, split: str | None = None, *, skip_bad: bool 
     columns = pd.DataFrame({"path": [str(path.absolute()) for path in paths]})
     if split is not None:
         columns["split"] = split
-    return Samples(image_content(paths), labels, ids, columns, str(folder), unread=tuple(unread))
+    return Samples(image_content(paths), labels, ids, columns, str(folder), unread=tuple(unread), said=said)
+
+
+def _class_folder(folder: Path) -> Path:
+    """The folder itself, or, where it holds nothing but one folder with folders inside, that one, and so on."""
+    subfolders, files = _entries(folder, [])
+    if len(subfolders) != 1 or any(map(_is_image, files)):
+        return folder
+    inner, images = _entries(subfolders[0], [])
+    return folder if not inner or any(map(_is_image, images)) else _class_folder(subfolders[0])
+
+
+def _elsewhere(root: Path) -> str:
+    """A question about the folder above, where that holds several with images as this one does; else ""."""
+    above = root.parent if root.name else root.absolute().parent
+
+    def has_images(folder: Path) -> bool:
+        return any(map(_is_image, _entries(folder, [])[1]))
+
+    return f" Do you mean {above}?" if has_images(root) and sum(map(has_images, _entries(above, [])[0])) > 1 else ""
 
 
 def image_content(paths: list[Path]) -> EncodedImages:

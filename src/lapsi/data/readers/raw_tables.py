@@ -45,7 +45,7 @@ def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) ->
         InputError: for a missing column (naming those present), an empty text or path, and what cannot be read.
     """
     arrays = open_arrays(path) if arrays is None else arrays
-    columns.refuse(("features", "prefix", "class_names"), f"{path.name} is read as texts or images")
+    columns.refuse(("features", "prefix", "class_names", "drop"), f"{path.name} is read as texts or images")
     if columns.images is not None and columns.texts is not None:
         raise InputError("Both a column with images and one with texts were named; name one of them.")
     as_text = columns.texts is not None or (columns.images is None and first_of(TEXT_NAMES, arrays.names) is not None)

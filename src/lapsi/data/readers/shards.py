@@ -48,14 +48,18 @@ def open_shards(paths: Sequence[Path]) -> NamedArrays:
                 raise InputError(f"{path} holds other {name!r} than {paths[0].name}; expected the same in all shards.")
         return arrays[0]
 
+    def column(name: str) -> pa.ChunkedArray:
+        return _joined_column(each(lambda shard: shard.column and shard.column(name)), paths, name)
+
     def load(name: str) -> np.ndarray:
         if first.column is None:
             return joined_values(each(lambda shard: shard.load(name)), paths, name)
-        return values_of(_joined_column(each(lambda shard: shard.column and shard.column(name)), paths, name))
+        return values_of(column(name))
 
     return replace(
         first,
         load=load,
+        column=None if first.column is None else column,
         features=lambda names: joined_rows(each(lambda shard: shard.features(names)), paths),
         shared=shared,
     )

@@ -11,6 +11,7 @@ from lapsi.data.readers.catalog import read_named
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.containers import TABLES, open_arrays
 from lapsi.data.readers.hub import is_saved_dataset, read_hub_dataset, read_saved_dataset
+from lapsi.data.readers.image_archives import is_archive, read_image_archive
 from lapsi.data.readers.image_folders import read_image_folder
 from lapsi.data.readers.names import HUB_PREFIX, NAMES, require_source
 from lapsi.data.readers.raw_tables import holds_raw, read_raw
@@ -19,6 +20,8 @@ from lapsi.data.readers.shards import open_shards
 from lapsi.data.samples import Samples
 from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
+
+NO_COLUMNS = "an image folder has paths and classes only; use a table"
 
 
 def open_spec(spec: DataSpec) -> Dataset | Samples:
@@ -39,8 +42,8 @@ def open_source(
 
     Args:
         source: a file with features, or with texts or images; several of these that belong together, as a folder, a pattern
-            or names with commas between them; an image folder with one subfolder a class; a folder that `datasets` saved;
-            "hf:NAME" or "hf:NAME:CONFIGURATION" on the Hugging Face hub; or one of `names.NAMES`.
+            or names with commas between them; an image folder with one subfolder a class, or a zip file of one; a folder that
+            `datasets` saved; "hf:NAME" or "hf:NAME:CONFIGURATION" on the Hugging Face hub; or one of `names.NAMES`.
         columns: names inside it.
         split: the part to take, where it has several.
         data_dir: where the files of a named data set lie.
@@ -62,6 +65,9 @@ def open_source(
     if shards is None and path.is_dir():
         return _read_folder(path, columns, split, skip_bad)
     require_source(source)
+    if is_archive(path):
+        columns.refuse([field.name for field in fields(Columns)], NO_COLUMNS)
+        return read_image_archive(path, split)
     if split is not None:
         raise InputError(
             f"{path.name} has no splits, so --split does not apply; to carry a column along, name it with --split-column."
@@ -72,7 +78,7 @@ def open_source(
 def _read_folder(path: Path, columns: Columns, split: str | None, skip_bad: bool) -> Samples:
     if is_saved_dataset(path):
         return read_saved_dataset(path, columns, split)
-    columns.refuse([field.name for field in fields(Columns)], "an image folder has paths and classes only; use a table")
+    columns.refuse([field.name for field in fields(Columns)], NO_COLUMNS)
     return read_image_folder(path, split, skip_bad=skip_bad)
 
 

@@ -58,7 +58,7 @@ function fillDetail() {
         el('dl', { class: 'pairs' }, ...measures.map((name) => pair(about.measures[name][0], measured(name, row), about.measures[name][1])),
           pair('row', count(rowNumber(row))),
           ...(data.corrupted ? [pair('corrupted', data.corrupted[row] ? 'yes' : 'no')] : []),
-          ...data.extra.map((column) => pair(column.title, extraText(column, row) || '–', column.help))))));
+          ...data.extra.filter(({ key }) => !about.values.includes(key)).map((column) => pair(column.title, extraText(column, row) || '–', column.help))))));
   showMark(dialog, row);
   if (within) dialog.querySelector(`[data-step="${within}"]`)?.focus();
 }

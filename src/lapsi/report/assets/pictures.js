@@ -45,11 +45,18 @@ function bars(place, row) {
   return canvas;
 }
 
-/** The picture or text of a card. */
+/** Names and values of the columns that features were made of. */
+function valuesOf(row) {
+  const columns = about.values.map((key) => data.extra.find((column) => column.key === key)).filter((column) => column);
+  return columns.map((column) => el('div', {}, el('dt', {}, column.title), el('dd', {}, extraText(column, row) || '–')));
+}
+
+/** The picture, text or values of a card. */
 function sampleFace(row) {
   const picture = pictureOf(row);
   if (picture && data.texts) return el('div', { class: 'both' }, el('div', { class: 'face' }, picture), el('p', { title: data.texts[row] }, data.texts[row]));
   if (picture) return el('div', { class: 'face' }, picture);
   if (data.texts) return el('div', { class: 'face text' }, el('p', {}, data.texts[row]));
+  if (about.values.length) return el('div', { class: 'face values' }, el('dl', {}, ...valuesOf(row)));
   return pictures.kind === 'none' ? null : el('div', { class: 'face empty' }, el('span', {}, 'no thumbnail'));
 }

@@ -1,0 +1,1 @@
+"""Tables as people have them: what each column is, and the numbers that are made of it."""

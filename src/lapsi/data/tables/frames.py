@@ -1,0 +1,58 @@
+"""Frames of any library that is there already, as pandas ones. None of these libraries is imported for it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+
+def library_of(value: Any) -> str:
+    """The package that an object comes from: "polars", "datasets", …"""
+    return type(value).__module__.partition(".")[0]
+
+
+def is_frame(value: Any) -> bool:
+    """Whether an object is a table with named columns: of pandas, polars or Arrow."""
+    return isinstance(value, pd.DataFrame | pa.Table) or (library_of(value) == "polars" and hasattr(value, "columns"))
+
+
+def holds_samples(value: Any) -> bool:
+    """Whether an object is a data set of Hugging Face or torch, or a list of texts or of images of Pillow."""
+    if isinstance(value, list | tuple):
+        return len(value) > 0 and (isinstance(value[0], str) or library_of(value[0]) == "PIL")
+    of_torch = any(base.__module__.startswith("torch.utils.data") for base in type(value).__mro__)
+    return of_torch or library_of(value) == "datasets"
+
+
+def to_arrow(frame: Any) -> pa.Table:
+    """A frame as an Arrow table; the index of a pandas frame is left out."""
+    if isinstance(frame, pa.Table):
+        return frame
+    if isinstance(frame, pd.DataFrame):
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    return (frame.collect() if hasattr(frame, "collect") else frame).to_arrow()
+
+
+def to_pandas(frame: Any) -> pd.DataFrame:
+    """A frame as one of pandas: integers beside gaps as floating-point numbers, days as moments."""
+    if isinstance(frame, pd.DataFrame):
+        return frame
+    return to_arrow(frame).to_pandas(date_as_object=False)
+
+
+def hash_of(frame: pd.DataFrame, by: str) -> str:
+    """Of all that a frame holds, and of what encodes it: the last bits of features that a library makes may differ."""
+    digest = hashlib.blake2b(by.encode(), digest_size=16)
+    for name in frame:
+        values = frame[name]
+        digest.update(repr(str(name)).encode())
+        if pd.api.types.is_numeric_dtype(values.dtype):
+            digest.update(np.ascontiguousarray(values.to_numpy(np.float64, na_value=np.nan)).data)
+        else:
+            known = values.astype(object).where(values.notna(), None)
+            digest.update("\0".join(repr(None if value is None else str(value)) for value in known).encode())
+    return digest.hexdigest()

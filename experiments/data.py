@@ -134,33 +134,57 @@ def official(setup: Setup, name: str) -> Data:
     return data.take(order)
 
 
-def images(setup: Setup, n: int | None = None) -> tuple[np.ndarray, np.ndarray, str]:
-    """Pixels (N, 32, 32, 3) uint8 in a random order, labels (N,), and what they are.
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """Images of 32 × 32 pixels, and features of those for training.
+
+    Attributes:
+        what: said of them in the record.
+        pixels, y: (N, 32, 32, 3) uint8 and (N,).
+        X: (N, d) features.
+        pixels_test, y_test: unseen ones.
+    """
+
+    what: str
+    pixels: np.ndarray
+    y: np.ndarray
+    X: np.ndarray
+    pixels_test: np.ndarray
+    y_test: np.ndarray
+
+
+def pictures(setup: Setup, n: int | None = None) -> Pictures:
+    """CIFAR-10 in a random order; at small scale `n` images of those at hand, or of digits, a quarter of them for testing.
 
     Raises:
         InputError: at full scale, when the official files are missing.
     """
     path = None if setup.data is None or setup.scale == TINY else setup.data / IMAGES
     if setup.scale == FULL:
-        source = open_source("cifar10", Columns(), "train", setup.data)
-        assert isinstance(source, Samples)
-        labels = np.unique(source.labels, return_inverse=True)[1]
-        decode = source.content.decode
-        pixels = np.stack([np.asarray(decode(source.content.read(row))) for row in range(len(labels))])
-        what = "CIFAR-10, official files"
-    elif path is None or not path.is_file():
+        (pixels, y), (pixels_test, y_test) = (_decoded(setup, "cifar10", split) for split in ("train", "test"))
+        order = np.random.default_rng(0).permutation(len(y))[:n]
+        pixels, y = pixels[order], y[order]
+        X, by = features_of(setup, pixels)
+        return Pictures(f"CIFAR-10, official files, features: {by}", pixels, y, X, pixels_test, y_test)
+    if path is None or not path.is_file():
         held = load_digits()
         grey = (held.images * 15.9).astype(np.uint8)
-        pixels, labels = np.repeat(np.kron(grey, np.ones((1, 4, 4), np.uint8))[..., None], 3, -1), held.target
-        what = "handwritten digits (scikit-learn), pixels repeated to 32 × 32"
+        pixels, y = np.repeat(np.kron(grey, np.ones((1, 4, 4), np.uint8))[..., None], 3, -1), held.target
+        what, table = "handwritten digits (scikit-learn), pixels repeated to 32 × 32", None
     else:
         with zipfile.ZipFile(path) as archive:
             table = pd.read_csv(io.BytesIO(archive.read("labels.csv")))
             pixels = np.stack([np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")) for name in table["path"]])
-        _, labels = np.unique(table["label"], return_inverse=True)
-        what = "images of CIFAR-10"
-    order = np.random.default_rng(0).permutation(len(labels))[:n]
-    return pixels[order], labels[order], f"{what}, {len(order):,} of them"
+        y, what = np.unique(table["label"], return_inverse=True)[1], "images of CIFAR-10"
+    train, test = np.split(order := np.random.default_rng(0).permutation(len(y))[:n], [len(y[:n]) * 3 // 4])
+    features = None if path is None else path.with_name(FEATURES)
+    if table is not None and features is not None and features.is_file():
+        with np.load(features) as stored:
+            X, by = stored["features_train"][table["original_index"]] * stored["feature_scale"], "SqueezeNet"
+        X = X[train].astype(np.float32)
+    else:
+        X, by = features_of(setup, pixels[train])
+    return Pictures(f"{len(order):,} {what}, features: {by}", pixels[train], y[train], X, pixels[test], y[test])
 
 
 def features_of(setup: Setup, pixels: np.ndarray) -> tuple[np.ndarray, str]:
@@ -228,6 +252,14 @@ def _embedded(setup: Setup, name: str, split: str) -> Dataset:
     extractor = ExtractorSettings(model=model_at_hand(setup, IMAGE_MODELS[:1]))
     spec = DataSpec(name, split=split, data_dir=folder, extractor=extractor)
     return open_data(spec, name, Stages(True), setup.tell).dataset
+
+
+def _decoded(setup: Setup, name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    source = open_source(name, Columns(), split, setup.data)
+    assert isinstance(source, Samples)
+    decode = source.content.decode
+    pixels = np.stack([np.asarray(decode(source.content.read(row))) for row in range(len(source.labels))])
+    return pixels, np.unique(source.labels, return_inverse=True)[1]
 
 
 def _human_labels(setup: Setup, classes: np.ndarray) -> np.ndarray | None:

@@ -7,11 +7,11 @@ from itertools import combinations
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.base import Experiment, Numbers, Setup, main
+from experiments.base import Experiment, Numbers, Setup, main, number
 from experiments.data import cifar10
 from experiments.drawing import panels, scatter
 from experiments.summaries import points, rank_correlation
-from experiments.verdicts import CODE, PAPER, Check, Verdict
+from experiments.verdicts import CODE, PAPER, WAYS, Check, Verdict
 from experiments.ways import AS_CODE, AS_PAPER
 
 STRUCTURES = ("diag", "kfac", "full")
@@ -23,7 +23,7 @@ def measure(setup: Setup) -> Numbers:
     """As-paper in closed form; as-code trained, where kfac leaves the determinants out."""
     data = cifar10(setup, setup.sized(None, 4_000, 120))
     rows = np.arange(min(setup.sized(5_000, 400, 60), len(data.y)))
-    found: Numbers = {"data": f"{data.what}; {len(rows):,} scored", "pairs": {}, PAPER: AS_PAPER.says}
+    found: Numbers = {"data": f"{data.what}; {len(rows):,} scored", "pairs": {}}
     lsi: dict[str, np.ndarray] = {}
     for structure in STRUCTURES:
         setup.tell(f"{structure}: {len(rows):,} of {len(data.y):,} samples")
@@ -46,15 +46,10 @@ def judge(numbers: Numbers) -> tuple[Verdict, ...]:
     """A strong correlation is taken for one of 0.9."""
     claim = "diagonal, Kronecker-factored and full curvature rank samples nearly alike"
     paper = "Figure 13: strong; published notebooks: " + ", ".join(f"{pair} {value}" for pair, value in PUBLISHED.items())
-    return tuple(
-        Verdict(
-            claim,
-            paper,
-            tuple(Check(f"Spearman of {pair}", value, "≥", 0.9) for pair, value in numbers[way].items()),
-            recipe=way,
-        )
-        for way in (PAPER, CODE)
-    )
+    parts = {
+        way: [Check(f"Spearman of {pair}", number(value), "≥", 0.9) for pair, value in numbers[way].items()] for way in WAYS
+    }
+    return tuple(Verdict(claim, paper, tuple(checks), way) for way, checks in parts.items())
 
 
 def draw(numbers: Numbers) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,11 @@ def judge(numbers: Numbers) -> tuple[Verdict, ...]:
                 tuple(
                     Check(f"{name}: train accuracy of {a} over {b}", end[a]["train"] - end[b]["train"], "≥", -CLOSE)
                     for name, end in ends.items()
-                    for a, b in zip(THIRDS, THIRDS[1:], strict=False)
+                    for a, b in pairwise(THIRDS)
+                )
+                + tuple(
+                    Check(f"{name}: train accuracy of low over high", end["low"]["train"] - end["high"]["train"], ">", CLOSE)
+                    for name, end in ends.items()
                 ),
                 recipe=way,
             ),

@@ -38,8 +38,9 @@ def measure(setup: Setup) -> Numbers:
 
 
 def judge(numbers: Numbers) -> tuple[Verdict, ...]:
-    """Strong: a size of 0.5; weak: 0.1 to 0.5; nearly none: below 0.2. The sign counts by itself: the paper names no variant of PSMI,
-    and one that is low where features do not tell the label falls where LSI rises.
+    """Strong: a size of 0.5; weak: 0.1 to 0.5; nearly none: below 0.2.
+
+    The sign counts by itself: PSMI is low where features do not tell the label, and so falls where LSI rises.
     """
     found = numbers["spearman"]
     return (

@@ -14,7 +14,6 @@ import lapsi
 from lapsi.analysis.subsets import select_subset
 
 THIRDS = ("low", "mid", "high")
-KEPT = 25  # points of a curve
 AT_ONCE = 1000
 
 
@@ -26,6 +25,7 @@ class Schedule:
         epochs, learning_rate, weight_decay: as they say.
         batch: samples of a step; None: all.
         step, factor: the learning rate is multiplied by `factor` every `step` epochs; 0: it stays.
+        looks: how often accuracies are taken.
     """
 
     epochs: int
@@ -34,6 +34,7 @@ class Schedule:
     batch: int | None = None
     step: int = 0
     factor: float = 1.0
+    looks: int = 25
 
 
 def thirds(scores: lapsi.Scores) -> dict[str, np.ndarray]:
@@ -50,7 +51,7 @@ def curve(
         network.parameters(), schedule.learning_rate, 0.9, nesterov=True, weight_decay=schedule.weight_decay
     )
     kept: dict[str, list[float]] = {"epoch": [], "train": [], "test": []}
-    looks = set(np.unique(np.linspace(0, schedule.epochs, KEPT).round().astype(int)).tolist())
+    looks = set(np.unique(np.linspace(0, schedule.epochs, schedule.looks).round().astype(int)).tolist())
     generator = torch.Generator().manual_seed(0)
     for epoch in range(schedule.epochs + 1):
         if epoch in looks:

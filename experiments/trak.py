@@ -28,7 +28,7 @@ def measure(setup: Setup) -> Numbers:
 
 
 def judge(numbers: Numbers) -> tuple[Verdict, ...]:
-    """Weak: a size of at most 0.4. The published code takes the training samples as targets, as here; the text the test samples."""
+    """Weak: a size of at most 0.4. Targets are the training samples, as in the published code; in the text test samples."""
     found = number(numbers["spearman"])
     checks = Check("Spearman's size", abs(found), "≤", 0.4), Check("Spearman", found, ">", 0.0)
     return (Verdict("LSI and TRAK are weakly, positively correlated", "Figure 11: Spearman 0.15, Imagenette", checks),)

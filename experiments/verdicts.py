@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 HOLDS, PARTLY, FAILS, UNTESTED = WORDS = ("holds", "holds partly", "does not hold", "can't be tested here")
-PAPER, CODE = "as-paper", "as-code"
+WAYS = PAPER, CODE = ("as-paper", "as-code")
 RELATIONS: dict[str, Callable[[float, float], bool]] = {"≥": operator.ge, "≤": operator.le, ">": operator.gt, "<": operator.lt}
 
 

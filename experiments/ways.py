@@ -36,6 +36,10 @@ class Way:
         """The same, trained in another way."""
         return replace(self, training=replace(self.training, **changes))
 
+    def with_decay(self, weight_decay: float) -> Way:
+        """The same with another weight decay."""
+        return replace(self, objective=replace(self.objective, weight_decay=weight_decay))
+
     def closed_form(self, X: np.ndarray, y: np.ndarray, **more: Any) -> lapsi.Scores:
         """Scores by the exact step from the optimum that the training goes to; all samples by default."""
         own = {"objective": self.objective, "standardize": self.standardize}

@@ -94,6 +94,7 @@ def run(experiment: Experiment, setup: Setup, to: Path, again: bool = False) -> 
         start = time.perf_counter()
         numbers = plain(experiment.measure(setup))
         record = _record(experiment, setup, numbers, time.perf_counter() - start)
+    record |= {"paper": experiment.paper, "title": experiment.title}
     record["verdicts"] = [plain(verdict.to_dict()) for verdict in experiment.judge(record["numbers"])]
     with mpl.rc_context(STYLE):
         figure = experiment.draw(record["numbers"])

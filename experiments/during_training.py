@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -17,7 +19,7 @@ WARM_UP = 0.2  # share of the training
 PUBLISHED = "epoch 0 .11, 100 .75, 200 .90, 300 .95, 400 .97 of 900"  # printed in a notebook of the published code
 
 
-def along(way: Way, X: np.ndarray, y: np.ndarray, rows: np.ndarray, every: int) -> dict[str, list[float]]:
+def along(way: Way, X: np.ndarray, y: np.ndarray, rows: np.ndarray, every: int) -> dict[str, list[Any]]:
     """Epochs, and the rank correlation of LSI then with LSI at the end."""
     scores = way.retrained(X, y, rows, every)
     assert scores.trajectory is not None

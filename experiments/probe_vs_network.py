@@ -7,13 +7,14 @@ published code computes, which keeps the sample in when it trains: the curvature
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import lapsi
@@ -38,7 +39,8 @@ from lapsi.settings.network import NetworkSettings, NetworkSpec
 from lapsi.training.module_optimum import in_float64, set_params
 from lapsi.training.stacked import StackedTrainer
 
-CLASSES, WEIGHT_DECAY, RATE, AT_ONCE = 3, 5e-4, 0.05, 20
+CLASSES, RATE, AT_ONCE = 3, 0.05, 20
+OBJECTIVE = lapsi.ObjectiveSpec(weight_decay=5e-4)
 NETWORK, LAST, PROBE, STEP = NAMES = ("whole network", "last layer", "probe", "one step")
 NEAR = 0.05
 PUBLISHED = {(NETWORK, PROBE): 0.93, (NETWORK, LAST): 0.98, (LAST, PROBE): 0.90}
@@ -84,35 +86,67 @@ def shifts_of(problem: ModuleProblem, recipe: lapsi.Recipe, start: Tensor, work:
     return torch.cat(found)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A network and those without each sample.
+
+    Attributes:
+        data: images and labels.
+        problem: what is minimised.
+        params: (P,) trained on all.
+        shifts: (n, P) float64 of those without a sample.
+    """
+
+    data: TensorDataset
+    problem: ModuleProblem
+    params: Tensor
+    shifts: Tensor
+
+    def module(self) -> nn.Module:
+        """The trained network."""
+        moved = in_float64(self.problem)
+        set_params(moved.layers, self.params)
+        return moved.module.float()
+
+
+def network() -> nn.Module:
+    """Three convolutions and a linear head, from the same weights each time."""
+    torch.manual_seed(5)
+    return three_convolutions(CLASSES, (8, 16, 16))
+
+
+def recipe_of(epochs: int) -> lapsi.Recipe:
+    """Full batches, Nesterov."""
+    return lapsi.Recipe(learning_rate=RATE, epochs=epochs, seeds=1)
+
+
+def trained(data: TensorDataset, epochs: int, work: Path) -> Trained:
+    """Trains on all of the data, and without each sample."""
+    module, recipe = network(), recipe_of(epochs)
+    settings = NetworkSettings(NetworkSpec("CNN", loss="cross_entropy"), OBJECTIVE, lapsi.Retrain(recipe), "diag")
+    batches = batches_of(data, None, next(module.parameters()))
+    problem = module_problem(module, layers_of(module), batches, settings, Told(None, None, None), lambda _: None).problem
+    start = problem.params
+    params = trained_on_all(problem, recipe, start, 0, lambda _: None)
+    return Trained(data, problem, params, shifts_of(problem, recipe, start, work))
+
+
 def measure(setup: Setup) -> Numbers:
     """All of the same samples: three classes, 400 at full scale as in the paper."""
     shown = pictures(setup)
     rows = np.flatnonzero(shown.y < CLASSES)[: setup.sized(400, 200, 15)]
     pixels, y = inputs_of(shown.pixels[rows]), torch.from_numpy(shown.y[rows])
     epochs = setup.sized(500, 60, 3)
-    torch.manual_seed(5)
-    network = three_convolutions(CLASSES, (8, 16, 16))
-    recipe = lapsi.Recipe(learning_rate=RATE, epochs=epochs, seeds=1)
-    objective = lapsi.ObjectiveSpec(weight_decay=WEIGHT_DECAY)
-    spec = NetworkSpec("CNN", loss="cross_entropy")
-    settings = NetworkSettings(spec, objective, lapsi.Retrain(recipe), "diag", lapsi.Execution())
-    data = TensorDataset(pixels, y)
-    batches = batches_of(data, None, next(network.parameters()))
-    problem = module_problem(network, layers_of(network), batches, settings, Told(None, None, None), lambda _: None).problem
-    start = problem.params
     setup.tell(f"{len(y)} networks without one of {len(y)} samples, {epochs} epochs")
-    params = trained_on_all(problem, recipe, start, 0, lambda _: None)
-    lsi = divergences(problem, params, shifts_of(problem, recipe, start, setup.work))
-    moved = in_float64(problem)
-    set_params(moved.layers, params)
-    trained = moved.module.float()
+    made = trained(TensorDataset(pixels, y), epochs, setup.work)
+    lsi = divergences(made.problem, made.params, made.shifts)
     probes = {way.name: way.closed_form(shown.X[rows], shown.y[rows]).lsi for way in (AS_PAPER, AS_CODE)}
-    execution, engine = lapsi.Execution(verify=0), lapsi.Ekfac(refine="all")
+    module, execution, engine = made.module(), lapsi.Execution(verify=0), lapsi.Ekfac(refine="all")
     step = lapsi.score_network(
-        trained, data, engine=engine, curvature="diag", objective=objective, execution=execution, progress=False
+        module, made.data, engine=engine, curvature="diag", objective=OBJECTIVE, execution=execution, progress=False
     ).lsi
     with torch.no_grad():
-        accuracy = float((trained(pixels).argmax(1) == y).float().mean())
+        accuracy = float((module(pixels).argmax(1) == y).float().mean())
     return {
         "data": f"{shown.what}; {len(y)} of {CLASSES} classes for the network, {epochs} epochs",
         "train_accuracy": accuracy,

@@ -1,8 +1,8 @@
 """Figures 18 and 19: what a divergence of sampled posteriors is worth, and LSI by the Riemannian Laplace approximation.
 
 Two Gaussians whose divergence is known are sampled, densities are fitted to the samples (KDE), and the divergence is taken from
-these: right at intermediate distances only. The Riemannian Laplace approximation (Bergamin et al. 2024) can only be sampled: from
-the optimum a draw of the tangent vector v ~ N(0, H⁻¹) goes along the geodesic of the metric I + ∇L∇Lᵀ,
+these: right at intermediate distances only. The Riemannian Laplace approximation (Bergamin et al. 2024) can only be sampled: a
+tangent vector v ~ N(0, H⁻¹) at the optimum goes along the geodesic of the metric I + ∇L∇Lᵀ,
 
     c″ = −∇L(c) · c′ᵀ∇²L(c)c′ / (1 + ‖∇L(c)‖²),   c(0) = θ, c′(0) = v,
 
@@ -30,7 +30,7 @@ DISTANCES = (0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)  # of th
 SIMILAR, BETWEEN, DISTANT = (0.0, 1e-2), (0.4, 5.0), (30.0, math.inf)  # nats
 CENTRES, LABELS, VARIANCE = ((0.5, 0.5), (-0.5, -0.5), (-1.0, 0.0)), (0, 1, 0), 0.2
 RIDGE = 0.15  # ½ of it times the squared norm joins the summed loss: weight decay 0.001 of the mean over 150
-ABSOLUTE, RELATIVE = 1e-3, 1e-6  # tolerances of the solver, as published
+TOLERANCES = (1e-3, 1e-6)  # absolute and relative, of the solver, as published
 
 
 def sampled_kl(first: np.ndarray, second: np.ndarray, n_draws: int, seed: int) -> float:
@@ -83,8 +83,10 @@ def gaussian_kl(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, 
     return float(0.5 * (shift @ other_precision @ shift + spread))
 
 
-def geodesic_end(theta: np.ndarray, velocity: np.ndarray, X: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Where the geodesic that starts at θ with a velocity is at time 1: the exponential map."""
+def geodesic(
+    theta: np.ndarray, velocity: np.ndarray, X: np.ndarray, signs: np.ndarray, tolerances: tuple[float, float] = TOLERANCES
+) -> tuple[np.ndarray, np.ndarray]:
+    """Place, which is the exponential map, and velocity (P,) at time 1 of the geodesic that starts at θ with a velocity."""
     n = len(theta)
 
     def slope(_: float, state: np.ndarray) -> np.ndarray:
@@ -92,8 +94,8 @@ def geodesic_end(theta: np.ndarray, velocity: np.ndarray, X: np.ndarray, signs: 
         gradient, hessian = loss_terms(place, X, signs)
         return np.concatenate([speed, -gradient * (speed @ hessian @ speed) / (1 + gradient @ gradient)])
 
-    start = np.concatenate([theta, velocity])
-    return np.asarray(solve_ivp(slope, (0.0, 1.0), start, atol=ABSOLUTE, rtol=RELATIVE).y[:n, -1])
+    end = solve_ivp(slope, (0.0, 1.0), np.concatenate([theta, velocity]), atol=tolerances[0], rtol=tolerances[1]).y[:, -1]
+    return end[:n], end[n:]
 
 
 def tangents(precision: np.ndarray, n_samples: int, seed: int) -> np.ndarray:
@@ -114,7 +116,7 @@ def left_out(n_scored: int, n_samples: int, n_draws: int) -> dict[str, np.ndarra
         kept = np.arange(len(X)) != row
         moves = tangents(precision, n_samples, seed)
         flat[row] = theta + moves
-        curved[row] = np.stack([geodesic_end(theta, move, X[kept], signs[kept]) for move in moves])
+        curved[row] = np.stack([geodesic(theta, move, X[kept], signs[kept])[0] for move in moves])
     return {
         "exact": np.array([gaussian_kl(posteriors[-1], posteriors[int(row)]) for row in rows]),
         "sampled": np.array([sampled_kl(flat[-1], flat[int(row)], n_draws, 0) for row in rows]),

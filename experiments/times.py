@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -98,7 +99,7 @@ def draw(numbers: Numbers) -> Figure:
         "retraining, this CPU": (HIGH, [number(kept["retraining_hours"]) for kept in sizes.values()]),
         "closed form, this CPU": (LOW, [kept["closed_form_hours"] for kept in sizes.values()]),
     }
-    above = {"xytext": (0, 1), "textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 6}
+    above: dict[str, Any] = {"xytext": (0, 1), "textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 6}
     for place, (label, (colour, values)) in enumerate(kinds.items()):
         where = np.arange(len(values)) + 0.27 * (place - 1)
         axes.bar(where, values, 0.25, color=colour, alpha=0.8, label=label)

@@ -42,7 +42,7 @@ class Way:
 
     def closed_form(self, X: np.ndarray, y: np.ndarray, **more: Any) -> lapsi.Scores:
         """Scores by the exact step from the optimum that the training goes to; all samples by default."""
-        own = {"objective": self.objective, "standardize": self.standardize}
+        own: dict[str, Any] = {"objective": self.objective, "standardize": self.standardize}
         return lapsi.score(X, y, engine="newton", verify=0, progress=False, **own, **more)
 
     def retrained(
@@ -50,7 +50,7 @@ class Way:
     ) -> lapsi.Scores:
         """Scores of some samples by training without each, to the letter."""
         engine = lapsi.Retrain(self.training, every)
-        own = {"objective": self.objective, "standardize": self.standardize}
+        own: dict[str, Any] = {"objective": self.objective, "standardize": self.standardize}
         return lapsi.score(X, y, engine=engine, indices=np.asarray(rows), verify=0, progress=False, **own, **more)
 
 

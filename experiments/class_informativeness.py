@@ -89,7 +89,7 @@ EXPERIMENT = Experiment(
     "class_informativeness",
     "Figure 7",
     "Which classes inform most, and what does noise change?",
-    1.5,
+    0.7,
     measure,
     judge,
     draw,

@@ -87,7 +87,7 @@ def draw(numbers: Numbers) -> Figure:
     return figure
 
 
-EXPERIMENT = Experiment("distributions", "Figure 1", "How is LSI distributed over data sets?", 4.0, measure, judge, draw)
+EXPERIMENT = Experiment("distributions", "Figure 1", "How is LSI distributed over data sets?", 3.0, measure, judge, draw)
 
 if __name__ == "__main__":
     main(EXPERIMENT)

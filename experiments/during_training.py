@@ -75,7 +75,7 @@ def draw(numbers: Numbers) -> Figure:
 
 
 EXPERIMENT = Experiment(
-    "during_training", "Figure 16", "How early is the order of LSI that of the end?", 4.0, measure, judge, draw
+    "during_training", "Figure 16", "How early is the order of LSI that of the end?", 3.5, measure, judge, draw
 )
 
 if __name__ == "__main__":

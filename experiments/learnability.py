@@ -127,7 +127,7 @@ def draw(numbers: Numbers) -> Figure:
 
 
 EXPERIMENT = Experiment(
-    "learnability", "Figure 8", "Is LSI how hard a sample is to learn, and what does it teach?", 3.0, measure, judge, draw
+    "learnability", "Figure 8", "Is LSI how hard a sample is to learn, and what does it teach?", 2.5, measure, judge, draw
 )
 
 if __name__ == "__main__":

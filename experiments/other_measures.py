@@ -76,7 +76,7 @@ def draw(numbers: Numbers) -> Figure:
     return figure
 
 
-EXPERIMENT = Experiment("other_measures", "Figure 10", "How does LSI stand to PSMI and SUI?", 1.5, measure, judge, draw)
+EXPERIMENT = Experiment("other_measures", "Figure 10", "How does LSI stand to PSMI and SUI?", 1.0, measure, judge, draw)
 
 if __name__ == "__main__":
     main(EXPERIMENT)

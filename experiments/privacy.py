@@ -111,7 +111,7 @@ def draw(numbers: Numbers) -> Figure:
     return figure
 
 
-EXPERIMENT = Experiment("privacy", "Figure 17", "What do clipping and noise of DP-SGD do to LSI?", 12.0, measure, judge, draw)
+EXPERIMENT = Experiment("privacy", "Figure 17", "What do clipping and noise of DP-SGD do to LSI?", 8.0, measure, judge, draw)
 
 if __name__ == "__main__":
     main(EXPERIMENT)

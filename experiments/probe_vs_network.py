@@ -134,7 +134,7 @@ def trained(data: TensorDataset, epochs: int, work: Path) -> Trained:
 def measure(setup: Setup) -> Numbers:
     """All of the same samples: three classes, 400 at full scale as in the paper."""
     shown = pictures(setup)
-    rows = np.flatnonzero(shown.y < CLASSES)[: setup.sized(400, 200, 15)]
+    rows = np.flatnonzero(shown.y < CLASSES)[: setup.sized(400, 160, 15)]
     pixels, y = inputs_of(shown.pixels[rows]), torch.from_numpy(shown.y[rows])
     epochs = setup.sized(500, 60, 3)
     setup.tell(f"{len(y)} networks without one of {len(y)} samples, {epochs} epochs")
@@ -198,7 +198,7 @@ def draw(numbers: Numbers) -> Figure:
     return figure
 
 
-EXPERIMENT = Experiment("probe_vs_network", "Table 1", "Does a probe rank as the whole network?", 18.0, measure, judge, draw)
+EXPERIMENT = Experiment("probe_vs_network", "Table 1", "Does a probe rank as the whole network?", 13.0, measure, judge, draw)
 
 if __name__ == "__main__":
     main(EXPERIMENT)

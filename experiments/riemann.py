@@ -201,7 +201,7 @@ def draw(numbers: Numbers) -> Figure:
     return figure
 
 
-EXPERIMENT = Experiment("riemann", "Figures 18, 19", "Can LSI be had from samples of a posterior?", 2.0, measure, judge, draw)
+EXPERIMENT = Experiment("riemann", "Figures 18, 19", "Can LSI be had from samples of a posterior?", 1.5, measure, judge, draw)
 
 if __name__ == "__main__":
     main(EXPERIMENT)

@@ -58,7 +58,7 @@ def draw(numbers: Numbers) -> Figure:
     return figure
 
 
-EXPERIMENT = Experiment("sam", "published code", "Does the order of LSI survive SAM?", 3.0, measure, judge, draw)
+EXPERIMENT = Experiment("sam", "published code", "Does the order of LSI survive SAM?", 2.0, measure, judge, draw)
 
 if __name__ == "__main__":
     main(EXPERIMENT)

@@ -87,7 +87,7 @@ def draw(numbers: Numbers) -> Figure:
 
 
 EXPERIMENT = Experiment(
-    "text_corruption", "Figure 6", "Does LSI tell wrong labels from lorem ipsum?", 1.5, measure, judge, draw
+    "text_corruption", "Figure 6", "Does LSI tell wrong labels from lorem ipsum?", 0.7, measure, judge, draw
 )
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def draw(numbers: Numbers) -> Figure:
     return figure
 
 
-EXPERIMENT = Experiment("times", "Table 3", "How long does LSI of all samples take?", 6.0, measure, judge, draw)
+EXPERIMENT = Experiment("times", "Table 3", "How long does LSI of all samples take?", 5.0, measure, judge, draw)
 
 if __name__ == "__main__":
     main(EXPERIMENT)

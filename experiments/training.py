@@ -61,6 +61,8 @@ def curve(
         if schedule.step and epoch and epoch % schedule.step == 0:
             for group in optimizer.param_groups:
                 group["lr"] *= schedule.factor
+        if epoch == schedule.epochs:
+            break
         order = torch.arange(len(labels)) if schedule.batch is None else torch.randperm(len(labels), generator=generator)
         for rows in order.split(schedule.batch or len(labels)):
             optimizer.zero_grad()

@@ -44,7 +44,7 @@ def draw(numbers: Numbers) -> Figure:
     return figure
 
 
-EXPERIMENT = Experiment("trak", "Figures 11, 12", "How does LSI stand to TRAK?", 1.5, measure, judge, draw)
+EXPERIMENT = Experiment("trak", "Figures 11, 12", "How does LSI stand to TRAK?", 1.0, measure, judge, draw)
 
 if __name__ == "__main__":
     main(EXPERIMENT)

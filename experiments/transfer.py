@@ -137,7 +137,7 @@ def draw(numbers: Numbers) -> Figure:
 
 
 EXPERIMENT = Experiment(
-    "transfer", "Figure 9, Appendix J", "Do the thirds of the probe teach larger networks alike?", 10.0, measure, judge, draw
+    "transfer", "Figure 9, Appendix J", "Do the thirds of the probe teach larger networks alike?", 7.0, measure, judge, draw
 )
 
 if __name__ == "__main__":

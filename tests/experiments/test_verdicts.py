@@ -127,15 +127,14 @@ def test_text_corruption():
 
 
 def test_class_informativeness():
-    def numbers(alike, by_level):
-        levels = {
-            f"{level}": {"car": kept(median), "cat": kept(alike), "dog": kept(alike)} for level, median in enumerate(by_level)
-        }
-        return {"roles": {"distinct": ["car"], "alike": ["cat", "dog"]}, "levels": levels}
+    def numbers(alike, means, above):
+        levels = {f"{level}": kept(1, mean=mean) | {"above": above} for level, mean in enumerate(means)}
+        classes = {"car": kept(1), "cat": kept(alike), "dog": kept(alike)}
+        return {"roles": {"distinct": ["car"], "alike": ["cat", "dog"]}, "classes": classes, "noise": {"car": levels}}
 
-    assert words(class_informativeness, numbers(3.0, (1, 2, 3))) == [HOLDS, HOLDS]
-    assert words(class_informativeness, numbers(0.5, (1, 3, 2))) == [FAILS, PARTLY]
-    assert words(class_informativeness, numbers(0.5, (3, 2, 1))) == [FAILS, FAILS]
+    assert words(class_informativeness, numbers(3.0, (1, 2, 3), 0.5)) == [HOLDS, HOLDS]
+    assert words(class_informativeness, numbers(0.5, (1, 3, 2), 0.5)) == [FAILS, PARTLY]
+    assert words(class_informativeness, numbers(0.5, (3, 2, 1), 0.1)) == [FAILS, FAILS]
 
 
 @pytest.mark.parametrize(("times_higher", "word"), [(9.0, HOLDS), (1.1, PARTLY), (99.0, PARTLY)])
@@ -236,9 +235,12 @@ def test_times():
 
 
 def test_riemann():
-    def numbers(at_once, correlation):
+    def numbers(at_once, correlation, times_exact):
         distances = [{"kl": kl, "mean": mean} for kl, mean in zip((1e-4, 1.0, 100.0), at_once, strict=True)]
-        return {"distances": {"10": [], "500": distances}, "spearman": dict.fromkeys(("sampled", "riemannian"), correlation)}
+        found = {"spearman": correlation, "median_times": times_exact}
+        both = {what: dict.fromkeys(("sampled", "riemannian"), value) for what, value in found.items()}
+        return {"distances": {"10": [], "500": distances}, **both}
 
-    assert words(riemann, numbers((0.1, 1.1, 300.0), 0.1)) == [HOLDS, HOLDS, HOLDS]
-    assert words(riemann, numbers((1e-4, 9.0, 101.0), 0.9)) == [FAILS, FAILS, FAILS]
+    assert words(riemann, numbers((0.1, 1.1, 300.0), 0.1, 30.0)) == [HOLDS, HOLDS, HOLDS]
+    assert words(riemann, numbers((1e-4, 1.1, 300.0), 0.8, 30.0)) == [HOLDS, PARTLY, PARTLY]
+    assert words(riemann, numbers((1e-4, 9.0, 101.0), 0.9, 1.1)) == [FAILS, FAILS, FAILS]

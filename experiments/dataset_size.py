@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -9,7 +11,7 @@ from experiments.base import Experiment, Numbers, Setup, main
 from experiments.data import cifar10
 from experiments.drawing import distributions, panels
 from experiments.summaries import described, median_ratio
-from experiments.verdicts import CODE, PAPER, Check, Verdict
+from experiments.verdicts import CODE, PAPER, WAYS, Check, Verdict
 from experiments.ways import AS_CODE, AS_PAPER
 from lapsi.plots.style import HIGH, LOW
 
@@ -33,22 +35,19 @@ def measure(setup: Setup) -> Numbers:
 
 
 def judge(numbers: Numbers) -> tuple[Verdict, ...]:
-    """An order of magnitude is taken for a factor from 10^½ to 10^1½ at a tenth of the size."""
+    """Off what the size says by at most half of it in powers of ten: from 3 to 32 times at a tenth."""
     claim = "LSI rises by about an order of magnitude at a tenth of the size"
-    exponent = 0.5 * np.log10(numbers["times_smaller"])
-    return tuple(
-        Verdict(
-            claim,
-            "Figure 15: about 10 times",
-            (
-                Check("median of the part over the whole", ratio, "≥", float(10**exponent)),
-                Check("median of the part over the whole", ratio, "≤", float(10 ** (3 * exponent))),
-            ),
-            recipe=recipe,
+    smaller = math.log10(numbers["times_smaller"])
+    verdicts = []
+    for way in WAYS:
+        ratio = median_ratio(numbers[way][PART], numbers[way][WHOLE])
+        off = abs(math.log10(ratio) - smaller) if ratio > 0 else math.nan
+        checks = (
+            Check("median of the part over the whole", ratio, ">", 1.0),
+            Check(f"powers of ten off {numbers['times_smaller']:.3g} times", off, "≤", smaller / 2),
         )
-        for recipe in (PAPER, CODE)
-        for ratio in (median_ratio(numbers[recipe][PART], numbers[recipe][WHOLE]),)
-    )
+        verdicts.append(Verdict(claim, "Figure 15: about 10 times", checks, way))
+    return tuple(verdicts)
 
 
 def draw(numbers: Numbers) -> Figure:

@@ -137,7 +137,7 @@ def test_class_informativeness():
     assert words(class_informativeness, numbers(0.5, (3, 2, 1), 0.1)) == [FAILS, FAILS]
 
 
-@pytest.mark.parametrize(("times_higher", "word"), [(9.0, HOLDS), (1.1, PARTLY), (99.0, PARTLY)])
+@pytest.mark.parametrize(("times_higher", "word"), [(9.0, HOLDS), (1.1, PARTLY), (99.0, PARTLY), (0.5, FAILS)])
 def test_dataset_size(times_higher, word):
     parts = {dataset_size.WHOLE: kept(1), dataset_size.PART: kept(times_higher)}
     assert words(dataset_size, {PAPER: parts, CODE: parts, "times_smaller": 10.0}) == [word]
@@ -163,11 +163,11 @@ def test_other_measures():
         return {"spearman": {"lsi, psmi": psmi, "lsi, sui": sui, "psmi, sui": between}}
 
     assert words(other_measures, numbers(0.8, 0.3, -0.1)) == [HOLDS, HOLDS, HOLDS]
-    assert words(other_measures, numbers(-0.8, 0.9, -0.6)) == [PARTLY, PARTLY, FAILS]
+    assert words(other_measures, numbers(-0.8, 0.9, -0.6)) == [PARTLY, FAILS, FAILS]
     assert words(other_measures, numbers(-0.1, None, 0.5)) == [FAILS, UNTESTED, FAILS]
 
 
-@pytest.mark.parametrize(("found", "word"), [(0.15, HOLDS), (0.8, PARTLY), (-0.2, PARTLY), (-0.8, FAILS), (None, UNTESTED)])
+@pytest.mark.parametrize(("found", "word"), [(0.15, HOLDS), (0.8, FAILS), (-0.8, FAILS), (None, UNTESTED)])
 def test_trak(found, word):
     assert words(trak, {"spearman": found}) == [word]
 

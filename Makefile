@@ -25,7 +25,7 @@ check: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# Every figure and table of the paper on the data in $LAPSI_DATA, or on what is built in: about 75 minutes of 2 cores. It can be
+# Every figure and table of the paper on the data in $LAPSI_DATA, or on what is built in: about an hour of 2 cores. It can be
 # stopped and goes on.
 paper: $(VENV)/.installed-test
 	$(BIN)/python -m experiments --scale small --to paper-run --page docs/paper.md

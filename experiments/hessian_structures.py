@@ -21,8 +21,8 @@ WITHOUT_DETERMINANT = "kfac, shift alone"
 
 def measure(setup: Setup) -> Numbers:
     """As-paper in closed form; as-code trained, where kfac leaves the determinants out."""
-    data = cifar10(setup, setup.sized(None, 3_000, 60))
-    rows = np.arange(min(setup.sized(5_000, 200, 20), len(data.y)))
+    data = cifar10(setup, setup.sized(None, 5_000, 60))
+    rows = np.arange(min(setup.sized(5_000, 1_000, 20), len(data.y)))
     found: Numbers = {"data": f"{data.what}; {len(rows):,} scored", "pairs": {}}
     lsi: dict[str, np.ndarray] = {}
     for structure in STRUCTURES:

@@ -62,6 +62,7 @@ def test_the_same_numbers_again(tmp_path):
     assert first == second
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     calls = []
 

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A process a core, of one thread each.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 
-.PHONY: demo test quick check docs clean
+.PHONY: demo test quick check docs paper clean
 
 demo: $(VENV)/.installed
 	$(BIN)/lapsi demo -o demo-run --force
@@ -17,13 +17,18 @@ quick: $(VENV)/.installed-test
 	$(PYTEST) -m "not slow and not browser"
 
 check: $(VENV)/.installed-dev
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks experiments
+	$(BIN)/ruff format --check src tests benchmarks experiments
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Every figure and table of the paper on the data in $LAPSI_DATA, or on what is built in: about an hour of 2 cores. It can be
+# stopped and goes on.
+paper: $(VENV)/.installed-test
+	$(BIN)/python -m experiments --scale small --to paper-run --page docs/paper.md
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lapsi needs Python 3.11 or newer; set PYTHON=...")'
@@ -46,4 +51,4 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) site demo-run demo-run.html
+	rm -rf $(VENV) site demo-run demo-run.html paper-run

@@ -278,22 +278,6 @@ def test_language_model(figures, tmp_path):
     assert (tmp_path / "run" / "scores.parquet").is_file()
 
 
-def test_network_and_probe(figures, tmp_path):
-    rng = np.random.default_rng(0)
-    for name in ("cat", "dog", "owl"):
-        (tmp_path / "images" / name).mkdir(parents=True)
-        for number in range(4):
-            Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(
-                tmp_path / "images" / name / f"{number}.png"
-            )
-    model = save_vision("resnet", tmp_path / "model")
-    small = (tmp_path / "images", model, "--samples", 12, "--epochs", 2, "--folder", tmp_path / "parts")
-    found = figures("network_and_probe", *small)
-    assert found["n_samples"] == 12
-    assert set(found["paper"]) <= set(found["spearman"])
-    assert figures("network_and_probe", *small)["spearman"] == found["spearman"]
-
-
 @pytest.mark.parametrize("part", ["agreement", "speed", "shuffled"])
 def test_pairs(figures, tmp_path, part):
     rng = np.random.default_rng(0)

@@ -12,6 +12,7 @@ from experiments import (
     label_noise,
     learnability,
     other_measures,
+    pairs,
     privacy,
     probe_vs_network,
     riemann,
@@ -42,6 +43,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         times,
         transfer,
         privacy,
+        pairs,
         probe_vs_network,
     )
 }

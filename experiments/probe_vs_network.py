@@ -33,6 +33,7 @@ from lapsi.data.batches import batches_of
 from lapsi.engines.retrain.module import trained_on_all
 from lapsi.models.module.choose import layers_of
 from lapsi.precision.diag import DiagPrecision
+from lapsi.precision.divergence import KULLBACK_LEIBLER
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.of_module import Told, module_problem
 from lapsi.settings.network import NetworkSettings, NetworkSpec
@@ -68,7 +69,7 @@ def divergences(problem: ModuleProblem, params: Tensor, shifts: Tensor) -> dict[
             for way, moves in ((PAPER, own), (CODE, 0 * own)):
                 set_params(moved.layers, params + shift if way == PAPER else params)
                 after = DiagPrecision(diagonal(without, last))
-                found[way][name][row] = float(DiagPrecision(before[last]).kl_to(moves, after).total)
+                found[way][name][row] = float(KULLBACK_LEIBLER.of(DiagPrecision(before[last]).compare_to(moves, after)).total)
     return found
 
 

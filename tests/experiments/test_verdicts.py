@@ -15,6 +15,7 @@ from experiments import (
     label_noise,
     learnability,
     other_measures,
+    pairs,
     privacy,
     probe_vs_network,
     riemann,
@@ -244,3 +245,11 @@ def test_riemann():
     assert words(riemann, numbers((0.1, 1.1, 300.0), 0.1, 30.0)) == [HOLDS, HOLDS, HOLDS]
     assert words(riemann, numbers((1e-4, 1.1, 300.0), 0.8, 30.0)) == [HOLDS, PARTLY, PARTLY]
     assert words(riemann, numbers((1e-4, 9.0, 101.0), 0.9, 1.1)) == [FAILS, FAILS, FAILS]
+
+
+def test_pairs():
+    found = {"auroc": {"LSI": 0.9, "leave-one-out loss": 0.9}, "spearman": 0.8}
+    assert words(pairs, found | {"right pairs": kept(1), "shuffled pairs": kept(4)}) == [HOLDS, HOLDS]
+    assert words(pairs, found | {"right pairs": kept(4), "shuffled pairs": kept(1)}) == [PARTLY, HOLDS]
+    poor = {"auroc": {"LSI": 0.4, "leave-one-out loss": 0.9}, "spearman": 0.1}
+    assert words(pairs, poor | {"right pairs": kept(4), "shuffled pairs": kept(1)}) == [FAILS, FAILS]

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 import lapsi
 import oracles
 from lapsi.curvature.blocks import LOCAL, Cuts, nearest_outputs, samples_of
-from lapsi.curvature.slope import dense_slope
+from lapsi.curvature.slope import dense_slope, share_along
 from lapsi.data.dataset import make_dataset
 from lapsi.data.standardize import standardizer_of
 from lapsi.engines.base import Plan
@@ -34,6 +34,7 @@ CLASSES = 6
 NOTHING = Cuts(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1e-4, CLASSES, CLASSES)
 CONVERGES = {"coupled": CLASSES, "converges": True}
 FLOAT32 = {"rtol": 2e-4, "atol": 2e-6}
+SCALED = {"weight_decay": 0.01, "standardize": "each"}
 QUIET = {"weight_decay": 0.01, "standardize": "each", "progress": False}
 
 
@@ -102,7 +103,7 @@ def test_the_slope_is_the_whole_derivative(whole):
     shift = torch.randn(3, CLASSES, 5, generator=torch.Generator().manual_seed(0))
     dense = dense_slope(local.problem, fit.params, torch.float64)
     expected = dense.change(shift.double()).float()
-    assert_close(local.curvature.slope.change(shift), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    assert_close(local.curvature.slope.change(shift).float(), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_samples_that_are_fitted_anew_are_at_their_leave_one_out_optimum(whole):
@@ -274,6 +275,24 @@ def test_a_sample_alone_has_the_row_that_it_has_among_others(whole, many):
         assert_close(alone.newton_step()[0], shift[row], rtol=1e-5, atol=1e-6)
         assert_close(alone.solve(gradient[row : row + 1])[0], together.solve(gradient)[row], rtol=1e-5, atol=1e-6)
         assert_close(alone.leverage[0], together.leverage[row])
-    slope = replace(local.curvature.slope, left_out=0.1)
+    slope = replace(local.curvature.slope.rough, left_out=0.1)
     assert_close(slope.change(shift)[3], slope.change(shift[3:4])[0], rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(slope.change(shift), local.curvature.slope.change(shift), rtol=1e-2)
+    assert not torch.allclose(slope.change(shift), local.curvature.slope.rough.change(shift), rtol=1e-2)
+
+
+def test_what_all_shifts_share_is_no_error_of_those_that_hardly_move():
+    """Of samples far from every boundary nothing but the lost weight decay moves the curvature: over all outputs alike."""
+    rng = np.random.default_rng(0)
+    y = np.arange(600) % 12
+    X = 4 * np.eye(12)[y] + rng.normal(size=(600, 12))
+    dataset = make_dataset(X, y)
+    problem = linear_problem(dataset, standardizer_of(dataset.survey, "each"), make_settings("local", **SCALED))
+    local = local_fit(problem, Local(4), Plan(Cost(0, 0, {}), {"coupled": 4, "converges": True}), Stages(False))
+    slope, step = local.curvature.slope, local.step
+    exact = dense_slope(step.problem, step.params, torch.float64).change(step.pull[None])
+    size = float(exact.abs().max())
+    assert_close(slope.change(step.pull[None]), exact, rtol=0, atol=1e-6 * size)
+    assert float((slope.rough.change(step.pull[None].float()) - exact).abs().max()) > 0.01 * size
+    across = torch.randn(2, *step.pull.shape, generator=torch.Generator().manual_seed(0))
+    across -= share_along(across, slope.along).float()[:, None, None] * step.pull.float()
+    assert_close(slope.change(across).float(), slope.rough.change(across), rtol=1e-4, atol=1e-4)

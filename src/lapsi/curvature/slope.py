@@ -120,11 +120,58 @@ class LocalSlope(VarianceSlope):
         return self.blocks.times(at_support(shift, support), torch.where(counts, support, NO_OUTPUT)).flatten(1)
 
 
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class MendedSlope(VarianceSlope):
+    """A rough slope that is exact along one direction: M̃ + (M − M̃) c cᵀ/‖c‖². Build it with `mended_slope`.
+
+    Attributes:
+        rough: M̃.
+        along: c/‖c‖² (F, D).
+        missing: (M − M̃) c (K·d,), float64.
+    """
+
+    rough: VarianceSlope
+    along: Tensor
+    missing: Tensor
+
+    def change(self, shift: Tensor) -> Tensor:
+        return self.rough.change(shift) + share_along(shift, self.along)[:, None] * self.missing
+
+
+def mended_slope(rough: VarianceSlope, direction: Tensor, exact: Tensor, dtype: torch.dtype) -> MendedSlope:
+    """Exact along a `direction` (F, D), where the change is `exact` (K·d,); shifts are of `dtype`."""
+    (found,) = rough.change(direction[None].to(dtype))
+    return MendedSlope(rough, dual(direction), exact - found)
+
+
+def dual(direction: Tensor) -> Tensor:
+    """c/‖c‖² of a direction c; 0 of none."""
+    return direction / direction.square().sum().clamp(min=torch.finfo(direction.dtype).tiny)
+
+
+def share_along(shift: Tensor, along: Tensor) -> Tensor:
+    """How many times a direction is in shifts (n, F, D), by its `dual` (F, D): (n,) float64."""
+    return torch.einsum("nmk,mk->n", shift.double(), along.double())
+
+
 def local_slope(samples: Samples, nearest: Tensor) -> LocalSlope:
     """Of the outputs nearest to each, `nearest` (K, p) or some of them."""
     few = nearest[:, : samples.cuts.slopes]
     columns = [torch.stack(list(samples.slopes(output, others))) for output, others in enumerate(few.tolist())]
     return LocalSlope(LocalColumns(few, torch.stack(columns)), samples.cuts.of_shift)
+
+
+def slope_along(problem: LinearProblem, params: Tensor, shift: Tensor) -> Tensor:
+    """M·shift (K·d,) float64 of one shift (K, D) of a problem that sees all outputs, exactly, by a pass over the data."""
+    model, likelihood = problem.model, problem.likelihood
+    total = shift.new_zeros(model.n_outputs, model.n_plain_features, dtype=torch.float64)
+    for rows in problem.row_blocks(8 * (model.n_features + model.n_plain_features + 6 * model.n_outputs)):
+        inputs = problem.inputs_of(rows)
+        state = problem.state_of(params, inputs)
+        moved = likelihood.variance_derivative(state, likelihood.residual_derivative(state, inputs @ shift.T))
+        total += moved.T @ problem.weigh(model.plain(inputs).square(), rows)
+    return total.flatten()
 
 
 def support_sizes(shares: Tensor, left_out: float) -> Tensor:

@@ -14,9 +14,9 @@ from torch import Tensor
 from lapsi.curvature.base import Curvature
 from lapsi.curvature.blocks import Samples, nearest_outputs
 from lapsi.curvature.diag import diag_curvature
-from lapsi.curvature.kron import HessianSlope, kron_curvature
+from lapsi.curvature.kron import HessianSlope, StreamedHessianSlope, kron_curvature
 from lapsi.curvature.seen import SeenCurvature
-from lapsi.curvature.slope import at_support, local_slope, supports
+from lapsi.curvature.slope import at_support, dual, local_slope, mended_slope, share_along, slope_along, supports
 from lapsi.linalg.columns import by_output
 from lapsi.linalg.matmul import matmul
 from lapsi.problem.linear import LinearProblem
@@ -57,6 +57,26 @@ class LocalHessianSlope(HessianSlope):
         return change + change.mT
 
 
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class MendedHessianSlope(HessianSlope):
+    """As `MendedSlope`, of the output factor.
+
+    Attributes:
+        rough: of few outputs.
+        along: (F, D) the dual of the direction.
+        missing: (K, K) float64, what the rough one misses along it.
+    """
+
+    rough: HessianSlope
+    along: Tensor
+    missing: Tensor
+
+    def change(self, shift: Tensor) -> Tensor:
+        """As the base class says."""
+        return self.rough.change(shift) + share_along(shift, self.along)[:, None, None] * self.missing
+
+
 def local_hessian_slope(samples: Samples, basis: Tensor) -> LocalHessianSlope:
     """Among as many outputs as the cuts of the samples say, for shifts in the directions `basis` (K, F)."""
     nearest = nearest_outputs(samples, hessian_slopes(samples.problem.likelihood.n_outputs, samples.cuts.hessian_slopes))
@@ -69,7 +89,9 @@ def hessian_slopes(n_outputs: int, asked: int) -> int:
     return min(n_outputs, asked)
 
 
-def local_curvature(structure: str, seen: LinearProblem, samples: Samples, nearest: Tensor, params: Tensor) -> Curvature:
+def local_curvature(
+    structure: str, seen: LinearProblem, samples: Samples, nearest: Tensor, params: Tensor, pull: Tensor
+) -> Curvature:
     """The posterior of a structure, `diag` or `kfac`, at `params` (K, D).
 
     Args:
@@ -77,8 +99,15 @@ def local_curvature(structure: str, seen: LinearProblem, samples: Samples, neare
         seen: the problem in the directions that its loss sees.
         samples, nearest: of the problem in outputs; (K, p).
         params: the optimum, in outputs.
+        pull: (K, D) along which the change is exact: the optimum goes there when the L2 strength falls, over all outputs alike,
+            and samples that are far from every boundary move nothing else.
     """
     if structure == "diag":
-        return diag_curvature(samples.problem, params, local_slope(samples, nearest))
+        exact = slope_along(samples.problem, params, pull)
+        slope = mended_slope(local_slope(samples, nearest), pull, exact, samples.inputs.dtype)
+        return diag_curvature(samples.problem, params, slope)
     basis = seen.likelihood.basis
-    return SeenCurvature(kron_curvature(seen, basis.T @ params, local_hessian_slope(samples, basis)), basis)
+    params, pull = basis.T @ params, basis.T @ pull
+    rough = local_hessian_slope(samples, basis)
+    (missing,) = StreamedHessianSlope(seen, params).change(pull[None]) - rough.change(pull[None])
+    return SeenCurvature(kron_curvature(seen, params, MendedHessianSlope(rough, dual(pull), missing)), basis)

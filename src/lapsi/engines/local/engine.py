@@ -66,9 +66,10 @@ def local_fit(seen: LinearProblem, spec: Local, plan: Plan, stages: Stages, sett
         nearest = nearest_outputs(samples, coupled)
         l2 = problem.objective.l2(problem.total) - problem.objective.l2_drop(mean_weight(problem))
         inverse, metric = inverse_hessian(samples, nearest, l2), optimum.blocks.factors.square().sum(2)
-        step = LocalStep(problem, params, metric, inverse, pull_of(problem, optimum), optimum.blocks, samples.cuts)
+        pull = pull_of(problem, optimum)
+        step = LocalStep(problem, params, metric, inverse, pull, optimum.blocks, samples.cuts)
     with stages.stage("curvature"):
-        curvature = local_curvature(settings.curvature, seen, samples, nearest, params).by(of_order(settings.order))
+        curvature = local_curvature(settings.curvature, seen, samples, nearest, params, pull).by(of_order(settings.order))
     converges = plan.details["converges"]
     course = Course(CONVERGED if converges else CLOSED_FORM, 0, spec.tolerance, not converges)
     if course.goes_on:

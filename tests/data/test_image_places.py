@@ -107,6 +107,18 @@ def test_zip_files_that_hold_no_classes(tmp_path, photos):
         open_source(str(one), Columns(labels="x"))
 
 
+@pytest.mark.parametrize(
+    ("n", "told"), [(1, "1 image lies in no folder of a class and is"), (2, "2 images lie in no folder of a class and are")]
+)
+def test_images_in_no_folder_of_a_class_are_told(tmp_path, photos, n, told):
+    for row in range(n):
+        shutil.copy(photos / "cat" / "0.png", photos / f"{row}.png")
+    found = open_source(str(photos), Columns())
+    assert (len(found.content), found.said) == (N, f"{told} left out.")
+    whole = open_source(str(packed(photos, tmp_path / "photos.zip", "a/")), Columns())
+    assert (len(whole.content), whole.said) == (N, f"The classes are the folders of photos.zip/a. {told} left out.")
+
+
 def test_files_inside_a_zip_file_that_promise_too_much_are_not_unpacked(tmp_path, photos, monkeypatch):
     path = packed(photos, tmp_path / "photos.zip")
     with zipfile.ZipFile(path, "a") as archive:

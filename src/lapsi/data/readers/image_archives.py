@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from lapsi.data.readers.columns import listed
-from lapsi.data.readers.image_folders import SPLITS
+from lapsi.data.readers.image_folders import SPLITS, where_found
 from lapsi.data.samples import EncodedImages, Samples
 from lapsi.errors import InputError, first_line
 from lapsi.execution.disk import in_words
@@ -73,7 +73,9 @@ def read_image_archive(path: Path, split: str | None = None) -> Samples:
     columns = pd.DataFrame(index=pd.RangeIndex(len(inside)))
     if split is not None:
         columns["split"] = split
-    said = f"The classes are the folders of {place}." if top else ""
+    taken = set(inside)
+    beside = [name for name in names if name not in taken and (split is None or "/" not in name.removeprefix(top))]
+    said = where_found(place if top else "", len(beside))
     return Samples(content, labels, np.array(relative), columns, str(path), said=said)
 
 

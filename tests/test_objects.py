@@ -182,3 +182,54 @@ def test_options_without_effect_are_refused():
 def test_samples_passed_as_features_name_the_function_to_call(held):
     with pytest.raises(lapsi.InputError, match="of samples, not of features; pass it to lapsi.score_samples"):
         lapsi.score(held, LABELS, **QUIET)
+
+
+def faulty(row, fault):
+    """An item, and at row 7 what `fault` says."""
+    item = {"text": TEXTS[row], "label": row % 2}
+    return fault(item) if row == 7 else item
+
+
+def raising(_):
+    raise RuntimeError("the file is damaged\nand so on")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda item: item | {"text": None}, "The data set: row 7 holds nothing where a text is expected"),
+        (lambda item: item | {"text": 7}, "The data set: row 7 holds 7 where a text is expected"),
+        (lambda item: item | {"text": "a\udcff"}, "The data set: row 7 is no text in UTF-8"),
+        (lambda item: {"label": 1}, "Item 7 of the data set cannot be read .KeyError: 'text'."),
+        (lambda item: {"text": "a"}, "Item 7 of the data set cannot be read .KeyError: 'label'."),
+        (lambda item: item | {"label": None}, "1 labels are missing .* the first at row 7"),
+        (raising, "Item 7 of the data set cannot be read .RuntimeError: the file is damaged.; mend it"),
+    ],
+)
+def test_items_that_are_no_texts_are_told_and_never_become_words(fault, message):
+    with pytest.raises(lapsi.InputError, match=message):
+        lapsi.score_samples(Items(lambda row: faulty(row, fault)), extractor="never/asked", **QUIET)
+
+
+def test_labels_of_several_numbers_are_told():
+    with pytest.raises(lapsi.InputError, match=r"labels have shape .24, 2.; expected one axis of 24"):
+        lapsi.score_samples(Items(lambda row: (TEXTS[row], torch.tensor([row % 2, 1]))), extractor="never/asked", **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (torch.full((3, 9, 9), torch.nan), "its numbers are not all finite"),
+        (torch.full((3, 9, 9), torch.inf), "its numbers are not all finite"),
+        (None, "it holds a NoneType where an image is expected"),
+    ],
+)
+def test_items_that_are_no_images_are_named_or_left_out(models, value, reason):
+    pixels = torch.from_numpy(PIXELS).float().movedim(3, 1) / 255
+    held = Items(lambda row: (value if row == 23 else pixels[row], row % 2))
+    with pytest.raises(lapsi.InputError, match=rf"1 of the samples cannot be read: item 23 \({reason}\)"):
+        lapsi.score_samples(held, extractor=models["image"], **QUIET)
+    scores = lapsi.score_samples(held, extractor=models["image"], skip_bad=True, **QUIET)
+    assert scores.table["row"].tolist() == list(range(23))
+    whole = lapsi.score_samples(Items(lambda row: (pixels[row], row % 2), 23), extractor=models["image"], **QUIET)
+    assert_allclose(scores.lsi, whole.lsi, rtol=1e-9)

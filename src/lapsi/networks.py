@@ -83,7 +83,7 @@ def score_network(
     columns: Mapping[str, Any] | pd.DataFrame | None = None,
     sample_weight: Any = None,
     indices: Any = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | Path | Keep | None = None,
     progress: bool = True,
 ) -> Scores:
     """Laplace Sample Information of the training data of a trained network.
@@ -118,7 +118,7 @@ def score_network(
         columns: what else is known of the samples, (N,) each by name; it travels along to the scores.
         sample_weight: (N,) how often each sample counts.
         indices: positions of the samples to score; default: all.
-        checkpoint: directory where finished parts are kept; the same call goes on from there.
+        checkpoint: directory where finished parts are kept, or a `Keep` of it; the same call goes on from there.
         progress: draw progress bars on standard error.
 
     Returns:
@@ -142,10 +142,11 @@ def score_network(
     with open_backend(run_by) as backend:
         with stages.stage("outputs", n) as advance:
             trained = module_problem(module, layers, batches, settings, Told(weights, classes, pass_size), advance)
-        return _scored(trained, known, None if checkpoint is None else Path(checkpoint), stages, backend)
+        keep = checkpoint if isinstance(checkpoint, Keep | None) else Keep(Path(checkpoint), {})
+        return _scored(trained, known, keep, stages, backend)
 
 
-def _scored(trained: Trained, known: Known, checkpoint: Path | None, stages: Stages, backend: Backend) -> Scores:
+def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, backend: Backend) -> Scores:
     """The scores of the samples that were asked for."""
     targets, batches = trained.targets, trained.problem.batches
     plan_network(trained, len(known.rows), stages.seconds["outputs"]).tell(stages)
@@ -154,7 +155,6 @@ def _scored(trained: Trained, known: Known, checkpoint: Path | None, stages: Sta
     settings = replace(trained.settings, objective=replace(trained.settings.objective, weight_decay=decay))
     units = torch.as_tensor(known.rows, device=batches.device)[:, None]
     digest = _digest(trained, known.ids)
-    keep = None if checkpoint is None else Keep(checkpoint, {})
     kept = open_checkpoint(keep, model_identity(digest, settings, known.rows), {})
     try:
         by_seed = left_out(fit, units, kept, stages, backend)

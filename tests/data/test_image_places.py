@@ -107,6 +107,55 @@ def test_zip_files_that_hold_no_classes(tmp_path, photos):
         open_source(str(one), Columns(labels="x"))
 
 
+@pytest.mark.parametrize(
+    ("n", "told"), [(1, "1 image lies in no folder of a class and is"), (2, "2 images lie in no folder of a class and are")]
+)
+def test_images_in_no_folder_of_a_class_are_told(tmp_path, photos, n, told):
+    for row in range(n):
+        shutil.copy(photos / "cat" / "0.png", photos / f"{row}.png")
+    found = open_source(str(photos), Columns())
+    assert (len(found.content), found.said) == (N, f"{told} left out.")
+    whole = open_source(str(packed(photos, tmp_path / "photos.zip", "a/")), Columns())
+    assert (len(whole.content), whole.said) == (N, f"The classes are the folders of photos.zip/a. {told} left out.")
+
+
+def test_files_inside_a_zip_file_that_promise_too_much_are_not_unpacked(tmp_path, photos, monkeypatch):
+    path = packed(photos, tmp_path / "photos.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("cat/bomb.png", bytes(5000), zipfile.ZIP_DEFLATED)
+    monkeypatch.setattr("lapsi.data.readers.image_archives.LARGEST", 4999)
+    content = open_source(str(path), Columns()).content
+    names = [content.name(row) for row in range(len(content))]
+    with pytest.raises(OSError, match="it unpacks to 4.9 KiB; expected at most 4.9 KiB of an image"):
+        content.read(names.index("photos.zip/cat/bomb.png"))
+    assert content.read(0)
+
+
+def test_names_inside_a_zip_file_that_end_early_are_refused(tmp_path, photos):
+    path = packed(photos, tmp_path / "photos.zip")
+    path.write_bytes(path.read_bytes().replace(b"cat/2.png", b"cat/\0.png"))
+    with pytest.raises(lapsi.InputError, match=r"holds a name with a NUL, 'cat/.x00.png'"):
+        open_source(str(path), Columns())
+
+
+@pytest.mark.parametrize("damage", ["flipped", "lost", "unknown"])
+def test_images_of_a_zip_file_that_cannot_be_unpacked_are_named(tmp_path, photos, damage):
+    path = packed(photos, tmp_path / "photos.zip")
+    raw, entry = bytearray(path.read_bytes()), path.read_bytes().find(b"PK\x01\x02")
+    if damage == "flipped":
+        raw[60] ^= 255
+    elif damage == "lost":
+        raw[entry + 42 : entry + 46] = (2**31 - 1).to_bytes(4, "little")  # where the file begins
+    else:
+        raw[entry + 10 : entry + 12] = (97).to_bytes(2, "little")  # how it is packed
+    path.write_bytes(raw)
+    content = open_source(str(path), Columns()).content
+    assert content.name(0) == "photos.zip/cat/0.png"
+    with pytest.raises(OSError, match="CRC|header|compression"):
+        content.read(0)
+    assert content.read(1)
+
+
 @pytest.mark.slow
 def test_a_zip_file_is_scored_as_the_folder(tmp_path, photos, models, here):
     path = packed(photos, tmp_path / "photos.zip", "photos/")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import polars
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array, random_array
@@ -211,6 +212,39 @@ def test_frames_of_every_library_and_files_are_the_same_data(tmp_path, convert):
     assert_array_equal(held.columns["group"], FRAME["household"])
     assert_array_equal(held.columns["notes"], FRAME["notes"])
     assert held.made_by == file.made_by
+
+
+LARGE = [None if row == 3 else 2**60 + row // 2 for row in range(N)]  # next to each other nothing else but integers tells them
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda table, _: table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get),
+        lambda table, _: polars.from_arrow(table),
+        lambda table, _: table,
+        lambda table, folder: pa.parquet.write_table(table, folder / "a.parquet"),
+        lambda table, folder: table.to_pandas(integer_object_nulls=True).to_csv(folder / "a.csv", index=False),
+    ],
+    ids=["pandas", "polars", "arrow", "parquet", "csv"],
+)
+@pytest.mark.parametrize("name", ["patient", "count"])
+def test_large_integers_beside_gaps_are_not_merged(tmp_path, convert, name):
+    """`name`: of a group of the samples, and of a column that travels along."""
+    table = pa.table({"age": np.arange(N) % 7, name: pa.array(LARGE, pa.int64()), "label": Y})
+    frame = convert(table, tmp_path)
+    held = labelled(frame, "label") if frame is not None else open_source(str(next(tmp_path.iterdir())), Columns())
+    kept = held.columns[GROUP if name == "patient" else name]
+    assert [None if pd.isna(value) else int(value) for value in kept] == LARGE
+
+
+def test_a_column_of_a_file_that_is_no_text_is_told(tmp_path):
+    lines = "".join(f"{row},{'é' if row == 5 else 'e'}{row % 2},{row % 2}\n" for row in range(N))
+    (tmp_path / "a.csv").write_bytes(f"age,work,label\n{lines}".encode("latin-1"))
+    with pytest.raises(lapsi.InputError, match="Column 'work': row 5 is no text in UTF-8; save the file in UTF-8"):
+        open_source(str(tmp_path / "a.csv"), Columns())
+    held = open_source(str(tmp_path / "a.csv"), Columns(features="age"))  # what is not asked for is not looked at
+    assert held.n_samples == N
 
 
 def test_the_hash_tells_other_cells_and_names():

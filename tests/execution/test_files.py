@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import sys
 import threading
 
 import pytest
@@ -120,6 +121,36 @@ def in_a_child(stop, work):
         finally:
             os._exit(1)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets two folders change places")
+def test_a_kill_never_takes_a_run_away(tmp_path):
+    """Killed at every step that gives something its name, the path holds the whole old run or the whole new one."""
+    new = make_scores(20)
+    make_scores(12).save(tmp_path / "run")
+    for stop in itertools.count():
+        ended = in_a_child(stop, lambda: new.save(tmp_path / "run", force=True))
+        assert ended in (0, 9)
+        assert len(lapsi.load_run(tmp_path / "run")) == (12 if ended else 20)
+        if ended == 0:
+            break
+
+
+def test_a_run_is_replaced_where_folders_cannot_change_places(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_directory, "exchange", lambda *_: False)
+    for n in (12, 20):
+        make_scores(n).save(tmp_path / "run", force=True)
+        assert len(lapsi.load_run(tmp_path / "run")) == n
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_only_what_is_there_changes_places(tmp_path):
+    (tmp_path / "a").write_text("a")
+    assert not files.exchange(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b").mkdir()
+    if files.exchange(tmp_path / "a", tmp_path / "b"):
+        assert (tmp_path / "b").read_text() == "a"
+        assert (tmp_path / "a").is_dir()
 
 
 def test_a_run_that_came_after_the_check_stays(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from stored_runs import stored_scores
 
 import lapsi
-from commands import run
+from commands import fail, run
 from lapsi.results.columns import Column
 from runs_for_reports import make_scores
 
@@ -78,6 +78,26 @@ def test_what_is_not_published_is_told(tmp_path):
     scores.table.to_parquet(tmp_path / "plain.parquet")
     with pytest.raises(lapsi.InputError, match="holds no published scores"):
         lapsi.published(tmp_path / "plain.parquet")
+
+
+def test_what_a_terminal_would_obey_is_shown(scores, tmp_path):
+    scores.save(tmp_path / "run")
+    told = ("--title", "\x1b]0;owned\x07[/]\u202e", "--licence", "\x9b31m")
+    shown = run("publish", tmp_path / "run", "--to", tmp_path / "a.parquet", *told)
+    assert shown.returncode == 0
+    assert not set("\x1b\x07\u202e\x9b") & set(shown.stdout + shown.stderr)
+    assert r"\x1b]0;owned\x07[/]\u202e" in shown.stdout
+    assert "\x1b]0;owned\x07[/]" in lapsi.published(tmp_path / "a.parquet").card
+
+
+@pytest.mark.parametrize("option", ["title", "licence"])
+def test_what_is_no_text_is_refused(scores, tmp_path, option):
+    scores.save(tmp_path / "run")
+    told = {"title": "made up"} | {option: "\udcff"}
+    options = [word for name, text in told.items() for word in (f"--{name}", text)]
+    line = fail(2, "publish", tmp_path / "run", "--to", tmp_path / "a.parquet", *options)
+    assert f"The {option} is no text in UTF-8" in line
+    assert not (tmp_path / "a.parquet").exists()
 
 
 def test_the_command_shows_the_card(scores, tmp_path):

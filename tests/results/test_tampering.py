@@ -129,6 +129,8 @@ RECORDS = {
         edit(verification__max_relative_error_random="small"),
         "verification.max_relative_error_random",
     ),
+    "neither error nor failure": (edit(verification__max_relative_error=None), "neither max_relative_error"),
+    "one correlation": (edit(verification__spearman=0.5), "expected all or none"),
     "a reference that is no word": (edit(verification__reference=3), "reference"),
     "accuracy beyond 1": (edit(train_accuracy=3), "train_accuracy"),
     "accuracy is no number": (edit(train_accuracy=float("nan")), "train_accuracy"),
@@ -138,10 +140,16 @@ RECORDS = {
     "extractor in words": (edit(extractor="resnet"), "extractor"),
     "corruption in a list": (edit(corruption=[]), "corruption"),
 }
+TRIAL = {"weight_decay": 0.1, "standardize": "x", "loo_loss": 1.0, "error": 0.1, "log_evidence": None, "n_trained": N}
+CHOSEN = {"asked": ["weight_decay"], "chosen": TRIAL, "trials": [TRIAL], "n_losses": N, "end": ""}
 OF_FORMAT_1 = {
     "a title that is no text": (edit(columns__lsi__title=3), "columns.lsi.title"),
     "no help": (edit(columns__lsi__help=...), "columns.lsi.help"),
     "a format that fills the memory": (edit(columns__lsi__format="99999999999e"), "format of column 'lsi'"),
+    "weight decay still open": (set_in("objective", "weight_decay", "auto"), "leave weight_decay or standardize open"),
+    "scaling still open": (set_in("model", "standardize", "auto"), "leave weight_decay or standardize open"),
+    "no weight decay": (edit(settings__objective__weight_decay=...), "leave weight_decay or standardize open"),
+    "a scaling that is none": (edit(regularization=CHOSEN), "regularization.chosen.standardize"),
     "no direction": (edit(columns__lsi__direction="up"), "direction"),
     "no files": (edit(files=...), "files"),
     "files in a list": (edit(files=["scores.parquet"]), "files"),
@@ -370,3 +378,15 @@ def test_headers_are_checked_before_memory_is_taken(whole, tmp_path, kind, monke
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("the array was loaded"))
     with pytest.raises(lapsi.InputError, match=r"loo_proba\.npy holds"):
         lapsi.load_run(path)
+
+
+def test_words_of_a_check_are_shown_and_not_obeyed(whole, tmp_path):
+    for number, change in enumerate(({"failure": "\x1b[2Jmine"}, {"reference": "\x1b[2Jmine"})):
+        path = shutil.copytree(whole[1], tmp_path / str(number))
+        record = json.loads((path / "run.json").read_text())
+        record["verification"] |= change
+        (path / "run.json").write_text(json.dumps(record))
+        shown = run("show", path)
+        assert shown.returncode == 0, shown.stderr
+        assert "\x1b" not in shown.stdout
+        assert "mine" in shown.stdout

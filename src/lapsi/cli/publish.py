@@ -14,5 +14,6 @@ def publish(run: Path, to: Path, title: str, licence: str, force: bool) -> None:
     """Writes the file and shows its card."""
     write(Scores.load(run), to, title=title, licence=licence, force=force)
     with told(to):
-        print(published(to).card)
+        for line in published(to).card.splitlines():
+            say(line)
         say(f"{to.stat().st_size / 2**20:.2f} MiB to {to}", "dim")

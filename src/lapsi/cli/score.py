@@ -20,6 +20,7 @@ from lapsi.cli.options import called, to_absolute, to_changed_spec, to_settings
 from lapsi.cli.plan import plan_as_dict, print_plan
 from lapsi.cli.show import tell_left_out, tell_run
 from lapsi.cli.terminal import INTERRUPTED, say, told
+from lapsi.cli.unfinished import BY
 from lapsi.data.dataset import Dataset
 from lapsi.data.opening import Opened, sketch_data
 from lapsi.data.readers.arrays import read_indices
@@ -32,11 +33,10 @@ from lapsi.execution.backend import open_backend
 from lapsi.execution.checkpoint import Hold, Keep, differences, has_parts, hold, read_progress, remove_checkpoint
 from lapsi.execution.device import require_device
 from lapsi.execution.disk import in_words
-from lapsi.execution.files import MARKER, PROGRESS
 from lapsi.execution.progress import Stages
 from lapsi.measuring import add_measures, required_measures
 from lapsi.report.overview import save_overview
-from lapsi.results.paths import not_begun, unfinished_path
+from lapsi.results.paths import is_whole, not_begun, unfinished_path
 from lapsi.results.run_directory import LEFT_OUT, PICTURE, require_free
 from lapsi.results.scores import Scores
 from lapsi.scoring import check_indices, run_bytes, score_dataset
@@ -78,7 +78,7 @@ def score(typed: Options, how: Call) -> None:
         if resume is not None:
             held = None if how.dry_run else _hold(resume, until_done)
             output, record = resume, _resumed(resume, record)
-            if not how.dry_run and _is_whole(resume):
+            if not how.dry_run and is_whole(resume):
                 _clear_away(resume)
                 _tell(resume, Scores.load(resume), None, how)
                 return
@@ -172,7 +172,8 @@ def _resumed(run: Path, call: dict[str, Any]) -> dict[str, Any]:
         raise not_begun(run)
     began: dict[str, Any] = record["call"]
     if not isinstance(began.get("options"), dict):
-        raise InputError(f"{path} was begun from Python; go on there with the same call of lapsi.score.")
+        by = began.get(BY, "lapsi.score in Python")
+        raise InputError(f"{path} was begun by {by}; go on with the same call of it.")
     options = began["options"] | call["options"]
     if call["options"].get("backend") == LOCAL:
         options = {name: value for name, value in options.items() if name in call["options"] or name not in OF_RAY}
@@ -184,12 +185,6 @@ def _resumed(run: Path, call: dict[str, Any]) -> dict[str, Any]:
             f"The unfinished run of {run} has other settings: {'; '.join(lines)}. Leave them out to go on with it."
         )
     return {**began, "options": options}
-
-
-def _is_whole(run: Path) -> bool:
-    """Whether a run that was begun and not cleared away was written all the same."""
-    written, began = run / MARKER, unfinished_path(run) / PROGRESS
-    return written.is_file() and written.stat().st_mtime >= began.stat().st_mtime
 
 
 def _require_no_unfinished(run: Path) -> None:

@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
 
 from lapsi.cli.show import tell_run
-from lapsi.cli.terminal import INTERRUPTED, say, told
+from lapsi.cli.terminal import say, told
+from lapsi.cli.unfinished import until_whole
 from lapsi.data.handed_over import handed_over
 from lapsi.data.items import content_of
 from lapsi.data.samples import TEXT
 from lapsi.errors import InputError, first_line
-from lapsi.execution.checkpoint import hold, remove_checkpoint
 from lapsi.networks import score_network as scored
 from lapsi.report.overview import gallery_images, save_overview
-from lapsi.results.paths import unfinished_path
-from lapsi.results.run_directory import PICTURE, require_free
+from lapsi.results.run_directory import PICTURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +39,18 @@ class Call:
 
 def score_network(factory: str, output: Path, asked: dict[str, Any], how: Call) -> None:
     """Scores the data that the function `factory` names gives, and writes the run to `output`."""
-    require_free(output, how.force)
-    arguments = made_by(factory)
-    limit = asked.pop("limit", None)
-    if limit is not None:
-        if limit < 1:
-            raise InputError(f"--limit is {limit}; expected at least 1.")
-        asked["indices"] = np.arange(min(limit, len(data_of(arguments))))
-    parts = unfinished_path(output)
-    try:
-        scores = scored(**arguments | asked, checkpoint=parts, progress=not how.quiet and not how.as_json)
+    with until_whole(output, how.force, "lapsi score-network") as keep:
+        arguments = made_by(factory)
+        limit = asked.pop("limit", None)
+        if limit is not None:
+            if limit < 1:
+                raise InputError(f"--limit is {limit}; expected at least 1.")
+            asked["indices"] = np.arange(min(limit, len(data_of(arguments))))
+        scores = scored(**arguments | asked, checkpoint=keep, progress=not how.quiet and not how.as_json)
         scores = replace(scores, provenance=replace(scores.provenance, factory=_absolute(factory)))
-    except KeyboardInterrupt:
-        say(f"Stopped. Finished parts are kept in {parts}; the same call goes on with them.", error=True)
-        raise typer.Exit(INTERRUPTED) from None
-    content = None if TEXT in scores.table else content_of(data_of(arguments))  # texts are there already
-    images = gallery_images(scores, content)
-    scores.save(output, force=how.force, beside=lambda directory: save_overview(scores, directory / PICTURE, images))
-    held = hold(parts)
-    remove_checkpoint(parts)
-    held.release()
+        content = None if TEXT in scores.table else content_of(data_of(arguments))  # texts are there already
+        images = gallery_images(scores, content)
+        scores.save(output, force=how.force, beside=lambda directory: save_overview(scores, directory / PICTURE, images))
     with told(output):
         tell_run(scores, 5, how.quiet, how.as_json)
         if not how.quiet and not how.as_json:

@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import typer
 
 from lapsi.cli.show import tell_run
-from lapsi.cli.terminal import INTERRUPTED, say, told
+from lapsi.cli.terminal import say, told
+from lapsi.cli.unfinished import until_whole
 from lapsi.data.readers.pairs import open_pairs
 from lapsi.execution.backend import open_backend
-from lapsi.execution.checkpoint import Keep, hold, remove_checkpoint
 from lapsi.execution.progress import Stages
 from lapsi.pairs import score_pair_set
 from lapsi.report.overview import save_overview
-from lapsi.results.paths import unfinished_path
-from lapsi.results.run_directory import PICTURE, require_free
+from lapsi.results.run_directory import PICTURE
 from lapsi.settings.pair_source import PairSource
 from lapsi.settings.pairs import PairSettings
 
@@ -43,22 +41,14 @@ class Call:
 
 def score_pairs(call: Call, output: Path, force: bool, quiet: bool, as_json: bool) -> None:
     """Scores the pairs of a file and writes the run to `output`."""
-    require_free(output, force)
-    stages, parts = Stages(not quiet and not as_json), unfinished_path(output)
-    try:
-        with open_backend(call.settings.execution) as backend:
-            pairs = open_pairs(call.source, call.asked, stages, call.cache, backend)
-            rows = np.arange(len(pairs))
-            if call.limit is not None and call.limit < len(pairs):
-                rows = np.linspace(0, len(pairs) - 1, call.limit).astype(np.int64)
-            scores = score_pair_set(pairs, call.settings, rows, stages, Keep(parts, {}), backend)
-    except KeyboardInterrupt:
-        say(f"Stopped. Finished parts are kept in {parts}; the same call goes on with them.", error=True)
-        raise typer.Exit(INTERRUPTED) from None
-    scores.save(output, force=force, beside=lambda directory: save_overview(scores, directory / PICTURE))
-    held = hold(parts)
-    remove_checkpoint(parts)
-    held.release()
+    stages = Stages(not quiet and not as_json)
+    with until_whole(output, force, "lapsi score-pairs") as keep, open_backend(call.settings.execution) as backend:
+        pairs = open_pairs(call.source, call.asked, stages, call.cache, backend)
+        rows = np.arange(len(pairs))
+        if call.limit is not None and call.limit < len(pairs):
+            rows = np.linspace(0, len(pairs) - 1, call.limit).astype(np.int64)
+        scores = score_pair_set(pairs, call.settings, rows, stages, keep, backend)
+        scores.save(output, force=force, beside=lambda directory: save_overview(scores, directory / PICTURE))
     with told(output):
         tell_run(scores, 5, quiet, as_json)
         if not quiet and not as_json:

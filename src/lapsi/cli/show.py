@@ -196,7 +196,7 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
         return Text("Accuracy: not verified (--verify 0)", style="yellow")
     reference = verification["reference"]
     if verification.get("failure"):
-        return Text(f"Accuracy: NOT measured, the check failed: {verification['failure']}", style="bold red")
+        return cell(f"Accuracy: NOT measured, the check failed: {verification['failure']}", "bold red")
     if reference == TRAINED_ON:
         poor = (verification.get("spearman") or 0.0) < TRUSTED
         return Text(f"Accuracy: {ranking_in_words(verification)}", style="bold red" if poor else "")
@@ -213,8 +213,8 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
     if dense is not None:
         text += f"; against the exact value, other samples' curvature included: {dense:.1e}"
     if verification["max_relative_error"] > POOR_ACCURACY:
-        return Text(f"{text}. That is poor: try --dtype float64, a larger weight decay or a calmer recipe.", style="bold red")
-    return Text(text)
+        return cell(f"{text}. That is poor: try --dtype float64, a larger weight decay or a calmer recipe.", "bold red")
+    return cell(text)
 
 
 def _above_lines(provenance: Provenance, settings: Settings | NetworkSettings | PairSettings) -> list[Text]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -18,13 +19,12 @@ from lapsi.data.samples import (
     TEXT,
     Content,
     EncodedImages,
-    Texts,
     checked_texts,
     decode_image,
     image_arrays,
     read_file,
 )
-from lapsi.errors import InputError
+from lapsi.errors import InputError, first_line
 
 TEXT_FIELDS = ("text", "sentence", "content", "review")
 IMAGE_FIELDS = ("image", "img", "pixel_values")
@@ -92,15 +92,36 @@ def content_of(dataset: Any) -> Content | None:
     """The images or texts of a data set, by the type and name of what its first item holds; None where it has neither."""
     field = _field(dataset[0], TEXT_FIELDS, lambda value: isinstance(value, str))
     if field is not None:
-        return Texts([str(dataset[position][field]) for position in range(len(dataset))])
+        return checked_texts([item_at(dataset, position, field) for position in range(len(dataset))], "The data set")
     field = _field(dataset[0], IMAGE_FIELDS, _is_image)
     if field is None:
         return None
-    some = [dataset[int(row)][field] for row in np.linspace(0, len(dataset) - 1, min(LOOKED_AT, len(dataset)))]
-    numbers = [_numbers(value) for value in some if not isinstance(value, Image.Image)]
-    low = min((float(each.min()) for each in numbers), default=0.0)
-    high = max((float(each.max()) for each in numbers), default=255.0)
+    low, high = _range(dataset, field)
     return ItemImages(dataset, field, low, high)
+
+
+def item_at(dataset: Any, position: int, field: str | int) -> Any:
+    """What an item holds under a name or at a place.
+
+    Raises:
+        InputError: when it cannot be read, whatever its data set raises, or holds no such thing.
+    """
+    try:
+        return dataset[position][field]
+    except Exception as error:
+        what = f"({type(error).__name__}: {first_line(error)})"
+        raise InputError(f"Item {position} of the data set cannot be read {what}; mend it, or leave it out.") from error
+
+
+def _range(dataset: Any, field: str | int) -> tuple[float, float]:
+    """The least and the largest of the finite numbers of some images; items that cannot be read are told when they are."""
+    ends = []
+    for row in np.linspace(0, len(dataset) - 1, min(LOOKED_AT, len(dataset))):
+        with suppress(InputError):
+            value = item_at(dataset, int(row), field)
+            finite = _numbers(value)[np.isfinite(_numbers(value))] if isinstance(value, Tensor | np.ndarray) else np.empty(0)
+            ends += [float(finite.min()), float(finite.max())] if finite.size else []
+    return min(ends, default=0.0), max(ends, default=255.0)
 
 
 def _field(item: Any, names: tuple[str, ...], fits: Callable[[Any], bool]) -> str | int | None:
@@ -126,7 +147,11 @@ def _numbers(value: Any) -> np.ndarray:
 def _picture(value: Any, low: float, high: float) -> Image.Image:
     if isinstance(value, Image.Image):
         return value.convert("RGB")
+    if not isinstance(value, Tensor | np.ndarray):
+        raise ValueError(f"it holds a {type(value).__name__} where an image is expected")
     numbers = _numbers(value)
+    if not np.isfinite(numbers).all():
+        raise ValueError("its numbers are not all finite")
     if numbers.ndim == 3:
         numbers = np.moveaxis(numbers, 0, 2) if numbers.shape[0] in CHANNELS else numbers
         numbers = numbers[:, :, 0] if numbers.shape[2] == 1 else numbers

@@ -18,13 +18,13 @@ from torch.utils.data import Dataset as TorchDataset
 
 from lapsi.data.arrays import one_dimensional, to_numpy
 from lapsi.data.dataset import Dataset, make_columns, make_weights
-from lapsi.data.items import content_of, content_of_values
+from lapsi.data.items import content_of, content_of_values, item_at
 from lapsi.data.readers.columns import LABEL_NAMES, Columns, choose_name
 from lapsi.data.readers.containers import NamedArrays, values_of
 from lapsi.data.readers.raw_tables import holds_raw, read_raw
 from lapsi.data.samples import IMAGE, TEXT, Content, Samples
 from lapsi.data.tables.dataset import labelled
-from lapsi.data.tables.frames import is_frame, library_of, to_arrow
+from lapsi.data.tables.frames import is_frame, library_of, to_arrow, to_pandas
 from lapsi.errors import InputError
 
 FRAME, ITEMS, LIST = "The frame", "The data set", "The list"
@@ -119,7 +119,7 @@ def _of_rows(held: Any, known: Known) -> Dataset | Samples:
     label = choose_name(known.name, FIELDS, names, "labels", ITEMS) if is_named else None
     labels = known.labels if label is None else rows_values(rows, label)
     if raw_column(rows, known.names) is None:
-        return known.features(rows.with_format(None).to_pandas().drop(columns=[label] if label else []), labels, ITEMS)
+        return known.features(to_pandas(rows.with_format("arrow")[:]).drop(columns=[label] if label else []), labels, ITEMS)
     content, carried = rows_content(rows, known.names, ITEMS)
     return known.samples(content, labels, carried, ITEMS)
 
@@ -161,7 +161,7 @@ def _of_items(held: Any, known: Known) -> Dataset | Samples:
             f"The items hold neither images nor texts under a usual name, but {', '.join(map(str, first)) or 'nothing'}; make "
             "features of them and pass these to lapsi.score, or use lapsi.score_network."
         )
-    rows = [np.asarray(to_numpy(held[row][0])) for row in range(len(held))]
+    rows = [np.asarray(to_numpy(item_at(held, row, 0))) for row in range(len(held))]
     shapes = {row.shape for row in rows}
     if len(shapes) > 1 or rows[0].ndim != 1:
         raise InputError(
@@ -184,8 +184,8 @@ def _labels_of(held: Any, known: Known) -> Any:
     targets = getattr(held, "targets", None)
     if key == 1 and targets is not None and len(targets) == len(held):
         return to_numpy(targets)
-    values = [held[row][key] for row in range(len(held))]
-    return to_numpy([value.item() if hasattr(value, "item") else value for value in values])
+    values = [item_at(held, row, key) for row in range(len(held))]
+    return to_numpy([value.tolist() if hasattr(value, "tolist") else value for value in values])
 
 
 def _of_values(held: Any, known: Known) -> Samples:

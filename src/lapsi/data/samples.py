@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, final
 
 import numpy as np
@@ -22,6 +23,7 @@ from lapsi.errors import InputError
 
 IMAGE, TEXT = "image", "text"
 NAMED_AT_MOST = 5
+SHOWN_AT_MOST = 60  # signs of a value in a message
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what Pillow raises on damaged files
 
 
@@ -152,11 +154,12 @@ def read_file(path: str | Path) -> bytes:
     return Path(path).read_bytes()
 
 
-def tell_unreadable(bad: Sequence[tuple[str, str]], what: str) -> str:
-    """The message about names that cannot be read, each with its reason; `what` they are."""
+def tell_unreadable(bad: Sequence[tuple[str, str]], what: str, *, can_skip: bool = True) -> str:
+    """The message about names that cannot be read, each with its reason; `what` they are, and whether an option skips them."""
     shown = "; ".join(f"{name} ({reason})" for name, reason in bad[:NAMED_AT_MOST])
     more = f" and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
-    return f"{len(bad)} of the {what} cannot be read: {shown}{more}. Mend or remove them; --skip-bad leaves them out."
+    skip = "; --skip-bad leaves them out" if can_skip else ""
+    return f"{len(bad)} of the {what} cannot be read: {shown}{more}. Mend or remove them{skip}."
 
 
 def _decode_text(raw: bytes) -> str:
@@ -212,12 +215,17 @@ def checked_texts(values: Sequence[Any], place: str) -> Texts:
         InputError: when one is missing or no string, naming `place`.
     """
     for row, value in enumerate(values):
+        if isinstance(value, bytes) or (isinstance(value, str) and not _is_utf8(value)):
+            raise InputError(f"{place}: row {row} is no text in UTF-8; save it in UTF-8.")
         if not isinstance(value, str):
-            if isinstance(value, bytes):
-                raise InputError(f"{place}: row {row} is no text in UTF-8; save the file in UTF-8.")
-            held = "nothing" if pd.api.types.is_scalar(value) and pd.isna(value) else repr(value)
+            held = "nothing" if pd.api.types.is_scalar(value) and pd.isna(value) else shorten(repr(value), SHOWN_AT_MOST)
             raise InputError(f"{place}: row {row} holds {held} where a text is expected; remove the row or fill it in.")
     return Texts(values)
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether it has no half of a surrogate pair, which no file keeps."""
+    return text.encode("utf-8", "replace").decode() == text
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -133,7 +133,7 @@ def open_checkpoint(keep: Keep | None, identity: dict[str, Any], plan: dict[str,
         plan: of a new checkpoint; one that was begun keeps its own.
 
     Raises:
-        InputError: when the directory belongs to other data or settings, with the differences, or to something else.
+        InputError: when the directory holds parts of other data or settings, with the differences, or something else.
         RunExistsError: when another process works on it.
     """
     if keep is None:
@@ -169,15 +169,15 @@ def hold(path: Path) -> Hold:
 def _begun(keep: Keep, identity: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     """The plan of the work that was begun in the directory, or of new work."""
     record = None if keep.restart else read_progress(keep.path)
-    if record is None:
-        _clear(keep.path)
-        _write_json(keep.path / PROGRESS, {"identity": identity, "plan": plan, "call": keep.call})
-        return plan
-    lines = differences(record["identity"], json.loads(json.dumps(identity)))
-    if lines:
+    lines = [] if record is None else differences(record["identity"], json.loads(json.dumps(identity)))
+    if lines and has_parts(keep.path):
         raise InputError(
             f"{keep.path} was begun with other data or settings: {'; '.join(lines)}. Use the same, or another directory."
         )
+    if record is None or lines:
+        _clear(keep.path)
+        _write_json(keep.path / PROGRESS, {"identity": identity, "plan": plan, "call": keep.call})
+        return plan
     began: dict[str, Any] = record["plan"]
     return began
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,6 +16,7 @@ from lapsi.execution.disk import told_when_full
 
 MARKER = "run.json"  # what makes a directory a run
 PROGRESS = "progress.json"  # what makes it one of unfinished parts
+HERE, EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 LONGEST_NAME = 241  # bytes: 255 on the usual file systems, less what is added to a name until the file is whole
 
 
@@ -144,6 +147,12 @@ def require_writable(folder: Path) -> None:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"Nothing can be written below {folder}: it is no directory or not writable; choose another path.")
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Two files or folders of one file system change places in one step; False where the system cannot do that."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform.startswith("linux") else None
+    return rename is not None and rename(HERE, os.fsencode(first), HERE, os.fsencode(second), EXCHANGE) == 0
 
 
 def sync(path: Path) -> None:

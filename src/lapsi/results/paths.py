@@ -16,6 +16,12 @@ def unfinished_path(run: Path) -> Path:
     return run.with_name(f"{run.name}.partial")
 
 
+def is_whole(run: Path) -> bool:
+    """Whether a run that was begun and not cleared away was written all the same."""
+    written, began = run / MARKER, unfinished_path(run) / PROGRESS
+    return written.is_file() and began.is_file() and written.stat().st_mtime >= began.stat().st_mtime
+
+
 def require_run(path: Path) -> None:
     """Refuses a path that holds no run.
 

@@ -55,7 +55,7 @@ def publish(scores: Scores, path: str | Path, *, title: str, licence: str = "", 
         force: overwrite a file that is there.
 
     Raises:
-        InputError: when the path is of another kind of file, or there is no title.
+        InputError: when the path is of another kind of file, there is no title, or it is no text.
         RunExistsError: when a file is there and `force` is not set.
     """
     target = Path(path)
@@ -63,6 +63,9 @@ def publish(scores: Scores, path: str | Path, *, title: str, licence: str = "", 
         raise InputError(f"{target.name} is a file of kind {target.suffix or '(none)'!r}; expected {ENDING}.")
     if not title.strip():
         raise InputError("The title is empty; say which data and which features were scored.")
+    for name, text in (("title", title), ("licence", licence)):
+        if text != text.encode("utf-8", "replace").decode():
+            raise InputError(f"The {name} is no text in UTF-8; write it anew.")
     table = _table(scores)
     whole = asdict(scores.provenance)
     provenance = {name: whole[name] for name in TOLD} | {"measures": scores.provenance.measures}

@@ -15,6 +15,9 @@ from lapsi.results.format_0 import from_format_0
 from lapsi.results.provenance import Count, Provenance, Text
 from lapsi.results.regularization import Regularization
 from lapsi.results.verification import Verification
+from lapsi.settings.network import NetworkSettings
+from lapsi.settings.pairs import PairSettings
+from lapsi.settings.settings import Settings
 from lapsi.settings.stored import stored_settings
 from lapsi.settings.task import CLASSES
 
@@ -121,11 +124,11 @@ def read_record(path: Path) -> RunRecord:
     columns = _require(dict[str, Column], {name: {**each, "name": name} for name, each in beside.columns.items()}, "columns")
     provenance: Provenance = _require(Provenance, raw)
     _require(_Settings, provenance.settings, "settings")
-    stored_settings(provenance.settings)
+    _require_chosen(stored_settings(provenance.settings))
     if provenance.data:
         _require(_Data, provenance.data, "data")
     if provenance.verification is not None:
-        _require(Verification, provenance.verification, "verification")
+        _require_told(_require(Verification, provenance.verification, "verification"))
     if provenance.regularization is not None:
         _require(Regularization, provenance.regularization, "regularization")
     _require_classes(beside.classes, provenance)
@@ -185,6 +188,21 @@ def _require(kind: Any, value: Any, place: str = "") -> Any:
         shown = repr(first["input"])
         got = f", not {shown}" if first["type"] != "missing" and len(shown) <= 60 else ""
         raise ValueError(f"{where} of run.json: {first['msg']}{got}") from None
+
+
+def _require_chosen(settings: Settings | NetworkSettings | PairSettings) -> None:
+    if settings.is_open:
+        raise ValueError("settings of run.json leave weight_decay or standardize open ('auto'); expected what was chosen")
+
+
+def _require_told(verification: Verification) -> None:
+    """Either errors or a reason why there are none; and all correlations or none."""
+    errors = (verification.max_relative_error, verification.median_relative_error)
+    correlations = (verification.spearman, verification.pearson, verification.median_ratio)
+    if not verification.failure and None in errors:
+        raise ValueError("verification of run.json has neither max_relative_error and median_relative_error nor a failure")
+    if None in correlations and any(value is not None for value in correlations):
+        raise ValueError("verification of run.json has some of spearman, pearson and median_ratio; expected all or none")
 
 
 def _require_classes(classes: list[Any], provenance: Provenance) -> None:

@@ -20,6 +20,7 @@ MEANS = {
     LARGEST: "as where the features say nothing of the targets",
 }
 End = Literal["", "smallest", "largest"]
+Scaling = Literal["each", "one", "none"]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
@@ -37,7 +38,7 @@ class Trial:
     """
 
     weight_decay: Positive
-    standardize: Text
+    standardize: Scaling
     loo_loss: Real
     error: Real
     log_evidence: Real | None

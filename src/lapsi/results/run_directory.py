@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lapsi.errors import RunExistsError
 from lapsi.execution.disk import told_when_full
-from lapsi.execution.files import MARKER, require_name, require_writable, sync
+from lapsi.execution.files import MARKER, exchange, require_name, require_writable, sync
 from lapsi.results.record import read_json
 from lapsi.results.run_files import MAP, NUMBERS, PROBABILITIES, ROWS, TRAJECTORY
 
@@ -57,8 +57,9 @@ def _is_run(path: Path) -> bool:
 def write_directory(path: Path, write: Callable[[Path], object], force: bool) -> None:
     """Fills a hidden directory beside `path` by `write`, then renames it to `path` in one step.
 
-    A kill at any moment leaves the old run, or none, at `path`: never half of one. Of several processes that write to one path
-    without `force` one wins, and the others are told so.
+    A kill at any moment leaves the old run or the new one at `path`, or none where there was none: never half of one. (Where a
+    system cannot let two folders change places, one that comes in that very moment leaves the old run beside it.) Of several
+    processes that write to one path without `force` one wins, and the others are told so.
 
     Raises:
         RunExistsError: as `require_free`.
@@ -90,6 +91,8 @@ def _write_whole(path: Path, write: Callable[[Path], object], force: bool) -> No
 def _swap(content: Path, path: Path, aside: Path, force: bool) -> None:
     """Moves `content` to `path`, without `force` only over an empty directory; what stood there comes back where that fails."""
     if force and path.exists():
+        if exchange(content, path):
+            return
         path.rename(aside)
     try:
         content.rename(path)

@@ -19,7 +19,7 @@ class PairSource:
         captions: column with the texts, where `texts` are features.
         files: column with the files of the images, where `images` are features.
         image_folder: where these lie; None: beside the source.
-        ids: column with unique identifiers; None: the files, where none stands twice.
+        ids: column with unique identifiers; None: the pairs are numbered.
         keep: more columns to carry along.
         image_model, text_model: frozen extractors of raw images and texts, as in `ExtractorSettings`.
         shuffle_pairs: share of the pairs whose texts change places.

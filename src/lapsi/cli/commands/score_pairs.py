@@ -36,6 +36,8 @@ def score_pairs(
     asked, settings = to_pairs(options)
     if limit is not None and limit < 1:
         raise InputError(f"--limit is {limit}; expected at least 1.")
+    if "corruption_seed" in options and asked.shuffle_pairs == 0:
+        raise InputError("--corruption-seed was given but no pairs are shuffled; leave it out, or give --shuffle-pairs.")
     if not source.exists():
         raise InputError(f"There is no file {source}.")
     from lapsi.cli import score_pairs as work

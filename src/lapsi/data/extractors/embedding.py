@@ -93,7 +93,7 @@ def embed(
     content = content_of_values(values, kind)
     with open_backend(execution or Execution()) as backend:
         folder = None if cache is None else Path(cache)
-        return embed_content(content, settings, folder, Stages(progress), backend=backend).features
+        return embed_content(content, settings, folder, Stages(progress), skip_bad=None, backend=backend).features
 
 
 def load_extractor(kind: str, settings: ExtractorSettings) -> Extractor:
@@ -113,7 +113,7 @@ def embed_content(
     cache: Path | None,
     stages: Stages,
     *,
-    skip_bad: bool = False,
+    skip_bad: bool | None = False,
     backend: Backend = HERE,
 ) -> Embedded:
     """Features of all samples, from the cache where it has them.
@@ -123,7 +123,7 @@ def embed_content(
         settings: which model, and how.
         cache: its folder; None: the default.
         stages: shows the progress.
-        skip_bad: leave samples out that cannot be read.
+        skip_bad: leave samples out that cannot be read; None: they cannot be.
         backend: embeds what the cache does not have.
 
     Raises:
@@ -241,7 +241,7 @@ class Extraction(Task[RawShard, Shard]):
 class _Gathered:
     """Shards put together in the order of their samples, whichever comes first."""
 
-    def __init__(self, content: Content, folder: Path, skip_bad: bool) -> None:
+    def __init__(self, content: Content, folder: Path, skip_bad: bool | None) -> None:
         self._content, self._folder, self._skip_bad = content, folder, skip_bad
         self._features: Tensor | None = None
         self._early: dict[int, Shard] = {}
@@ -253,7 +253,7 @@ class _Gathered:
         """The features of the samples from `start` on."""
         bad = {start + position: reason for position, reason in shard.bad.items()}
         if bad and not self._skip_bad:
-            raise InputError(_unreadable(self._content, bad))
+            raise InputError(_unreadable(self._content, bad, can_skip=self._skip_bad is not None))
         self.n_cached += len(shard.kept) if was_cached else 0
         self._early[start] = shard
         while self._next in self._early:
@@ -335,5 +335,6 @@ def _attempt(work: Callable[[], Any]) -> Any:
         return _Bad(first_line(error))
 
 
-def _unreadable(content: Content, bad: dict[int, str]) -> str:
-    return tell_unreadable([(content.name(position), reason) for position, reason in bad.items()], "samples")
+def _unreadable(content: Content, bad: dict[int, str], *, can_skip: bool = True) -> str:
+    named = [(content.name(position), reason) for position, reason in bad.items()]
+    return tell_unreadable(named, "samples", can_skip=can_skip)

@@ -11,11 +11,13 @@ import pandas as pd
 from PIL import Image
 
 from lapsi.data.readers.columns import listed
-from lapsi.data.readers.image_folders import SPLITS
+from lapsi.data.readers.image_folders import SPLITS, where_found
 from lapsi.data.samples import EncodedImages, Samples
 from lapsi.errors import InputError, first_line
+from lapsi.execution.disk import in_words
 
 ARCHIVE = ".zip"
+LARGEST = 2**28  # bytes of a file inside, before more memory is taken than any image asks for
 
 
 def is_archive(path: Path) -> bool:
@@ -42,6 +44,9 @@ def read_image_archive(path: Path, split: str | None = None) -> Samples:
         raise InputError(f"{path} cannot be read as a zip file of images ({first_line(error)}); pack it again.") from error
     if any(each.flag_bits & 1 for each in members):
         raise InputError(f"{path} is encrypted; unpack it, and name the folder.")
+    cut = [each.orig_filename for each in archive.infolist() if "\0" in each.orig_filename]
+    if cut:
+        raise InputError(f"{path} holds a name with a NUL, {cut[0]!r}, which no folder can hold; pack it again.")
     names = sorted(each.filename for each in members)
     top, classes = _class_folder(names, path, split)
     inside = [name for name in names if name.startswith(top) and "/" in name.removeprefix(top)]
@@ -56,6 +61,9 @@ def read_image_archive(path: Path, split: str | None = None) -> Samples:
         raise InputError(f"The folders of {place} ({listed(classes)}) look like splits; name one, e.g. --split {classes[0]}.")
 
     def fetch(position: int) -> bytes:
+        size = archive.getinfo(inside[position]).file_size
+        if size > LARGEST:
+            raise OSError(f"it unpacks to {in_words(size)}; expected at most {in_words(LARGEST)} of an image")
         try:
             return archive.read(inside[position])
         except (BadZipFile, RuntimeError, NotImplementedError, zlib.error) as error:
@@ -65,7 +73,9 @@ def read_image_archive(path: Path, split: str | None = None) -> Samples:
     columns = pd.DataFrame(index=pd.RangeIndex(len(inside)))
     if split is not None:
         columns["split"] = split
-    said = f"The classes are the folders of {place}." if top else ""
+    taken = set(inside)
+    beside = [name for name in names if name not in taken and (split is None or "/" not in name.removeprefix(top))]
+    said = where_found(place if top else "", len(beside))
     return Samples(content, labels, np.array(relative), columns, str(path), said=said)
 
 

@@ -34,7 +34,7 @@ def read_image_folder(folder: Path, split: str | None = None, *, skip_bad: bool 
     """
     unread: Unread = []
     root = folder if split is not None and os.path.isdir(folder / split) else _class_folder(folder)
-    said = "" if root == folder else f"The classes are the folders of {root if split is None else root / split}."
+    place = "" if root == folder else str(root if split is None else root / split)
     root = root if split is None else root / split
     if not os.path.isdir(root):
         there = [entry.name for entry in _entries(folder, unread)[0]]
@@ -60,7 +60,17 @@ def read_image_folder(folder: Path, split: str | None = None, *, skip_bad: bool 
     columns = pd.DataFrame({"path": [str(path.absolute()) for path in paths]})
     if split is not None:
         columns["split"] = split
+    said = where_found(place, sum(map(_is_image, _entries(root, [])[1])))
     return Samples(image_content(paths), labels, ids, columns, str(folder), unread=tuple(unread), said=said)
+
+
+def where_found(place: str, n_beside: int) -> str:
+    """What a person is told: of the folder of the classes, where it is another than was named, and of images beside these."""
+    lie = f"{n_beside:,} images lie in no folder of a class and are"
+    if n_beside == 1:
+        lie = "1 image lies in no folder of a class and is"
+    told = [f"The classes are the folders of {place}."] if place else []
+    return " ".join([*told, f"{lie} left out."] if n_beside else told)
 
 
 def _class_folder(folder: Path) -> Path:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lapsi.data.readers.columns import FEATURE_NAMES, Columns, first_of, require_name
-from lapsi.data.readers.containers import NamedArrays
+from lapsi.data.readers.containers import NamedArrays, values_of
 from lapsi.data.readers.feature_columns import is_list
 from lapsi.data.tables.encode import Encoded, encode
 from lapsi.errors import InputError
@@ -56,10 +56,11 @@ def table_features(arrays: NamedArrays, columns: Columns, others: set[str | None
 
 
 def _column(arrays: NamedArrays, name: str) -> pd.Series:
-    """A column as pandas holds it; days as moments, integers beside gaps as floating-point numbers."""
+    """A column as pandas holds it; days as moments, integers beside gaps as floating-point numbers where these are exact."""
     assert arrays.column is not None
     column = arrays.column(name)
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
-    values = column.to_pandas(date_as_object=False)
-    return values if not pa.types.is_null(column.type) else pd.Series(np.full(len(column), np.nan))
+    if pa.types.is_null(column.type):
+        return pd.Series(np.full(len(column), np.nan))
+    return pd.Series(values_of(column)) if pa.types.is_integer(column.type) else column.to_pandas(date_as_object=False)

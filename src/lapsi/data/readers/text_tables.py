@@ -34,6 +34,10 @@ def read_csv(path: Path) -> pa.Table:
     return pa.csv.read_csv(path, parse_options=PARSE, convert_options=pa.csv.ConvertOptions(**BLANKS))
 
 
+def _is_utf8(cell: bytes) -> bool:
+    return cell.decode("utf-8", "replace").encode() == cell
+
+
 def csv_cells(path: Path, name: str) -> list[str | None]:
     """A column of a CSV file (N,) as text."""
     convert = pa.csv.ConvertOptions(include_columns=[name], column_types={name: pa.string()}, **BLANKS)
@@ -53,8 +57,15 @@ def jsonl_cells(path: Path, name: str) -> list[str | None]:
 
 
 def exact_column(table: pa.Table, name: str, cells: Cells) -> pa.ChunkedArray:
-    """A column of a table; integers that Arrow rounded to floating-point numbers, beyond 64 bits, as the text of the file."""
+    """A column of a table; integers that Arrow rounded to floating-point numbers, beyond 64 bits, as the text of the file.
+
+    Raises:
+        InputError: when a cell is no text in UTF-8.
+    """
     column = table[name]
+    if pa.types.is_binary(column.type):  # how Arrow hands over what it cannot decode
+        row = next(row for row, cell in enumerate(column.to_pylist()) if cell is not None and not _is_utf8(cell))
+        raise InputError(f"Column {name!r}: row {row} is no text in UTF-8; save the file in UTF-8.")
     if not pa.types.is_floating(column.type):
         return column
     if magnitude(column) < BEYOND:

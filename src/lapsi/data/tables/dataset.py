@@ -97,7 +97,7 @@ def of_encoded(
     ids = frame[found_ids[0]].to_numpy() if ids is None and found_ids else ids
     travelling: dict[str, Any] = {} if columns is None else {str(name): values for name, values in columns.items()}
     if found_group:
-        travelling[GROUP] = frame[found_group[0]].to_numpy()
+        travelling[GROUP] = _plain(frame[found_group[0]])
     kept = [column.name for column in encoded.columns if column.role not in (IDS, GROUP)]
     shown = {}
     for name in kept[:KEPT]:
@@ -122,8 +122,10 @@ def _holds_numbers(frame: pd.DataFrame) -> bool:
 
 
 def _plain(values: pd.Series) -> Any:
-    """A column (N,) in a type that a run keeps: what is no number, moment or text as text."""
+    """A column (N,) in a type that a run keeps: integers to the last digit; what is no number, moment or text as text."""
     types = pd.api.types
+    if values.isna().any() and types.infer_dtype(values, skipna=True) == "integer":
+        return values.astype(object).where(values.notna(), None).to_numpy()
     if types.is_numeric_dtype(values) or types.is_bool_dtype(values) or types.is_datetime64_any_dtype(values):
         return values.to_numpy()
     texts = values.astype(object)

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from lapsi.data.readers.containers import values_of
+
 
 def library_of(value: Any) -> str:
     """The package that an object comes from: "polars", "datasets", …"""
@@ -38,10 +40,13 @@ def to_arrow(frame: Any) -> pa.Table:
 
 
 def to_pandas(frame: Any) -> pd.DataFrame:
-    """A frame as one of pandas: integers beside gaps as floating-point numbers, days as moments."""
+    """A frame as one of pandas: integers beside gaps as floating-point numbers where these are exact, days as moments."""
     if isinstance(frame, pd.DataFrame):
         return frame
-    return to_arrow(frame).to_pandas(date_as_object=False)
+    table = to_arrow(frame)
+    whole = {name: values_of(table[name]) for name, kind in zip(table.column_names, table.schema.types, strict=True)
+             if pa.types.is_integer(kind)}  # fmt: skip
+    return table.to_pandas(date_as_object=False).assign(**whole)
 
 
 def hash_of(frame: pd.DataFrame, by: str) -> str:

@@ -93,7 +93,7 @@ def add_checks(scores: Scores, features: np.ndarray | None, is_table: bool, reas
     neighbours = None
     if features is not None:
         with stages.stage("neighbours"):
-            neighbours = of_features(scaled(features, is_table))
+            neighbours = of_features(scaled(features, is_table), "euclidean" if is_table else None)
     answers, left_out = _asked(Given(scores, features, is_table, reason, neighbours), stages)
     if not answers:
         told = "; ".join(sorted(set(left_out.values())))

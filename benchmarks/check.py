@@ -4,8 +4,8 @@
 
 The handwritten digits are the part `train`. Of as many of them as asked for a copy stands in the part `test`, a share of its
 pixels moved by one of 16 steps (those of a quarter of the copies not at all); as many outliers are digits whose pixels are
-shuffled. Precision and recall are of the samples that `lapsi check` finds: of both ends of a planted pair; of the outliers also of the
-first by score, as many as were planted, since digits of their own may lie apart.
+shuffled. Precision and recall are of the samples that `lapsi check` finds: of both ends of a planted pair; of the outliers also
+of the first by score, as many as were planted, since digits of their own may lie apart.
 """
 
 from __future__ import annotations

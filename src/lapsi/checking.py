@@ -151,9 +151,6 @@ def _without(scores: Scores, columns: Sequence[Column]) -> Scores:
 
 def _rows(scores: Scores, n: int) -> np.ndarray:
     """Where the scored samples stand among n that were given."""
-    rows = scores.table["row"].to_numpy()
-    if rows.max() >= n:
-        raise InputError(
-            f"The run is of a source of which some samples could not be read, so its row {rows.max()} is not among {n}; give y."
-        )
-    return rows
+    if scores.provenance.n_source not in (None, n):
+        raise InputError("Some samples of the source could not be read, so rows of X cannot be told apart without y; give it.")
+    return scores.table["row"].to_numpy()

@@ -1,10 +1,14 @@
 """Runs to report on: scores made up in a moment, so that no test waits for a fit."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 
+from lapsi.analysis.checks.base import CHECK, is_about
+from lapsi.analysis.checks.told import Finding
 from lapsi.data.targets import ClassTargets
-from lapsi.results.columns import COLUMNS
+from lapsi.results.columns import COLUMNS, Column
 from lapsi.results.evidence.base import Seen
 from lapsi.results.evidence.classes import ClassEvidence
 from lapsi.results.provenance import Provenance
@@ -12,6 +16,7 @@ from lapsi.results.scores import Scores
 from lapsi.results.tables import build_table
 from lapsi.settings.settings import make_settings
 
+CHECKED = {"check_duplicate": "duplicates", "check_outlier": "outliers", "check_rare_class": "rare class"}
 HOSTILE = "<script>window.broken = 1</script>"
 
 
@@ -83,3 +88,20 @@ def hostile_scores():
         },
         source=f"{HOSTILE} data",
     )
+
+
+def with_checks(scores):
+    """The same, checked: every seventh sample is there twice, every fifth an outlier, no class is rare."""
+    rows = np.arange(len(scores))
+    values = {
+        "check_duplicate": pd.array(["exact" if row % 7 == 0 else None for row in rows], dtype="string"),
+        "check_outlier": rows % 5 == 0,
+        "check_rare_class": np.zeros(len(rows), bool),
+    }
+    columns = [Column(name, title, "made up", CHECK) for name, title in CHECKED.items()]
+    findings = []
+    for name, title in CHECKED.items():
+        n = int(is_about(pd.Series(values[name])).sum())
+        findings.append(asdict(Finding(title, "Is it?", n, f"{n} samples" if n else "", [], [name])))
+    record = {"findings": findings, "left_out": {"gaps": "the data are no table"}}
+    return scores.with_measure(pd.DataFrame({"id": scores.table["id"], **values}), columns, origin={CHECK: record})

@@ -175,6 +175,16 @@ def test_label_errors(figures, features, options):
     assert 0.9 < record["lsi_itself"]["auroc"] <= 1
 
 
+@pytest.mark.slow
+def test_check(figures, few_digits):
+    record = figures("check", "--planted", 8, "--seed", 1)
+    assert (record["n_samples"], record["n_planted"]) == (N + 16, 8)
+    for name in ("duplicates", "leaks", "outliers_first"):
+        assert 0.7 < record[name]["precision"] <= 1
+        assert 0.7 < record[name]["recall"] <= 1
+    assert 0.7 < record["outliers"]["recall"] <= 1
+
+
 def test_text_corruption(figures, tmp_path, monkeypatch):
     monkeypatch.setenv("LAPSI_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)

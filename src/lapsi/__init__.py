@@ -16,6 +16,8 @@ from lapsi.errors import (
 )
 
 if TYPE_CHECKING:
+    from lapsi.analysis.checks.told import findings
+    from lapsi.checking import check
     from lapsi.data.extractors.embedding import embed
     from lapsi.estimator import LaplaceSampleInformation, LaplaceSampleInformationRegressor
     from lapsi.measures.group_lsi import leave_group_out
@@ -59,7 +61,9 @@ __all__ = [
     "RunExistsError",
     "Scores",
     "Settings",
+    "check",
     "embed",
+    "findings",
     "leave_group_out",
     "load_run",
     "make_settings",
@@ -88,7 +92,9 @@ _PLACES = {
     "Retrain": "lapsi.settings.engine",
     "Scores": "lapsi.results.scores",
     "Settings": "lapsi.settings.settings",
+    "check": "lapsi.checking",
     "embed": "lapsi.data.extractors.embedding",
+    "findings": "lapsi.analysis.checks.told",
     "leave_group_out": "lapsi.measures.group_lsi",
     "measure": "lapsi.measuring",
     "make_settings": "lapsi.settings.settings",

@@ -73,6 +73,7 @@ def folder(tmp_path_factory):
         (("show", "none"), 2),
         (("issues", "none"), 2),
         (("groups", "none"), 2),
+        (("check", "none"), 2),
         (("report", "none"), 2),
         (("report", "a", "--map", "globe"), 2),
         (("apply", "none", "--review", "review.csv", "-o", "new.csv"), 2),

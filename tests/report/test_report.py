@@ -27,7 +27,7 @@ from lapsi.report.page import asset, page_script, write_report
 from lapsi.report.phrasing import number
 from lapsi.report.thumbnails import encode, gallery_order
 from lapsi.report.words import describe
-from runs_for_reports import HOSTILE, hostile_scores, make_scores
+from runs_for_reports import HOSTILE, hostile_scores, make_scores, with_checks
 from runs_of_targets import digits_as_bits, numbers
 
 
@@ -456,3 +456,16 @@ def test_a_umap_is_of_what_the_probe_saw(tmp_path, monkeypatch, scaling):
     centred = features - features.mean(0)
     scaled = {"each": centred / features.std(0), "one": centred / np.sqrt(features.var(0).mean()), "none": features}[scaling]
     np.testing.assert_allclose(seen[0], scaled[:12], rtol=1e-12)
+
+
+def test_what_checks_found_is_on_the_page(tmp_path):
+    scores = with_checks(make_scores(60))
+    write_report(scores, tmp_path / "r.html")
+    held = Document(tmp_path / "r.html").json("column-data")
+    assert [each["title"] for each in held["checks"]] == ["duplicates", "outliers"]
+    masks = [np.frombuffer(base64.b64decode(each["data"]["data"]), np.uint8) for each in held["checks"]]
+    assert_array_equal(masks, [np.arange(60) % 7 == 0, np.arange(60) % 5 == 0])
+    assert {each["key"]: each["check"] for each in held["extra"]}["check_duplicate"] is True
+    assert "Checks of the data: duplicates: 9 samples; outliers: 12 samples; none: rare class." in describe(scores).sentences
+    write_report(make_scores(60), tmp_path / "plain.html")
+    assert Document(tmp_path / "plain.html").json("column-data")["checks"] == []

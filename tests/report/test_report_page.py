@@ -26,7 +26,7 @@ from browser import (
 from commands import run
 from lapsi.data.samples import ImageArrays
 from lapsi.report.page import write_report
-from runs_for_reports import HOSTILE, hostile_scores, make_scores
+from runs_for_reports import HOSTILE, hostile_scores, make_scores, with_checks
 
 N = 300
 pytestmark = pytest.mark.browser
@@ -348,3 +348,26 @@ def test_samples_of_a_table_are_shown_by_the_values_of_their_columns(browser, tm
         columns["work"][row],
     ]
     assert find_all(browser, "canvas.pixelated") == []
+
+
+def test_samples_that_checks_found_can_be_filtered(browser, scores, tmp_path):
+    write_report(with_checks(scores), tmp_path / "checked.html")
+    open_page(browser, tmp_path / "checked.html")
+    field = Select(find(browser, "#check-filter"))
+    assert [option.text for option in field.options] == ["all samples", "duplicates (43)", "outliers (60)"]
+    field.select_by_visible_text("outliers (60)")
+    wait(browser, lambda: count_of(browser) == 60)
+    assert "check: outliers" in find(browser, "#chips").text
+    assert all(row % 5 == 0 for row in gallery(browser, "highest"))
+    Select(find(browser, "#kind-filter")).select_by_visible_text("corrupted samples")
+    wait(browser, lambda: count_of(browser) == sum(row % 45 == 0 for row in range(N)))
+    click(browser, next(chip for chip in find_all(browser, "#chips .chip") if "check: outliers" in chip.text))
+    wait(browser, lambda: count_of(browser) == sum(row % 9 == 0 for row in range(N)))
+    assert field.first_selected_option.text == "all samples"
+    click(browser, find(browser, "#chips .plain"))
+    wait(browser, lambda: count_of(browser) == N)
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_a_run_that_was_not_checked_has_no_such_filter(opened):
+    assert not find(opened, "#check-filter").is_displayed()

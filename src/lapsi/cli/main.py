@@ -26,6 +26,7 @@ COMMANDS = (
     "issues",
     "groups",
     "measure",
+    "check",
     "privacy",
     "report",
     "apply",

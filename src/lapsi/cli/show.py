@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from lapsi.analysis.checks.told import findings, in_a_line
 from lapsi.cli.terminal import cell, say
 from lapsi.results.columns import Column
 from lapsi.results.provenance import Provenance
@@ -58,6 +59,7 @@ def run_as_dict(scores: Scores, n_extremes: int) -> dict[str, Any]:
         "seconds": provenance.seconds,
         "verification": provenance.verification,
         "regularization": provenance.regularization,
+        "findings": findings(scores).to_dict("records"),
         "summary": to_records(scores.summary().reset_index()),
         **{name: to_records(part) for name, part in extremes.items()},
     }
@@ -95,6 +97,7 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
         *_infinite_lines(scores),
         *_optimum_lines(scores),
         *_noise_lines(scores),
+        *_check_lines(scores),
     ]
     lines.append(_seconds_line(provenance.seconds))
     console.print(Group(*told, *lines))
@@ -264,6 +267,12 @@ def _noise_lines(scores: Scores) -> list[Text]:
             style="" if share <= BELOW_NOISE else "yellow",
         )
     ]
+
+
+def _check_lines(scores: Scores) -> list[Text]:
+    """What checks found, where the run was checked."""
+    line = in_a_line(scores)
+    return [cell(f"Checks: {line}.")] if line else []
 
 
 def _seconds_line(seconds: dict[str, float]) -> Text:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsi.analysis.checks.base import CHECK
+from lapsi.analysis.checks.told import found
 from lapsi.report.kinds.choose import view_of
 from lapsi.report.packing import as_strings, pack
 from lapsi.results.columns import SAMPLE, SOURCE, TRAVELLING, Column
@@ -39,6 +41,7 @@ def embed_columns(scores: Scores, rows: np.ndarray, texts: list[str] | None, tex
         "extra": [_extra(column, table[column.name]) for column in page_columns(scores) if column.name not in shown],
         "texts": None if texts is None else [shorten(text, text_limit) for text in texts],
         "corrupted": None if marked is None else pack(marked.to_numpy(np.uint8)),
+        "checks": [{"title": title, "data": pack(mask[rows].astype(np.uint8))} for title, mask in found(scores).items()],
         "map": None if scores.map is None else pack(scores.map[rows].astype(np.float32)),
     }
 
@@ -74,7 +77,7 @@ def _numbers(values: pd.Series) -> dict[str, str]:
 
 def _extra(column: Column, values: pd.Series) -> dict[str, Any]:
     """Any other column: numbers, codes of a few names, or strings."""
-    record = {"key": column.name, "title": column.title, "help": column.help}
+    record = {"key": column.name, "title": column.title, "help": column.help, "check": column.measure == CHECK}
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if is_number and (column.is_number or column.name not in TRAVELLING):
         return record | {"kind": "number", "data": pack(values.to_numpy(np.float64, na_value=np.nan))}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lapsi.analysis.checks.told import in_a_line
 from lapsi.report.columns import page_columns
 from lapsi.report.kinds.base import View
 from lapsi.report.kinds.choose import view_of
@@ -91,7 +92,7 @@ def _sentences(scores: Scores, view: View) -> list[str]:
         sentences.append(
             f"By median, {most} teach the model most ({number(medians.iloc[-1])}), {least} least ({number(medians.iloc[0])})."
         )
-    return [*sentences, view.doubts(scores), *_planted(scores, view)]
+    return [*sentences, view.doubts(scores), *_planted(scores, view), *_checked(scores)]
 
 
 def _planted(scores: Scores, view: View) -> list[str]:
@@ -107,6 +108,11 @@ def _planted(scores: Scores, view: View) -> list[str]:
         f"Known to be corrupted: {counted(int(marked.sum()))}. The top tenth by LSI holds {by_lsi:,} of them, the tenth with "
         f"the lowest {view.phrases(scores.outputs).quality} {by_quality:,}."
     ]
+
+
+def _checked(scores: Scores) -> list[str]:
+    line = in_a_line(scores)
+    return [f"Checks of the data: {line}."] if line else []
 
 
 def _accuracy(verification: dict[str, Any] | None, word: str) -> str:

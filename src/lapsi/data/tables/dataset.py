@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsi.data.arrays import feature_matrix
 from lapsi.data.dataset import CARRIED, Dataset, make_dataset
 from lapsi.data.readers.columns import require_name
 from lapsi.data.tables.column import FEATURE, GROUP, IDS, TABLE, record_of
@@ -74,6 +75,21 @@ def labelled(
     has_group = columns is not None and GROUP in columns
     encoded = encode(frame, "The frame", chosen=False, has_ids=named_ids is not None, has_group=has_group)
     return of_encoded(frame.reset_index(drop=True), encoded, y, **known | {"ids": named_ids})
+
+
+def features_alone(X: Any) -> tuple[np.ndarray, bool]:
+    """The features (N, d) of what people hold, without labels, and whether they are those of a table of several kinds.
+
+    Raises:
+        InputError: as `labelled`.
+    """
+    if is_sparse(X):
+        return reduced(X)[0], False
+    frame = to_pandas(X) if is_frame(X) else None
+    if frame is None or _holds_numbers(frame):
+        return feature_matrix(X if frame is None else frame), False
+    index = not isinstance(frame.index, pd.RangeIndex) and frame.index.is_unique
+    return encode(frame, "The frame", chosen=False, has_ids=index).features, True
 
 
 def of_encoded(

@@ -31,6 +31,7 @@ function readColumns(raw) {
     rows: raw.rows ? unpack(raw.rows) : null,
     extra: raw.extra.map((column) => (column.data ? { ...column, data: unpack(column.data) } : column)),
     corrupted: raw.corrupted ? unpack(raw.corrupted) : null,
+    checks: raw.checks.map(({ title, data: packed }) => ({ title, mask: unpack(packed) })),
     map: raw.map ? unpack(raw.map) : null,
     floor,
     logLsi: measures.lsi.map((value) => Math.log10(Math.max(value, floor))),

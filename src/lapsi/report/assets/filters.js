@@ -1,7 +1,7 @@
 // Which samples are let through: selections in plots, search, targets and kind, all narrowing each other.
 
 const selections = new Map();  // plot → { label, mask, clear }
-const query = { search: '', chosen: targets.filters.map(() => -1), kind: 'all' };
+const query = { search: '', chosen: targets.filters.map(() => -1), kind: 'all', check: -1 };
 const FIELDS = ['class-filter', 'second-filter'];  // of `query.chosen`
 const sorting = { key: 'lsi', descending: true };
 const view = { shown: new Uint32Array(0), mask: new Uint8Array(n), order: byLsi.slice().reverse(), filtered: false };
@@ -36,6 +36,7 @@ function refilter() {
     let inside = query.chosen.every((code, place) => code < 0 || targets.filters[place].accepts(row, code));
     for (let each = 0; inside && each < masks.length; each++) inside = masks[each][row] === 1;
     if (inside && query.kind !== 'all') inside = accepts(row);
+    if (inside && query.check >= 0) inside = data.checks[query.check].mask[row] === 1;
     for (let each = 0; inside && each < words.length; each++) inside = text[row].includes(words[each]);
     mask[row] = inside ? 1 : 0;
   }
@@ -56,6 +57,7 @@ function sortKeys(key) {
   if (key in targets.keys) return targets.keys[key];
   if (key === 'mark') return Array.from({ length: n }, (_, row) => (marks.has(row) ? ACTIONS.indexOf(marks.get(row).action) : NaN));
   if (key === 'corrupted') return data.corrupted;
+  if (key === 'checks') return Array.from({ length: n }, (_, row) => data.checks.reduce((sum, { mask }) => sum + mask[row], 0) || NaN);
   if (key === 'text') return data.texts;
   if (key === 'id') return data.ids.every((id) => id !== '' && Number.isFinite(Number(id))) ? data.ids.map(Number) : data.ids;
   const column = data.extra.find((each) => `extra:${each.key}` === key);
@@ -73,10 +75,11 @@ function select(plot, label, accepts, clear) {
 function clearAll() {
   for (const { clear } of [...selections.values()]) clear();
   selections.clear();
-  Object.assign(query, { search: '', chosen: targets.filters.map(() => -1), kind: 'all' });
+  Object.assign(query, { search: '', chosen: targets.filters.map(() => -1), kind: 'all', check: -1 });
   $('search').value = '';
   for (const field of FIELDS) $(field).value = '-1';
   $('kind-filter').value = 'all';
+  $('check-filter').value = '-1';
   refilterSoon();
 }
 
@@ -94,6 +97,9 @@ function tellView() {
   });
   if (query.kind !== 'all') {
     chips.push(chip(KINDS[query.kind][0], () => { query.kind = $('kind-filter').value = 'all'; refilterSoon(); }));
+  }
+  if (query.check >= 0) {
+    chips.push(chip(`check: ${data.checks[query.check].title}`, () => { query.check = -1; $('check-filter').value = '-1'; refilterSoon(); }));
   }
   if (chips.length) chips.push(el('button', { type: 'button', class: 'chip plain', onclick: clearAll }, 'Clear all'));
   $('chips').replaceChildren(...chips);
@@ -113,6 +119,12 @@ function setUpFilters() {
     field.append(option(-1, all), ...names.map((name, code) => option(code, name)));
     field.addEventListener('change', () => { query.chosen[place] = Number(field.value); refilterSoon(); });
   });
+  if (data.checks.length) {
+    const sizes = data.checks.map(({ mask }) => mask.reduce((sum, value) => sum + value, 0));
+    $('check-filter').append(option(-1, 'all samples'), ...data.checks.map(({ title }, place) => option(place, `${title} (${count(sizes[place])})`)));
+    $('check-filter').parentElement.hidden = false;
+    $('check-filter').addEventListener('change', (event) => { query.check = Number(event.target.value); refilterSoon(); });
+  }
   $('kind-filter').append(...Object.entries(KINDS).map(([kind, [text]]) => option(kind, text)));
   $('search').addEventListener('input', afterPause(() => { query.search = $('search').value.trim(); refilterSoon(); }, 120));
   $('kind-filter').addEventListener('change', (event) => { query.kind = event.target.value; refilterSoon(); });

@@ -35,7 +35,12 @@ const TABLE_COLUMNS = (() => {
     columns.push({ key: 'corrupted', title: 'corrupted', help: 'whether the sample was changed on purpose', width: 120, grow: 0, cell: (row) => (data.corrupted[row] ? el('span', { class: 'badge' }, 'corrupted') : '') });
   }
   if (data.texts) columns.push({ key: 'text', title: 'text', help: 'its beginning', width: 280, grow: 3, cell: (row) => data.texts[row] });
+  if (data.checks.length) {
+    const badges = (row) => data.checks.filter(({ mask }) => mask[row]).map(({ title }) => title).join(', ');
+    columns.push({ key: 'checks', title: 'checks', help: 'checks that found the sample', width: 200, grow: 1, cell: badges });
+  }
   for (const column of data.extra) {
+    if (column.check) continue;
     const common = { key: `extra:${column.key}`, title: column.title, help: column.help, numeric: column.kind === 'number', grow: 1 };
     const least = Math.max(112, 48 + LETTER * column.title.length);
     if (column.key === 'path') columns.push({ ...common, width: pathWidth, cell: (row) => ending(extraText(column, row), pathWidth), full: (row) => extraText(column, row) });

@@ -1,0 +1,1 @@
+"""The curator's other questions about a data set: one a file."""

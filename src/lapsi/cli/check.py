@@ -1,0 +1,65 @@
+"""The curator's other questions, asked of a run and its data, which are opened again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lapsi.analysis.checks.datalab import require_datalab
+from lapsi.analysis.checks.told import Record, record_of
+from lapsi.checking import add_checks, features_of
+from lapsi.cli.data import reopen_features
+from lapsi.cli.measure import save_beside
+from lapsi.cli.terminal import cell, say, told
+from lapsi.execution.progress import Stages
+from lapsi.results.run_directory import require_free
+from lapsi.results.scores import Scores
+from lapsi.settings.task import PAIRS
+
+
+def check(run: Path, to: Path | None, force: bool, quiet: bool, as_json: bool) -> None:
+    """Asks all questions that the run can be asked, and writes the run anew, whole or not at all."""
+    if to is not None:
+        require_free(to, force)
+    require_datalab()
+    stages, scores = Stages(not quiet and not as_json), Scores.load(run)
+    reason = without_features(scores)
+    features, is_table = (None, False) if reason else features_of(scores, reopen_features(scores, stages))
+    checked = add_checks(scores, features, is_table, reason, stages)
+    path = save_beside(checked, run, to or run, force or to is None)
+    record = record_of(checked)
+    assert record is not None
+    with told(path):
+        if as_json:
+            print(json.dumps(asdict(record), indent=2))
+        elif not quiet:
+            print_findings(record, len(checked), Console())
+            say(f"Run: {path}", error=True)
+
+
+def without_features(scores: Scores) -> str:
+    """Why a run has no features to open again; "" where it has."""
+    if scores.provenance.factory:
+        return "the run is of a network, whose samples have no features"
+    if scores.task == PAIRS:
+        return "the run is of pairs, which have no features of their own"
+    return "" if scores.provenance.data else "the run was saved from Python, where lapsi.check(scores, X) asks it"
+
+
+def print_findings(record: Record, n_samples: int, console: Console) -> None:
+    """A row a question; what could not be asked below."""
+    table = Table(title=f"{n_samples:,} samples, checked", title_justify="left", show_lines=True)
+    for heading in ("question", "found", "worst", "column"):
+        table.add_column(heading, overflow="fold")
+    for each in record.findings:
+        worst = Text("\n").join(map(cell, each.examples))
+        style = "" if each.found else "dim"
+        table.add_row(cell(each.question), cell(each.said or "none"), worst, cell(each.columns[0]), style=style)
+    console.print(table)
+    for name, why in record.left_out.items():
+        say(f"Left out: {name}: {why}.", "yellow")

@@ -72,7 +72,7 @@ class ReportSummary:
 
 def write_report(
     scores: Scores,
-    path: Path,
+    path: str | Path,
     *,
     content: Content | None = None,
     positions: np.ndarray | None = None,
@@ -108,7 +108,7 @@ def write_report(
     notes = notes_on(scores, rows, pictures, texts)
     notes += [f"{infinite}. They stand here at the largest finite LSI."] if infinite else []
     document = page.render(rows.script, to_script(pictures.embed(numbers)), notes).encode("utf-8", "replace")
-    path.write_bytes(document)
+    Path(path).write_bytes(document)
     return ReportSummary(
         len(scores), len(rows.positions), pictures.kind, len(pictures.rows), pictures.unreadable, len(document)
     )

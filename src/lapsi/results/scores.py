@@ -17,7 +17,8 @@ from lapsi.results.added import aligned, measure_of_scores, measure_of_table
 from lapsi.results.columns import SOURCE, Column, find_column
 from lapsi.results.evidence.base import Evidence
 from lapsi.results.evidence.choose import evidence_of
-from lapsi.results.notebook import notebook_view
+from lapsi.results.notebook import notebook_view, text_view
+from lapsi.results.onward import onward
 from lapsi.results.paths import require_run
 from lapsi.results.provenance import Provenance
 from lapsi.results.record import RunRecord, read_record
@@ -67,6 +68,10 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def __repr__(self) -> str:
+        """The run on a page; `to_pandas()` has every sample."""
+        return text_view(self.table, self.summary(), self.provenance, self.columns)
 
     def _repr_html_(self) -> str:
         return notebook_view(self.table, self.summary(), self.provenance, self.columns)
@@ -223,6 +228,35 @@ class Scores:
         leave-one-out accuracy (or R²), number of samples whose target the leave-one-out model contradicts.
         """
         return self.evidence.summarise(self.table, self.outputs)
+
+    def issues(self, threshold: float | None = None) -> Any:
+        """Targets ranked from the least to the most trusted: `lapsi.analysis.label_issues.label_issues`.
+
+        Raises:
+            InputError: as that function.
+        """
+        return onward("label_issues", self, threshold)
+
+    def report(self, path: str | Path, **named: Any) -> Path:
+        """Writes the run as one HTML file to look at and review: `lapsi.report.page.write_report`, whose options it takes.
+
+        Args:
+            path: the file; overwritten where it exists.
+            named: e.g. `features`, (n, d) of the scored samples, which are sketched where nothing else shows them.
+
+        Raises:
+            InputError: as that function.
+        """
+        onward("write_report", self, path, **named)
+        return Path(path)
+
+    def plot(self, name: str = "distribution", **named: Any) -> Any:
+        """A figure of `lapsi.plots` of this run, which a notebook shows and whose `save` writes it: `lapsi.plots.drawn.draw`.
+
+        Raises:
+            InputError: for a name that is none, or where there is nothing to draw.
+        """
+        return onward("draw", self, name, **named)
 
     def save(self, path: str | Path, *, force: bool = False, beside: Callable[[Path], object] | None = None) -> Path:
         """Writes a run directory, whole or not at all: scores.parquet, loo_proba.npy, map.npy, run.json, trajectory.parquet.

@@ -32,7 +32,7 @@ def roll_up(scores: Scores, by: str | None = None) -> pd.DataFrame:
     """One row a group, the largest sum of LSI first.
 
     Columns: samples; lsi_sum, lsi_mean and lsi_median (nats); share_of_lsi; top_decile: share of the group's samples among the
-    tenth of all samples with the largest LSI; doubted: samples whose target the leave-one-out model contradicts. By label,
+    tenth of all samples with the largest LSI; doubted: samples whose target is doubted. By label,
     numbers are rolled up by quarter of the (first) target, and samples with several labels by all they have. The sum is no LSI
     of the group: samples that say the same each look redundant and are not together, see `lapsi.leave_group_out`.
 
@@ -43,7 +43,7 @@ def roll_up(scores: Scores, by: str | None = None) -> pd.DataFrame:
     table = scores.table
     n_top = max(1, round(TOP_SHARE * len(table)))
     groups = _groups(scores, column)
-    rows = table.assign(top=table["rank"] <= n_top, doubted=table["suggested_label"].notna()).groupby(groups, sort=False)
+    rows = table.assign(top=table["rank"] <= n_top, doubted=scores.doubted).groupby(groups, sort=False)
     summed = pd.DataFrame(
         {
             "samples": rows.size(),

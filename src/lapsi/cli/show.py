@@ -153,7 +153,7 @@ def _summary_table(scores: Scores) -> Table:
     )
     for column in by_class.values():
         table.add_column(column.heading, justify="right", no_wrap=True)
-    doubted = f"; doubted: {by_class['contradicted'].help}" if "contradicted" in by_class else ""
+    doubted = f"; doubted: {by_class['doubted'].help}" if "doubted" in by_class else ""
     table.caption = f"curvature: share of lsi_curvature{doubted}"
     table.caption_justify = "left"
     classes = summary.iloc[:-1]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsi.analysis.label_issues import disagreement
 from lapsi.report.kinds.choose import view_of
 from lapsi.report.packing import as_strings, pack
 from lapsi.results.columns import SAMPLE, SOURCE, TRAVELLING, Column
@@ -39,8 +40,14 @@ def embed_columns(scores: Scores, rows: np.ndarray, texts: list[str] | None, tex
         "extra": [_extra(column, table[column.name]) for column in page_columns(scores) if column.name not in shown],
         "texts": None if texts is None else [shorten(text, text_limit) for text in texts],
         "corrupted": None if marked is None else pack(marked.to_numpy(np.uint8)),
+        "differs": None if "reference_label" not in table else pack(_differs(scores, rows)),
         "map": None if scores.map is None else pack(scores.map[rows].astype(np.float32)),
     }
+
+
+def _differs(scores: Scores, rows: np.ndarray) -> np.ndarray:
+    """(k,) uint8: where a second target is known and is not the given one."""
+    return disagreement(scores, "reference_label")[1][rows].astype(np.uint8)
 
 
 def page_columns(scores: Scores) -> list[Column]:

@@ -148,6 +148,15 @@ class Scores:
         return replace(self, table=self.table.assign(lsi=np.minimum(self.lsi, most)))
 
     @property
+    def doubted(self) -> np.ndarray:
+        """(n,) whether the target of each sample is doubted, which means the same everywhere.
+
+        Of classes: a model that never saw the sample finds the label less likely than a blind guess (of two classes: half as
+        likely as the other). Of numbers: beyond three standard deviations. With several labels: one is less likely than not.
+        """
+        return self.evidence.doubted(self.table, self.outputs)
+
+    @property
     def label_codes(self) -> np.ndarray:
         """(n,) int64, the position of each given label in `classes`: what `loo_proba` and cleanlab count by.
 
@@ -225,7 +234,7 @@ class Scores:
         """One row a class (a label; a quarter of the numbers), ordered by median LSI, and a last row "all".
 
         Columns: samples, median, mean and maximum of lsi (nats), share of lsi_curvature in the sum of lsi,
-        leave-one-out accuracy (or R²), number of samples whose target the leave-one-out model contradicts.
+        leave-one-out accuracy (or R²), number of samples whose target is doubted.
         """
         return self.evidence.summarise(self.table, self.outputs)
 

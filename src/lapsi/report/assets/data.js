@@ -31,6 +31,7 @@ function readColumns(raw) {
     rows: raw.rows ? unpack(raw.rows) : null,
     extra: raw.extra.map((column) => (column.data ? { ...column, data: unpack(column.data) } : column)),
     corrupted: raw.corrupted ? unpack(raw.corrupted) : null,
+    differs: raw.differs ? unpack(raw.differs) : null,
     map: raw.map ? unpack(raw.map) : null,
     floor,
     logLsi: measures.lsi.map((value) => Math.log10(Math.max(value, floor))),
@@ -63,6 +64,8 @@ function sortedBy(keys, descending = false) {
   });
   return order;
 }
+
+const plantedRows = data.corrupted ?? data.differs;  // what is known to be wrong, or another opinion says so
 
 const byLsi = sortedBy(data.measures.lsi);
 const byQuality = sortedBy(data.measures.label_quality);

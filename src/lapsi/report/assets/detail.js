@@ -44,11 +44,11 @@ function fillDetail() {
   dialog.dataset.row = row;
   dialog.replaceChildren(
     el('div', { class: 'detail-head' },
-      el('h2', { id: 'detail-title', title: data.ids[row] }, data.ids[row]),
+      el('div', {}, el('p', { class: 'kind' }, 'id'), el('h2', { id: 'detail-title', title: data.ids[row] }, data.ids[row])),
       el('div', { class: 'steps' }, step(-1, 'Previous sample', '←'), step(1, 'Next sample', '→'),
         el('button', { type: 'button', class: 'quiet', onclick: () => dialog.close() }, 'Close'))),
     el('div', { class: 'detail-body' },
-      el('div', { class: 'detail-left' }, sampleFace(row), decision(row)),
+      el('div', { class: 'detail-left' }, VALUE_COLUMNS.length ? standingTable(row) : sampleFace(row), decision(row)),
       el('div', { class: 'detail-right' },
         el('dl', { class: 'pairs' },
           ...targets.facts(row).map(([name, value]) => pair(name, value)),

@@ -56,6 +56,7 @@ def run_as_dict(scores: Scores, n_extremes: int) -> dict[str, Any]:
         "train_r2": provenance.train_r2,
         "train_perplexity": provenance.train_perplexity,
         "seconds": provenance.seconds,
+        "cautions": scores.cautions,
         "verification": provenance.verification,
         "regularization": provenance.regularization,
         "summary": to_records(scores.summary().reset_index()),
@@ -90,6 +91,7 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     chosen = chosen_of(provenance.regularization)
     told = [] if chosen is None else [Text(f"Regularisation: {chosen.sentence()}.")]
     lines = [
+        *(Text(f"Caution: {cell(each).plain}", style="yellow") for each in scores.cautions),
         _accuracy_line(provenance.verification),
         *_above_lines(provenance, settings),
         *_infinite_lines(scores),

@@ -21,7 +21,9 @@ NEXT = "Next: .issues(), .report('report.html'), .plot(), .ranking(), .save('run
 STYLE = "text-align:left;font-weight:600;padding:4px 0"
 
 
-def notebook_view(table: pd.DataFrame, summary: pd.DataFrame, provenance: Provenance, columns: list[Column]) -> str:
+def notebook_view(
+    table: pd.DataFrame, summary: pd.DataFrame, provenance: Provenance, columns: list[Column], cautions: list[str]
+) -> str:
     """HTML of a run, every value escaped.
 
     Args:
@@ -29,10 +31,12 @@ def notebook_view(table: pd.DataFrame, summary: pd.DataFrame, provenance: Proven
         summary: one row a class ordered by median LSI, and a last row for all.
         provenance: of the run.
         columns: what those of the table mean.
+        cautions: where the scores cannot mean much.
     """
     chosen = chosen_of(provenance.regularization)
     return (
         f"<div><p><b>{len(table):,} of {provenance.n_samples:,} samples</b> from {escape(provenance.source)}</p>"
+        + "".join(f"<p><b>Caution.</b> {escape(each)}</p>" for each in cautions)
         + "".join(_html(*part) for part in _parts(table, summary, provenance, columns))
         + f"<p>{escape(_caution(provenance, columns))}</p>"
         + ("" if chosen is None else f"<p>{escape(chosen.sentence())}</p>{loss_curve(chosen)}")
@@ -40,9 +44,12 @@ def notebook_view(table: pd.DataFrame, summary: pd.DataFrame, provenance: Proven
     )
 
 
-def text_view(table: pd.DataFrame, summary: pd.DataFrame, provenance: Provenance, columns: list[Column]) -> str:
+def text_view(
+    table: pd.DataFrame, summary: pd.DataFrame, provenance: Provenance, columns: list[Column], cautions: list[str]
+) -> str:
     """The same as plain text; the arguments as in `notebook_view`."""
     lines = [f"{len(table):,} of {provenance.n_samples:,} samples from {_line(provenance.source)}"]
+    lines += [f"Caution: {_shown(each)}" for each in cautions]
     for title, rows, shown in _parts(table, summary, provenance, columns):
         cells = {column.heading: [_line(column.show(value)) for value in rows[column.name].tolist()] for column in shown}
         lines += ["", title, pd.DataFrame(cells).to_string(index=False)]
@@ -86,8 +93,13 @@ def _html(title: str, rows: pd.DataFrame, columns: list[Column]) -> str:
 
 
 def _line(text: str) -> str:
-    """On one line, cut where it is long, with nothing that a terminal would obey."""
-    return _cell("".join(letter if letter.isprintable() else "�" for letter in text))
+    """The same on one line, cut where it is long."""
+    return _cell(_shown(text))
+
+
+def _shown(text: str) -> str:
+    """With nothing that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
 def _cell(text: str) -> str:

@@ -14,6 +14,7 @@ from lapsi.data.arrays import to_numpy
 from lapsi.errors import InputError, first_line
 from lapsi.execution.files import MARKER
 from lapsi.results.added import aligned, measure_of_scores, measure_of_table
+from lapsi.results.cautions import cautions
 from lapsi.results.columns import SOURCE, Column, find_column
 from lapsi.results.evidence.base import Evidence
 from lapsi.results.evidence.choose import evidence_of
@@ -71,10 +72,10 @@ class Scores:
 
     def __repr__(self) -> str:
         """The run on a page; `to_pandas()` has every sample."""
-        return text_view(self.table, self.summary(), self.provenance, self.columns)
+        return text_view(self.table, self.summary(), self.provenance, self.columns, self.cautions)
 
     def _repr_html_(self) -> str:
-        return notebook_view(self.table, self.summary(), self.provenance, self.columns)
+        return notebook_view(self.table, self.summary(), self.provenance, self.columns, self.cautions)
 
     @property
     def task(self) -> str:
@@ -133,6 +134,11 @@ class Scores:
             f"Infinite: LSI of {self.n_infinite:,} of {len(self):,} samples, without which the posterior is so much narrower "
             "that the Rényi divergence of this order has no value; take a smaller order"
         )
+
+    @property
+    def cautions(self) -> list[str]:
+        """Where these scores cannot mean much, a sentence each; empty where nothing was found."""
+        return cautions(self)
 
     def as_drawn(self) -> Scores:
         """The same with infinite LSI at the largest finite one, where pictures can show it.

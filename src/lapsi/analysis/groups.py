@@ -14,18 +14,26 @@ NO_GROUP = "(none)"
 
 
 def group_column(scores: Scores, by: str | None) -> str:
-    """The column to group by: `by`, else "group" where the run has one, else "label".
+    """The column to group by, `by`, also under the name that the source has for the group.
+
+    None: "group" where the run has one, else "label".
 
     Raises:
         InputError: when there is no such column, naming those that there are.
     """
     usable = ["label", *scores.carried]
     column = by or ("group" if "group" in usable else "label")
+    column = "group" if column not in usable and column == scores.provenance.group_name else column
     if column not in usable:
-        raise InputError(f"The run has no column {column!r} to group by; it has {', '.join(usable)}.")
+        raise InputError(f"The run has no column {column!r} to group by; it has {', '.join(_called(scores, usable))}.")
     if not scores.table[column].map(pd.api.types.is_hashable).all():
         raise InputError(f"The column {column!r} holds lists; expected one name or number for each sample.")
     return column
+
+
+def _called(scores: Scores, columns: list[str]) -> list[str]:
+    """Columns as the source calls them."""
+    return [scores.provenance.group_name if name == "group" else name for name in columns]
 
 
 def roll_up(scores: Scores, by: str | None = None) -> pd.DataFrame:

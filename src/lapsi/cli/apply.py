@@ -18,7 +18,7 @@ from lapsi.data.readers.whole_tables import WHOLE_TABLES, read_whole
 from lapsi.data.writing import require_table_kind, write_table
 from lapsi.errors import InputError, RunExistsError
 from lapsi.execution.files import require_file_free, write_file, write_files
-from lapsi.results.run_directory import write_directory
+from lapsi.results.run_directory import require_free, write_directory
 from lapsi.results.scores import Scores
 
 LINK, COPY = "link", "copy"
@@ -90,6 +90,7 @@ def _write_folder(cleaned: Cleaned, scores: Scores, output: Path, log: Path, ima
     if images not in PLACED:
         raise InputError(f"--images is {images!r}; expected {' or '.join(PLACED)}.")
     files = restored_folder(cleaned, scores)
+    require_free(output, force=False)
     require_file_free(log, force)
     write_directory(output, lambda folder: _place(files, folder, PLACED[images]), force=False)
     write_file(log, lambda path: write_table(cleaned.log, path), force)

@@ -40,6 +40,7 @@ from lapsi.results.run_files import (
 from lapsi.results.tables import with_ranks
 from lapsi.settings.task import CLASSES, PAIRS, REGRESSION, TOKENS
 
+GROUP = "group"
 WITHOUT_CLASSES = {REGRESSION: "numbers", TOKENS: "tokens of texts", PAIRS: "pairs"}
 
 
@@ -176,7 +177,9 @@ class Scores:
     @property
     def columns(self) -> list[Column]:
         """What the columns of the table mean, in their order."""
-        return [find_column(name, self.described) for name in self.table.columns]
+        known = [find_column(name, self.described) for name in self.table.columns]
+        called = self.provenance.group_name
+        return [replace(column, title=called) if column.name == GROUP and column.title == GROUP else column for column in known]
 
     @property
     def carried(self) -> list[str]:

@@ -21,7 +21,9 @@ def issues(
             "for two; 0.5 for several labels a sample); for numbers 0.0027, three standard deviations."
         ),
     ] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="Also write all ranked samples: .csv, .parquet or .json.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", "-o", "--output", help="Also write all ranked samples: .csv, .parquet or .json.")
+    ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:

@@ -24,7 +24,6 @@ class ClassIssues(Issues):
     noun: ClassVar[str] = "label"
     plural: ClassVar[str] = "labels"
     meaning: ClassVar[str] = "a model that never saw the sample gives its label a probability below"
-    default: ClassVar[str] = "less than a blind guess; of two classes, half as likely as the other"
     better: ClassVar[str] = "suggestions right, of flagged errors"
 
     def columns(self, outputs: np.ndarray) -> list[Column]:
@@ -33,6 +32,9 @@ class ClassIssues(Issues):
     def threshold(self, scores: Scores) -> float:
         """1/C, the probability of guessing; of two classes 1/3."""
         return doubt_line(scores.classes)
+
+    def reason(self, scores: Scores) -> str:
+        return "less than a blind guess" if len(scores.classes) > 2 else "half as likely as the other"
 
     def rank(self, scores: Scores, threshold: float) -> pd.DataFrame:
         quality = scores.table["label_quality"].to_numpy()

@@ -26,6 +26,8 @@ from lapsi.results.record import RunRecord, read_record
 from lapsi.results.run_directory import write_directory
 from lapsi.results.run_files import (
     MAP,
+    NEAREST,
+    NEIGHBOURS,
     ROWS,
     TRAJECTORY,
     UNREADABLE,
@@ -58,6 +60,8 @@ class Scores:
         map: (n, 2) float32, where each sample lies on the first two principal components of the inputs of the probe; or None.
         trajectory: lsi, lsi_mean, lsi_curvature (and lsi_std) by id and epoch, where scores were taken along the way.
         described: what columns mean that lapsi does not know itself.
+        neighbours: (n, 5) int32, the `row` of the scored samples whose inputs lie nearest, the nearest first; -1 where there
+            are fewer, or where so many samples would have taken long; or None.
     """
 
     table: pd.DataFrame
@@ -67,6 +71,7 @@ class Scores:
     trajectory: pd.DataFrame | None = None
     map: np.ndarray | None = None
     described: tuple[Column, ...] = ()
+    neighbours: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -213,7 +218,8 @@ class Scores:
         if along is not None:
             along = along[along["id"].isin(table["id"])].reset_index(drop=True)
         rows = with_ranks(table.reset_index(drop=True), by_class="rank_in_class" in table)
-        return Scores(rows, self.prediction[positions], self.outputs, self.provenance, along, chosen, self.described)
+        near = None if self.neighbours is None else self.neighbours[positions]
+        return Scores(rows, self.prediction[positions], self.outputs, self.provenance, along, chosen, self.described, near)
 
     def with_measure(
         self,
@@ -277,7 +283,9 @@ class Scores:
         return onward("draw", self, name, **named)
 
     def save(self, path: str | Path, *, force: bool = False, beside: Callable[[Path], object] | None = None) -> Path:
-        """Writes a run directory, whole or not at all: scores.parquet, loo_proba.npy, map.npy, run.json, trajectory.parquet.
+        """Writes a run directory, whole or not at all.
+
+        Files: scores.parquet, loo_proba.npy, map.npy, neighbours.npy, run.json, trajectory.parquet.
 
         Args:
             path: of the directory.
@@ -304,6 +312,8 @@ class Scores:
             self.trajectory.to_parquet(directory / TRAJECTORY, index=False)
         if self.map is not None:
             np.save(directory / MAP, self.map, allow_pickle=False)
+        if self.neighbours is not None:
+            np.save(directory / NEIGHBOURS, self.neighbours, allow_pickle=False)
         files = {file.name: fingerprint(file) for file in sorted(directory.iterdir())}
         columns = {column.name: column for column in self.columns}
         record = RunRecord(self.provenance, self.outputs.tolist(), columns, files)
@@ -324,7 +334,7 @@ class Scores:
             task = record.provenance.task
             predicted = read_array(require_file(directory, prediction_file(task), record), (len(table), len(record.classes)))
             evidence_of(task).require(table, predicted, record.classes)
-            on_map, along = (find_file(directory, name, record) for name in (MAP, TRAJECTORY))
+            on_map, along, near = (find_file(directory, name, record) for name in (MAP, TRAJECTORY, NEIGHBOURS))
             return cls(
                 table,
                 predicted,
@@ -333,6 +343,7 @@ class Scores:
                 None if along is None else read_trajectory(along, table),
                 None if on_map is None else read_array(on_map, (len(table), 2)),
                 record.described(),
+                None if near is None else read_array(near, (len(table), NEAREST), "i"),
             )
         except UNREADABLE as error:
             raise InputError(

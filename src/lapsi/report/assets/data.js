@@ -33,6 +33,7 @@ function readColumns(raw) {
     corrupted: raw.corrupted ? unpack(raw.corrupted) : null,
     differs: raw.differs ? unpack(raw.differs) : null,
     map: raw.map ? unpack(raw.map) : null,
+    near: raw.near ? unpack(raw.near) : null,
     floor,
     logLsi: measures.lsi.map((value) => Math.log10(Math.max(value, floor))),
   };

@@ -102,12 +102,12 @@ def write_report(
     at = np.arange(len(scores)) if positions is None else np.asarray(positions)
     words, texts = describe(scores), sample_texts(scores, content, at)
     page = _Page(scores, view_of(scores), words, map_name)
-    room = max_bytes - len(page.render("", "", [infinite, *scores.cautions]).encode("utf-8", "replace")) - SPARE
+    room = max_bytes - len(page.render("", "", [infinite]).encode("utf-8", "replace")) - SPARE
     pictured = (content is not None and content.kind == IMAGE) or "path" in scores.table or features is not None
     rows = fit_rows(scores, texts, int(room * (SHARE_OF_COLUMNS if pictured else 1)), max_bytes)
     pictures = choose_pictures(scores, rows.positions, room - len(rows.script.encode()), content, at, texts, lying)
     numbers = {int(row): place for place, row in enumerate(rows.positions)}
-    notes = [*scores.cautions, *notes_on(scores, rows, pictures, texts)]
+    notes = notes_on(scores, rows, pictures, texts)
     notes += [f"{infinite}. They stand here at the largest finite LSI."] if infinite else []
     document = page.render(rows.script, to_script(pictures.embed(numbers)), notes).encode("utf-8", "replace")
     Path(path).write_bytes(document)
@@ -144,6 +144,7 @@ class _Page:
             quadrants=list(zip(kinds.names, kinds.meanings, strict=True)),
             quadrants_note=kinds.note,
             notes=notes,
+            cautions=self.scores.cautions,
             loss_curve=Markup("" if self.chosen is None else loss_curve(self.chosen)),
             style=Markup(style),
             script=Markup(script),

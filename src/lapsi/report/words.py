@@ -64,7 +64,9 @@ def describe(scores: Scores) -> Words:
 
 def _settings(scores: Scores, view: View) -> list[tuple[str, str]]:
     """Those that were made use of, by their own names where these tell them apart."""
-    pairs = [(name, value) for name, value in _flat(scores.provenance.settings) if name not in view.hidden and value != NOTHING]
+    told = dict(_flat(scores.provenance.settings))
+    idle = {"engine.name", *(["model.activation"] if told.get("model.hidden", "") == NOTHING else []), *view.hidden}
+    pairs = [(name, value) for name, value in told.items() if name not in idle and value != NOTHING]
     short = [name.rpartition(".")[2] for name, _ in pairs]
     return [(own if short.count(own) == 1 else name, value) for own, (name, value) in zip(short, pairs, strict=True)]
 

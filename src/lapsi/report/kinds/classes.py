@@ -121,7 +121,7 @@ class ClassView(View):
 
 def _in_words(outputs: np.ndarray) -> str:
     """What the line means at which a label is doubted."""
-    return "a blind guess" if len(outputs) > 2 else "half of what it gives the other class"
+    return "a blind guess" if len(outputs) > 2 else "where the other class is twice as likely"
 
 
 def _percent(share: float) -> str:

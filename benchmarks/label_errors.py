@@ -105,6 +105,9 @@ def main() -> None:
             get_label_quality_scores(scores.label_codes, scores.loo_proba),
             find_label_issues(scores.label_codes, scores.loo_proba),
         ),
+        "loo_proba_by_thresholds_of_classes": measures(
+            wrong, ours, find_label_issues(scores.label_codes, scores.loo_proba, filter_by="confident_learning")
+        ),
         "cleanlab_cross_validated": measures(wrong, quality, flagged) | {"seconds": round(cleanlab_seconds, 1)},
     }
     print(json.dumps(record))

@@ -155,7 +155,7 @@ def test_evidence_on_labels(bits):
     assert scores.table["suggested_label"].isna().equals(scores.table["label"] == scores.table["loo_label"])
     summary = scores.summary()
     assert summary.loc["label_1", "samples"] == present[:, 1].sum()
-    assert summary.loc["label_1", "contradicted"] == (given[:, 1] < 0.5).sum()
+    assert summary.loc["label_1", "doubted"] == (given[:, 1] < 0.5).sum()
 
 
 @pytest.mark.parametrize("kind", ["one", "two", "bits"])

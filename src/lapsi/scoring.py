@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from lapsi.analysis.maps import centre_of, principal_axes
+from lapsi.analysis.neighbours import nearest
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.data.tables.column import TABLE, in_words
@@ -50,7 +51,8 @@ from lapsi.settings.task import REGRESSION
 from lapsi.training.regularization import regularized
 
 BLOCK_ROWS = 8192
-ROW_BYTES, EPOCH_BYTES, PICTURE_BYTES = 160, 40, 2**18  # on the disk: of a row, of one of its epochs, of what is drawn
+HELD_ENTRIES = 2**25  # of inputs that are held to look for neighbours
+ROW_BYTES, EPOCH_BYTES, PICTURE_BYTES = 180, 40, 2**18  # on the disk: of a row, of one of its epochs, of what is drawn
 
 
 def score(
@@ -273,7 +275,8 @@ def _scores(
     if trajectory is not None:
         trajectory.insert(0, "id", dataset.ids[rows][trajectory.pop("position")])
     on_map = _map(dataset, fit, model.standardizer, rows)
-    return Scores(table, evidence.prediction(seen), dataset.targets.names, provenance, trajectory, on_map, described)
+    near = _neighbours(fit, rows, table)
+    return Scores(table, evidence.prediction(seen), dataset.targets.names, provenance, trajectory, on_map, described, near)
 
 
 def _combined(fit: Fit, outputs: list[np.ndarray]) -> np.ndarray:
@@ -292,6 +295,22 @@ def _map(dataset: Dataset, fit: Fit, standardizer: Standardizer, rows: np.ndarra
     parts = [torch.from_numpy(part) for part in np.array_split(rows, -(-len(rows) // BLOCK_ROWS))]
     blocks = [(_probe(fit).plain_inputs(part)[:, :-1].cpu().numpy() - centre) @ axes for part in parts]
     return np.concatenate(blocks).astype(np.float32)
+
+
+def _neighbours(fit: Fit, rows: np.ndarray, table: pd.DataFrame) -> np.ndarray | None:
+    """(n, 5) the `row` of those of samples `rows` (n,) whose inputs lie nearest to each; None where these are too many to hold.
+
+    Where there is no time for all, the least trusted and the most informative have theirs.
+    """
+    problem = _probe(fit)
+    if len(rows) < 2 or len(rows) * problem.inputs.shape[1] > HELD_ENTRIES:
+        return None
+    inputs = problem.plain_inputs(torch.from_numpy(rows))[:, :-1].to(torch.float32).cpu().numpy()
+    least_trusted, highest = (np.argsort(table[name].to_numpy(), kind="stable") for name in ("label_quality", "rank"))
+    in_turn = np.stack([least_trusted, highest], axis=1).ravel()
+    places, first = np.unique(in_turn, return_index=True)
+    found = nearest(inputs, places[np.argsort(first)])
+    return np.where(found < 0, found, table["row"].to_numpy(np.int32)[found])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -105,7 +105,7 @@ def test_roll_up(scores):
             top = table.nlargest(180, "lsi")["id"]
             expected = [part["lsi"].sum(), part["lsi"].mean(), part["lsi"].median(), part["id"].isin(top).mean()]
             np.testing.assert_allclose(row[["lsi_sum", "lsi_mean", "lsi_median", "top_decile"]].astype(float), expected)
-            assert row["doubted"] == part["suggested_label"].notna().sum()
+            assert row["doubted"] == (part["label_quality"] < 0.1).sum()
     assert roll_up(scores, "corruption").index.tolist() in (["(none)", "flipped label"], ["flipped label", "(none)"])
     with pytest.raises(lapsi.InputError, match="no column 'who' to group by; it has label, original_label"):
         roll_up(scores, "who")

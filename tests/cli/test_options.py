@@ -45,10 +45,10 @@ KNOWN = {  # names that users know
         --noise --noise-classes --noise-multiplier --noise-removal --noise-variance --normalize --optimizer --order --output
         --pooling --preset --prior-precision --quiet --reference-labels --refine --removal --restart --resume
         --sam-radius --schedule --seed --seeds --skip-bad --split --split-column --standardize --step-epochs
-        --step-factor --task --texts --tolerance --verify --weight-decay --weights --worker-cpus -o -q""",
+        --step-factor --task --texts --tolerance --verify --weight-decay --weights --worker-cpus --rows --to -o -q""",
     "embed": """--address --backend --batch-size --cache --class-names --data-dir --device --dtype --force --group --ids
         --images --json --keep --labels --max-tokens --model --no-normalize --normalize --output --pooling --quiet
-        --reference-labels --skip-bad --split --split-column --task --texts --weights --worker-cpus -o -q""",
+        --reference-labels --skip-bad --split --split-column --task --texts --weights --worker-cpus --rows --to -o -q""",
 }
 
 

@@ -132,7 +132,7 @@ def test_search_and_kinds_filter(opened, scores):
     wait(opened, lambda: count_of(opened) == N)
     assert find(opened, "#search").get_attribute("value") == ""
     Select(find(opened, "#kind-filter")).select_by_visible_text("doubted labels")
-    wait(opened, lambda: count_of(opened) == scores.table["suggested_label"].notna().sum())
+    wait(opened, lambda: count_of(opened) == (scores.table["label_quality"] < 0.25).sum())
     find(opened, "#search").send_keys("nowhere to be found")
     wait(opened, lambda: count_of(opened) == 0)
     assert "No sample passes" in find(opened, "#table .none").text
@@ -140,7 +140,7 @@ def test_search_and_kinds_filter(opened, scores):
 
 @pytest.mark.parametrize("plot", PLOTS)
 def test_a_brush_filters_table_and_galleries(opened, plot):
-    drag(opened, plot, (0.55, 0.2), (0.85, 0.4))
+    drag(opened, plot, (0.3, 0.2), (0.85, 0.6))
     wait(opened, lambda: 0 < count_of(opened) < N)
     selected = count_of(opened)
     Select(find(opened, "#kind-filter")).select_by_visible_text("all samples")
@@ -163,7 +163,7 @@ def test_brushes_select_what_they_cover(opened, scores):
     click(opened, find_all(opened, "#quadrants button")[0])
     wait(opened, lambda: count_of(opened) < N)
     line = np.quantile(scores.lsi, 0.75)
-    assert count_of(opened) == ((scores.lsi >= line) & (scores.table["loo_margin"] < 0)).sum()
+    assert count_of(opened) == ((scores.lsi >= line) & (scores.table["label_quality"] < 0.25)).sum()
 
 
 @pytest.mark.parametrize("plot", PLOTS)
@@ -342,11 +342,9 @@ def test_samples_of_a_table_are_shown_by_the_values_of_their_columns(browser, tm
     set_size(browser, 1280)
     open_page(browser, tmp_path / "table.html")
     row, card = gallery(browser, "lowest")[0], find(browser, ".gallery.lowest .sample")
-    assert [each.text for each in find_all(card, "dt")] == ["age", "work"]
-    assert [each.get_attribute("textContent") for each in find_all(card, "dd")] == [
-        f"{columns['age'][row]:.1f}",
-        columns["work"][row],
-    ]
+    names, values = (find_all(card, each) for each in ("dt", "dd"))
+    shown = {name.text: value.get_attribute("textContent") for name, value in zip(names, values, strict=True)}
+    assert shown == {"age": f"{columns['age'][row]:.1f}", "work": columns["work"][row]}
     assert find_all(browser, "canvas.pixelated") == []
 
 

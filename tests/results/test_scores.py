@@ -45,7 +45,7 @@ def test_summary_has_each_class_and_all(scores):
     assert list(summary.index[-1:]) == ["all"]
     assert summary["lsi_median"].iloc[:-1].is_monotonic_increasing
     assert summary.loc["all", "samples"] == 150 == summary["samples"].iloc[:-1].sum()
-    assert summary.loc["all", "contradicted"] == scores.table["suggested_label"].notna().sum()
+    assert summary.loc["all", "doubted"] == (scores.table["label_quality"] < 1 / 3).sum()
 
 
 def test_ranks_are_those_among_the_samples_that_are_left(scores):

@@ -74,8 +74,8 @@ def label_issues(scores: Scores, threshold: float | None = None) -> LabelIssues:
 
     Args:
         scores: of the samples.
-        threshold: flag targets of lower quality, in [0, 1]. None: for classes 1/C and for labels 1/2, the probability of
-            guessing: a label is flagged when the model trained on all other samples finds it less likely than a blind guess;
+        threshold: flag targets of lower quality, in [0, 1]. None: for classes 1/C, the probability of guessing (of two
+            classes 1/3: the other is twice as likely), as the model trained on all other samples finds; for labels 1/2;
             for numbers 0.0027: a target is flagged beyond three standard deviations.
 
     Raises:

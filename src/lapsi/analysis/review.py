@@ -38,7 +38,7 @@ class Cleaned:
     n_unsure: int
 
 
-def read_review(path: Path) -> pd.DataFrame:
+def read_review(path: str | Path) -> pd.DataFrame:
     """A review as the report page writes it: all columns as strings, "" where a cell is empty.
 
     Columns: id, row (position in the run), label (as given), action (one of `ACTIONS`), new_label; optional: note, run (hash of
@@ -48,7 +48,7 @@ def read_review(path: Path) -> pd.DataFrame:
         InputError: when it cannot be read as such.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.reader(file, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(

@@ -21,7 +21,11 @@ def open_and_tell(spec: DataSpec, name: str, stages: Stages, backend: Backend = 
         if line and stages.show:
             say(line, "dim", error=True)
 
-    return open_data(spec, name, stages, tell, backend)
+    opened = open_data(spec, name, stages, tell, backend)
+    dataset = opened.dataset
+    if spec.rows is not None:
+        tell(f"A trial on {dataset.n_samples:,} of {dataset.n_source:,} samples, drawn by class.")
+    return opened
 
 
 def tell_table(dataset: Dataset, stages: Stages) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lapsi.cli.terminal import say, told
 from lapsi.data.readers.hub import is_saved_dataset, saved_rows
-from lapsi.data.readers.text_tables import require_closed_quotes
+from lapsi.data.readers.whole_tables import WHOLE_TABLES, read_whole
 from lapsi.data.writing import write_table
 from lapsi.errors import InputError
 from lapsi.execution.files import write_file
@@ -37,16 +37,6 @@ def export(run: Path, to: Path, into: Path | None, ids: str | None, force: bool)
 
 def _read(path: Path, as_text: bool) -> pd.DataFrame:
     """The table in a file; `as_text` keeps every cell of a CSV file as it stands there."""
-    kind = path.suffix.lower()
-    if kind not in (".csv", ".parquet") or not path.is_file():
+    if path.suffix.lower() not in WHOLE_TABLES or not path.is_file():
         raise InputError(f"{path} cannot be extended; expected a file .csv or .parquet, or a saved Hugging Face data set.")
-    if kind == ".csv":
-        require_closed_quotes(path)
-    try:
-        if kind == ".parquet":
-            return pd.read_parquet(path)
-        if as_text:
-            return pd.read_csv(path, dtype=str, keep_default_na=False)
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as {path.suffix} ({error}); is the file whole and of this kind?") from error
+    return read_whole(path, as_text)

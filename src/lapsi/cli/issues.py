@@ -30,7 +30,7 @@ def issues(run: Path, top: int, threshold: float | None, to: Path | None, force:
         if as_json:
             print(json.dumps(_as_dict(found, top), indent=2, default=to_json))
             return
-        _print(found, found.kind.threshold(scores), top, Console())
+        _print(found, scores, top, Console())
         if to is not None:
             say(f"{len(found.table):,} rows to {to}")
 
@@ -41,9 +41,9 @@ def _as_dict(found: LabelIssues, top: int) -> dict[str, Any]:
     return {"n_flagged": found.n_flagged, "threshold": found.threshold, "truth": truth, "most_likely_errors": ranked}
 
 
-def _print(found: LabelIssues, default: float, top: int, console: Console) -> None:
+def _print(found: LabelIssues, scores: Scores, top: int, console: Console) -> None:
     kind = found.kind
-    why = kind.default if found.threshold == default else "the threshold that was asked for"
+    why = kind.reason(scores) if found.threshold == kind.threshold(scores) else "the threshold that was asked for"
     doubtful = f"{found.n_flagged:,} of {len(found.table):,} {kind.plural} are doubtful:"
     console.print(f"[bold]{doubtful}[/] {kind.meaning} {found.threshold:.3g} ({why}).")
     console.print(samples_table(f"Most likely {kind.noun} errors", found.columns, found.table.head(top)))

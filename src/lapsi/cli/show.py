@@ -57,6 +57,7 @@ def run_as_dict(scores: Scores, n_extremes: int) -> dict[str, Any]:
         "train_r2": provenance.train_r2,
         "train_perplexity": provenance.train_perplexity,
         "seconds": provenance.seconds,
+        "cautions": scores.cautions,
         "verification": provenance.verification,
         "regularization": provenance.regularization,
         "findings": findings(scores).to_dict("records"),
@@ -92,6 +93,7 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     chosen = chosen_of(provenance.regularization)
     told = [] if chosen is None else [Text(f"Regularisation: {chosen.sentence()}.")]
     lines = [
+        *(Text(f"Caution: {cell(each).plain}", style="yellow") for each in scores.cautions),
         _accuracy_line(provenance.verification),
         *_above_lines(provenance, settings),
         *_infinite_lines(scores),
@@ -156,7 +158,7 @@ def _summary_table(scores: Scores) -> Table:
     )
     for column in by_class.values():
         table.add_column(column.heading, justify="right", no_wrap=True)
-    doubted = f"; doubted: {by_class['contradicted'].help}" if "contradicted" in by_class else ""
+    doubted = f"; doubted: {by_class['doubted'].help}" if "doubted" in by_class else ""
     table.caption = f"curvature: share of lsi_curvature{doubted}"
     table.caption_justify = "left"
     classes = summary.iloc[:-1]

@@ -15,6 +15,7 @@ from lapsi.data.composed import ChosenBlocks
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
 from lapsi.data.dataset import Dataset
 from lapsi.data.extractors.embedding import embed_content, trial
+from lapsi.data.part import ChosenContent
 from lapsi.data.readers.labels import changes_of
 from lapsi.data.readers.shard_names import shards_of
 from lapsi.data.readers.source import open_spec
@@ -78,7 +79,7 @@ def with_features(
         corrupt_dataset(samples.with_features(np.zeros((len(everything), 1)), everything), corruption)
         cache = None if spec.cache is None else Path(spec.cache)
         embedded = embed_content(samples.content, spec.extractor, cache, stages, skip_bad=spec.skip_bad, backend=backend)
-        content = samples.content
+        content = samples.content.whole if isinstance(samples.content, ChosenContent) else samples.content
         left_out = [*samples.unread, *((content.name(position), reason) for position, reason in embedded.left_out.items())]
         dataset = samples.with_features(embedded.features, embedded.kept, embedded.digest)
         if corruption.human_labels is not None and len(corruption.human_labels) == len(samples.labels):

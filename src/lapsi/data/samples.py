@@ -243,6 +243,8 @@ class Samples:
         weights: (N,) how often each sample counts; None: once.
         task: what the labels are, as `make_dataset` takes it.
         said: where the samples were found, if that is not where they were looked for; else "".
+        rows: (N,) position of each in its source, ascending; None: all of it.
+        n_source: samples of the source; None: N.
     """
 
     content: Content
@@ -255,6 +257,8 @@ class Samples:
     weights: np.ndarray | None = None
     task: str | None = None
     said: str = ""
+    rows: np.ndarray | None = None
+    n_source: int | None = None
 
     def with_features(self, features: np.ndarray | Blocks, kept: np.ndarray, features_hash: str = "") -> Dataset:
         """The data set of the samples at positions `kept` (n,), whose features are (n, d)."""
@@ -262,4 +266,5 @@ class Samples:
         columns = self.columns.iloc[kept].reset_index(drop=True)
         known = {"ids": ids[kept], "weights": None if self.weights is None else self.weights[kept], "task": self.task}
         dataset = make_dataset(features, self.labels[kept], columns=columns, source=self.source, **known)
-        return replace(dataset, rows=kept, n_source=len(self.labels), features_hash=features_hash)
+        rows = kept if self.rows is None else self.rows[kept]
+        return replace(dataset, rows=rows, n_source=self.n_source or len(self.labels), features_hash=features_hash)

@@ -9,7 +9,7 @@ from lapsi.data.readers.columns import Columns
 from lapsi.errors import InputError, first_line
 from lapsi.settings.corruption import CORRUPTION, Corruption
 from lapsi.settings.extractor import RAW, ExtractorSettings
-from lapsi.settings.option import Flag, Name, check_options, option
+from lapsi.settings.option import Flag, Integer, Name, check_options, option
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +26,7 @@ class DataSpec:
         human_labels: FILE or FILE:NAME of labels that people gave, to be used instead.
         cache: folder of the feature cache.
         skip_bad: whether samples that cannot be read are left out.
+        rows: how many samples are taken, for a trial, each class in proportion; None: all.
         shards: the files that the source named together when it was opened first; opened again it needs all of them.
     """
 
@@ -42,10 +43,15 @@ class DataSpec:
         None, Name("PATH"), "Folder of the feature cache. Default: $LAPSI_CACHE, ~/.cache/lapsi.", panel=RAW
     )
     skip_bad: bool = option(False, Flag(), "Leave samples out that cannot be read, and list them.", panel=RAW)
+    rows: int | None = option(
+        None, Integer(2, optional=True), "A trial on about so many samples, drawn by class; only these are read and train."
+    )
     shards: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.rows is not None and self.human_labels is not None:
+            raise InputError("--rows takes a part of the samples and --human-labels names labels of all; leave one out.")
 
     def to_record(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -59,6 +65,7 @@ class DataSpec:
             "corruption": {**corruption, "noise_classes": list(self.corruption.noise_classes)},
             "cache": self.cache,
             "skip_bad": self.skip_bad,
+            **({} if self.rows is None else {"rows": self.rows}),
             **({"shards": list(self.shards)} if self.shards else {}),
         }
 
@@ -82,7 +89,7 @@ def read_spec(record: dict[str, Any]) -> DataSpec:
             human_labels=changes.pop("human_labels", None),
             shards=tuple(map(str, record.get("shards", ()))),
             corruption=Corruption(**changes),
-            **{name: record[name] for name in ("split", "data_dir", "cache", "skip_bad") if name in record},
+            **{name: record[name] for name in ("split", "data_dir", "cache", "skip_bad", "rows") if name in record},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"What the run keeps of its data cannot be used ({first_line(error)}); score them again.") from error

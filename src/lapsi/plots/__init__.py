@@ -1,7 +1,8 @@
 """Figures of scores, for papers and notebooks.
 
 Every function draws on the matplotlib Axes it is given, or on new ones at the width of a column, and returns them;
-`save(axes, "figure.pdf")` writes PNG, SVG or PDF. In a notebook `axes.figure` shows it.
+`save(axes, "figure.pdf")` writes PNG, SVG or PDF. A notebook shows
+the axes themselves as a picture.
 """
 
 from lapsi.plots.agreements import correlation, measures, training

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,29 @@ STYLE: Any = {  # matplotlib types its keys one by one
 def drawing(axes: Axes | None, height: float = 2.3) -> Iterator[Axes]:
     """The axes to draw on, in lapsi's style: those given, or new ones at column width."""
     with mpl.rc_context(STYLE):
-        yield Figure(figsize=(COLUMN_WIDTH, height), layout="constrained").subplots() if axes is None else axes
+        yield _shown(Figure(figsize=(COLUMN_WIDTH, height), layout="constrained").subplots()) if axes is None else axes
+
+
+def _shown(axes: Axes) -> Axes:
+    """The axes, which a notebook now shows as a picture, and so their figure: it asks objects for `_repr_png_`."""
+    for each in (axes, picture_of(axes)):
+        vars(each)["_repr_png_"] = partial(png, axes)
+    return axes
+
+
+def png(axes: Axes | np.ndarray, dpi: int = 150) -> bytes:
+    """The figure of some axes as the bytes of a PNG file."""
+    drawn = io.BytesIO()
+    picture_of(axes).savefig(drawn, format="png", dpi=dpi)
+    return drawn.getvalue()
+
+
+def picture_of(axes: Axes | np.ndarray) -> Figure:
+    """The whole figure that some axes are a part of."""
+    first: Axes = axes.ravel()[0] if isinstance(axes, np.ndarray) else axes
+    whole = first.figure.figure if isinstance(first.figure, SubFigure) else first.figure
+    assert isinstance(whole, Figure)
+    return whole
 
 
 def plain(text: str) -> str:
@@ -78,11 +101,7 @@ def save(axes: Axes | np.ndarray, path: str | Path, dpi: int = 300) -> Path:
     target = Path(path)
     if target.suffix.lower() not in FORMATS:
         raise InputError(f"{target.name} is a file of kind {target.suffix or '(none)'!r}; expected {', '.join(FORMATS)}.")
-    first: Axes = axes.ravel()[0] if isinstance(axes, np.ndarray) else axes
-    figure = first.figure
-    whole = figure.figure if isinstance(figure, SubFigure) else figure
-    assert isinstance(whole, Figure)
     drawn = io.BytesIO()  # drawn in memory: what a full disk breaks off, matplotlib cannot always end
-    whole.savefig(drawn, format=target.suffix[1:].lower(), dpi=dpi)
+    picture_of(axes).savefig(drawn, format=target.suffix[1:].lower(), dpi=dpi)
     target.write_bytes(drawn.getvalue())
     return target

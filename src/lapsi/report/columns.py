@@ -9,6 +9,7 @@ import pandas as pd
 
 from lapsi.analysis.checks.base import CHECK
 from lapsi.analysis.checks.told import found
+from lapsi.analysis.label_issues import disagreement
 from lapsi.report.kinds.choose import view_of
 from lapsi.report.packing import as_strings, pack
 from lapsi.results.columns import SAMPLE, SOURCE, TRAVELLING, Column
@@ -42,8 +43,22 @@ def embed_columns(scores: Scores, rows: np.ndarray, texts: list[str] | None, tex
         "texts": None if texts is None else [shorten(text, text_limit) for text in texts],
         "corrupted": None if marked is None else pack(marked.to_numpy(np.uint8)),
         "checks": [{"title": title, "data": pack(mask[rows].astype(np.uint8))} for title, mask in found(scores).items()],
+        "differs": None if "reference_label" not in table else pack(_differs(scores, rows)),
+        "near": None if scores.neighbours is None else pack(_near(scores, rows)),
         "map": None if scores.map is None else pack(scores.map[rows].astype(np.float32)),
     }
+
+
+def _differs(scores: Scores, rows: np.ndarray) -> np.ndarray:
+    """(k,) uint8: where a second target is known and is not the given one."""
+    return disagreement(scores, "reference_label")[1][rows].astype(np.uint8)
+
+
+def _near(scores: Scores, rows: np.ndarray) -> np.ndarray:
+    """(k, 5) uint32: where on the page the nearest samples of each stand; `NOWHERE` for none that does."""
+    assert scores.neighbours is not None
+    sources = pd.Index(scores.table["row"].to_numpy()[rows])
+    return sources.get_indexer(scores.neighbours[rows].ravel()).astype(np.int32).view(np.uint32)
 
 
 def page_columns(scores: Scores) -> list[Column]:

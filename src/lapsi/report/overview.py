@@ -26,7 +26,9 @@ AS_FOUND = {
 }
 
 
-def save_overview(scores: Scores, path: Path, images: np.ndarray | None = None, planted: np.ndarray | None = None) -> None:
+def save_overview(
+    scores: Scores, path: str | Path, images: np.ndarray | None = None, planted: np.ndarray | None = None
+) -> None:
     """Writes the picture of a run as PNG, SVG or PDF.
 
     Args:

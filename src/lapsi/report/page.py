@@ -34,11 +34,13 @@ SCRIPTS = (
     "data",
     TARGETS,
     "filters",
+    "kept",
     "review",
     "plot",
     "histogram",
     "classes",
     "points",
+    "standing",
     "pictures",
     "table",
     "gallery",
@@ -72,7 +74,7 @@ class ReportSummary:
 
 def write_report(
     scores: Scores,
-    path: Path,
+    path: str | Path,
     *,
     content: Content | None = None,
     positions: np.ndarray | None = None,
@@ -108,7 +110,7 @@ def write_report(
     notes = notes_on(scores, rows, pictures, texts)
     notes += [f"{infinite}. They stand here at the largest finite LSI."] if infinite else []
     document = page.render(rows.script, to_script(pictures.embed(numbers)), notes).encode("utf-8", "replace")
-    path.write_bytes(document)
+    Path(path).write_bytes(document)
     return ReportSummary(
         len(scores), len(rows.positions), pictures.kind, len(pictures.rows), pictures.unreadable, len(document)
     )
@@ -142,6 +144,7 @@ class _Page:
             quadrants=list(zip(kinds.names, kinds.meanings, strict=True)),
             quadrants_note=kinds.note,
             notes=notes,
+            cautions=self.scores.cautions,
             loss_curve=Markup("" if self.chosen is None else loss_curve(self.chosen)),
             style=Markup(style),
             script=Markup(script),

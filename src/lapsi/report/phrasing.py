@@ -30,8 +30,8 @@ def counted(count: int) -> str:
 
 
 def n_doubted(scores: Scores) -> int:
-    """Samples for which another target is suggested."""
-    return int(scores.table["suggested_label"].notna().sum())
+    """Samples whose target is doubted."""
+    return int(scores.doubted.sum())
 
 
 def _exponent(value: float) -> int:

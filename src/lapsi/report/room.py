@@ -12,6 +12,7 @@ from lapsi.data.samples import IMAGE, TEXT, Content
 from lapsi.errors import InputError
 from lapsi.report.columns import embed_columns, values_shown
 from lapsi.report.kinds.choose import view_of
+from lapsi.report.markup import readable
 from lapsi.report.packing import as_strings, to_script
 from lapsi.report.thumbnails import (
     NO_PICTURES,
@@ -24,7 +25,7 @@ from lapsi.report.thumbnails import (
 )
 from lapsi.results.scores import Scores
 
-TEXT_LIMITS = (600, 300, 150, 80)  # characters kept of each text: the first that fits
+TEXT_LIMITS = (4000, 1500, 600, 300, 150, 80)  # characters kept of each text where they do not fit whole: the first that does
 TRIED_ROWS = 20_000
 FAR_BEYOND = 1.5  # times the room: what some samples take tells more than so exactly
 
@@ -39,16 +40,21 @@ class FittingRows:
 
 
 def sample_texts(scores: Scores, content: Content | None, positions: np.ndarray) -> list[str] | None:
-    """(n,) what the samples say, from the raw samples or from the column `text`; None where they are no texts."""
+    """(n,) what the raw samples or the column `text` say, without marks of HTML; None where they are no texts."""
     if content is not None and content.kind == TEXT:
-        return [content.decode(content.read(int(place))) for place in positions]
-    return as_strings(scores.table["text"]) if "text" in scores.table else None
+        texts = [content.decode(content.read(int(place))) for place in positions]
+    elif "text" in scores.table:
+        texts = as_strings(scores.table["text"])
+    else:
+        return None
+    return list(map(readable, texts))
 
 
 def fit_rows(scores: Scores, texts: list[str] | None, room: int, max_bytes: int) -> FittingRows:
-    """All samples with texts as long as the room allows; where even short ones do not fit, both ends and a random choice."""
+    """All samples, texts whole or as long as the room allows; where short ones do not fit, both ends and a random choice."""
     everything = np.arange(len(scores))
-    limits = TEXT_LIMITS if texts is not None and max(map(len, texts), default=0) > TEXT_LIMITS[-1] else TEXT_LIMITS[:1]
+    longest = 0 if texts is None else max(map(len, texts), default=0)
+    limits = (longest, *(limit for limit in TEXT_LIMITS if limit < longest))
 
     def script_of(rows: np.ndarray, limit: int) -> str:
         return to_script(embed_columns(scores, rows, None if texts is None else [texts[row] for row in rows], limit))
@@ -107,8 +113,6 @@ def notes_on(scores: Scores, rows: FittingRows, pictures: Pictures, texts: list[
             f"{n_pictures:,} of {n_shown:,} samples have a {kind}, to keep this file small: those at both ends of the ranking, "
             f"overall and by {say.part}, those with the {say.least}, and a random choice of the rest."
         )
-    elif n_pictures:
-        notes.append(f"{n_pictures:,} of {n_shown:,} samples have a {kind}.")
     if pictures.unreadable:
         notes.append(f"{pictures.unreadable:,} images were not found or could not be read, and are not shown.")
     if texts is not None and rows.text_limit is not None and max(map(len, texts), default=0) > rows.text_limit:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from lapsi.analysis.checks.told import in_a_line
+from lapsi.analysis.issues.choose import ISSUES
+from lapsi.analysis.label_issues import disagreement, label_issues
 from lapsi.report.columns import page_columns
 from lapsi.report.kinds.base import View
 from lapsi.report.kinds.choose import view_of
@@ -18,6 +20,7 @@ from lapsi.results.scores import Scores
 from lapsi.results.verification import TRAINED_ON, ranking_in_words
 
 TOP = 0.1
+NOTHING = "–"
 REFERENCES = {
     "exact": "models trained to convergence without them",
     "removal form": "models trained to convergence without them",
@@ -52,12 +55,21 @@ def describe(scores: Scores) -> Words:
     return Words(
         figures=_figures(scores, view),
         sentences=_sentences(scores, view),
-        settings=[(name, value) for name, value in _flat(scores.provenance.settings) if name not in view.hidden],
+        settings=_settings(scores, view),
         provenance=_provenance(scores),
         columns=[(view.called(column), column.help) for column in page_columns(scores)],
         accuracy=_accuracy(scores.provenance.verification, view.phrases(scores.outputs).exactness),
         regularization=_regularization(scores),
     )
+
+
+def _settings(scores: Scores, view: View) -> list[tuple[str, str]]:
+    """Those that were made use of, by their own names where these tell them apart."""
+    told = dict(_flat(scores.provenance.settings))
+    idle = {"engine.name", *(["model.activation"] if told.get("model.hidden", "") == NOTHING else []), *view.hidden}
+    pairs = [(name, value) for name, value in told.items() if name not in idle and value != NOTHING]
+    short = [name.rpartition(".")[2] for name, _ in pairs]
+    return [(own if short.count(own) == 1 else name, value) for own, (name, value) in zip(short, pairs, strict=True)]
 
 
 def _described(provenance: Provenance) -> str:
@@ -92,7 +104,7 @@ def _sentences(scores: Scores, view: View) -> list[str]:
         sentences.append(
             f"By median, {most} teach the model most ({number(medians.iloc[-1])}), {least} least ({number(medians.iloc[0])})."
         )
-    return [*sentences, view.doubts(scores), *_planted(scores, view), *_checked(scores)]
+    return [*sentences, view.doubts(scores), *_planted(scores, view), *_second(scores, view), *_checked(scores)]
 
 
 def _planted(scores: Scores, view: View) -> list[str]:
@@ -113,6 +125,27 @@ def _planted(scores: Scores, view: View) -> list[str]:
 def _checked(scores: Scores) -> list[str]:
     line = in_a_line(scores)
     return [f"Checks of the data: {line}."] if line else []
+
+
+def _second(scores: Scores, view: View) -> list[str]:
+    """How the targets agree with second ones, and how well their quality tells which do not."""
+    if "reference_label" not in scores.table or scores.task not in ISSUES:
+        return []
+    known, differs = disagreement(scores, "reference_label")
+    say = view.phrases(scores.outputs)
+    if not known.any():
+        return []
+    told = (
+        f"Of {counted(int(known.sum()))} with a reference, {differs.sum():,} ({differs.sum() / known.sum():.1%}) differ from it"
+    )
+    found = label_issues(scores).found
+    if found is None or found.truth != "reference_label":
+        return [f"{told}."]
+    return [
+        f"{told}. Ranked by {say.quality}, one that differs comes before one that agrees with a probability of "
+        f"{found.auroc:.1%} (AUROC {found.auroc:.3f}, average precision {found.average_precision:.3f}); of those that are "
+        f"doubted, {found.precision:.0%} differ, and {found.recall:.0%} of all that differ are doubted."
+    ]
 
 
 def _accuracy(verification: dict[str, Any] | None, word: str) -> str:
@@ -155,8 +188,8 @@ def _provenance(scores: Scores) -> list[tuple[str, str]]:
         ("seconds", f"{sum(provenance.seconds.values()):.1f} ({seconds})"),
         ("data hash", provenance.data_hash),
     ]
-    pairs += [(f"extractor: {name}", value) for name, value in _flat(provenance.extractor or {})]
-    pairs += [(f"corruption: {name}", value) for name, value in _flat(provenance.corruption)]
+    pairs += [(f"extractor: {name}", value) for name, value in _flat(provenance.extractor or {}) if value != NOTHING]
+    pairs += [(f"changed on purpose: {name}", value) for name, value in _flat(provenance.corruption) if value != NOTHING]
     return pairs + ([("licence", provenance.licence)] if provenance.licence else [])
 
 
@@ -173,7 +206,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 def _plain(value: Any) -> str:
     if value is None or value in ([], ()):
-        return "–"
+        return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):

@@ -177,6 +177,7 @@ ISSUES = _by_name(
     ),
     _class("flagged", "flagged", "whether label_quality is below the threshold"),
 )
+DOUBTED = "labels less likely than a blind guess (of two classes: half as likely as the other)"
 # a row a class
 CLASSES = _by_name(
     _count("samples", "samples", "samples of the class", SAMPLE),
@@ -193,9 +194,7 @@ CLASSES = _by_name(
         format=".1%",
         short="LOO acc.",
     ),
-    _count(
-        "contradicted", "doubted labels", "labels that leave-one-out contradicts", SOFTMAX, direction="high", short="doubted"
-    ),
+    _count("doubted", "doubted labels", DOUBTED, SOFTMAX, direction="high", short="doubted"),
 )
 # a row a group
 GROUPS = _by_name(
@@ -205,7 +204,7 @@ GROUPS = _by_name(
     _nats("lsi_median", "median LSI", "median of lsi, nats", format=".1e", short="median"),
     _share("share_of_lsi", "share of LSI", "its share in the sum of lsi over all groups", short="share"),
     _share("top_decile", "top tenth", "share among the tenth of all samples with the largest LSI", short="top 10 %"),
-    _count("doubted", "doubted labels", "labels that leave-one-out contradicts", SOFTMAX, direction="high", short="doubted"),
+    _count("doubted", "doubted labels", DOUBTED, SOFTMAX, direction="high", short="doubted"),
     _nats("group_lsi", "group LSI", "LSI of removing the whole group, nats", format=".1e", optional=True),
     _belief(
         "held_out_accuracy",

@@ -83,6 +83,13 @@ class Provenance:
     table: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def group_name(self) -> str:
+        """How the source calls what the column `group` holds."""
+        named = self.data.get("columns", {}).get("group")
+        found = next((each["name"] for each in self.table.get("columns", []) if each["role"] == "group"), "group")
+        return str(named or found)
+
+    @property
     def noise_floor(self) -> dict[str, float]:
         """LSI in nats of training a network again with nothing removed, by what else differed; empty where not measured."""
         found = self.plan.get("noise_floor")

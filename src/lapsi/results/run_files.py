@@ -20,6 +20,7 @@ ROWS = "scores.parquet"
 TRAJECTORY = "trajectory.parquet"
 PROBABILITIES, NUMBERS = "loo_proba.npy", "loo_prediction.npy"
 MAP = "map.npy"
+NEIGHBOURS, NEAREST = "neighbours.npy", 5  # how many of each sample
 MAPPED_FROM = 2**26  # bytes
 BLOCK_ROWS = 2**16
 ALONG = {name: COLUMNS[name] for name in ("id", "lsi", "lsi_mean", "lsi_curvature")}
@@ -29,6 +30,7 @@ UNREADABLE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError),
     *(MemoryError, RecursionError, NotImplementedError, SyntaxError, TokenError, pa.ArrowException),
 )
+KINDS = {"f": "floating-point numbers", "i": "integers"}
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -68,8 +70,8 @@ def require_file(directory: Path, name: str, record: RunRecord) -> Path:
     return path
 
 
-def read_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Finite floating-point numbers of this shape; many of them stay in the file.
+def read_array(path: Path, shape: tuple[int, int], kind: str = "f") -> np.ndarray:
+    """Finite numbers of this shape, floating-point ones or (kind "i") integers; many of them stay in the file.
 
     Raises:
         ValueError: when the file holds anything else, by its header before any memory is taken.
@@ -81,8 +83,8 @@ def read_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
             raise ValueError(f"{path.name} has the version {version} of its format; expected (1, 0)")
         found, _, dtype = HEADERS[version](file)
         content = size - file.tell()
-    if found != shape or dtype.kind != "f":
-        raise ValueError(f"{path.name} holds {dtype} of shape {found}; expected floating-point numbers of shape {shape}")
+    if found != shape or dtype.kind != kind:
+        raise ValueError(f"{path.name} holds {dtype} of shape {found}; expected {KINDS[kind]} of shape {shape}")
     if content != dtype.itemsize * shape[0] * shape[1]:
         raise ValueError(f"{path.name} holds {content:,} bytes of numbers; expected {dtype.itemsize * shape[0] * shape[1]:,}")
     array = np.load(path, mmap_mode="r" if content >= MAPPED_FROM else None, allow_pickle=False)

@@ -14,16 +14,20 @@ from lapsi.data.arrays import to_numpy
 from lapsi.errors import InputError, first_line
 from lapsi.execution.files import MARKER
 from lapsi.results.added import aligned, measure_of_scores, measure_of_table
+from lapsi.results.cautions import cautions
 from lapsi.results.columns import SOURCE, Column, find_column
 from lapsi.results.evidence.base import Evidence
 from lapsi.results.evidence.choose import evidence_of
-from lapsi.results.notebook import notebook_view
+from lapsi.results.notebook import notebook_view, text_view
+from lapsi.results.onward import onward
 from lapsi.results.paths import require_run
 from lapsi.results.provenance import Provenance
 from lapsi.results.record import RunRecord, read_record
 from lapsi.results.run_directory import write_directory
 from lapsi.results.run_files import (
     MAP,
+    NEAREST,
+    NEIGHBOURS,
     ROWS,
     TRAJECTORY,
     UNREADABLE,
@@ -38,6 +42,7 @@ from lapsi.results.run_files import (
 from lapsi.results.tables import with_ranks
 from lapsi.settings.task import CLASSES, PAIRS, REGRESSION, TOKENS
 
+GROUP = "group"
 WITHOUT_CLASSES = {REGRESSION: "numbers", TOKENS: "tokens of texts", PAIRS: "pairs"}
 
 
@@ -55,6 +60,8 @@ class Scores:
         map: (n, 2) float32, where each sample lies on the first two principal components of the inputs of the probe; or None.
         trajectory: lsi, lsi_mean, lsi_curvature (and lsi_std) by id and epoch, where scores were taken along the way.
         described: what columns mean that lapsi does not know itself.
+        neighbours: (n, 5) int32, the `row` of the scored samples whose inputs lie nearest, the nearest first; -1 where there
+            are fewer, or where so many samples would have taken long; or None.
     """
 
     table: pd.DataFrame
@@ -64,12 +71,17 @@ class Scores:
     trajectory: pd.DataFrame | None = None
     map: np.ndarray | None = None
     described: tuple[Column, ...] = ()
+    neighbours: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.table)
 
+    def __repr__(self) -> str:
+        """The run on a page; `to_pandas()` has every sample."""
+        return text_view(self.table, self.summary(), self.provenance, self.columns, self.cautions)
+
     def _repr_html_(self) -> str:
-        return notebook_view(self.table, self.summary(), self.provenance, self.columns)
+        return notebook_view(self.table, self.summary(), self.provenance, self.columns, self.cautions)
 
     @property
     def task(self) -> str:
@@ -129,6 +141,11 @@ class Scores:
             "that the Rényi divergence of this order has no value; take a smaller order"
         )
 
+    @property
+    def cautions(self) -> list[str]:
+        """Where these scores cannot mean much, a sentence each; empty where nothing was found."""
+        return cautions(self)
+
     def as_drawn(self) -> Scores:
         """The same with infinite LSI at the largest finite one, where pictures can show it.
 
@@ -141,6 +158,15 @@ class Scores:
             raise InputError("LSI of all samples is infinite, so there is nothing to draw; take a smaller order.")
         most = self.lsi[np.isfinite(self.lsi)].max()
         return replace(self, table=self.table.assign(lsi=np.minimum(self.lsi, most)))
+
+    @property
+    def doubted(self) -> np.ndarray:
+        """(n,) whether the target of each sample is doubted, which means the same everywhere.
+
+        Of classes: a model that never saw the sample finds the label less likely than a blind guess (of two classes: half as
+        likely as the other). Of numbers: beyond three standard deviations. With several labels: one is less likely than not.
+        """
+        return self.evidence.doubted(self.table, self.outputs)
 
     @property
     def label_codes(self) -> np.ndarray:
@@ -156,7 +182,9 @@ class Scores:
     @property
     def columns(self) -> list[Column]:
         """What the columns of the table mean, in their order."""
-        return [find_column(name, self.described) for name in self.table.columns]
+        known = [find_column(name, self.described) for name in self.table.columns]
+        called = self.provenance.group_name
+        return [replace(column, title=called) if column.name == GROUP and column.title == GROUP else column for column in known]
 
     @property
     def carried(self) -> list[str]:
@@ -190,7 +218,8 @@ class Scores:
         if along is not None:
             along = along[along["id"].isin(table["id"])].reset_index(drop=True)
         rows = with_ranks(table.reset_index(drop=True), by_class="rank_in_class" in table)
-        return Scores(rows, self.prediction[positions], self.outputs, self.provenance, along, chosen, self.described)
+        near = None if self.neighbours is None else self.neighbours[positions]
+        return Scores(rows, self.prediction[positions], self.outputs, self.provenance, along, chosen, self.described, near)
 
     def with_measure(
         self,
@@ -220,12 +249,43 @@ class Scores:
         """One row a class (a label; a quarter of the numbers), ordered by median LSI, and a last row "all".
 
         Columns: samples, median, mean and maximum of lsi (nats), share of lsi_curvature in the sum of lsi,
-        leave-one-out accuracy (or R²), number of samples whose target the leave-one-out model contradicts.
+        leave-one-out accuracy (or R²), number of samples whose target is doubted.
         """
         return self.evidence.summarise(self.table, self.outputs)
 
+    def issues(self, threshold: float | None = None) -> Any:
+        """Targets ranked from the least to the most trusted: `lapsi.analysis.label_issues.label_issues`.
+
+        Raises:
+            InputError: as that function.
+        """
+        return onward("label_issues", self, threshold)
+
+    def report(self, path: str | Path, **named: Any) -> Path:
+        """Writes the run as one HTML file to look at and review: `lapsi.report.page.write_report`, whose options it takes.
+
+        Args:
+            path: the file; overwritten where it exists.
+            named: e.g. `features`, (n, d) of the scored samples, which are sketched where nothing else shows them.
+
+        Raises:
+            InputError: as that function.
+        """
+        onward("write_report", self, path, **named)
+        return Path(path)
+
+    def plot(self, name: str = "distribution", **named: Any) -> Any:
+        """A figure of `lapsi.plots` of this run, which a notebook shows and whose `save` writes it: `lapsi.plots.drawn.draw`.
+
+        Raises:
+            InputError: for a name that is none, or where there is nothing to draw.
+        """
+        return onward("draw", self, name, **named)
+
     def save(self, path: str | Path, *, force: bool = False, beside: Callable[[Path], object] | None = None) -> Path:
-        """Writes a run directory, whole or not at all: scores.parquet, loo_proba.npy, map.npy, run.json, trajectory.parquet.
+        """Writes a run directory, whole or not at all.
+
+        Files: scores.parquet, loo_proba.npy, map.npy, neighbours.npy, run.json, trajectory.parquet.
 
         Args:
             path: of the directory.
@@ -252,6 +312,8 @@ class Scores:
             self.trajectory.to_parquet(directory / TRAJECTORY, index=False)
         if self.map is not None:
             np.save(directory / MAP, self.map, allow_pickle=False)
+        if self.neighbours is not None:
+            np.save(directory / NEIGHBOURS, self.neighbours, allow_pickle=False)
         files = {file.name: fingerprint(file) for file in sorted(directory.iterdir())}
         columns = {column.name: column for column in self.columns}
         record = RunRecord(self.provenance, self.outputs.tolist(), columns, files)
@@ -272,7 +334,7 @@ class Scores:
             task = record.provenance.task
             predicted = read_array(require_file(directory, prediction_file(task), record), (len(table), len(record.classes)))
             evidence_of(task).require(table, predicted, record.classes)
-            on_map, along = (find_file(directory, name, record) for name in (MAP, TRAJECTORY))
+            on_map, along, near = (find_file(directory, name, record) for name in (MAP, TRAJECTORY, NEIGHBOURS))
             return cls(
                 table,
                 predicted,
@@ -281,6 +343,7 @@ class Scores:
                 None if along is None else read_trajectory(along, table),
                 None if on_map is None else read_array(on_map, (len(table), 2)),
                 record.described(),
+                None if near is None else read_array(near, (len(table), NEAREST), "i"),
             )
         except UNREADABLE as error:
             raise InputError(

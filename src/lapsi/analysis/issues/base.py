@@ -19,7 +19,6 @@ class Issues(ABC):
     noun: ClassVar[str]  # what is doubted
     plural: ClassVar[str]
     meaning: ClassVar[str]  # of the threshold, before its value
-    default: ClassVar[str]  # what the threshold is where none is given, in words
     better: ClassVar[str]  # what is counted of the suggestions
 
     @abstractmethod
@@ -29,6 +28,10 @@ class Issues(ABC):
     @abstractmethod
     def threshold(self, scores: Scores) -> float:
         """Targets of lower quality are flagged, where nothing else is asked for."""
+
+    @abstractmethod
+    def reason(self, scores: Scores) -> str:
+        """What that threshold is, in words."""
 
     @abstractmethod
     def rank(self, scores: Scores, threshold: float) -> pd.DataFrame:

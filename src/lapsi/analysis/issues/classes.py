@@ -9,6 +9,7 @@ import pandas as pd
 
 from lapsi.analysis.issues.base import Issues
 from lapsi.results.columns import COLUMNS, ISSUES, Column
+from lapsi.results.evidence.classes import doubt_line
 from lapsi.results.scores import Scores
 from lapsi.settings import task
 
@@ -23,15 +24,17 @@ class ClassIssues(Issues):
     noun: ClassVar[str] = "label"
     plural: ClassVar[str] = "labels"
     meaning: ClassVar[str] = "a model that never saw the sample gives its label a probability below"
-    default: ClassVar[str] = "less than a blind guess"
     better: ClassVar[str] = "suggestions right, of flagged errors"
 
     def columns(self, outputs: np.ndarray) -> list[Column]:
         return [(COLUMNS | ISSUES)[name] for name in SHOWN]
 
     def threshold(self, scores: Scores) -> float:
-        """1/C, the probability of guessing."""
-        return 1 / len(scores.classes)
+        """1/C, the probability of guessing; of two classes 1/3."""
+        return doubt_line(scores.classes)
+
+    def reason(self, scores: Scores) -> str:
+        return "less than a blind guess" if len(scores.classes) > 2 else "half as likely as the other"
 
     def rank(self, scores: Scores, threshold: float) -> pd.DataFrame:
         quality = scores.table["label_quality"].to_numpy()

@@ -40,7 +40,6 @@ class LabelIssuesOfSets(Issues):
     noun: ClassVar[str] = "state"
     plural: ClassVar[str] = "states of labels"
     meaning: ClassVar[str] = "a model that never saw the sample gives the state of its label a probability below"
-    default: ClassVar[str] = "less than a blind guess"
     better: ClassVar[str] = "suggestions right, of flagged errors"
 
     def columns(self, outputs: np.ndarray) -> list[Column]:
@@ -49,6 +48,9 @@ class LabelIssuesOfSets(Issues):
     def threshold(self, scores: Scores) -> float:
         """That of guessing."""
         return HALF
+
+    def reason(self, scores: Scores) -> str:
+        return "less than a blind guess"
 
     def rank(self, scores: Scores, threshold: float) -> pd.DataFrame:
         names, n_labels = scores.outputs.astype(str), len(scores.outputs)

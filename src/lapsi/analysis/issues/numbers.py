@@ -30,7 +30,6 @@ class NumberIssues(Issues):
     meaning: ClassVar[str] = (
         "a right target lies as far from what a model that never saw the sample predicts with a probability below"
     )
-    default: ClassVar[str] = "three standard deviations"
     better: ClassVar[str] = "suggestions nearer to the truth, of flagged errors"
 
     def columns(self, outputs: np.ndarray) -> list[Column]:
@@ -42,6 +41,9 @@ class NumberIssues(Issues):
     def threshold(self, scores: Scores) -> float:
         """Three standard deviations."""
         return DOUBTED_BELOW
+
+    def reason(self, scores: Scores) -> str:
+        return "three standard deviations"
 
     def rank(self, scores: Scores, threshold: float) -> pd.DataFrame:
         quality = scores.table["label_quality"].to_numpy()

@@ -24,7 +24,6 @@ class PairIssues(Issues):
     noun: ClassVar[str] = "pair"
     plural: ClassVar[str] = "pairs"
     meaning: ClassVar[str] = "a model that never saw the pair finds one side by the other with a probability below"
-    default: ClassVar[str] = "less than a blind guess"
     better: ClassVar[str] = "suggestions right, of flagged errors"
 
     def columns(self, outputs: np.ndarray) -> list[Column]:
@@ -34,6 +33,9 @@ class PairIssues(Issues):
     def threshold(self, scores: Scores) -> float:
         """1/N, the probability of guessing."""
         return 1 / scores.provenance.n_samples
+
+    def reason(self, scores: Scores) -> str:
+        return "less than a blind guess"
 
     def rank(self, scores: Scores, threshold: float) -> pd.DataFrame:
         quality = scores.table["label_quality"].to_numpy()

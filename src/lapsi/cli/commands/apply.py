@@ -14,16 +14,24 @@ from lapsi.results.paths import require_run
 def apply(
     run: Run,
     review: Annotated[Path, typer.Option("--review", help="CSV file that the report page wrote.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Cleaned data set to write: .parquet, .csv or .json.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", "--to", help="Cleaned data set to write: .parquet, .csv, .json; or a folder of images."),
+    ],
     new_classes: Annotated[bool, typer.Option("--new-classes", help="Allow new labels that are no class of the run.")] = False,
+    images: Annotated[
+        str, typer.Option("--images", metavar="link|copy", help="What a folder holds: links to the images, or copies.")
+    ] = "link",
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the samples of a run as a review decided, and a log of what was changed; the source stays as it is.
+
+    A table comes back with all its columns and the labels under their own name, images of a folder as such a folder.
 
     The log names the data set that it belongs to by the SHA-256 of its file.
     """
     require_run(run)
     from lapsi.cli import apply as work
 
-    work.apply(run, review, output, new_classes, force, quiet)
+    work.apply(run, review, output, new_classes, images, force, quiet)

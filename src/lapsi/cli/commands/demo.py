@@ -11,7 +11,7 @@ from lapsi.cli.options import AsJson, Force, Quiet
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run directory to write.")] = Path("demo-run"),
+    output: Annotated[Path, typer.Option("--output", "-o", "--to", help="Run directory to write.")] = Path("demo-run"),
     flip: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the labels to flip.")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the flips and of the verified samples.")] = 0,
     force: Force = False,

@@ -28,7 +28,7 @@ from lapsi.execution.files import require_file_free
 @with_options(EMBED_COLUMNS, EMBED_EXTRACTOR, EMBED_DATA, MACHINES)
 def embed(
     source: Annotated[list[str], typer.Argument(help=SOURCE_HELP)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .safetensors.")],
+    output: Annotated[Path, typer.Option("--output", "-o", "--to", help="File to write: .safetensors.")],
     options: Options,
     force: Force = False,
     quiet: Quiet = False,

@@ -15,7 +15,10 @@ from lapsi.results.paths import require_run
 def export(
     run: Run,
     to: Annotated[
-        Path, typer.Option("--to", help="File to write: .csv, .parquet or .json; or a folder, with a saved data set.")
+        Path,
+        typer.Option(
+            "--to", "-o", "--output", help="File to write: .csv, .parquet or .json; or a folder, with a saved data set."
+        ),
     ],
     into: Annotated[
         Path | None, typer.Option(help="Add the columns to this data: .csv, .parquet, or a saved Hugging Face data set.")

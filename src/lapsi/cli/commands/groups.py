@@ -26,7 +26,9 @@ def groups(
         Path | None, typer.Option(help="Folder where groups that are left out are kept; the same call goes on there.")
     ] = None,
     options: Options,
-    to: Annotated[Path | None, typer.Option("--to", help="Also write the table: .csv, .parquet or .json.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", "-o", "--output", help="Also write the table: .csv, .parquet or .json.")
+    ] = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: AsJson = False,

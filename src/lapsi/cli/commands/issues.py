@@ -17,11 +17,13 @@ def issues(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Flag targets of lower quality, a probability. Default: the chance of guessing (1 / number of classes; 0.5 "
-            "for several labels a sample); for numbers 0.0027, three standard deviations."
+            help="Flag targets of lower quality, a probability. Default: 1 / number of classes, the chance of guessing (1/3 "
+            "for two; 0.5 for several labels a sample); for numbers 0.0027, three standard deviations."
         ),
     ] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="Also write all ranked samples: .csv, .parquet or .json.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", "-o", "--output", help="Also write all ranked samples: .csv, .parquet or .json.")
+    ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:

@@ -18,7 +18,9 @@ def measure(
         list[str] | None,
         typer.Option(help="el2n, grand, forgetting, psmi, sui or trak; may be given several times. Default: all."),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Run directory to write instead of adding to the run.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", "-o", "--output", help="Run directory to write instead of adding to the run.")
+    ] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:

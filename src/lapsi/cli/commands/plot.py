@@ -17,7 +17,7 @@ KINDS = ("distribution", "by-class", "corrupted", "correlation", "training", "re
 def plot(
     kind: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What to draw.")],
     runs: Annotated[list[Path], typer.Argument(help="Run directories: several for distribution, two for correlation.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .png, .svg or .pdf.")],
+    output: Annotated[Path, typer.Option("--output", "-o", "--to", help="File to write: .png, .svg or .pdf.")],
     force: Force = False,
 ) -> None:
     """Draw a figure fit for a paper: a column wide, safe for colour-blind eyes."""

@@ -14,7 +14,7 @@ from lapsi.results.paths import require_run
 
 def publish(
     run: Run,
-    to: Annotated[Path, typer.Option("--to", help="File to write, .parquet.")],
+    to: Annotated[Path, typer.Option("--to", "-o", "--output", help="File to write, .parquet.")],
     title: Annotated[str, typer.Option(help="Data and features, e.g. 'CIFAR-10, training images; SqueezeNet features'.")],
     licence: Annotated[str, typer.Option(help="Terms of the scores, and a note on those of the data.")] = "",
     force: Force = False,

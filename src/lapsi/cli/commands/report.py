@@ -18,7 +18,9 @@ LAYOUTS = ("pca", "umap")
 
 def report(
     run: Run,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file to write; default: RUN.html.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", "--to", help="HTML file to write; default: RUN.html.")
+    ] = None,
     layout: Annotated[
         str, typer.Option("--map", metavar="|".join(LAYOUTS), help="How the features are laid out in the plane.")
     ] = "pca",

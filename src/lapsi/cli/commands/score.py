@@ -31,7 +31,7 @@ from lapsi.results.paths import require_begun
 def score(
     *,
     source: Annotated[list[str] | None, typer.Argument(help=SOURCE_HELP)] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Run directory to write.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", "--to", help="Run directory to write.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the unfinished run of this directory.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Throw its finished parts away and start anew.")] = False,
     options: Options,

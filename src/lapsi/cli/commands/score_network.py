@@ -20,7 +20,7 @@ FACTORY_HELP = (
 def score_network(
     factory: Annotated[str, typer.Argument(help=FACTORY_HELP)],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run directory to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", "--to", help="Run directory to write.")],
     options: Options,
     pass_size: Annotated[int | None, typer.Option(help="Samples a pass; default: 64.")] = None,
     limit: Annotated[int | None, typer.Option(help="Score the first LIMIT samples only.")] = None,

@@ -21,7 +21,7 @@ SOURCE_HELP = (
 def score_pairs(
     source: Annotated[Path, typer.Argument(help=SOURCE_HELP)],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run directory to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", "--to", help="Run directory to write.")],
     options: Options,
     limit: Annotated[int | None, typer.Option(help="Score LIMIT pairs, spread over all; the others still train.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of the feature cache.")] = None,

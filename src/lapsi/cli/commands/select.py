@@ -22,6 +22,7 @@ def select(
         typer.Option(
             "--output",
             "-o",
+            "--to",
             help="File to write: rows of the source (.npy, .txt), or ids, rows and scores (.csv, .parquet, .json).",
         ),
     ],

@@ -13,7 +13,7 @@ import pandas as pd
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.readers.class_names import class_names, name_labels, require_names_fit
 from lapsi.data.readers.columns import FEATURE_NAMES, LABEL_NAMES, Columns, choose_name, listed, require_name
-from lapsi.data.readers.containers import NamedArrays, open_arrays
+from lapsi.data.readers.containers import NamedArrays, ids_of, open_arrays
 from lapsi.data.readers.mapped import load_npy
 from lapsi.data.readers.plain_tables import is_plain_table, table_features
 from lapsi.data.readers.shard_names import natural, shards_of
@@ -43,10 +43,12 @@ def read_dataset(path: Path, columns: Columns, arrays: NamedArrays | None = None
     with reading(path):
         columns.refuse(("images", "texts"), f"{path.name} holds features")
         labels = _label_names(arrays, columns, path)
-        ids = arrays.ids if columns.ids is None else require_name(columns.ids, arrays.names, "ids", path.name)
+        asked_ids = arrays.ids if columns.ids is None else require_name(columns.ids, arrays.names, "ids", path.name)
         asked = {name: name for name in arrays.carried} | columns.carried(arrays.names, path.name)
         carried = {new: arrays.load(old) for new, old in asked.items()}
         weights = None if columns.weights is None else require_name(columns.weights, arrays.names, "weights", path.name)
+        taken = {*labels, weights, *asked.values(), *columns.drop, columns.features}
+        ids = ids_of(arrays, taken) if asked_ids is None and not plain else asked_ids
         others = {*labels, ids, weights, *asked.values(), *columns.drop}
         table = table_features(arrays, columns, others, path) if plain else None
         features = None if plain else _features(arrays, columns, others, path)

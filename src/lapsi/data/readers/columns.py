@@ -16,6 +16,7 @@ FEATURE_NAMES = ("features", "X", "x", "embeddings", "features_train", "X_train"
 LABEL_NAMES = ("labels", "label", "y", "target", "labels_train", "y_train")
 IMAGE_NAMES = ("image", "img", "images", "path", "file_name", "filepath", "image_path")
 TEXT_NAMES = ("text", "texts", "sentence", "review", "content")
+ID_NAMES = ("id", "ids", "sample_id")
 CLASS_NAMES = "class_names"
 LISTED_AT_MOST = 12
 RESERVED = {"id", "row", "label", "path", "text", "original_label", "corrupted", "corruption"}

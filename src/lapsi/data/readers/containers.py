@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 from safetensors import safe_open
 
 from lapsi.data.arrays import EXACT
+from lapsi.data.readers.columns import ID_NAMES, first_of
 from lapsi.data.readers.feature_columns import feature_rows
 from lapsi.data.readers.mapped import brain_floats, mapped_member
 from lapsi.data.readers.parquet import parquet_features
@@ -60,6 +62,17 @@ class NamedArrays:
 def held_arrays(names: list[str], load: Callable[[str], Any]) -> NamedArrays:
     """Arrays that are read whole."""
     return NamedArrays(names, load, lambda asked: load(asked[0]), load)
+
+
+def ids_of(arrays: NamedArrays, others: Collection[str | None]) -> str | None:
+    """The array or column of a usual name that tells all samples apart; None where there is none beside `others`."""
+    name = first_of(ID_NAMES, [each for each in arrays.names if each not in others])
+    if name is None:
+        return None
+    values = np.asarray(arrays.load(name))
+    if values.ndim != 1 or pd.isna(values).any() or len(set(map(str, values.tolist()))) < len(values):
+        return None
+    return name
 
 
 def open_arrays(path: Path) -> NamedArrays:

@@ -20,7 +20,7 @@ from lapsi.data.readers.columns import (
     first_of,
     require_name,
 )
-from lapsi.data.readers.containers import NamedArrays, open_arrays
+from lapsi.data.readers.containers import NamedArrays, ids_of, open_arrays
 from lapsi.data.readers.image_folders import image_content
 from lapsi.data.readers.unreadable import reading
 from lapsi.data.samples import Content, EncodedImages, Samples, checked_texts, image_arrays
@@ -54,7 +54,9 @@ def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) ->
         name = choose_name(asked, usual, arrays.names, what, path.name)
         labels = choose_name(columns.labels, LABEL_NAMES, [each for each in arrays.names if each != name], "labels", path.name)
         carried = {new: arrays.load(old) for new, old in columns.carried(arrays.names, path.name).items()}
-        ids = None if columns.ids is None else arrays.load(require_name(columns.ids, arrays.names, "ids", path.name))
+        taken = {name, labels, columns.weights, *columns.carried(arrays.names, path.name).values()}
+        named = ids_of(arrays, taken) if columns.ids is None else require_name(columns.ids, arrays.names, "ids", path.name)
+        ids = None if named is None else arrays.load(named)
         values = arrays.load(name)
         given = arrays.load(labels)
         counted = (

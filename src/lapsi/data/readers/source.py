@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from lapsi.data.dataset import Dataset
+from lapsi.data.part import part_of
 from lapsi.data.readers.arrays import read_dataset, read_npy
 from lapsi.data.readers.catalog import read_named
 from lapsi.data.readers.columns import Columns
@@ -32,7 +33,8 @@ def open_spec(spec: DataSpec) -> Dataset | Samples:
     """
     require_shards([Path(shard) for shard in spec.shards])
     data_dir = None if spec.data_dir is None else Path(spec.data_dir)
-    return open_source(spec.source, spec.columns, spec.split, data_dir, skip_bad=spec.skip_bad)
+    source = open_source(spec.source, spec.columns, spec.split, data_dir, skip_bad=spec.skip_bad)
+    return source if spec.rows is None else part_of(source, spec.rows)
 
 
 def open_source(

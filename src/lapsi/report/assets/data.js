@@ -32,7 +32,9 @@ function readColumns(raw) {
     extra: raw.extra.map((column) => (column.data ? { ...column, data: unpack(column.data) } : column)),
     corrupted: raw.corrupted ? unpack(raw.corrupted) : null,
     checks: raw.checks.map(({ title, data: packed }) => ({ title, mask: unpack(packed) })),
+    differs: raw.differs ? unpack(raw.differs) : null,
     map: raw.map ? unpack(raw.map) : null,
+    near: raw.near ? unpack(raw.near) : null,
     floor,
     logLsi: measures.lsi.map((value) => Math.log10(Math.max(value, floor))),
   };
@@ -64,6 +66,8 @@ function sortedBy(keys, descending = false) {
   });
   return order;
 }
+
+const plantedRows = data.corrupted ?? data.differs;  // what is known to be wrong, or another opinion says so
 
 const byLsi = sortedBy(data.measures.lsi);
 const byQuality = sortedBy(data.measures.label_quality);

@@ -44,16 +44,17 @@ function fillDetail() {
   dialog.dataset.row = row;
   dialog.replaceChildren(
     el('div', { class: 'detail-head' },
-      el('h2', { id: 'detail-title', title: data.ids[row] }, data.ids[row]),
+      el('div', {}, el('p', { class: 'kind' }, 'id'), el('h2', { id: 'detail-title', title: data.ids[row] }, data.ids[row])),
       el('div', { class: 'steps' }, step(-1, 'Previous sample', '←'), step(1, 'Next sample', '→'),
         el('button', { type: 'button', class: 'quiet', onclick: () => dialog.close() }, 'Close'))),
     el('div', { class: 'detail-body' },
-      el('div', { class: 'detail-left' }, sampleFace(row), decision(row)),
+      el('div', { class: 'detail-left' }, VALUE_COLUMNS.length ? standingTable(row) : sampleFace(row), decision(row)),
       el('div', { class: 'detail-right' },
         el('dl', { class: 'pairs' },
           ...targets.facts(row).map(([name, value]) => pair(name, value)),
           pair('kind', about.quadrants.names[quadrant[row]])),
         el('h3', {}, 'What the model that never saw it says'), targets.predictions(row),
+        nearestSamples(row),
         el('h3', {}, 'All measures'),
         el('dl', { class: 'pairs' }, ...measures.map((name) => pair(about.measures[name][0], measured(name, row), about.measures[name][1])),
           pair('row', count(rowNumber(row))),
@@ -61,6 +62,20 @@ function fillDetail() {
           ...data.extra.filter(({ key }) => !about.values.includes(key)).map((column) => pair(column.title, extraText(column, row) || '–', column.help))))));
   showMark(dialog, row);
   if (within) dialog.querySelector(`[data-step="${within}"]`)?.focus();
+}
+
+/** The samples whose features lie nearest, with their labels: what a label is judged beside. */
+function nearestSamples(row) {
+  if (!data.near) return null;
+  const each = data.near.length / n;
+  const rows = Array.from(data.near.subarray(row * each, (row + 1) * each)).filter((near) => near < n);
+  if (!rows.length) return null;
+  const face = (near) => pictureOf(near) ?? (data.texts ? el('span', { class: 'beginning' }, data.texts[near].slice(0, 60)) : null);
+  return el('div', { class: 'nearest' }, el('h3', {}, 'Nearest samples by their features'),
+    el('ul', {}, ...rows.map((near) => el('li', {}, el('button', {
+      type: 'button', title: `sample ${data.ids[near]}`, class: targets.text(near) === targets.text(row) ? '' : 'other',
+      onclick: () => { detail.row = near; fillDetail(); },
+    }, face(near), el('b', {}, targets.text(near)), el('span', { class: 'card-id' }, `id ${ending(data.ids[near], 110)}`))))));
 }
 
 /** A name with a probability. */

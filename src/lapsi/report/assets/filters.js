@@ -6,7 +6,7 @@ const FIELDS = ['class-filter', 'second-filter'];  // of `query.chosen`
 const sorting = { key: 'lsi', descending: true };
 const view = { shown: new Uint32Array(0), mask: new Uint8Array(n), order: byLsi.slice().reverse(), filtered: false };
 const followers = [];  // called after every change of the view
-let planted = false;
+let planted = plantedRows !== null;
 let haystack = null;
 
 function searchable() {
@@ -108,7 +108,11 @@ function tellView() {
 function setUpFilters() {
   if (data.corrupted) {
     KINDS.corrupted = ['corrupted samples', (row) => data.corrupted[row] === 1];
+  }
+  if (data.differs) KINDS.differs = ['differs from the reference', (row) => data.differs[row] === 1];
+  if (plantedRows) {
     $('planted-field').hidden = false;
+    $('planted-field').lastElementChild.textContent = data.corrupted ? 'Highlight corrupted' : 'Highlight what differs from the reference';
     $('planted').addEventListener('change', (event) => { planted = event.target.checked; redrawPlots(); });
   }
   const option = (value, text) => el('option', { value }, text);

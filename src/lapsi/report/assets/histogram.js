@@ -58,7 +58,7 @@ function setUpHistogram() {
     };
     if (view.filtered) bars(all, () => theme.faint, 0);
     bars(shown, colour, 0);
-    if (planted) bars(countBins((row) => data.corrupted[row] && view.mask[row]), () => theme.planted, width / 5);
+    if (planted) bars(countBins((row) => plantedRows[row] && view.mask[row]), () => theme.planted, width / 5);
     drawNames(ctx, area);
   }
 
@@ -84,7 +84,7 @@ function setUpHistogram() {
     for (const [row, colour, align, edge] of [[first, 'low', 'left', area.left], [last, 'high', 'right', area.left + area.width]]) {
       ctx.fillStyle = theme[`${colour}-text`];
       ctx.textAlign = align;
-      ctx.fillText(endName(ctx, row === first ? 'lowest: ' : 'highest: ', data.ids[row], half), edge, 12);
+      ctx.fillText(endName(ctx, row === first ? 'lowest: id ' : 'highest: id ', data.ids[row], half), edge, 12);
       ctx.fillStyle = theme[colour];
       triangle(ctx, x(data.logLsi[row]), area.top + area.height + 1);
     }

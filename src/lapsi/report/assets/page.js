@@ -54,6 +54,7 @@ function setUpKeys() {
 
 setUpTheme();
 setUpFilters();
+setUpKept();
 setUpReview();
 setUpHistogram();
 setUpClasses();

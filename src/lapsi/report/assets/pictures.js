@@ -45,10 +45,10 @@ function bars(place, row) {
   return canvas;
 }
 
-/** Names and values of the columns that features were made of. */
+/** Names and values of the columns that features were made of, and where each stands; the most unusual first. */
 function valuesOf(row) {
-  const columns = about.values.map((key) => data.extra.find((column) => column.key === key)).filter((column) => column);
-  return columns.map((column) => el('div', {}, el('dt', {}, column.title), el('dd', {}, extraText(column, row) || '–')));
+  return standingsOf(row).map((stands) => el('div', { title: `${stands.column.title}: ${extraText(stands.column, row) || '–'}, ${standingText(stands)}` },
+    el('dt', {}, stands.column.title), el('dd', {}, extraText(stands.column, row) || '–'), standingMark(stands)));
 }
 
 /** The picture, text or values of a card. */

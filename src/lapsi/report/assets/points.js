@@ -24,7 +24,7 @@ function makeCloud(options) {
     size = n > 20000 ? 1.1 : n > MANY ? 1.6 : n > 1500 ? 2.3 : 3.2;
     if (view.filtered) drawRows(ctx, (row) => !view.mask[row], () => 0, () => ({ colour: theme.faint, shape: 'square' }), 1);
     drawRows(ctx, (row) => view.mask[row], options.group, options.style, options.groups());
-    if (planted) ring(ctx, (row) => view.mask[row] && data.corrupted[row]);
+    if (planted) ring(ctx, (row) => view.mask[row] && plantedRows[row]);
     options.over(ctx, area);
   }
 

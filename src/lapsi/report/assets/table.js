@@ -3,6 +3,7 @@
 const ROW_HEIGHT = 48;
 const BUFFER = 6;  // rows beyond both edges
 
+const BEGINNING = 400;  // letters of a text
 const LETTER = 8.7;  // pixels of an average one
 
 /** Pixels that the longest of some names takes, within bounds. */
@@ -27,6 +28,7 @@ const TABLE_COLUMNS = (() => {
   columns.push(
     { key: 'id', title: 'id', help: 'identifier of the sample', width: idWidth, grow: 1, cell: (row) => ending(data.ids[row], idWidth), full: (row) => data.ids[row] },
     ...targets.columns(),
+    ...(data.texts ? [{ key: 'text', title: 'text', help: 'its beginning', width: 280, grow: 3, cell: (row) => data.texts[row].slice(0, BEGINNING) }] : []),
     { ...measureColumn('lsi', 124), cell: (row) => number(data.measures.lsi[row]) },
     ...targets.evidence(),
     { ...measureColumn('rank', 88), cell: (row) => count(data.measures.rank[row]) },
@@ -34,7 +36,6 @@ const TABLE_COLUMNS = (() => {
   if (data.corrupted) {
     columns.push({ key: 'corrupted', title: 'corrupted', help: 'whether the sample was changed on purpose', width: 120, grow: 0, cell: (row) => (data.corrupted[row] ? el('span', { class: 'badge' }, 'corrupted') : '') });
   }
-  if (data.texts) columns.push({ key: 'text', title: 'text', help: 'its beginning', width: 280, grow: 3, cell: (row) => data.texts[row] });
   if (data.checks.length) {
     const badges = (row) => data.checks.filter(({ mask }) => mask[row]).map(({ title }) => title).join(', ');
     columns.push({ key: 'checks', title: 'checks', help: 'checks that found the sample', width: 200, grow: 1, cell: badges });

@@ -4,9 +4,10 @@ const targets = (() => {
   const { names } = data.targets;
   const [given, predicted] = [unpack(data.targets.given), unpack(data.targets.predicted)];
   const top = { codes: unpack(data.targets.top.codes), probability: unpack(data.targets.top.probability) };
-  const doubted = Uint8Array.from(given, (code, row) => (code === predicted[row] ? 0 : 1));
+  const doubted = unpack(data.targets.doubted);
+  const differs = (row) => given[row] !== predicted[row];
   const text = (row) => names[given[row]];
-  const suggestion = (row) => (doubted[row] ? names[predicted[row]] : null);
+  const suggestion = (row) => (differs(row) ? names[predicted[row]] : null);
 
   function predictions(row) {
     const each = top.codes.length / n;
@@ -38,7 +39,7 @@ const targets = (() => {
     parts: names,  // of the chart
     partsOf: (row) => [given[row]],
     filters: [{ title: 'Label', all: 'all labels', names, accepts: (row, code) => given[row] === code, chip: (code) => `label: ${names[code]}`, scope: (code) => ` with label ${names[code]}` }],
-    keys: { label: given, suggested: Array.from(predicted, (code, row) => (doubted[row] ? code : NaN)) },
+    keys: { label: given, suggested: Array.from(predicted, (code, row) => (differs(row) ? code : NaN)) },
     colouring: coloursOf(names, (row) => given[row]),
     columns: () => {
       const width = widthOf(names, 104, 220);
@@ -61,15 +62,15 @@ const targets = (() => {
     editor,
     setUp: () => $('class-names').append(...names.map((name) => el('option', { value: name }))),
     roomy: false,  // whether a card may need several lines for them
-    poorBelow: 0.5,  // quality that deserves a look
+    poorBelow: data.targets.line,  // quality that deserves a look
     axis: {
-      wide: 'leave-one-out confidence: margin of the given label', narrow: 'leave-one-out confidence', title: 'part of the confidence plot',
-      label: 'LSI against leave-one-out confidence.', ticks: [-1, -0.5, 0, 0.5, 1],
+      wide: 'label quality: leave-one-out probability of the given label', narrow: 'label quality', title: 'part of the quality plot',
+      label: 'LSI against label quality.', ticks: [0, 0.25, 0.5, 0.75, 1],
     },
     say: {
       label: 'label', quality: 'label quality', part: 'class', parts: 'classes', relabel: 'relabel', relabelled: 'relabel as',
-      tip: (row) => `label ${text(row)}${doubted[row] ? `, model says ${suggestion(row)}` : ''}`,
-      doubted: 'doubted labels', agreed: 'labels the model agrees with', highest: 'Highest LSI: atypical, hard or mislabelled.',
+      tip: (row) => `label ${text(row)}${differs(row) ? `, model says ${suggestion(row)}` : ''}`,
+      doubted: 'doubted labels', agreed: 'labels that are not doubted', highest: 'Highest LSI: atypical, hard or mislabelled.',
       least: ['Least trusted labels', 'Lowest label quality: look here for wrong labels.'],
     },
   };

@@ -17,18 +17,18 @@ from lapsi.settings import task
 
 LISTED = 16  # labels of a sample whose probability the page holds: those it has, then the likeliest
 KINDS = Kinds(
-    names=("redundant", "typical", "hard but right", "likely mislabelled"),
+    names=("typical or redundant", "ambiguous", "hard or rare", "likely mislabelled"),
     meanings=(
-        "little LSI, and the model is sure of every label without the sample: it would hardly be missed",
-        "little LSI, ordinary confidence: the main stream",
-        "much LSI, yet the model agrees with every label without having seen it: rare, worth keeping",
-        "much LSI, and the model would change a label at least: look at these first",
+        "little LSI, and no label is doubted: others teach the same, it would hardly be missed",
+        "little LSI, though a label at least is doubted: it has company that says the same",
+        "much LSI, and no label is doubted: few others teach the same, worth keeping",
+        "much LSI, and a label at least is doubted: look at these first",
     ),
     corners=(1, 0, 3, 2),
     measure="label_quality",
     of_size=False,
     ends=(-0.01, 1.01),
-    note="Much LSI: the top quarter of this run. Sure: a label quality of at least the median of the other three quarters.",
+    note="Much LSI: the top quarter of this run. Doubted: a label whose state, there or not, is less likely than the other.",
 )
 
 SAY = Phrases(
@@ -83,10 +83,8 @@ class LabelsView(View):
         }
 
     def quadrants(self, scores: Scores) -> Quadrants:
-        """What is sure lies above the median quality of the lower half, or above one half where that is less."""
-        quality, line = scores.table["label_quality"].to_numpy(), lsi_line(scores.lsi)
-        below = quality[scores.lsi < line]
-        return Quadrants(KINDS, line, HALF, max(HALF, float(np.median(below))) if len(below) else HALF)
+        """Left of one half is what the model would change."""
+        return Quadrants(KINDS, lsi_line(scores.lsi), HALF, HALF)
 
     def figures(self, scores: Scores) -> list[tuple[str, str]]:
         doubted, summary = n_doubted(scores), scores.summary()

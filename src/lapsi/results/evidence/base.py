@@ -88,6 +88,10 @@ class Evidence(ABC, Generic[Kind]):
         """(n,) whether another target of each sample, as a column of the table tells it, is not the given one."""
 
     @abstractmethod
+    def doubted(self, table: pd.DataFrame, outputs: np.ndarray) -> np.ndarray:
+        """(n,) whether the target of each sample is doubted: its quality lies below the line at which `lapsi issues` flags."""
+
+    @abstractmethod
     def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
         """The columns of `summary_columns`, some rows ordered by median LSI, and a last row "all"."""
 

@@ -56,7 +56,7 @@ SUMMARY = {
     "loo_accuracy": replace(
         CLASSES["loo_accuracy"], help="share of all samples whose state of the label is predicted as given"
     ),
-    "contradicted": replace(CLASSES["contradicted"], help="samples whose state of the label leave-one-out contradicts"),
+    "doubted": replace(CLASSES["doubted"], help="samples whose state of the label is less likely than the other"),
 }
 
 
@@ -118,6 +118,11 @@ class LabelsEvidence(Evidence[MultiLabelTargets]):
     def differs(self, table: pd.DataFrame, other: pd.Series) -> np.ndarray:
         return np.array([label_set(a) != label_set(b) for a, b in zip(table["label"], other, strict=True)], dtype=bool)
 
+    def doubted(self, table: pd.DataFrame, outputs: np.ndarray) -> np.ndarray:
+        """Those with a label whose given state is less likely than the other."""
+        less: np.ndarray = table["doubted_labels"].to_numpy() > 0
+        return less
+
     def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
         """A row a label."""
         given, found = states_of(table["label"], outputs), states_of(table["loo_label"], outputs)
@@ -128,7 +133,7 @@ class LabelsEvidence(Evidence[MultiLabelTargets]):
         return pd.concat([ordered, whole], ignore_index=True).set_index("label")[list(SUMMARY)]
 
     def _row(self, name: str, part: pd.DataFrame, wrong: np.ndarray) -> dict[str, Any]:
-        return {"label": name, **lsi_summary(part), "loo_accuracy": 1 - wrong.mean(), "contradicted": int(wrong.sum())}
+        return {"label": name, **lsi_summary(part), "loo_accuracy": 1 - wrong.mean(), "doubted": int(wrong.sum())}
 
 
 def states_of(sets: pd.Series, labels: np.ndarray) -> np.ndarray:

@@ -69,7 +69,7 @@ SUMMARY = {
         format=".3f",
         short="LOO R²",
     ),
-    "contradicted": replace(CLASSES["contradicted"], title="doubted targets", help="targets beyond three standard deviations"),
+    "doubted": replace(CLASSES["doubted"], title="doubted targets", help="targets beyond three standard deviations"),
 }
 
 
@@ -150,6 +150,11 @@ class NumbersEvidence(Evidence[RealTargets]):
             return different
         return ~np.isclose(pd.to_numeric(other).to_numpy(np.float64), table[LABEL.name].to_numpy(), ROUNDING, 0)
 
+    def doubted(self, table: pd.DataFrame, outputs: np.ndarray) -> np.ndarray:
+        """Those beyond three standard deviations."""
+        far: np.ndarray = table["label_quality"].to_numpy() < DOUBTED_BELOW
+        return far
+
     def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
         """A row a quarter."""
         residuals = self._residuals(outputs)
@@ -161,7 +166,7 @@ class NumbersEvidence(Evidence[RealTargets]):
     def _row(self, name: str, part: pd.DataFrame, table: pd.DataFrame, residuals: list[str]) -> dict[str, Any]:
         shares = [_explained(part[residual], table[self._label_of(residual)]) for residual in residuals]
         doubted = int(part["suggested_label"].notna().sum())
-        return {"label": name, **lsi_summary(part), "loo_r2": float(np.mean(shares)), "contradicted": doubted}
+        return {"label": name, **lsi_summary(part), "loo_r2": float(np.mean(shares)), "doubted": doubted}
 
     def _residuals(self, outputs: np.ndarray) -> list[str]:
         return [RESIDUAL.name] if len(outputs) == 1 else [column.name for column in _of_each(RESIDUAL, outputs)]

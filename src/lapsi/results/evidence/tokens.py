@@ -130,6 +130,10 @@ class TokenEvidence(Evidence[TokenTargets]):
         different: np.ndarray = (other.astype(str) != table["label"].astype(str)).to_numpy()
         return different
 
+    def doubted(self, table: pd.DataFrame, outputs: np.ndarray) -> np.ndarray:
+        """None: a text has no target."""
+        return np.zeros(len(table), dtype=bool)
+
     def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
         """A row a quarter."""
         quarters = [(name, table.iloc[rows]) for name, rows in self.parts(table, outputs)]

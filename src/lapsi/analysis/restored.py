@@ -1,0 +1,122 @@
+"""A reviewed data set in the shape in which it came: its own table with all columns, or a folder of images a class."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from lapsi.analysis.review import Cleaned
+from lapsi.data.readers.columns import LABEL_NAMES, first_of
+from lapsi.errors import InputError
+from lapsi.results.scores import Scores
+from lapsi.settings.task import CLASSES
+
+PATH = "path"
+
+
+def label_column(scores: Scores, names: list[str]) -> str | None:
+    """Which of the columns of its source holds the labels of a run; None where it is not one alone."""
+    asked = scores.provenance.data.get("columns", {}).get("labels")
+    found = first_of(LABEL_NAMES, names) if asked is None else asked
+    return found if found in names else None
+
+
+def restored(cleaned: Cleaned, scores: Scores, source: pd.DataFrame) -> pd.DataFrame | None:
+    """The table that a run was made from, with the labels that were decided and without the rows that were removed.
+
+    Every other column and row is as it was, and so are cells whose label was kept.
+
+    Args:
+        cleaned: what was decided.
+        scores: the run.
+        source: its table, row by row.
+
+    Returns:
+        The table; None where it does not hold the labels of the run in one column (changed since, changed on purpose, several).
+    """
+    label = label_column(scores, list(map(str, source.columns)))
+    rows = scores.table["row"].to_numpy()
+    if label is None or len(rows) == 0 or rows.max() >= len(source):
+        return None
+    given = scores.table["label"].astype(str).to_numpy()
+    if not _same(source[label].iloc[rows], scores.table["label"]).all():
+        return None
+    places = pd.Index(scores.table["id"]).get_indexer(pd.Index(cleaned.table["id"]))
+    decided = cleaned.table["label"].to_numpy(dtype=object)
+    changed = decided.astype(str) != given[places]
+    values = source[label].to_numpy(dtype=object, copy=True)
+    values[rows[places[changed]]] = [_alike(new, source[label]) for new in decided[changed]]
+    gone = np.setdiff1d(rows, rows[places])
+    told = source.assign(**{label: pd.Series(values, index=source.index).infer_objects()})
+    return told.drop(index=source.index[gone]).reset_index(drop=True)
+
+
+def _same(held: pd.Series, given: pd.Series) -> np.ndarray:
+    """(n,) whether cells mean the labels of a run: the same text, or the same number."""
+    same: np.ndarray = held.notna().to_numpy() & (held.astype(object).astype(str).to_numpy() == given.astype(str).to_numpy())
+    if pd.api.types.is_numeric_dtype(given) and not pd.api.types.is_bool_dtype(given):
+        same |= pd.to_numeric(held, errors="coerce").to_numpy() == given.to_numpy()
+    return same
+
+
+def _alike(label: object, column: pd.Series) -> object:
+    """A new label as the column holds the others: as text where it is one of texts."""
+    return str(label) if pd.api.types.is_string_dtype(column) else label
+
+
+def moved_paths(table: pd.DataFrame, column: str | None, before: Path, after: Path) -> pd.DataFrame:
+    """A table whose paths in a column were relative to one folder, and are then to another."""
+    if column is None or before.resolve() == after.resolve():
+        return table
+    start = after.resolve()
+    paths = [
+        value if os.path.isabs(value) else Path(os.path.relpath(before.resolve() / value, start)).as_posix()
+        for value in table[column].astype(str)
+    ]
+    return table.assign(**{column: paths})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image of a reviewed folder: where it lies, and its name below the new folder, a subfolder a class."""
+
+    source: Path
+    name: str
+
+
+def restored_folder(cleaned: Cleaned, scores: Scores) -> list[ImageFile]:
+    """The images that were kept, each below the class that was decided.
+
+    Raises:
+        InputError: when the run is none of image files with a class each, or a class cannot be the name of a folder.
+    """
+    if scores.task != CLASSES or PATH not in cleaned.table:
+        raise InputError(
+            "The run is not of image files with a class each, so it cannot be written as a folder; name a file .csv, .parquet "
+            "or .json."
+        )
+    files, taken = [], set()
+    images = list(zip(map(Path, cleaned.table[PATH]), cleaned.table["label"].astype(str), strict=True))
+    for path, label in sorted(images, key=lambda image: image[0].parent.name != image[1]):  # who stays keeps the name
+        if label in ("", ".", "..") or "/" in label or "\\" in label:
+            raise InputError(f"The class {label!r} cannot be the name of a folder; write a file .csv, .parquet or .json.")
+        name = _free(PurePosixPath(label) / path.name, path, taken)
+        taken.add(name)
+        files.append(ImageFile(path, name))
+    return files
+
+
+def _free(name: PurePosixPath, path: Path, taken: set[str]) -> str:
+    """A name that no image before has: its own, with the folder that it came from, or with a number."""
+    if str(name) not in taken:
+        return str(name)
+    told = name.with_name(f"{path.parent.name}-{name.name}")
+    number = 2
+    while str(told) in taken:
+        told = name.with_name(f"{path.parent.name}-{name.stem}-{number}{name.suffix}")
+        number += 1
+    return str(told)

@@ -236,6 +236,14 @@ def test_other_data_are_refused(data, message):
         lapsi.check(scores, *data(X, y), progress=False)
 
 
+def test_rows_that_cannot_be_told_apart_are_refused():
+    X, y = blobs(40)
+    scores = lapsi.score(X, y, **QUIET)
+    some_unread = replace(scores, provenance=replace(scores.provenance, n_source=41))
+    with pytest.raises(lapsi.InputError, match="could not be read"):
+        lapsi.check(some_unread, X, progress=False)
+
+
 def test_a_missing_extra_is_one_line(monkeypatch):
     X, y = blobs(40)
     scores = lapsi.score(X, y, **QUIET)

@@ -66,7 +66,7 @@ def test_the_training_data_of_a_module_are_scored_from_a_file(folder):
     run("report", "run", "-q")
     assert "seen by a network of 27 parameters" in (folder / "run.html").read_text()
     run("groups", "run", "-q")
-    assert "the run is of a network (Sequential)" in fail(2, "groups", "run", "--leave-group-out", "--by", "label")
+    assert "the run is of Sequential (all parameters)" in fail(2, "groups", "run", "--leave-group-out", "--by", "label")
 
 
 def test_options_reach_the_run(folder):

@@ -20,7 +20,7 @@ MEANS = {
     LARGEST: "as where the features say nothing of the targets",
 }
 End = Literal["", "smallest", "largest"]
-Scaling = Literal["each", "one", "none"]
+Scaling = Annotated[str, Field(strict=True, pattern=f"^({EACH}|{ONE}|{NONE})$")]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 

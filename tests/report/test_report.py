@@ -299,6 +299,10 @@ def test_without_images_texts_then_features_are_shown(report, tmp_path):
     assert_array_equal(values[first], np.round(np.arange(16) / 319 * 255))
     bars = report(make_scores(20), features=np.random.default_rng(0).normal(size=(20, 101)))[1].json("picture-data")
     assert (bars["kind"], bars["shape"][0], len(unpack(bars["values"]))) == ("bars", 64, 20 * 64)
+    drawn = np.random.default_rng(0).normal(size=(20, 10))
+    own = report(make_scores(20), features=drawn)[1].json("picture-data")["values"]
+    scaled = report(make_scores(20), features=drawn * np.logspace(-3, 3, 10) + 7)[1].json("picture-data")["values"]
+    assert np.abs(unpack(own).astype(int) - unpack(scaled)).max() <= 1  # each feature by its own spread
     summary, page, _ = report(make_scores(20))
     assert summary.pictures == "none"
     assert any("raw samples were not at hand" in text for text in page.text)
@@ -431,6 +435,20 @@ def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
     page = report(replace(make_scores(20), map=layout), map_name="UMAP")[1]
     assert any("(UMAP, two dimensions)" in text for text in page.text)
     assert_array_equal(unpack(page.json("column-data")["map"]).reshape(20, 2), layout)
+
+
+def test_a_umap_is_refused_before_the_work_where_it_is_not_installed(tmp_path, monkeypatch):
+    make_scores(30).save(tmp_path / "run")
+    monkeypatch.setattr("lapsi.cli.commands.report.find_spec", lambda name: None)
+    refused = run("report", tmp_path / "run", "--map", "umap")
+    assert (refused.returncode, len(refused.stderr.strip().splitlines())) == (2, 1)
+    assert "lapsi[umap]" in refused.stderr
+
+
+def test_a_run_from_python_names_what_sketches_its_samples(tmp_path):
+    make_scores(30).save(tmp_path / "run")
+    told = " ".join(run("report", tmp_path / "run").stderr.split())
+    assert "lapsi.load_run(RUN).report('run.html', features=X)" in told
 
 
 @pytest.mark.slow

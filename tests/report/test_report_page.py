@@ -140,7 +140,7 @@ def test_search_and_kinds_filter(opened, scores):
 
 @pytest.mark.parametrize("plot", PLOTS)
 def test_a_brush_filters_table_and_galleries(opened, plot):
-    drag(opened, plot, (0.3, 0.2), (0.85, 0.6))
+    drag(opened, plot, *(((0.3, 0.2), (0.85, 0.6)) if plot == "scatter" else ((0.55, 0.2), (0.85, 0.4))))
     wait(opened, lambda: 0 < count_of(opened) < N)
     selected = count_of(opened)
     Select(find(opened, "#kind-filter")).select_by_visible_text("all samples")

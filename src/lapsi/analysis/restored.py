@@ -99,7 +99,8 @@ def restored_folder(cleaned: Cleaned, scores: Scores) -> list[ImageFile]:
             "The run is not of image files with a class each, so it cannot be written as a folder; name a file .csv, .parquet "
             "or .json."
         )
-    files, taken = [], set()
+    files: list[ImageFile] = []
+    taken: set[str] = set()
     images = list(zip(map(Path, cleaned.table[PATH]), cleaned.table["label"].astype(str), strict=True))
     for path, label in sorted(images, key=lambda image: image[0].parent.name != image[1]):  # who stays keeps the name
         if label in ("", ".", "..") or "/" in label or "\\" in label:

@@ -18,6 +18,11 @@ from lapsi.report.page import ReportSummary, write_report
 from lapsi.results.scores import Scores
 from lapsi.settings.settings import settings_from_dict
 
+FROM_PYTHON = (
+    "There will be no pictures: the run was saved from Python, so its data are not known here. There "
+    "lapsi.load_run(RUN).report('run.html', features=X) sketches them."
+)
+
 
 def report(run: Path, target: Path, layout: str, force: bool, quiet: bool) -> None:
     """Writes a run as one HTML file, `target`."""
@@ -59,6 +64,10 @@ def _write(scores: Scores, target: Path, layout: str, stages: Stages, force: boo
 def _raw(scores: Scores, stages: Stages) -> Raw:
     """The raw samples, where their source is still there; paths, texts and columns that the run keeps do without it."""
     if values_shown(scores):
+        return Raw()
+    if not scores.provenance.data and not scores.provenance.factory and not {"path", "text"} & set(scores.table.columns):
+        if stages.show:
+            say(FROM_PYTHON, "yellow", error=True)
         return Raw()
     try:
         raw = reopen_raw(scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,6 +77,11 @@ def content_of_values(values: Any, kind: str) -> Content:
         InputError: for one by itself, or anything else.
     """
     if isinstance(values, str | bytes):
+        if os.path.isdir(values):
+            raise InputError(
+                f"{os.fsdecode(values)} is a folder; expected a list of {kind}s: list its files, or embed it with "
+                "'lapsi embed FOLDER'."
+            )
         raise InputError(f"One {kind} was passed by itself; expected a list of them.")
     several = values if isinstance(values, np.ndarray) else list(values)
     if kind == TEXT:

@@ -21,6 +21,7 @@ QUALITY = 72
 FIRST = 48  # samples of each gallery that get a picture before any random one
 LARGEST_SQUARE = 32**2
 SKETCH_BARS = 64
+FARTHEST = 3.0  # deviations that a bar shows
 PER_PICTURE = 16  # bytes around each picture: its row number, quotes, a comma
 
 Picture = Callable[[int], bytes | None]
@@ -127,8 +128,14 @@ def collect_images(order: Iterator[int], picture: Picture, budget: int) -> Pictu
     return Pictures("image", rows, data, unreadable)
 
 
+def _deviations(rows: np.ndarray) -> np.ndarray:
+    """(m, d) from the mean of each feature, in its standard deviations, at most `FARTHEST`; 0 for one that is constant."""
+    away, spread = rows - rows.mean(0), rows.std(0)
+    return np.clip(away / np.where(spread > 0, spread, 1.0), -FARTHEST, FARTHEST)
+
+
 def feature_sketches(features: Blocks, order: Iterator[int], budget: int) -> Pictures:
-    """Rows of features (n, d) as grey images where d is a small square, else as bars."""
+    """Rows of features (n, d) as grey images where d is a small square, else as bars, each feature in its own deviations."""
     n, d = features.shape
     side = round(d**0.5)
     square = side > 2 and side * side == d and d <= LARGEST_SQUARE
@@ -138,7 +145,7 @@ def feature_sketches(features: Blocks, order: Iterator[int], budget: int) -> Pic
     rows = [row for row, _ in zip(order, range(min(room, n)), strict=False)]
     chosen = features.read(np.array(rows, dtype=np.int64)).astype(np.float64)
     if not square:
-        chosen = np.add.reduceat(chosen, edges[:-1], axis=1) / np.diff(edges) if rows else np.zeros((0, n_values))
+        chosen = np.add.reduceat(_deviations(chosen), edges[:-1], axis=1) / np.diff(edges) if rows else np.zeros((0, n_values))
     low, high = (chosen.min(), chosen.max()) if chosen.size else (0.0, 0.0)
     if not square:  # bars start at zero
         low, high = min(low, 0.0), max(high, 0.0)

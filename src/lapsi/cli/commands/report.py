@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +38,8 @@ def report(
     require_file_free(target, force)
     if layout not in LAYOUTS:
         raise InputError(f"--map is {layout!r}; expected one of {', '.join(LAYOUTS)}.")
+    if layout == "umap" and "umap" not in sys.modules and find_spec("umap") is None:
+        raise InputError("--map umap needs the extra 'umap', which is not installed: pip install 'lapsi[umap]'.")
     from lapsi.cli import report as work
 
     work.report(run, target, layout, force, quiet)

@@ -105,8 +105,16 @@ def require_name(asked: str, names: list[str], what: str, place: str) -> str:
         InputError: naming those that are there, and the nearest.
     """
     if asked not in names:
-        raise InputError(f"{place} has no {what} named {asked!r}; it has {listed(names)}.{_meant(asked, names)}")
+        raise InputError(
+            f"{place} has no {what} named {asked!r}; it has {listed(names)}.{_meant(asked, names)}{_parted(names)}"
+        )
     return asked
+
+
+def _parted(names: list[str]) -> str:
+    """What to do where a table has one column whose name looks like those of several, or ""."""
+    mark = next((mark for mark in (";", "\t", "|") if len(names) == 1 and mark in names[0]), None)
+    return "" if mark is None else f" Its columns seem to be parted by {mark!r}; save it with commas between them."
 
 
 def _meant(asked: str, names: list[str]) -> str:
@@ -126,7 +134,9 @@ def choose_name(asked: str | None, usual: Iterable[str], names: list[str], what:
         return require_name(asked, names, what, place)
     found = first_of(usual, names)
     if found is None:
-        raise InputError(f"{place}: which holds the {what}? Name it with --{what}{more}; it has {listed(names)}.")
+        raise InputError(
+            f"{place}: which holds the {what}? Name it with --{what}{more}; it has {listed(names)}.{_parted(names)}"
+        )
     return found
 
 

@@ -33,7 +33,7 @@ function greyImage(place, row) {
 
 function bars(place, row) {
   const [number, zero] = pictures.shape;
-  const canvas = el('canvas', { width: 128, height: 128, role: 'img', 'aria-label': `features of sample ${data.ids[row]} as bars` });
+  const canvas = el('canvas', { width: 128, height: 128, role: 'img', 'aria-label': `features of sample ${data.ids[row]} as bars: how far each lies above or below its mean` });
   const ctx = canvas.getContext('2d');
   const y = (value) => 124 - (value / 255) * 120;
   for (let at = 0; at < number; at++) {

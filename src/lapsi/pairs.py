@@ -16,8 +16,9 @@ from lapsi.data.pairs import Pairs, make_pairs
 from lapsi.data.targets import PairTargets
 from lapsi.engines.evaluate import PARAMS
 from lapsi.engines.identity import model_identity
-from lapsi.engines.pairs import continued, pair_fit, plan_pairs, tell_cost
+from lapsi.engines.pairs import pair_fit, plan_pairs, tell_cost
 from lapsi.engines.retrain.engine import RetrainFit
+from lapsi.engines.retrain.plan import begun_with
 from lapsi.errors import InputError
 from lapsi.execution.backend import HERE, Backend, open_backend
 from lapsi.execution.checkpoint import Arrays, Keep, open_checkpoint
@@ -132,7 +133,7 @@ def score_pair_set(
         keep.require_room(plan.kept_bytes, 0)
     checkpoint = open_checkpoint(keep, model_identity(pairs.digest(), settings, rows), {CHUNK_SIZE: plan.chunk_size})
     try:
-        chunk_size = continued(plan.chunk_size, int(checkpoint.plan[CHUNK_SIZE]), plan.cost.limit_bytes)
+        chunk_size = begun_with(int(checkpoint.plan[CHUNK_SIZE]), plan.chunk_size, plan.cost.limit_bytes)
         with stages.stage("prepare"):
             fit = pair_fit(_problem(pairs, widths, settings), settings, chunk_size)
         tell_cost(fit, settings, plan, len(rows), stages)

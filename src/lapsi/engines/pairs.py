@@ -14,7 +14,6 @@ from lapsi.engines.base import parts_bytes
 from lapsi.engines.retrain.engine import RetrainFit
 from lapsi.engines.retrain.pairs import pair_bytes, pair_trainer
 from lapsi.engines.retrain.plan import n_checks
-from lapsi.errors import MemoryLimitError
 from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, duration, memory_limit
 from lapsi.execution.device import synchronize
 from lapsi.execution.progress import Stages
@@ -72,20 +71,6 @@ def plan_pairs(n_samples: int, widths: tuple[int, int], settings: PairSettings, 
     n_parts = recipe.seeds * -(-n_units // chunk_size)
     kept = parts_bytes(N_OUTPUTS, recipe.seeds * n_units, n_parts, n_params, n_epochs)
     return PairPlan(cost, chunk_size, kept)
-
-
-def continued(chunk_size: int, kept: int, limit_bytes: int) -> int:
-    """Models at once as the run was begun with.
-
-    Raises:
-        MemoryLimitError: when they do not fit now.
-    """
-    if kept > chunk_size:
-        raise MemoryLimitError(
-            f"The run was begun with {kept} models at once, but the memory limit of {limit_bytes / GIB:.1f} GiB now allows "
-            f"{chunk_size}. Raise the limit, free memory, or start anew."
-        )
-    return kept
 
 
 def pair_fit(problem: ContrastiveProblem, settings: PairSettings, chunk_size: int) -> RetrainFit:

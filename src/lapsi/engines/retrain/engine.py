@@ -16,12 +16,10 @@ from lapsi.curvature.ggn import GgnCurvature
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer, standardizer_of
 from lapsi.engines.base import Engine, Fit, Part, Plan, Units, Work, single_rows
-from lapsi.engines.retrain.plan import n_checks, plan_retraining, spec_of, training_parts
+from lapsi.engines.retrain.plan import begun_with, n_checks, plan_retraining, spec_of, training_parts
 from lapsi.engines.retrain.steps import probe_trainer
 from lapsi.engines.retrain.trainer import Trainer
-from lapsi.errors import MemoryLimitError
 from lapsi.execution.checkpoint import Arrays
-from lapsi.execution.cost import GIB
 from lapsi.execution.device import synchronize
 from lapsi.execution.progress import Advance, Stages
 from lapsi.precision.divergence import of_order
@@ -59,12 +57,7 @@ class RetrainEngine(Engine):
         return {"chunk_size": plan.details["chunk_size"]}
 
     def continued(self, plan: Plan, kept: dict[str, Any]) -> Plan:
-        size, allowed = int(kept["chunk_size"]), plan.details["chunk_size"]
-        if size > allowed:
-            raise MemoryLimitError(
-                f"The run was begun with {size} models at once, but the memory limit of {plan.cost.limit_bytes / GIB:.1f} GiB "
-                f"now allows {allowed}. Raise the limit, free memory, or start anew."
-            )
+        size = begun_with(int(kept["chunk_size"]), plan.details["chunk_size"], plan.cost.limit_bytes)
         return replace(plan, details={**plan.details, "chunk_size": size})
 
     def seconds(self, plan: Plan, work: Work, dataset: Dataset) -> float:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from lapsi.engines.base import Part, Plan, Work, parts_bytes, parts_of
+from lapsi.errors import MemoryLimitError
 from lapsi.execution.cost import GIB, LIBRARIES_BYTES, Cost, memory_limit
 from lapsi.models.mlp import Mlp
 from lapsi.problem.of_dataset import model_of
@@ -28,6 +29,20 @@ def spec_of(settings: Settings) -> Retrain:
     """The options of the engine."""
     assert isinstance(settings.engine, Retrain)
     return settings.engine
+
+
+def begun_with(kept: int, allowed: int, limit_bytes: int) -> int:
+    """How many models at once work goes on with that was begun with `kept`, where `allowed` fit into memory now.
+
+    Raises:
+        MemoryLimitError: when they do not fit.
+    """
+    if kept > allowed:
+        raise MemoryLimitError(
+            f"The run was begun with {kept} models at once, but the memory limit of {limit_bytes / GIB:.1f} GiB "
+            f"now allows {allowed}. Raise the limit, free memory, or start anew."
+        )
+    return kept
 
 
 def training_parts(spec: Retrain, n_units: int, size: int) -> list[Part]:

@@ -108,3 +108,15 @@ def test_the_command_shows_the_card(scores, tmp_path):
     assert len(lapsi.published(tmp_path / "a.parquet").table) == N
     again = run("publish", tmp_path / "run", "--to", tmp_path / "a.parquet", "--title", "Made up")
     assert again.returncode == 3
+
+
+def test_cifar10_comes_with_the_package():
+    found = lapsi.published("cifar10")
+    table = found.table
+    assert table["row"].tolist() == list(range(50_000))
+    assert sorted(table["rank"]) == list(range(1, 50_001))
+    assert (table["lsi"] > 0).all()
+    assert table["loo_probability"].between(0, 1).all()
+    assert_allclose(table["lsi"], table["lsi_mean"] + table["lsi_curvature"], rtol=1e-5)
+    assert found.provenance["verification"]["max_relative_error"] < 0.01
+    assert "SqueezeNet" in found.card

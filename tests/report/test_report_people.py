@@ -56,9 +56,12 @@ def test_texts_stand_whole_where_there_is_room(tmp_path):
     assert not any("Texts are cut" in text for text in page.text)
 
 
-def test_one_notion_of_a_doubted_label():
-    scores = make_scores(400, n_classes=4, columns={"group": np.arange(400) % 2})
-    doubted = scores.table["label_quality"] < 1 / 4
+@pytest.mark.parametrize(
+    ("n_classes", "line", "words"), [(2, 1 / 3, "33.3%, where the other"), (4, 1 / 4, "25%, a blind guess,")]
+)
+def test_one_notion_of_a_doubted_label(n_classes, line, words):
+    scores = make_scores(400, n_classes=n_classes, columns={"group": np.arange(400) % 2})
+    doubted = scores.table["label_quality"] < line
     assert_array_equal(scores.doubted, doubted)
     issues = label_issues(scores)
     assert issues.n_flagged == doubted.sum() < scores.table["suggested_label"].notna().sum()
@@ -67,7 +70,7 @@ def test_one_notion_of_a_doubted_label():
     lines = view_of(scores).quadrants(scores)
     kinds = np.array(lines.kinds.names)[lines.codes(scores.table)]
     assert_array_equal(np.isin(kinds, ["ambiguous", "likely mislabelled"]), doubted)
-    assert "below 25%, a blind guess," in view_of(scores).phrases(scores.outputs).doubtful
+    assert f"below {words}" in view_of(scores).phrases(scores.outputs).doubtful
 
 
 def test_the_page_tells_of_second_labels(people, tmp_path):

@@ -147,5 +147,5 @@ def test_measures_are_added_to_a_run_of_the_command_line(tmp_path):
 
 def test_a_network_has_no_such_measures(scores):
     settings = lapsi.settings.network.NetworkSettings().to_dict()
-    with pytest.raises(lapsi.InputError, match="of a network"):
+    with pytest.raises(lapsi.InputError, match="of no probe"):
         lapsi.measure(replace(scores, provenance=replace(scores.provenance, settings=settings)), X, Y, progress=False)

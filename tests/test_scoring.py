@@ -373,7 +373,7 @@ def test_samples_that_the_closed_form_cannot_measure_are_converged(monkeypatch):
         monkeypatch.setattr(plan, name, 0)
     broken = []
     judge = evaluate._are_divergences
-    monkeypatch.setattr(evaluate, "_are_divergences", lambda found: broken.append(~judge(found)) or ~broken[-1])
+    monkeypatch.setattr(evaluate, "_are_divergences", lambda found, kind: broken.append(~judge(found, kind)) or ~broken[-1])
     scores = lapsi.score(X, y, standardize="each", weight_decay=1e-3, **QUIET)
     assert [int(each.sum()) for each in broken] == [3, 0]
     assert_allclose(scores.lsi[broken[0]], expected.lsi[broken[0]], rtol=1e-4)

@@ -69,7 +69,7 @@ def test_texts_end_to_end(reviews, models):
 
     record = json.loads(succeed("issues", "run", "--json", "--top", 3, "--to", "ranked.csv").stdout)
     assert record["truth"]["n_errors"] == 1
-    assert record["threshold"] == 0.5
+    assert record["threshold"] == 1 / 3
     assert len(record["most_likely_errors"]) == 3
     assert len(pd.read_csv("ranked.csv")) == N
     shown = succeed("issues", "run").stdout

@@ -73,7 +73,7 @@ def test_texts_end_to_end(reviews, models):
     assert len(record["most_likely_errors"]) == 3
     assert len(pd.read_csv("ranked.csv")) == N
     shown = succeed("issues", "run").stdout
-    assert "less than a blind guess" in shown
+    assert "half as likely" in shown
     assert "Against reference_label: 1 labels differ" in shown
 
     rows = json.loads(succeed("groups", "run", "--json", "--leave-group-out").stdout)

@@ -7,7 +7,7 @@ All have `label` (the target), `loo_label` (what models that never saw the sampl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -102,6 +102,12 @@ def quarters(values: np.ndarray, form: str) -> list[tuple[str, np.ndarray]]:
     found = [np.flatnonzero(quarter == each) for each in np.unique(quarter)]
     ends = [dict.fromkeys(format(end, form) for end in (values[rows].min(), values[rows].max())) for rows in found]
     return [(" to ".join(pair), rows) for pair, rows in zip(ends, found, strict=True)]
+
+
+def ordered_summary(rows: list[dict[str, Any]], whole: dict[str, Any], columns: Iterable[str]) -> pd.DataFrame:
+    """Some columns of rows by their `label`, ordered by median LSI, and the row of all samples last."""
+    ordered = pd.DataFrame(rows).sort_values("lsi_median")
+    return pd.concat([ordered, pd.DataFrame([whole])], ignore_index=True).set_index("label")[list(columns)]
 
 
 def lsi_summary(part: pd.DataFrame) -> dict[str, Any]:

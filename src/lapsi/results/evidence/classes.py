@@ -9,7 +9,7 @@ import pandas as pd
 
 from lapsi.data.targets import ClassTargets
 from lapsi.results.columns import CLASSES, COLUMNS, Column
-from lapsi.results.evidence.base import Evidence, Seen, lsi_summary
+from lapsi.results.evidence.base import Evidence, Seen, lsi_summary, ordered_summary
 from lapsi.settings import task
 
 ROUNDING = 1e-3
@@ -86,10 +86,8 @@ class ClassEvidence(Evidence[ClassTargets]):
     def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
         """A row a class."""
         told = table.assign(doubted=self.doubted(table, outputs))
-        groups = [(str(name), part) for name, part in told.groupby("label", sort=True)]
-        rows = pd.DataFrame([self._row(name, part) for name, part in groups]).sort_values("lsi_median")
-        whole = pd.DataFrame([self._row("all", told)])
-        return pd.concat([rows, whole], ignore_index=True).set_index("label")[list(CLASSES)]
+        rows = [self._row(str(name), part) for name, part in told.groupby("label", sort=True)]
+        return ordered_summary(rows, self._row("all", told), CLASSES)
 
     def _row(self, name: str, part: pd.DataFrame) -> dict[str, Any]:
         evidence = {"loo_accuracy": part["suggested_label"].isna().mean(), "doubted": int(part["doubted"].sum())}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lapsi.data.targets import SEPARATOR, MultiLabelTargets, label_set, label_sets
 from lapsi.results.columns import CLASSES, COLUMNS, WHOLE, Column
-from lapsi.results.evidence.base import Evidence, Seen, lsi_summary
+from lapsi.results.evidence.base import Evidence, Seen, lsi_summary, ordered_summary
 from lapsi.settings import task
 
 BERNOULLI = "bernoulli"
@@ -128,9 +128,7 @@ class LabelsEvidence(Evidence[MultiLabelTargets]):
         given, found = states_of(table["label"], outputs), states_of(table["loo_label"], outputs)
         wrong = given != found
         rows = [self._row(str(name), table[given[:, k]], wrong[:, k]) for k, name in enumerate(outputs)]
-        ordered = pd.DataFrame(rows).sort_values("lsi_median")
-        whole = pd.DataFrame([self._row("all", table, wrong)])
-        return pd.concat([ordered, whole], ignore_index=True).set_index("label")[list(SUMMARY)]
+        return ordered_summary(rows, self._row("all", table, wrong), SUMMARY)
 
     def _row(self, name: str, part: pd.DataFrame, wrong: np.ndarray) -> dict[str, Any]:
         return {"label": name, **lsi_summary(part), "loo_accuracy": 1 - wrong.mean(), "doubted": int(wrong.sum())}

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lapsi.data.targets import RealTargets, as_shown
 from lapsi.results.columns import CLASSES, COLUMNS, SAMPLE, SOFTMAX, Column
-from lapsi.results.evidence.base import Evidence, Seen, lsi_summary, quarters
+from lapsi.results.evidence.base import Evidence, Seen, lsi_summary, ordered_summary, quarters
 from lapsi.settings import task
 
 GAUSSIAN = "gaussian"
@@ -158,10 +158,8 @@ class NumbersEvidence(Evidence[RealTargets]):
     def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
         """A row a quarter."""
         residuals = self._residuals(outputs)
-        quarters = [(name, table.iloc[rows]) for name, rows in self.parts(table, outputs)]
-        rows = pd.DataFrame([self._row(name, part, table, residuals) for name, part in quarters]).sort_values("lsi_median")
-        whole = pd.DataFrame([self._row("all", table, table, residuals)])
-        return pd.concat([rows, whole], ignore_index=True).set_index("label")[list(SUMMARY)]
+        rows = [self._row(name, table.iloc[part], table, residuals) for name, part in self.parts(table, outputs)]
+        return ordered_summary(rows, self._row("all", table, table, residuals), SUMMARY)
 
     def _row(self, name: str, part: pd.DataFrame, table: pd.DataFrame, residuals: list[str]) -> dict[str, Any]:
         shares = [_explained(part[residual], table[self._label_of(residual)]) for residual in residuals]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lapsi.data.targets import TokenTargets
 from lapsi.results.columns import CLASSES, COLUMNS, SAMPLE, SOFTMAX, WHOLE, Column
-from lapsi.results.evidence.base import Evidence, Seen, lsi_summary, quarters
+from lapsi.results.evidence.base import Evidence, Seen, lsi_summary, ordered_summary, quarters
 from lapsi.settings import task
 
 TEXT = "tokens"
@@ -136,10 +136,8 @@ class TokenEvidence(Evidence[TokenTargets]):
 
     def summarise(self, table: pd.DataFrame, outputs: np.ndarray) -> pd.DataFrame:
         """A row a quarter."""
-        quarters = [(name, table.iloc[rows]) for name, rows in self.parts(table, outputs)]
-        rows = pd.DataFrame([self._row(name, part) for name, part in quarters]).sort_values("lsi_median")
-        whole = pd.DataFrame([self._row("all", table)])
-        return pd.concat([rows, whole], ignore_index=True).set_index("label")[list(SUMMARY)]
+        rows = [self._row(name, table.iloc[part]) for name, part in self.parts(table, outputs)]
+        return ordered_summary(rows, self._row("all", table), SUMMARY)
 
     def _row(self, name: str, part: pd.DataFrame) -> dict[str, Any]:
         weights = part["label"]

@@ -53,6 +53,14 @@ class Phrases:
     exactness: str
 
 
+def part_codes(scores: Scores) -> tuple[list[str], np.ndarray]:
+    """Names of the parts of a run, and the place (n,) of that of each sample among them."""
+    codes, parts = np.zeros(len(scores), dtype=np.uint32), scores.evidence.parts(scores.table, scores.outputs)
+    for code, (_, members) in enumerate(parts):
+        codes[members] = code
+    return [name for name, _ in parts], codes
+
+
 class View(ABC):
     """Targets of one kind on the page."""
 

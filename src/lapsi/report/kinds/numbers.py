@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lapsi.data.dataset import LABELS
-from lapsi.report.kinds.base import Phrases, View
+from lapsi.report.kinds.base import Phrases, View, part_codes
 from lapsi.report.packing import pack
 from lapsi.report.phrasing import counted, n_doubted
 from lapsi.report.quadrants import Kinds, Quadrants, lsi_line
@@ -75,10 +75,7 @@ class NumbersView(View):
 
     def embed(self, scores: Scores, rows: np.ndarray) -> dict[str, Any]:
         table, outputs = scores.table.iloc[rows], scores.outputs
-        parts = scores.evidence.parts(scores.table, outputs)
-        part = np.zeros(len(scores), dtype=np.uint32)
-        for code, (_, members) in enumerate(parts):
-            part[members] = code
+        names, part = part_codes(scores)
         worst = pd.Index(outputs).get_indexer(table["doubted_label"]) if len(outputs) > 1 else np.zeros(len(rows))
         return {
             "outputs": outputs.astype(str).tolist(),
@@ -86,7 +83,7 @@ class NumbersView(View):
             "predicted": pack(scores.prediction[rows].astype(np.float64)),
             "worst": pack(worst.astype(np.uint32)),
             "doubted": pack(table["suggested_label"].notna().to_numpy(np.uint8)),
-            "parts": [name for name, _ in parts],
+            "parts": names,
             "part": pack(part[rows]),
         }
 

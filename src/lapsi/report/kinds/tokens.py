@@ -6,7 +6,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from lapsi.report.kinds.base import Phrases, View
+from lapsi.report.kinds.base import Phrases, View, part_codes
 from lapsi.report.packing import pack
 from lapsi.report.quadrants import Kinds, Quadrants, lsi_line
 from lapsi.results.columns import Column
@@ -65,15 +65,12 @@ class TokensView(View):
         return SAY
 
     def embed(self, scores: Scores, rows: np.ndarray) -> dict[str, Any]:
-        parts = scores.evidence.parts(scores.table, scores.outputs)
-        part = np.zeros(len(scores), dtype=np.uint32)
-        for code, (_, members) in enumerate(parts):
-            part[members] = code
+        names, part = part_codes(scores)
         table = scores.table.iloc[rows]
         return {
             "counts": pack(table["label"].to_numpy(np.uint32)),
             "perplexity": pack(table["loo_label"].to_numpy(np.float32)),
-            "parts": [name for name, _ in parts],
+            "parts": names,
             "part": pack(part[rows]),
         }
 

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
+import torch
+
+from lapsi.errors import ConvergenceError
 from lapsi.precision.base import Terms
 from lapsi.precision.divergence import Divergence
 from lapsi.problem.removed import Removed
 
 EXACT, REMOVAL_FORM = "exact", "removal form"
+
+
+@contextmanager
+def told_not_positive(structure: str) -> Iterator[None]:
+    """A factorisation that fails within is told as a posterior of this structure that is none.
+
+    Raises:
+        ConvergenceError: with the remedy.
+    """
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise ConvergenceError(
+            f"The {structure} posterior is not positive definite in float64. Use a larger weight decay or prior "
+            "precision, or curvature 'diag'."
+        ) from error
 
 
 class Curvature(ABC):

@@ -14,8 +14,7 @@ from typing import Any, Self, final
 import torch
 from torch import Tensor
 
-from lapsi.curvature.base import EXACT, Curvature
-from lapsi.errors import ConvergenceError
+from lapsi.curvature.base import EXACT, Curvature, told_not_positive
 from lapsi.models.towers import Units
 from lapsi.precision.base import Precision, Terms, joined
 from lapsi.precision.block_diag import LaplacePosterior
@@ -59,15 +58,10 @@ class ContrastiveCurvature(Curvature):
 
     def divergence(self, removed: Removed) -> Terms:
         """Also of each tower alone, the other one held."""
-        try:
+        with told_not_positive(self.structure):
             whole = contrastive_posterior(self.problem, removed.params, self.structure)
             pairs = zip(removed.units, removed.shift.double(), strict=True)
             return joined([self._one(whole, unit, removed.params, shift) for unit, shift in pairs])
-        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            raise ConvergenceError(
-                f"The {self.structure} posterior is not positive definite in float64. Use a larger weight decay or prior "
-                "precision, or curvature 'diag'."
-            ) from error
 
     def _one(self, whole: LaplacePosterior, unit: Tensor, params: Tensor, shift: Tensor) -> Terms:
         without = contrastive_posterior(self.problem.remove(unit), params + shift, self.structure)

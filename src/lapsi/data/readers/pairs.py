@@ -13,7 +13,7 @@ from lapsi.data.arrays import decoded, feature_matrix, one_dimensional, to_numpy
 from lapsi.data.dataset import make_columns
 from lapsi.data.extractors.embedding import embed_content
 from lapsi.data.pairs import Pairs, make_pairs, shuffle_pairs
-from lapsi.data.readers.columns import IMAGE_NAMES, RESERVED, TEXT_NAMES, first_of, listed, require_name
+from lapsi.data.readers.columns import IMAGE_NAMES, RESERVED, TEXT_NAMES, choose_name, first_of, require_name
 from lapsi.data.readers.containers import NamedArrays, open_arrays
 from lapsi.data.readers.feature_columns import is_list
 from lapsi.data.readers.raw_tables import image_column
@@ -81,7 +81,7 @@ def open_pairs(path: Path, asked: PairSource, stages: Stages, cache: Path | None
 
 
 def _image_side(path: Path, asked: PairSource, arrays: NamedArrays) -> _Side:
-    name = _side(asked.images, IMAGE_SIDES, arrays.names, "images", path)
+    name = choose_name(asked.images, IMAGE_SIDES, arrays.names, "images", path.name)
     if _holds_lists(arrays, name):
         return _Side(name, features=arrays.features([name]))
     values = to_numpy(arrays.load(name))
@@ -92,20 +92,13 @@ def _image_side(path: Path, asked: PairSource, arrays: NamedArrays) -> _Side:
 
 
 def _text_side(path: Path, asked: PairSource, arrays: NamedArrays) -> _Side:
-    name = _side(asked.texts, TEXT_SIDES, arrays.names, "texts", path)
+    name = choose_name(asked.texts, TEXT_SIDES, arrays.names, "texts", path.name)
     if _holds_lists(arrays, name):
         return _Side(name, features=arrays.features([name]))
     values = to_numpy(arrays.load(name))
     if values.dtype.kind in NUMBERS:
         return _Side(name, features=feature_matrix(values))
     return _Side(name, content=checked_texts(values.tolist(), path.name))
-
-
-def _side(asked: str | None, usual: tuple[str, ...], names: list[str], what: str, path: Path) -> str:
-    found = first_of(usual, names) if asked is None else require_name(asked, names, what, path.name)
-    if found is None:
-        raise InputError(f"{path.name}: which holds the {what} of the pairs? Name it with --{what}; it has {listed(names)}.")
-    return found
 
 
 def _holds_lists(arrays: NamedArrays, name: str) -> bool:

@@ -64,7 +64,7 @@ def true_lsi(dataset: Dataset, settings: Settings, rows: np.ndarray) -> np.ndarr
     """LSI of samples `rows` at their converged leave-one-out optima."""
     problem = linear_problem(dataset, standardizer_of(dataset.survey, settings.model.standardize), settings)
     plan = Plan(Cost(0, 0, {}), {"coupled": 1, "converges": True})
-    fit = local_fit(problem, Local(), plan, Stages(False), settings)
+    fit = local_fit(problem, settings, plan, Stages(False))
     return np.concatenate(
         [fit.curvature.divergence(removed).total.numpy() for removed in fit.reference(torch.tensor(rows)[:, None])]
     )

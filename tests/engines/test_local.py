@@ -27,7 +27,7 @@ from lapsi.execution.progress import Stages
 from lapsi.problem.of_dataset import linear_problem
 from lapsi.problem.removed import CONVERGED
 from lapsi.settings.engine import Local
-from lapsi.settings.settings import make_settings
+from lapsi.settings.settings import Settings, make_settings
 from lapsi.training.newton import fit_map, invert, reduced_hessian
 
 CLASSES = 6
@@ -48,7 +48,7 @@ def problem(make_problem):
 def whole(problem, monkeypatch):
     """The engine with all outputs coupled and nothing left out, and the dense optimum in outputs."""
     monkeypatch.setattr(engine, "DENSE", NOTHING)
-    made = local_fit(problem.in_outputs(), Local(), Plan(Cost(0, 0, {}), CONVERGES), Stages(False))
+    made = local_fit(problem.in_outputs(), Settings(engine=Local()), Plan(Cost(0, 0, {}), CONVERGES), Stages(False))
     return made, fit_map(problem.in_outputs())
 
 
@@ -122,7 +122,7 @@ def test_samples_that_are_fitted_anew_are_at_their_leave_one_out_optimum(whole):
 def test_steps_by_few_columns_arrive(many):
     """Where the inverse leaves outputs out, steps contract slowly, and arrive; what comes too slowly is fitted anew."""
     problem = small_problem(many).in_outputs()
-    fit = local_fit(problem, Local(), Plan(Cost(0, 0, {}), {"coupled": 4, "converges": True}), Stages(False))
+    fit = local_fit(problem, Settings(engine=Local()), Plan(Cost(0, 0, {}), {"coupled": 4, "converges": True}), Stages(False))
     removal = fit.step.removal(torch.arange(0, 600, 40))
     exact, remaining = settle(removal, 1e-10)
     assert float(remaining.max()) <= 1e-8
@@ -287,7 +287,9 @@ def test_what_all_shifts_share_is_no_error_of_those_that_hardly_move():
     X = 4 * np.eye(12)[y] + rng.normal(size=(600, 12))
     dataset = make_dataset(X, y)
     problem = linear_problem(dataset, standardizer_of(dataset.survey, "each"), make_settings("local", **SCALED))
-    local = local_fit(problem, Local(4), Plan(Cost(0, 0, {}), {"coupled": 4, "converges": True}), Stages(False))
+    local = local_fit(
+        problem, Settings(engine=Local(4)), Plan(Cost(0, 0, {}), {"coupled": 4, "converges": True}), Stages(False)
+    )
     slope, step = local.curvature.slope, local.step
     exact = dense_slope(step.problem, step.params, torch.float64).change(step.pull[None])
     size = float(exact.abs().max())

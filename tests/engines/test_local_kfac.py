@@ -42,7 +42,7 @@ def problem(make_problem, data):
 
 def kfac_fit(problem, coupled):
     plan = Plan(Cost(0, 0, {}), {"coupled": coupled, "converges": True})
-    return local_fit(problem, Local(), plan, Stages(False), Settings(curvature="kfac"))
+    return local_fit(problem, Settings(engine=Local(), curvature="kfac"), plan, Stages(False))
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from lapsi.execution.cost import Cost
 from lapsi.execution.progress import Stages
 from lapsi.precision.divergence import Renyi
 from lapsi.problem.linear import LinearProblem
-from lapsi.settings.engine import Local
 from lapsi.settings.settings import make_settings
 from lapsi.training.newton import fit_map
 
@@ -67,7 +66,7 @@ def test_engine_local_equals_brute_force(structure):
     glm = glm_of("softmax", False)
     plan = Plan(Cost(0, 1, {}), {"coupled": 3, "converges": True})
     settings = make_settings("local", structure, divergence="renyi", order=2.0)
-    fit = local_fit(LinearProblem(**parts(glm)), Local(), plan, Stages(False), settings)
+    fit = local_fit(LinearProblem(**parts(glm)), settings, plan, Stages(False))
     expected = [oracles.renyi(*glm.posteriors(structure, row, 3), 2.0) for row in ROWS]
     assert_allclose(evaluated(fit, UNITS), expected, rtol=2e-5)
 

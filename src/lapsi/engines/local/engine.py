@@ -51,12 +51,12 @@ class LocalEngine(Engine):
 
     def fit(self, dataset: Dataset, standardizer: Standardizer, plan: Plan, stages: Stages) -> Fit:
         problem = linear_problem(dataset, standardizer, self.settings)
-        return local_fit(problem, spec_of(self.settings), plan, stages, self.settings)
+        return local_fit(problem, self.settings, plan, stages)
 
 
-def local_fit(seen: LinearProblem, spec: Local, plan: Plan, stages: Stages, settings: Settings | None = None) -> ClosedFormFit:
+def local_fit(seen: LinearProblem, settings: Settings, plan: Plan, stages: Stages) -> ClosedFormFit:
     """The optimum and the local inverse Hessian, in outputs, the curvature of the settings, and what the closed form misses."""
-    settings = settings or Settings()
+    spec = spec_of(settings)
     problem, coupled, refinement = seen.in_outputs(), plan.details["coupled"], None
     with stages.stage("fit") as advance:
         optimum = fit_without_hessian(problem, advance=lambda: advance(1))

@@ -22,7 +22,6 @@ from lapsi.training.regularization import STAGE, choice_flop, choice_notes
 FIT_PASSES = 120  # gradients of L-BFGS and products of the Hessian
 VARYING = 0.3  # of the samples in a block of the diagonal, as seen
 COUPLED = 0.1  # of the samples in a block of two outputs, as seen
-SUPPORT = 5  # outputs that a sample says something of, as seen
 BETTERED = 3  # outputs of the gradient from which a shift is bettered, as seen
 SUPPORT = 8  # outputs of which a sample says something, as seen
 CORRECTING_PACE = 6  # as often as products alone would take: rows and columns are gathered, and the closed form is taken again

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
+from lapsi.analysis.maps import principal_map
 from lapsi.data.pairs import Pairs, make_pairs
 from lapsi.data.targets import PairTargets
 from lapsi.engines.evaluate import PARAMS
@@ -162,7 +165,15 @@ def score_pair_set(
         plan={CHUNK_SIZE: chunk_size, "n_params": settings.pairs.dimensions * sum(widths)},
         **details,
     )
-    return assembled(fit, targets, Known(pairs.ids, pairs.columns, rows), by_seed, provenance)
+    on_map = principal_map(joint_embeddings(fit.problem, torch.from_numpy(by_seed[0][PARAMS])))[rows]
+    return replace(assembled(fit, targets, Known(pairs.ids, pairs.columns, rows), by_seed, provenance), map=on_map)
+
+
+def joint_embeddings(problem: ContrastiveProblem, params: Tensor) -> np.ndarray:
+    """(N, 2 E) [û, v̂] of all pairs: where both sides point in the space into which params (P,) project them."""
+    everyone, params = torch.arange(len(problem.first), device=problem.device), params.to(problem.device)
+    sides = [problem.units(params, rows) for rows in everyone.split(OUTPUT_ROWS)]
+    return torch.cat([torch.cat([first.value, second.value], 1) for first, second in sides]).numpy(force=True)
 
 
 def _problem(pairs: Pairs, widths: tuple[int, int], settings: PairSettings) -> ContrastiveProblem:

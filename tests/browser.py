@@ -109,6 +109,13 @@ def gallery(driver, name):
     return driver.execute_script("return [...document.querySelectorAll(arguments[0])].map((c) => Number(c.dataset.row))", cards)
 
 
+def whole_lines(driver, wanted=12):
+    """How many cards a gallery begins with: as many as fill whole lines."""
+    tracks = "return getComputedStyle(document.querySelector('.cards')).gridTemplateColumns.split(' ').length"
+    per_line = driver.execute_script(tracks)
+    return -(-wanted // per_line) * per_line
+
+
 def hover_on_map(driver, on_map, row):
     """Moves the mouse to a sample of a map (n, 2) and returns the tip."""
     canvas = find(driver, "#map canvas")

@@ -23,6 +23,7 @@ from browser import (
     set_size,
     table_rows,
     wait,
+    whole_lines,
 )
 from commands import run
 from lapsi.data.samples import ImageArrays
@@ -31,6 +32,19 @@ from runs_for_reports import HOSTILE, hostile_scores, make_scores, with_checks
 
 N = 300
 SOURCE_OF = "return document.querySelector(`.sample[data-row='${arguments[0]}'] img`).src"
+LINES_OF = """
+const cards = [...document.querySelectorAll(`.gallery.${arguments[0]} .sample`)];
+const inLine = Map.groupBy(cards, (card) => card.offsetTop);
+return [...new Set([...inLine.values()].map((line) => line.length))];
+"""
+FINGER = 40  # pixels
+TOO_SMALL = f"""
+const found = [...document.querySelectorAll(`${{arguments[0]}}:is(a, button, select, summary, input:not([type=checkbox]))`)];
+const shown = found.filter((node) => node.checkVisibility() && !node.matches('.skip'));
+return shown.map((node) => [node.outerHTML.slice(0, 90), node.getBoundingClientRect()])
+  .filter(([, {{ width, height }}]) => width < {FINGER} || height < {FINGER})
+  .map(([html, {{ width, height }}]) => `${{html}}: ${{width}} x ${{height}}`);
+"""
 INKED_ROWS = """
 const canvas = document.querySelector(`#${arguments[0]} canvas`);
 const { data, width, height } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -91,10 +105,10 @@ def test_it_opens_without_complaint_and_draws_every_plot(opened):
 
 
 def test_galleries_show_both_ends_with_their_pictures(opened, scores):
-    order = np.argsort(scores.lsi, kind="stable")
-    assert gallery(opened, "lowest") == order[:12].tolist()
-    assert gallery(opened, "highest") == order[::-1][:12].tolist()
-    assert gallery(opened, "doubted") == np.argsort(scores.table["label_quality"], kind="stable")[:12].tolist()
+    order, shown = np.argsort(scores.lsi, kind="stable"), whole_lines(opened)
+    assert gallery(opened, "lowest") == order[:shown].tolist()
+    assert gallery(opened, "highest") == order[::-1][:shown].tolist()
+    assert gallery(opened, "doubted") == np.argsort(scores.table["label_quality"], kind="stable")[:shown].tolist()
     wait(
         opened,
         lambda: opened.execute_script("return [...document.querySelectorAll('.sample img')].every((i) => i.naturalWidth)"),
@@ -105,16 +119,16 @@ def test_galleries_show_both_ends_with_their_pictures(opened, scores):
     if scores.table["suggested_label"].notna()[row]:
         assert scores.table["suggested_label"][row] in card
     opened.execute_script("document.querySelector('.gallery.lowest .gallery-foot button').click()")
-    assert len(gallery(opened, "lowest")) == 36
+    assert len(gallery(opened, "lowest")) == whole_lines(opened, 36)
 
 
 def test_the_galleries_of_a_class(opened, scores):
     Select(find(opened, "#class-filter")).select_by_visible_text("bee")
     own = np.flatnonzero(scores.table["label"] == "bee")
     wait(opened, lambda: count_of(opened) == len(own))
-    order = own[np.argsort(scores.lsi[own], kind="stable")]
-    assert gallery(opened, "lowest") == order[:12].tolist()
-    assert gallery(opened, "highest") == order[::-1][:12].tolist()
+    order, shown = own[np.argsort(scores.lsi[own], kind="stable")], whole_lines(opened)
+    assert gallery(opened, "lowest") == order[:shown].tolist()
+    assert gallery(opened, "highest") == order[::-1][:shown].tolist()
 
 
 def test_headings_sort(opened, scores):
@@ -159,7 +173,7 @@ def test_a_brush_filters_table_and_galleries(opened, plot):
     Select(find(opened, "#kind-filter")).select_by_visible_text("all samples")
     shown = set(table_rows(opened))
     assert set(gallery(opened, "highest")) <= shown or selected > len(shown)
-    assert len(gallery(opened, "highest")) == min(12, selected)
+    assert len(gallery(opened, "highest")) == min(whole_lines(opened), selected)
     assert int(find(opened, ".viewport").get_attribute("aria-rowcount")) == selected + 1
     click(opened, find(opened, "#chips .chip"))
     wait(opened, lambda: count_of(opened) == N)
@@ -326,6 +340,30 @@ def test_a_point_of_the_map_shows_the_most_unusual_values_of_a_table(browser, tm
     shown = dict(line.split(": ") for line in lines[:3])
     assert len(shown) == 3
     assert all(float(shown[name]) == columns[name][row] for name in shown if name != "work")
+
+
+@pytest.mark.parametrize("width", [360, 700, 1000, 1400, 1900])
+def test_galleries_end_in_whole_lines(opened, width):
+    set_size(opened, width)
+    wait(opened, lambda: opened.execute_script("return innerWidth") == width)
+    for name in ("doubted", "highest"):
+        wait(opened, lambda name=name: len(opened.execute_script(LINES_OF, name)) == 1)
+        assert 12 <= len(gallery(opened, name)) < 24
+    cards = find_all(opened, ".gallery.doubted .sample")
+    opened.execute_script("arguments[0].focus()", cards[0])
+    cards[0].send_keys(Keys.ARROW_DOWN)
+    assert opened.switch_to.active_element == cards[whole_lines(opened, 1)]
+
+
+def test_a_finger_can_hit_whatever_can_be_hit(browser, page):
+    set_size(browser, 360)
+    open_page(browser, page)
+    browser.execute_script("document.querySelector('.mark').click()")
+    for view in ("", "#detail "):
+        small = browser.execute_script(TOO_SMALL, view)
+        assert small == [], view
+        browser.execute_script("document.querySelector('.sample').click()")
+    browser.execute_script("document.querySelector('#detail').close(); localStorage.clear()")
 
 
 @pytest.mark.parametrize("n_classes", [1, 2, 3, 4, 10])

@@ -15,11 +15,15 @@ function setUpGalleries() {
     gallery.list = el('ul', { class: data.texts || about.values.length ? 'cards wide' : 'cards', 'aria-label': gallery.title });
     gallery.note = el('p', { class: 'small' });
     gallery.more = el('button', { type: 'button', class: 'quiet', onclick: () => { gallery.limit += MORE_CARDS; showGallery(gallery); } }, 'Show more');
+    gallery.perLine = 0;
     gallery.list.addEventListener('keydown', (event) => moveInGallery(event, gallery));
     $('gallery-list').append(el('div', { class: `gallery ${gallery.name}` },
       el('div', { class: 'gallery-head' }, el('h3', {}, gallery.title), el('p', {}, gallery.lead)),
       gallery.list, el('div', { class: 'gallery-foot' }, gallery.more, gallery.note)));
   }
+  addEventListener('resize', afterPause(() => {
+    for (const gallery of GALLERIES) if (cardsPerLine(gallery) !== gallery.perLine) showGallery(gallery);
+  }, 100));
   followers.push(() => {
     for (const gallery of GALLERIES) {
       gallery.limit = FIRST_CARDS;
@@ -34,8 +38,12 @@ function firstOf(order, limit) {
   return rows;
 }
 
+const cardsPerLine = ({ list }) => getComputedStyle(list).gridTemplateColumns.split(' ').length;
+
+/** At least as many cards as its limit, in whole lines. */
 function showGallery(gallery) {
-  const rows = firstOf(gallery.order, gallery.limit);
+  gallery.perLine = cardsPerLine(gallery);
+  const rows = firstOf(gallery.order, Math.ceil(gallery.limit / gallery.perLine) * gallery.perLine);
   gallery.rows = rows;
   gallery.list.replaceChildren(...rows.map((row, place) => card(row, place === 0)));
   const scope = query.chosen[0] >= 0 ? targets.filters[0].scope(query.chosen[0]) : '';
@@ -57,11 +65,12 @@ function card(row, first) {
   return node;
 }
 
-function moveInGallery(event, { list, rows }) {
+function moveInGallery(event, gallery) {
+  const { list, rows } = gallery;
   const cards = [...list.children];
   const at = cards.indexOf(document.activeElement);
   if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
-  const perLine = cards.filter((each) => each.offsetTop === cards[0].offsetTop).length;
+  const perLine = Math.min(gallery.perLine, cards.length);
   const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: perLine, ArrowUp: -perLine, Home: -at, End: cards.length - 1 - at };
   if (event.key === 'Enter' || event.key === ' ') openDetail(rows[at]);
   else if (event.key in moves) {

@@ -2,6 +2,7 @@
 
 const FIRST_CARDS = 12;
 const MORE_CARDS = 24;
+const WIDE = Boolean(data.texts || about.values.length);
 
 const GALLERIES = [
   { name: 'doubted', title: targets.say.least[0], lead: targets.say.least[1], order: byQuality },
@@ -12,7 +13,7 @@ const GALLERIES = [
 function setUpGalleries() {
   for (const gallery of GALLERIES) {
     gallery.limit = FIRST_CARDS;
-    gallery.list = el('ul', { class: data.texts || about.values.length ? 'cards wide' : 'cards', 'aria-label': gallery.title });
+    gallery.list = el('ul', { class: WIDE ? 'cards wide' : 'cards', 'aria-label': gallery.title });
     gallery.note = el('p', { class: 'small' });
     gallery.more = el('button', { type: 'button', class: 'quiet', onclick: () => { gallery.limit += MORE_CARDS; showGallery(gallery); } }, 'Show more');
     gallery.perLine = 0;
@@ -58,7 +59,7 @@ function card(row, first) {
   const node = el('li', { class: 'sample', tabindex: first ? 0 : -1, 'data-row': row, 'aria-label': name, onclick: () => openDetail(row) },
     sampleFace(row),
     el('p', { class: targets.roomy ? 'labels roomy' : 'labels', title: suggestion === null ? text : `${text} → ${suggestion}?` }, ...targets.face(row).filter((node) => node !== null)),
-    el('p', { class: 'card-id', title: `id ${data.ids[row]}` }, `id ${ending(data.ids[row], 170)}`),
+    el('p', { class: 'card-id', title: `id ${data.ids[row]}` }, `id ${ending(data.ids[row], WIDE ? 270 : 170)}`),
     el('p', { class: 'numbers' }, el('span', {}, `LSI ${number(lsi[row])}`), el('span', {}, `quality ${percent(quality[row])}`)),
     markButtons(row, false));
   showMark(node, row);

@@ -138,7 +138,8 @@ def score_pair_set(
     try:
         chunk_size = begun_with(int(checkpoint.plan[CHUNK_SIZE]), plan.chunk_size, plan.cost.limit_bytes)
         with stages.stage("prepare"):
-            fit = pair_fit(_problem(pairs, widths, settings), settings, chunk_size)
+            problem = _problem(pairs, widths, settings)
+            fit = pair_fit(problem, settings, chunk_size)
         tell_cost(fit, settings, plan, len(rows), stages)
         units = torch.as_tensor(rows, device=fit.problem.device)[:, None]
         by_seed = left_out(fit, units, checkpoint, stages, backend)
@@ -165,7 +166,7 @@ def score_pair_set(
         plan={CHUNK_SIZE: chunk_size, "n_params": settings.pairs.dimensions * sum(widths)},
         **details,
     )
-    on_map = principal_map(joint_embeddings(fit.problem, torch.from_numpy(by_seed[0][PARAMS])))[rows]
+    on_map = principal_map(joint_embeddings(problem, torch.from_numpy(by_seed[0][PARAMS])))[rows]
     return replace(assembled(fit, targets, Known(pairs.ids, pairs.columns, rows), by_seed, provenance), map=on_map)
 
 

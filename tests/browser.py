@@ -12,6 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 READY_SECONDS = 20
+MAP_MARGIN, MAP_PAD = 8, 0.03  # pixels around the map, shares of its range around the points
 PLOTS = ("histogram", "classes", "scatter", "map")
 INK_ON = """
 const canvas = document.querySelector(`#${arguments[0]} canvas`);
@@ -106,6 +107,24 @@ def table_rows(driver):
 def gallery(driver, name):
     cards = f".gallery.{name} .sample"
     return driver.execute_script("return [...document.querySelectorAll(arguments[0])].map((c) => Number(c.dataset.row))", cards)
+
+
+def whole_lines(driver, wanted=12):
+    """How many cards a gallery begins with: as many as fill whole lines."""
+    tracks = "return getComputedStyle(document.querySelector('.cards')).gridTemplateColumns.split(' ').length"
+    per_line = driver.execute_script(tracks)
+    return -(-wanted // per_line) * per_line
+
+
+def hover_on_map(driver, on_map, row):
+    """Moves the mouse to a sample of a map (n, 2) and returns the tip."""
+    canvas = find(driver, "#map canvas")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    low, high = on_map.min(0), on_map.max(0)
+    share = ((on_map[row] - low) / (high - low) + MAP_PAD) / (1 + 2 * MAP_PAD)
+    x, y = ((at - 0.5) * (canvas.size[side] - 2 * MAP_MARGIN) for at, side in zip(share, ("width", "height"), strict=True))
+    ActionChains(driver).move_to_element_with_offset(canvas, round(x), round(-y)).perform()
+    return find(driver, "#tip")
 
 
 def drag(driver, plot, start, end):

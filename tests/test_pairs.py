@@ -167,3 +167,25 @@ def test_batches_bound_what_is_compared():
     found = scored(first, second, recipe=recipe, execution=lapsi.Execution(verify=2, dtype="float64"))
     assert found.provenance.verification["max_relative_error"] < 1e-7
     assert torch.isfinite(torch.tensor(found.lsi)).all()
+
+
+def test_the_map_is_of_where_both_sides_point(monkeypatch):
+    from lapsi.pairs import joint_embeddings
+
+    seen = {}
+
+    def watched(problem, params):
+        seen.update(problem=problem, params=params)
+        return joint_embeddings(problem, params)
+
+    monkeypatch.setattr("lapsi.pairs.joint_embeddings", watched)
+    found = scored(*two_views(), indices=[5, 2, 9])
+    sides = [getattr(seen["problem"], name).numpy() for name in ("first", "second")]
+    first, second = (weights.numpy() for weights in seen["problem"].model.projections(seen["params"]))
+    projected = np.hstack([side @ weights.T for side, weights in zip(sides, (first, second), strict=True)])
+    for place in (slice(5), slice(5, None)):
+        projected[:, place] /= np.linalg.norm(projected[:, place], axis=1, keepdims=True)
+    left, scale, axes = np.linalg.svd(projected - projected.mean(0), full_matrices=False)
+    expected = (left * scale)[:, :2] * np.sign(axes[:2, :][[0, 1], np.abs(axes[:2]).argmax(1)])
+    np.testing.assert_allclose(found.map, expected[[5, 2, 9]], rtol=1e-5, atol=1e-6)
+    assert found.map.dtype == np.float32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
+from lapsi.analysis.maps import principal_map
 from lapsi.data.pairs import Pairs, make_pairs
 from lapsi.data.targets import PairTargets
 from lapsi.engines.evaluate import PARAMS
@@ -135,7 +138,8 @@ def score_pair_set(
     try:
         chunk_size = begun_with(int(checkpoint.plan[CHUNK_SIZE]), plan.chunk_size, plan.cost.limit_bytes)
         with stages.stage("prepare"):
-            fit = pair_fit(_problem(pairs, widths, settings), settings, chunk_size)
+            problem = _problem(pairs, widths, settings)
+            fit = pair_fit(problem, settings, chunk_size)
         tell_cost(fit, settings, plan, len(rows), stages)
         units = torch.as_tensor(rows, device=fit.problem.device)[:, None]
         by_seed = left_out(fit, units, checkpoint, stages, backend)
@@ -162,7 +166,15 @@ def score_pair_set(
         plan={CHUNK_SIZE: chunk_size, "n_params": settings.pairs.dimensions * sum(widths)},
         **details,
     )
-    return assembled(fit, targets, Known(pairs.ids, pairs.columns, rows), by_seed, provenance)
+    on_map = principal_map(joint_embeddings(problem, torch.from_numpy(by_seed[0][PARAMS])))[rows]
+    return replace(assembled(fit, targets, Known(pairs.ids, pairs.columns, rows), by_seed, provenance), map=on_map)
+
+
+def joint_embeddings(problem: ContrastiveProblem, params: Tensor) -> np.ndarray:
+    """(N, 2 E) [û, v̂] of all pairs: where both sides point in the space into which params (P,) project them."""
+    everyone, params = torch.arange(len(problem.first), device=problem.device), params.to(problem.device)
+    sides = [problem.units(params, rows) for rows in everyone.split(OUTPUT_ROWS)]
+    return torch.cat([torch.cat([first.value, second.value], 1) for first, second in sides]).numpy(force=True)
 
 
 def _problem(pairs: Pairs, widths: tuple[int, int], settings: PairSettings) -> ContrastiveProblem:

@@ -143,6 +143,10 @@ def test_galleries(scores):
     for cell, row in zip(cells.ravel(), order, strict=False):
         np.testing.assert_array_equal(cell.images[0].get_array(), images[row])
         assert cell.get_title().startswith(str(scores.table["label"][row]))
+    assert {cell.images[0].get_cmap().name for cell in cells.ravel()} == {"gray"}  # 0 is black, as on the page
+    photographs = np.full((len(scores), 4, 4), 100, np.uint8)
+    photographs[:, 0] = 101
+    assert plots.gallery(scores, photographs)[0, 0].images[0].get_clim() == (0, 255)
     one = plots.gallery(scores, lambda row: images[row], "doubtful", label=3, rows=1)
     worst = scores.table[scores.table["label"] == 3]["label_quality"].idxmin()
     np.testing.assert_array_equal(one[0, 0].images[0].get_array(), images[worst])

@@ -385,6 +385,11 @@ def test_odd_runs_are_written(report):
     mixed = {"note": [None, float("nan")] * 10, "when": pd.date_range("2026-01-01", periods=20), "flag": [True, False] * 10}
     extra = report(make_scores(20, columns=mixed | {"size": pd.array([1, None] * 10, "Int64")}))[1].json("column-data")["extra"]
     assert [column["kind"] for column in extra] == ["number", "strings", "names", "number"]
+    (when,) = [column for column in extra if column["key"] == "when"]
+    assert when["values"] == [f"2026-01-{day:02d}" for day in range(1, 21)]
+    hours = pd.Series(pd.date_range("2026-01-01", periods=20, freq="36h")).mask(np.arange(20) == 3)
+    (when,) = report(make_scores(20, columns={"when": hours}))[1].json("column-data")["extra"]
+    assert when["values"][:4] == ["2026-01-01 00:00:00", "2026-01-02 12:00:00", "2026-01-04 00:00:00", ""]
     report(make_scores(20, source="odd \udcff name"))
 
 

@@ -18,10 +18,12 @@ from browser import (
     find,
     find_all,
     gallery,
+    hover_on_map,
     open_page,
     set_size,
     table_rows,
     wait,
+    whole_lines,
 )
 from commands import run
 from lapsi.data.samples import ImageArrays
@@ -29,6 +31,31 @@ from lapsi.report.page import write_report
 from runs_for_reports import HOSTILE, hostile_scores, make_scores, with_checks
 
 N = 300
+SOURCE_OF = "return document.querySelector(`.sample[data-row='${arguments[0]}'] img`).src"
+LINES_OF = """
+const cards = [...document.querySelectorAll(`.gallery.${arguments[0]} .sample`)];
+const inLine = Map.groupBy(cards, (card) => card.offsetTop);
+return [...new Set([...inLine.values()].map((line) => line.length))];
+"""
+FINGER = 40  # pixels
+TOO_SMALL = f"""
+const found = [...document.querySelectorAll(`${{arguments[0]}}:is(a, button, select, summary, input:not([type=checkbox]))`)];
+const shown = found.filter((node) => node.checkVisibility() && !node.matches('.skip'));
+return shown.map((node) => [node.outerHTML.slice(0, 90), node.getBoundingClientRect()])
+  .filter(([, {{ width, height }}]) => width < {FINGER} || height < {FINGER})
+  .map(([html, {{ width, height }}]) => `${{html}}: ${{width}} x ${{height}}`);
+"""
+INKED_ROWS = """
+const canvas = document.querySelector(`#${arguments[0]} canvas`);
+const { data, width, height } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+const rows = Array.from({ length: height }, (_, row) => row);
+const inked = rows.filter((row) => {
+  let ink = 0;  // the lines of the axis are one pixel each
+  for (let at = 0; at < width; at++) ink += data[4 * (row * width + at) + 3] > 60;
+  return ink > 20;
+});
+return [inked[0], inked.at(-1)];
+"""
 pytestmark = pytest.mark.browser
 
 
@@ -78,10 +105,10 @@ def test_it_opens_without_complaint_and_draws_every_plot(opened):
 
 
 def test_galleries_show_both_ends_with_their_pictures(opened, scores):
-    order = np.argsort(scores.lsi, kind="stable")
-    assert gallery(opened, "lowest") == order[:12].tolist()
-    assert gallery(opened, "highest") == order[::-1][:12].tolist()
-    assert gallery(opened, "doubted") == np.argsort(scores.table["label_quality"], kind="stable")[:12].tolist()
+    order, shown = np.argsort(scores.lsi, kind="stable"), whole_lines(opened)
+    assert gallery(opened, "lowest") == order[:shown].tolist()
+    assert gallery(opened, "highest") == order[::-1][:shown].tolist()
+    assert gallery(opened, "doubted") == np.argsort(scores.table["label_quality"], kind="stable")[:shown].tolist()
     wait(
         opened,
         lambda: opened.execute_script("return [...document.querySelectorAll('.sample img')].every((i) => i.naturalWidth)"),
@@ -92,16 +119,16 @@ def test_galleries_show_both_ends_with_their_pictures(opened, scores):
     if scores.table["suggested_label"].notna()[row]:
         assert scores.table["suggested_label"][row] in card
     opened.execute_script("document.querySelector('.gallery.lowest .gallery-foot button').click()")
-    assert len(gallery(opened, "lowest")) == 36
+    assert len(gallery(opened, "lowest")) == whole_lines(opened, 36)
 
 
 def test_the_galleries_of_a_class(opened, scores):
     Select(find(opened, "#class-filter")).select_by_visible_text("bee")
     own = np.flatnonzero(scores.table["label"] == "bee")
     wait(opened, lambda: count_of(opened) == len(own))
-    order = own[np.argsort(scores.lsi[own], kind="stable")]
-    assert gallery(opened, "lowest") == order[:12].tolist()
-    assert gallery(opened, "highest") == order[::-1][:12].tolist()
+    order, shown = own[np.argsort(scores.lsi[own], kind="stable")], whole_lines(opened)
+    assert gallery(opened, "lowest") == order[:shown].tolist()
+    assert gallery(opened, "highest") == order[::-1][:shown].tolist()
 
 
 def test_headings_sort(opened, scores):
@@ -146,7 +173,7 @@ def test_a_brush_filters_table_and_galleries(opened, plot):
     Select(find(opened, "#kind-filter")).select_by_visible_text("all samples")
     shown = set(table_rows(opened))
     assert set(gallery(opened, "highest")) <= shown or selected > len(shown)
-    assert len(gallery(opened, "highest")) == min(12, selected)
+    assert len(gallery(opened, "highest")) == min(whole_lines(opened), selected)
     assert int(find(opened, ".viewport").get_attribute("aria-rowcount")) == selected + 1
     click(opened, find(opened, "#chips .chip"))
     wait(opened, lambda: count_of(opened) == N)
@@ -277,6 +304,82 @@ def test_the_map_is_coloured_by_class(opened):
     assert [entry.text for entry in find_all(opened, "#map-legend .entry")] == ["ant", "bee", "cat", "dog"]
     click(opened, find(opened, "#planted"))
     assert opened.get_log("browser") == []
+
+
+def alone_on_map(scores, among):
+    """Of some samples, the one that lies farthest from its nearest one."""
+    distances = np.linalg.norm(scores.map[:, None] - scores.map, axis=2) + np.diag(np.full(len(scores), np.inf))
+    return among[distances.min(1)[among].argmax()]
+
+
+def test_a_point_of_the_map_shows_its_picture_and_the_beginning_of_its_text(opened, scores):
+    row = alone_on_map(scores, gallery(opened, "highest"))
+    held = opened.execute_script("return document.documentElement.outerHTML.length")
+    tip = hover_on_map(opened, scores.map, row)
+    wait(opened, lambda: opened.execute_script("return document.querySelector('#tip .glance img')?.naturalWidth > 0"))
+    assert tip.text.splitlines()[:2] == [scores.table["text"][row], str(row)]
+    assert f"label {scores.table['label'][row]}" in tip.text
+    card = opened.execute_script(SOURCE_OF, row)
+    assert find(opened, "#tip img").get_attribute("src") == card
+    find(opened, "h1").click()
+    assert not tip.is_displayed()
+    assert opened.execute_script("return document.documentElement.outerHTML.length") - held < 2 * len(card) + 1000
+
+
+def test_a_point_of_the_map_shows_the_most_unusual_values_of_a_table(browser, tmp_path):
+    columns = {"age": np.arange(N) % 50 + 0.5, "work": ["own" if row % 9 else "none" for row in range(N)]}
+    columns |= {name: np.arange(N) * factor % 71 for name, factor in (("a", 7), ("b", 11))}
+    made = make_scores(N, n_classes=2, classes=["no", "yes"], columns=columns, seed=5)
+    made = replace(made, provenance=replace(made.provenance, table={"columns": [], "shown": list(columns)}))
+    write_report(made, tmp_path / "table.html")
+    set_size(browser, 1280)
+    open_page(browser, tmp_path / "table.html")
+    row = alone_on_map(made, np.arange(N))
+    lines = hover_on_map(browser, made.map, row).text.splitlines()
+    assert lines[3] == str(row)
+    shown = dict(line.split(": ") for line in lines[:3])
+    assert len(shown) == 3
+    assert all(float(shown[name]) == columns[name][row] for name in shown if name != "work")
+
+
+@pytest.mark.parametrize("width", [360, 700, 1000, 1400, 1900])
+def test_galleries_end_in_whole_lines(opened, width):
+    set_size(opened, width)
+    wait(opened, lambda: opened.execute_script("return innerWidth") == width)
+    for name in ("doubted", "highest"):
+        wait(opened, lambda name=name: len(opened.execute_script(LINES_OF, name)) == 1)
+        assert 12 <= len(gallery(opened, name)) < 24
+    cards = find_all(opened, ".gallery.doubted .sample")
+    opened.execute_script("arguments[0].focus()", cards[0])
+    cards[0].send_keys(Keys.ARROW_DOWN)
+    assert opened.switch_to.active_element == cards[whole_lines(opened, 1)]
+
+
+def test_a_finger_can_hit_whatever_can_be_hit(browser, page):
+    set_size(browser, 360)
+    open_page(browser, page)
+    browser.execute_script("document.querySelector('.mark').click()")
+    for view in ("", "#detail "):
+        small = browser.execute_script(TOO_SMALL, view)
+        assert small == [], view
+        browser.execute_script("document.querySelector('.sample').click()")
+    browser.execute_script("document.querySelector('#detail').close(); localStorage.clear()")
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 3, 4, 10])
+def test_the_chart_of_classes_fills_its_card(browser, n_classes, tmp_path):
+    write_report(make_scores(N, n_classes=n_classes, seed=1) if n_classes > 1 else one_class(), tmp_path / "few.html")
+    set_size(browser, 1280)
+    open_page(browser, tmp_path / "few.html")
+    chart, card = (find(browser, selector).rect for selector in ("#classes canvas", ".card:has(#classes)"))
+    assert chart["y"] + chart["height"] > card["y"] + card["height"] - 80
+    first, last = browser.execute_script(INKED_ROWS, "classes")
+    assert last - first > 0.75 * chart["height"]
+
+
+def one_class():
+    made = make_scores(N, n_classes=2, seed=1)
+    return made.from_pandas(made.to_pandas().query("label == 0"))
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280, 1920])

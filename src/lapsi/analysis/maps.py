@@ -24,15 +24,29 @@ def principal_axes(features: Survey, standardizer: Standardizer) -> np.ndarray:
     else:
         assert features.sample is not None
         vectors = _first_directions(features.sample * scale, n_axes)
-    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], 0)
-    axes = np.zeros((d, 2))
-    axes[:, : vectors.shape[1]] = vectors * np.where(largest < 0, -1.0, 1.0)
-    return axes
+    return _signed(vectors)
 
 
 def centre_of(features: Survey, standardizer: Standardizer) -> np.ndarray:
     """(d,) the mean of the standardized features."""
     return (features.mean - standardizer.mean) * standardizer.scale
+
+
+def principal_map(rows: np.ndarray) -> np.ndarray:
+    """(n, 2) float32: where rows (n, d) lie on their own first two principal axes, signs as in `principal_axes`."""
+    deviations = rows - rows.mean(0)
+    d = rows.shape[1]
+    n_axes = min(2, d)
+    vectors = scipy.linalg.eigh(deviations.T @ deviations, subset_by_index=[d - n_axes, d - 1])[1][:, ::-1]
+    return np.asarray(deviations @ _signed(vectors), np.float32)
+
+
+def _signed(vectors: np.ndarray) -> np.ndarray:
+    """(d, 2) axes (d, ≤ 2) whose largest entry is positive, 0 for one that is not there."""
+    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], 0)
+    axes = np.zeros((len(vectors), 2))
+    axes[:, : vectors.shape[1]] = vectors * np.where(largest < 0, -1.0, 1.0)
+    return axes
 
 
 def _first_directions(rows: np.ndarray, n_axes: int) -> np.ndarray:

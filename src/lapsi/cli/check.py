@@ -6,20 +6,22 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
-from rich.text import Text
 
 from lapsi.analysis.checks.datalab import require_datalab
 from lapsi.analysis.checks.told import Record, record_of
 from lapsi.checking import add_checks, features_of
 from lapsi.cli.data import reopen_features
+from lapsi.cli.listing import Name, fitted
 from lapsi.cli.measure import save_beside
-from lapsi.cli.terminal import cell, say, told
+from lapsi.cli.terminal import cell, plain, say, told
 from lapsi.execution.progress import Stages
 from lapsi.results.run_directory import require_free
 from lapsi.results.scores import Scores
 from lapsi.settings.task import PAIRS
+
+ASKED = 30  # cells of a question
 
 
 def check(run: Path, to: Path | None, force: bool, quiet: bool, as_json: bool) -> None:
@@ -52,14 +54,14 @@ def without_features(scores: Scores) -> str:
 
 
 def print_findings(record: Record, n_samples: int, console: Console) -> None:
-    """A row a question; what could not be asked below."""
+    """A row a question with its column, and beside it what was found, the worst first; what could not be asked below."""
     table = Table(title=f"{n_samples:,} samples, checked", title_justify="left", show_lines=True)
-    for heading in ("question", "found", "worst", "column"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("question, column", max_width=ASKED)
+    table.add_column("found, the worst first")
     for each in record.findings:
-        worst = Text("\n").join(map(cell, each.examples))
-        style = "" if each.found else "dim"
-        table.add_row(cell(each.question), cell(each.said or "none"), worst, cell(each.columns[0]), style=style)
+        asked = Group(cell(each.question), cell(each.columns[0], "dim"))
+        found = Group(cell(each.said or "none"), *(Name(plain(example), fitted) for example in each.examples))
+        table.add_row(asked, found, style="" if each.found else "dim")
     console.print(table)
     for name, why in record.left_out.items():
         say(f"Left out: {name}: {why}.", "yellow")

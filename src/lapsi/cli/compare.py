@@ -14,9 +14,12 @@ from rich.text import Text
 
 from lapsi.analysis.agreement import Agreement, rank_correlations
 from lapsi.analysis.agreement import compare as agreement_of
+from lapsi.cli.listing import Heading, Listing
 from lapsi.cli.show import to_json, to_records
 from lapsi.cli.terminal import cell, say
 from lapsi.results.scores import Scores
+
+LSI_OF, RANK_OF = ("lsi_a", "lsi_b"), ("rank_a", "rank_b")
 
 
 def compare(run_a: Path, run_b: Path, extremes: int, as_json: bool) -> None:
@@ -64,15 +67,13 @@ def _print(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, cons
     for fraction, share in agreement.top_shared.items():
         table.add_row(f"top {fraction:.0%} in common", f"{share:.1%}")
     console.print(table)
-    differing = Table(title="Samples whose rank differs most", title_justify="left")
-    for name in ("id", agreement.target):
-        differing.add_column(name)
-    for name in ("LSI a", "LSI b", "rank a", "rank b"):
-        differing.add_column(name, justify="right")
-    for row in to_records(agreement.table.head(n_extremes)):
-        numbers = (f"{row['lsi_a']:.2e}", f"{row['lsi_b']:.2e}", f"{row['rank_a']:,}", f"{row['rank_b']:,}")
-        differing.add_row(cell(row["id"]), cell(row["label"]), *numbers)
-    console.print(differing)
+    headings = [Heading("id", "id"), Heading("label", agreement.target)]
+    headings += [Heading(name, name, is_number=True) for name in ("LSI a", "LSI b", "rank a", "rank b")]
+    rows = [
+        [str(row["id"]), str(row["label"]), *(f"{row[name]:.2e}" for name in LSI_OF), *(f"{row[name]:,}" for name in RANK_OF)]
+        for row in to_records(agreement.table.head(n_extremes))
+    ]
+    console.print(Listing("Samples whose rank differs most", headings, rows))
 
 
 def _shown(value: float | str) -> str:

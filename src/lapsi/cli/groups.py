@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from lapsi.analysis.groups import group_column, roll_up
+from lapsi.cli.listing import Heading, Listing
 from lapsi.cli.show import to_json, to_records
-from lapsi.cli.terminal import cell, told
+from lapsi.cli.terminal import told
 from lapsi.data.writing import require_table_kind, write_table
 from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages
@@ -65,17 +65,11 @@ def _checked(verification: dict[str, Any] | None) -> str:
 
 
 def _print(table: pd.DataFrame, column: str, checked: str, console: Console) -> None:
-    shown = Table(title=cell(f"LSI by {column}, nats, largest sum first"), title_justify="left")
     caption = "sum, mean: of LSI; top 10 %: share among the tenth of all samples with the largest LSI"
     caption += "; held-out: how well a model without the group predicts it" if "group_lsi" in table else ""
-    shown.caption = cell(caption + checked)
-    shown.caption_justify = "left"
-    shown.add_column(cell(column), min_width=10, overflow="fold")
     names = [name for name in SHOWN if name in table and not (name == "doubted" and "group_lsi" in table)]
-    for name in names:
-        shown.add_column(GROUPS[name].heading, justify="right", no_wrap=True)
-    for group, row in table.iterrows():
-        shown.add_row(cell(group), *(GROUPS[name].show(row[name]) or "-" for name in names))
-    console.print(shown)
+    headings = [Heading(column, column), *(Heading.of(GROUPS[name]) for name in names)]
+    rows = [[str(group), *(GROUPS[name].show(row[name]) or "-" for name in names)] for group, row in table.iterrows()]
+    console.print(Listing(f"LSI by {column}, nats, largest sum first", headings, rows, caption + checked))
     if "group_lsi" not in table:
         console.print(NOT_A_SUM)

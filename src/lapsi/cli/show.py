@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
 from lapsi.analysis.checks.told import findings, in_a_line
+from lapsi.cli.listing import Heading, Listing
 from lapsi.cli.terminal import cell, say
 from lapsi.results.columns import Column
 from lapsi.results.provenance import Provenance
@@ -149,44 +149,26 @@ def fit_in_words(provenance: Provenance) -> str:
     return "" if provenance.train_r2 is None else f"train R² {provenance.train_r2:.3f}"
 
 
-def _summary_table(scores: Scores) -> Table:
+def _summary_table(scores: Scores) -> Listing:
     summary, evidence = scores.summary(), scores.evidence
     by_class = {name: column for name, column in evidence.summary_columns.items() if name != NOT_SHOWN}
-    table = Table(title=evidence.summary_title, title_justify="left")
-    table.add_column(
-        next(column.heading for column in scores.columns if column.name == evidence.rows_by), min_width=12, overflow="fold"
-    )
-    for column in by_class.values():
-        table.add_column(column.heading, justify="right", no_wrap=True)
+    goes_by = next(column.heading for column in scores.columns if column.name == evidence.rows_by)
     doubted = f"; doubted: {by_class['doubted'].help}" if "doubted" in by_class else ""
-    table.caption = f"curvature: share of lsi_curvature{doubted}"
-    table.caption_justify = "left"
-    classes = summary.iloc[:-1]
-    shown = (
-        classes.index
-        if len(classes) <= CLASSES_SHOWN
-        else [*classes.index[: CLASSES_SHOWN // 2], *classes.index[-CLASSES_SHOWN // 2 :]]
-    )
-    for position, (label, row) in enumerate(summary.iterrows()):
-        if position < len(classes) and label not in set(shown):
-            continue
-        last = position == len(summary) - 1
-        cells = [column.show(row[name]) for name, column in by_class.items()]
-        table.add_row(cell(label), *cells, style="bold" if last else None)
-    if len(classes) > CLASSES_SHOWN:
-        left_out = len(classes) - CLASSES_SHOWN
-        table.caption += f"; {left_out} {evidence.rows_are} in the middle are left out; 'lapsi export' has all"
-    return table
+    caption = f"curvature: share of lsi_curvature{doubted}"
+    left_out = len(summary) - 1 - CLASSES_SHOWN
+    if left_out > 0:
+        caption += f"; {left_out} {evidence.rows_are} in the middle are left out; 'lapsi export' has all"
+        summary = pd.concat([summary.iloc[: CLASSES_SHOWN // 2], summary.iloc[-1 - CLASSES_SHOWN // 2 :]])
+    rows = [[str(label), *(column.show(row[name]) for name, column in by_class.items())] for label, row in summary.iterrows()]
+    headings = [Heading(evidence.rows_by, goes_by), *map(Heading.of, by_class.values())]
+    return Listing(evidence.summary_title, headings, rows, caption, total=True)
 
 
-def samples_table(title: str, columns: list[Column], rows: pd.DataFrame) -> Table:
+def samples_table(title: str, columns: list[Column], rows: pd.DataFrame) -> Listing:
     """A row a sample; numbers to the right."""
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(cell(column.heading), justify="right" if column.is_number else "left", overflow="fold")
-    for row in to_records(rows[[column.name for column in columns]]):
-        table.add_row(*(cell(column.show(row[column.name])) for column in columns))
-    return table
+    records = to_records(rows[[column.name for column in columns]])
+    texts = [[column.show(record[column.name]) for column in columns] for record in records]
+    return Listing(title, [Heading.of(column) for column in columns], texts)
 
 
 def _size(provenance: Provenance, settings: Settings | NetworkSettings | PairSettings) -> str:

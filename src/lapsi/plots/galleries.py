@@ -59,14 +59,15 @@ def _with_label(scores: Scores, label: Any) -> np.ndarray:
 
 
 def draw_cells(cells: Any, scores: Scores, images: Any, positions: Any) -> None:
-    """One image a cell, those at `positions` of the table in turn."""
+    """One image a cell, those at `positions` of the table in turn; 0 is black, as in image files."""
     shown = {column.name: column for column in scores.columns}
     for cell in cells:
         cell.set_axis_off()
     for cell, row in zip(cells, positions, strict=False):
         record = {name: shown[name].show(scores.table[name].iloc[row]) for name in ("label", "suggested_label")}
         pixels = images(row) if callable(images) else images[row]
-        cell.imshow(pixels, cmap="gray_r", interpolation="nearest")
+        whole = {"vmin": 0, "vmax": 255} if np.asarray(pixels).dtype == np.uint8 else {}
+        cell.imshow(pixels, cmap="gray", interpolation="nearest", **whole)
         suggestion = f" → {record['suggested_label']}?" if scores.table["suggested_label"].notna().iloc[row] else ""
         cell.set_title(plain(f"{record['label']}{suggestion}"), color=INK, pad=2)
         cell.text(0.5, -0.06, f"{scores.lsi[row]:.1e}", transform=cell.transAxes, ha="center", va="top", fontsize=6, color=INK)

@@ -11,7 +11,7 @@ from lapsi.analysis.checks.base import CHECK
 from lapsi.analysis.checks.told import found
 from lapsi.analysis.label_issues import disagreement
 from lapsi.report.kinds.choose import view_of
-from lapsi.report.packing import as_strings, pack
+from lapsi.report.packing import as_days, as_strings, pack
 from lapsi.results.columns import SAMPLE, SOURCE, TRAVELLING, Column
 from lapsi.results.scores import Scores
 
@@ -96,7 +96,7 @@ def _extra(column: Column, values: pd.Series) -> dict[str, Any]:
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if is_number and (column.is_number or column.name not in TRAVELLING):
         return record | {"kind": "number", "data": pack(values.to_numpy(np.float64, na_value=np.nan))}
-    strings = as_strings(values)
+    strings = as_strings(as_days(values))
     distinct = sorted(set(strings))
     if len(distinct) <= max(2, DICTIONARY_SHARE * len(strings)):
         codes = pd.Index(distinct).get_indexer(pd.Index(strings)).astype(np.uint32)

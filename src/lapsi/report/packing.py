@@ -18,6 +18,13 @@ def as_strings(values: pd.Series) -> list[str]:
     return ["" if gone else str(value) for value, gone in zip(values.tolist(), missing, strict=True)]
 
 
+def as_days(values: pd.Series) -> pd.Series:
+    """Times of which all are midnight as days, all other values as they are."""
+    if not pd.api.types.is_datetime64_any_dtype(values) or (values.dropna() != values.dropna().dt.normalize()).any():
+        return values
+    return values.dt.strftime("%Y-%m-%d")
+
+
 def pack(values: np.ndarray) -> dict[str, str]:
     """An array as little-endian bytes in base64, with the name of its type."""
     plain = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))

@@ -1,8 +1,13 @@
 // LSI by part (class, label, quarter), ordered by median: thin line 90 %, thick bar 50 %, dot median; ticks are selected samples.
+// Where few parts leave room, the distribution of each stands above its bar.
 
-const CLASS_HEIGHT = 28;
+const LEAST_HEIGHT = 28;
+const FILLED = 264;  // pixels that few parts share
 const TALLEST = 364;
+const ROOMY = 56;  // pixels of a part above which its distribution is drawn
+const HUMPS = 48;  // bins of a distribution
 const presentClasses = targets.parts.map((_, code) => code).filter((code) => about.spread[code]);
+const CLASS_HEIGHT = Math.max(LEAST_HEIGHT, Math.floor(FILLED / Math.max(1, presentClasses.length)));
 const classesHeight = Math.min(TALLEST, presentClasses.length * CLASS_HEIGHT) + 56;
 
 function setUpClasses() {
@@ -17,6 +22,10 @@ function setUpClasses() {
   let chosen = null;
   let first = 0;  // pixels scrolled away
 
+  const roomy = CLASS_HEIGHT >= ROOMY && data.rows === null;  // some of the samples would give another distribution
+  const barAt = (position, area) => area.top + position * CLASS_HEIGHT - first + (roomy ? CLASS_HEIGHT - 20 : CLASS_HEIGHT / 2);
+  const shares = roomy ? sharesOfParts() : null;
+
   const classAt = (y, area) => order[Math.floor((y - area.top + first) / CLASS_HEIGHT)];
 
   function draw(ctx, area) {
@@ -30,20 +39,39 @@ function setUpClasses() {
     const to = Math.min(order.length, Math.ceil((first + area.height) / CLASS_HEIGHT));
     for (let position = from; position < to; position++) {
       const code = order[position];
-      const y = area.top + position * CLASS_HEIGHT - first + CLASS_HEIGHT / 2;
-      drawClass(ctx, area, code, x, y, chosen === null || chosen.has(code));
+      const [y, active] = [barAt(position, area), chosen === null || chosen.has(code)];
+      if (roomy) drawShares(ctx, area, code, y - 10, active);
+      drawClass(ctx, area, code, x, y, active);
     }
     if (view.filtered) {
       ctx.fillStyle = theme.ink;
       ctx.globalAlpha = 0.55;
       for (const row of view.shown) {
         for (const code of targets.partsOf(row)) {
-          const y = area.top + place[code] * CLASS_HEIGHT - first + CLASS_HEIGHT / 2;
+          const y = barAt(place[code], area);
           if (y > -20 && y < area.top + area.height + 20) ctx.fillRect(x(data.measures.lsi[row]), y - 9, 1, 5);
         }
       }
     }
     ctx.restore();
+  }
+
+  /** The share of each bin in its part, of all parts on one scale. */
+  function sharesOfParts() {
+    const counts = parts.map(() => new Float64Array(HUMPS));
+    const bin = (row) => Math.min(HUMPS - 1, Math.floor(((data.logLsi[row] - low) / (high - low)) * HUMPS));
+    for (let row = 0; row < n; row++) for (const code of targets.partsOf(row)) counts[code][bin(row)] += 1;
+    for (const code of order) counts[code] = counts[code].map((each) => each / about.spread[code][0]);
+    const most = order.reduce((top, code) => counts[code].reduce((a, b) => Math.max(a, b), top), 0);
+    return counts.map((bins) => bins.map((share) => share / most));
+  }
+
+  function drawShares(ctx, area, code, base, active) {
+    const [width, height] = [area.width / HUMPS, CLASS_HEIGHT - 40];
+    ctx.fillStyle = active ? theme.bar : theme.faint;
+    ctx.globalAlpha = active ? 0.4 : 1;
+    shares[code].forEach((share, bin) => ctx.fillRect(area.left + bin * width, base - share * height, width - 1, share * height));
+    ctx.globalAlpha = 1;
   }
 
   function drawClass(ctx, area, code, x, y, active) {
@@ -107,6 +135,7 @@ function setUpClasses() {
     },
   });
 
+  if (roomy) host.after(el('p', { class: 'small' }, `Pale: how the samples of each ${say.part} are spread.`));
   if (whole > tall) {  // many classes: the canvas stays, what it shows scrolls
     const scroller = el('div', { class: 'class-scroll', 'aria-hidden': 'true' }, el('div', {}));
     scroller.style.height = `${tall}px`;

@@ -51,7 +51,7 @@ const quadrant = Uint8Array.from(sideways, (value, row) => {
 const rowNumber = (row) => (data.rows ? data.rows[row] : row);
 
 function extraText(column, row) {
-  if (column.kind === 'number') return number(column.data[row]);
+  if (column.kind === 'number') return figure(column.data[row]);
   return column.kind === 'names' ? column.names[column.data[row]] : column.values[row];
 }
 

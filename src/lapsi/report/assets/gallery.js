@@ -2,6 +2,7 @@
 
 const FIRST_CARDS = 12;
 const MORE_CARDS = 24;
+const WIDE = Boolean(data.texts || about.values.length);
 
 const GALLERIES = [
   { name: 'doubted', title: targets.say.least[0], lead: targets.say.least[1], order: byQuality },
@@ -12,14 +13,18 @@ const GALLERIES = [
 function setUpGalleries() {
   for (const gallery of GALLERIES) {
     gallery.limit = FIRST_CARDS;
-    gallery.list = el('ul', { class: data.texts || about.values.length ? 'cards wide' : 'cards', 'aria-label': gallery.title });
+    gallery.list = el('ul', { class: WIDE ? 'cards wide' : 'cards', 'aria-label': gallery.title });
     gallery.note = el('p', { class: 'small' });
     gallery.more = el('button', { type: 'button', class: 'quiet', onclick: () => { gallery.limit += MORE_CARDS; showGallery(gallery); } }, 'Show more');
+    gallery.perLine = 0;
     gallery.list.addEventListener('keydown', (event) => moveInGallery(event, gallery));
     $('gallery-list').append(el('div', { class: `gallery ${gallery.name}` },
       el('div', { class: 'gallery-head' }, el('h3', {}, gallery.title), el('p', {}, gallery.lead)),
       gallery.list, el('div', { class: 'gallery-foot' }, gallery.more, gallery.note)));
   }
+  addEventListener('resize', afterPause(() => {
+    for (const gallery of GALLERIES) if (cardsPerLine(gallery) !== gallery.perLine) showGallery(gallery);
+  }, 100));
   followers.push(() => {
     for (const gallery of GALLERIES) {
       gallery.limit = FIRST_CARDS;
@@ -34,8 +39,12 @@ function firstOf(order, limit) {
   return rows;
 }
 
+const cardsPerLine = ({ list }) => getComputedStyle(list).gridTemplateColumns.split(' ').length;
+
+/** At least as many cards as its limit, in whole lines. */
 function showGallery(gallery) {
-  const rows = firstOf(gallery.order, gallery.limit);
+  gallery.perLine = cardsPerLine(gallery);
+  const rows = firstOf(gallery.order, Math.ceil(gallery.limit / gallery.perLine) * gallery.perLine);
   gallery.rows = rows;
   gallery.list.replaceChildren(...rows.map((row, place) => card(row, place === 0)));
   const scope = query.chosen[0] >= 0 ? targets.filters[0].scope(query.chosen[0]) : '';
@@ -50,18 +59,19 @@ function card(row, first) {
   const node = el('li', { class: 'sample', tabindex: first ? 0 : -1, 'data-row': row, 'aria-label': name, onclick: () => openDetail(row) },
     sampleFace(row),
     el('p', { class: targets.roomy ? 'labels roomy' : 'labels', title: suggestion === null ? text : `${text} → ${suggestion}?` }, ...targets.face(row).filter((node) => node !== null)),
-    el('p', { class: 'card-id', title: `id ${data.ids[row]}` }, `id ${ending(data.ids[row], 170)}`),
+    el('p', { class: 'card-id', title: `id ${data.ids[row]}` }, `id ${ending(data.ids[row], WIDE ? 270 : 170)}`),
     el('p', { class: 'numbers' }, el('span', {}, `LSI ${number(lsi[row])}`), el('span', {}, `quality ${percent(quality[row])}`)),
     markButtons(row, false));
   showMark(node, row);
   return node;
 }
 
-function moveInGallery(event, { list, rows }) {
+function moveInGallery(event, gallery) {
+  const { list, rows } = gallery;
   const cards = [...list.children];
   const at = cards.indexOf(document.activeElement);
   if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
-  const perLine = cards.filter((each) => each.offsetTop === cards[0].offsetTop).length;
+  const perLine = Math.min(gallery.perLine, cards.length);
   const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: perLine, ArrowUp: -perLine, Home: -at, End: cards.length - 1 - at };
   if (event.key === 'Enter' || event.key === ' ') openDetail(rows[at]);
   else if (event.key in moves) {

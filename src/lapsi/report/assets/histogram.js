@@ -77,14 +77,16 @@ function setUpHistogram() {
   }
 
   function drawNames(ctx, area) {
-    const half = area.width / 2 - 8;
     const [first, last] = [byLsi[0], byLsi[n - 1]];
+    const names = { low: `lowest: id ${data.ids[first]}`, high: `highest: id ${data.ids[last]}` };
+    const fit = ctx.measureText(names.low).width + ctx.measureText(names.high).width < area.width - 10;
+    const half = area.width / 2 - 8;
     const x = (value) => area.left + across(value) * area.width;
     ctx.textBaseline = 'middle';
     for (const [row, colour, align, edge] of [[first, 'low', 'left', area.left], [last, 'high', 'right', area.left + area.width]]) {
       ctx.fillStyle = theme[`${colour}-text`];
       ctx.textAlign = align;
-      ctx.fillText(endName(ctx, row === first ? 'lowest: id ' : 'highest: id ', data.ids[row], half), edge, 12);
+      ctx.fillText(fit ? names[colour] : endName(ctx, row === first ? 'lowest: id ' : 'highest: id ', data.ids[row], half), edge, 12);
       ctx.fillStyle = theme[colour];
       triangle(ctx, x(data.logLsi[row]), area.top + area.height + 1);
     }

@@ -60,3 +60,16 @@ function sampleFace(row) {
   if (about.values.length) return el('div', { class: 'face values' }, el('dl', {}, ...valuesOf(row)));
   return pictures.kind === 'none' ? null : el('div', { class: 'face empty' }, el('span', {}, 'no thumbnail'));
 }
+
+const GLANCE = { letters: 160, values: 3 };
+
+/** The same in little room: its picture as the page holds it, the beginning of its text, or its most unusual values. */
+function glanceAt(row) {
+  const picture = pictureOf(row);
+  const face = picture ? [el('div', { class: 'glance' }, picture)] : [];
+  if (data.texts) return [...face, el('p', { class: 'glance-text' }, beginningOf(data.texts[row], GLANCE.letters))];
+  if (picture || !about.values.length) return face;
+  return standingsOf(row).slice(0, GLANCE.values).map(({ column }) => `${column.title}: ${extraText(column, row) || '–'}`);
+}
+
+const beginningOf = (text, letters) => (text.length > letters ? `${text.slice(0, letters).trimEnd()}…` : text);

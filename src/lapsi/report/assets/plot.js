@@ -160,7 +160,7 @@ function showTip(lines, x, y) {
     hideTip();
     return;
   }
-  tip.replaceChildren(...lines.map((line) => el('div', {}, line)));
+  tip.replaceChildren(...lines.map((line) => (line instanceof Node ? line : el('div', {}, line))));
   tip.hidden = false;
   const { width, height } = tip.getBoundingClientRect();
   tip.style.left = `${Math.max(8, Math.min(innerWidth - width - 8, x + 14))}px`;
@@ -171,10 +171,17 @@ function hideTip() {
   $('tip').hidden = true;
 }
 
-const sampleTip = (row) => [
-  data.ids[row], targets.say.tip(row),
-  `LSI ${number(data.measures.lsi[row])}, ${targets.say.quality} ${percent(data.measures.label_quality[row])}`,
-];
+const sampleTip = (() => {
+  let [last, lines] = [-1, []];
+  return (row) => {
+    if (row !== last) {
+      lines = [...glanceAt(row), data.ids[row], targets.say.tip(row),
+        `LSI ${number(data.measures.lsi[row])}, ${targets.say.quality} ${percent(data.measures.label_quality[row])}`];
+      last = row;
+    }
+    return lines;
+  };
+})();
 
 /** Text cut to a width, with an ellipsis. */
 function fitText(ctx, text, width) {

@@ -221,7 +221,7 @@ function setUpMap() {
   const plot = makeCloud({
     name: 'map',
     title: 'part of the map',
-    label: 'Map of the features. Arrow keys place and move a selection.',
+    label: 'Map. Arrow keys place and move a selection.',
     x,
     y,
     ranges: [range(x), range(y)],

@@ -3,6 +3,7 @@
 const ROW_HEIGHT = 48;
 const BUFFER = 6;  // rows beyond both edges
 
+const FINGERS = matchMedia('(pointer: coarse), (max-width: 640px)').matches;  // as the style has it
 const BEGINNING = 400;  // letters of a text
 const LETTER = 8.7;  // pixels of an average one
 
@@ -23,7 +24,7 @@ const measureColumn = (key, width) => ({ key, title: about.measures[key][0], hel
 
 const TABLE_COLUMNS = (() => {
   const [idWidth, pathWidth] = [widthOf(data.ids, 104, 260), 260];
-  const columns = [{ key: 'mark', title: 'review', help: 'your decision', width: 140, grow: 0 }];
+  const columns = [{ key: 'mark', title: 'review', help: 'your decision', width: FINGERS ? 20 + 44 * ACTIONS.length : 140, grow: 0 }];
   if (pictures.kind !== 'none') columns.push({ key: null, title: '', width: 56, grow: 0, cell: (row) => pictureOf(row) });
   columns.push(
     { key: 'id', title: 'id', help: 'identifier of the sample', width: idWidth, grow: 1, cell: (row) => ending(data.ids[row], idWidth), full: (row) => data.ids[row] },

@@ -31,6 +31,7 @@ class Phrases:
         relabel: what the second decision is called; "" where no target can be changed.
         least: the samples of the third gallery.
         exactness: how exact the scores are.
+        map, map_lead: what the map is of, and what lies near each other there.
     """
 
     high: str
@@ -51,6 +52,8 @@ class Phrases:
     relabel: str
     least: str
     exactness: str
+    map: str = "Map of the features"
+    map_lead: str = "Samples with like features lie near each other"
 
 
 def part_codes(scores: Scores) -> tuple[list[str], np.ndarray]:

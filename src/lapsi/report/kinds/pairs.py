@@ -50,6 +50,8 @@ SAY = Phrases(
     relabel="",
     least="least trusted pairs",
     exactness="exactness",
+    map="Map of the pairs",
+    map_lead="Pairs whose projections, of both sides, point the same way lie near each other",
 )
 
 
@@ -102,4 +104,5 @@ class PairsView(View):
         doubted = int((scores.table["label_quality"] < 1 / scores.provenance.n_samples).sum())
         if doubted == 0:
             return "No pair is trusted less than a blind guess."
-        return f"{doubted:,} pairs are trusted less than a blind guess: their sides may not belong together."
+        told = "1 pair is" if doubted == 1 else f"{doubted:,} pairs are"
+        return f"{told} trusted less than a blind guess: the sides may not belong together."

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 import lapsi
+from commands import run
 from lapsi.analysis.agreement import compare as agreement_of
 from lapsi.errors import InputError
 
@@ -88,6 +89,35 @@ def test_what_is_scored_is_compared_with_training_on_without_it(trained, curvatu
     assert scores.table["suggested_label"].notna()[0]
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("curvature", ["diag", "ekfac"])
+def test_of_very_many_classes_nothing_is_left_out(monkeypatch, tmp_path, curvature):
+    """Of flat predictions of 100 classes, of which no 64 hold enough of the curvature."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(FEATURES, 3), nn.Tanh(), nn.Linear(3, 100)).double()
+    data = TensorDataset(torch.from_numpy(blobs()[0]), torch.arange(N) % 100)
+
+    def score(**choices):
+        step = lapsi.Ekfac(refine=0)
+        choices = {"execution": NO_CHECK, "engine": step, "curvature": curvature, **choices}
+        return lapsi.score_network(module, data, objective=DECAY, **choices, **QUIET)
+
+    exact, whole = score(), score(curvature="full")
+    assert "lsi_draw_error" not in exact.table
+    monkeypatch.setattr("lapsi.problem.of_module.CHEAP_FLOP", 0)
+    many, few = score(draws=50), score(execution=lapsi.Execution(verify=2))
+    for name in ("lsi_mean", "lsi_curvature"):
+        assert_allclose(many.table[name], exact.table[name], rtol=0.25, err_msg=name)
+        assert 0.95 < np.median(many.table[name] / exact.table[name]) < 1.05
+        assert_allclose(few.table[name], exact.table[name], rtol=0.5, err_msg=name)
+    assert many.table["lsi_draw_error"].median() < few.table["lsi_draw_error"].median() < 0.2
+    assert_allclose(score(curvature="full").lsi, whole.lsi, rtol=1e-9)
+    assert 0.7 < few.provenance.plan["drawn_median"] <= few.provenance.plan["drawn_most"] <= 1
+    few.save(tmp_path / "run")
+    shown = " ".join(run("show", str(tmp_path / "run")).stdout.split())
+    assert "of what bends the loss of a sample is made of drawn signs" in shown
+    assert "standard error of LSI from what is drawn" in shown
 
 
 def test_scores_do_not_depend_on_batches_or_on_which_are_asked_for(trained):

@@ -99,6 +99,7 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
         *_infinite_lines(scores),
         *_optimum_lines(scores),
         *_noise_lines(scores),
+        *_draw_lines(scores),
         *_check_lines(scores),
     ]
     lines.append(_seconds_line(provenance.seconds))
@@ -269,6 +270,20 @@ def _noise_lines(scores: Scores) -> list[Text]:
             style="" if share <= BELOW_NOISE else "yellow",
         )
     ]
+
+
+def _draw_lines(scores: Scores) -> list[Text]:
+    """What is drawn of the curvature, and what that leaves open."""
+    plan, table = scores.provenance.plan, scores.table
+    said = []
+    if "drawn_median" in plan:
+        said.append(
+            f"{plan['drawn_median']:.0%} of what bends the loss of a sample is made of drawn signs (median; "
+            f"{plan['drawn_most']:.0%} at most), right on average"
+        )
+    if "lsi_draw_error" in table:
+        said.append(f"standard error of LSI from what is drawn: {table['lsi_draw_error'].median():.1%} (median)")
+    return [Text(f"Draws: {'; '.join(said)}.")] if said else []
 
 
 def _check_lines(scores: Scores) -> list[Text]:

@@ -86,6 +86,7 @@ class Said:
         root_scale: (n,) of √a_i F_i, over it; 0 where it is no column of F_i.
         passed: the batch with its graph.
         is_padded: whether some places may only fill a text up.
+        n_drawn: how many of the directions, the last ones, are drawn.
     """
 
     layers: Sequence[Layer]
@@ -97,6 +98,7 @@ class Said:
     root_scale: Tensor
     passed: Passed
     is_padded: bool
+    n_drawn: int = 0
 
     @property
     def residual(self) -> list[Tensor]:
@@ -180,9 +182,11 @@ class Said:
         return torch.stack([root[place].flatten(2).abs().amax(2) for root in self.roots]).amax(0).gt(0).double()
 
     def half(self, which: int) -> Said:
-        """The same with every second drawn root, the first (0) or second (1) of two, each for two."""
-        first, *drawn = self.deltas
-        return replace(self, deltas=[first, *([2**0.5 * delta for delta in root] for root in drawn[which::2])])
+        """The same with every second drawn root, the first (0) or second (1) of two, which stand for all."""
+        fixed, drawn = self.deltas[: -self.n_drawn], self.deltas[-self.n_drawn :]
+        some = drawn[which::2]
+        scale = (len(drawn) / len(some)) ** 0.5
+        return replace(self, deltas=[*fixed, *([scale * delta for delta in root] for root in some)], n_drawn=len(some))
 
     def split(self, size: int) -> Iterator[Said]:
         """Some samples at a time; the pass stays that of all."""
@@ -217,4 +221,4 @@ def said_by(problem: ModuleProblem, rows: Tensor, size: int | None = None) -> It
         first, *others = found.vectors
         deltas = [passed.deltas(first), *(passed.deltas(weighted(other, weights.sqrt())) for other in others)]
         scales = (weights * found.residual, weights.sqrt() * found.root)
-        yield Said(problem.layers, part, targets, passed.inputs(), deltas, *scales, passed, loss.is_sampled)
+        yield Said(problem.layers, part, targets, passed.inputs(), deltas, *scales, passed, loss.is_padded, found.n_drawn)

@@ -128,6 +128,29 @@ def test_many_draws_come_to_the_exact_curvature(trained):
     assert few.table["lsi_draw_error"].max() < 0.1
 
 
+@pytest.mark.parametrize("draws", [2, 5])
+def test_few_draws_do_not_make_the_change_of_the_width_too_large(trained, draws):
+    """On average over seeds, against the squares of the dense curvature of all tokens, by autograd."""
+    module, data = trained
+    flat = parameters_of(module).detach()
+    own = []
+    for item in data:
+        jacobian = torch.func.jacrev(lambda value, text=item["input_ids"]: outputs_of(module, value, text))(flat)
+        p = torch.softmax(outputs_of(module, flat, item["input_ids"]), 1).detach()
+        hessian = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+        own.append(torch.einsum("tap,tab,tbp->p", jacobian, hessian, jacobian))
+    own = torch.stack(own)
+    ratio = -(own + WEIGHT_DECAY) / (own.sum(0) + N * WEIGHT_DECAY)
+    exact = 0.5 * (ratio - torch.log1p(ratio)).sum(1).numpy()
+    step = lapsi.Ekfac(refine=0)
+    found = [
+        score(module, data, curvature="diag", draws=draws, engine=step, execution=lapsi.Execution(verify=0, seed=seed))
+        for seed in range(12)
+    ]
+    mean = np.mean([scores.table["lsi_curvature"] for scores in found], 0)
+    assert 0.85 < np.median(mean / exact) < 1.15  # 1 + 2/draws without the halves: 1.8 and 1.4
+
+
 def test_scores_of_texts_do_not_depend_on_batches_or_padding(trained):
     module, data = trained
     whole = score(module, data, pass_size=N)

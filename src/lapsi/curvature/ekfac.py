@@ -30,6 +30,7 @@ from lapsi.problem.module import ModuleProblem
 from lapsi.problem.removed import Removed
 from lapsi.training.module_optimum import in_float64, set_params
 
+ROOT_BYTES = 2**28  # of the roots of some samples
 CACHE = 2**15  # parameters whose float64 temporaries stay in the cache
 FACTOR_SAMPLES, FACTOR_PLACES = 1024, 64  # from which the basis is taken, at most
 
@@ -110,15 +111,31 @@ class BasisCurvature(Curvature):
             squares = self.structure.of(self.problem, said)
         return self.structure.taken(self.problem, self.sums, squares)
 
+    def paired(self, said: Said, own: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """`Removed.own_paired` (n, P) of samples some of whose roots are drawn, and `own` of the two halves.
+
+        No more than `own` of all draws, which λ holds.
+        """
+        first, second = (self.own(said.half(which)) for which in (0, 1))
+        mean = torch.sign(first + second) * (first * second).clamp(min=0.0).sqrt()
+        return torch.minimum(mean, own), (first, second)
+
     def divergence(self, removed: Removed) -> Terms:
+        """Where roots are drawn, the change of the width goes with the square of what they say."""
         assert removed.own is not None
         shift, basis = removed.shift, self.structure.basis
         if basis is not self.shifted:
             layers = self.problem.layers
             shift = turned(layers, basis, turned(layers, self.shifted, shift, back=True))
         drop = self.problem.objective.prior_drop(weight_of(self.problem, removed.units).sum(1))[:, None]
-        columns = zip(self.precision.diagonal.split(CACHE), shift.split(CACHE, 1), removed.own.split(CACHE, 1), strict=True)
-        parts = (DiagPrecision(part).compare(moved.double(), -own.double() - drop) for part, moved, own in columns)
+        terms = self._terms(shift, removed.own, drop)
+        if removed.own_paired is None:
+            return terms
+        return Terms(terms.mean, self._terms(shift, removed.own_paired, drop).curvature)
+
+    def _terms(self, shift: Tensor, own: Tensor, drop: Tensor) -> Terms:
+        columns = zip(self.precision.diagonal.split(CACHE), shift.split(CACHE, 1), own.split(CACHE, 1), strict=True)
+        parts = (DiagPrecision(part).compare(moved.double(), -said.double() - drop) for part, moved, said in columns)
         return summed([self.kind.of(part) for part in parts])
 
     def by(self, kind: Divergence) -> Self:
@@ -247,7 +264,8 @@ def dense_ggn(problem: ModuleProblem, advance: Advance = lambda _: None) -> tupl
     n_params, basis = problem.n_params, plain_basis(problem.layers)
     ggn = torch.zeros(n_params, n_params, dtype=torch.float64, device=problem.batches.device)
     gradient = torch.zeros_like(ggn[0])
-    for said in said_by(problem, problem.present):
+    at_once = max(1, min(problem.pass_size, ROOT_BYTES // (8 * problem.n_outputs * n_params)))
+    for said in said_by(problem, problem.present, at_once):
         root = said.root(basis).double().flatten(0, 1)
         ggn.addmm_(root.T, root)
         gradient += said.gradient_sum()

@@ -145,9 +145,7 @@ class EkfacFit(Fit):
         """What leaves of the L2 strength (n,)."""
         return self.problem.objective.l2_drop(weight_of(self.problem, said.rows))
 
-    def _draw_error(
-        self, rows: Tensor, shift: Tensor, owns: tuple[Tensor, Tensor], halves: tuple[Tensor, Tensor]
-    ) -> Tensor:
+    def _draw_error(self, rows: Tensor, shift: Tensor, owns: tuple[Tensor, Tensor], halves: tuple[Tensor, Tensor]) -> Tensor:
         """The standard error (n,) of LSI, relative, of the mean of two halves of the drawn roots; `owns`: of both."""
 
         def lsi(own: Tensor, paired: Tensor | None = None) -> Tensor:

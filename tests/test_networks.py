@@ -274,6 +274,35 @@ def test_data_that_cannot_be_read_are_told(trained, dataset, message):
         lapsi.score_network(trained[0], dataset, execution=NO_CHECK, **QUIET)
 
 
+class Augmented(Dataset):
+    """Flips an input now and then."""
+
+    def __init__(self, data, *, share):
+        self.data, self.share, self.rng = data, share, np.random.default_rng(0)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, row):
+        values, label = self.data[row]
+        return (-values if self.rng.random() < self.share else values), label
+
+
+def test_random_augmentations_are_refused(trained):
+    module, data = trained
+    with pytest.raises(InputError, match="is another one when it is read again, as random augmentations make it"):
+        lapsi.score_network(module, Augmented(data, share=0.5), execution=NO_CHECK, **QUIET)
+
+    def masked(items):
+        values, labels = torch.utils.data.default_collate(items)
+        return values * (torch.rand(values.shape) < 0.5), labels
+
+    with pytest.raises(InputError, match=r"Sample \d+ of the data set is another one"):
+        lapsi.score_network(module, data, collate=masked, execution=NO_CHECK, **QUIET)
+    fixed = lapsi.score_network(module, Augmented(data, share=0.0), objective=DECAY, execution=NO_CHECK, **QUIET)
+    assert np.isfinite(fixed.lsi).all()
+
+
 def test_refined_steps_are_those_of_the_whole_curvature(trained):
     module, data = trained
     how = {"objective": DECAY, "execution": NO_CHECK, **QUIET}

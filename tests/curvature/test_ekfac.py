@@ -14,8 +14,10 @@ from lapsi.curvature.diagonals import FactorProducts, RootSquares, structure_of
 from lapsi.curvature.said import said_by
 from lapsi.data.batches import batches_of
 from lapsi.engines.base import parts_of
+from lapsi.engines.ekfac.engine import ekfac_fit
 from lapsi.engines.ekfac.fit import EkfacFit
 from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian
+from lapsi.execution.progress import Stages
 from lapsi.models.likelihoods.base import weighted as times_weights
 from lapsi.models.likelihoods.bernoulli import bernoulli
 from lapsi.models.likelihoods.gaussian import gaussian
@@ -27,6 +29,8 @@ from lapsi.models.module.signed_roots import SignedRoots, outputs_needed
 from lapsi.precision.divergence import KL, Renyi
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.objective import Objective
+from lapsi.settings.network import NetworkSettings
+from lapsi.settings.objective import ObjectiveSpec
 
 EXACT = {"rtol": 1e-8, "atol": 1e-11}
 N, OUTPUTS, WEIGHT_DECAY = 9, 3, 0.05
@@ -141,6 +145,25 @@ def fit_of(problem, structure):
     sums = ekfac.sums_in(problem, basis, own, nobody)
     curvature = ekfac.basis_curvature(problem, own, sums.own, basis)
     return EkfacFit(problem, basis, DiagonalHessian(sums.squares + l2), curvature, {})
+
+
+@pytest.mark.parametrize(("prior", "removal", "n_inverses"), [("map", "mean", 2), ("map", "sum", 1), (0.7, "mean", 2)])
+def test_posterior_and_hessian_of_the_whole_curvature_are_inverted_once_where_they_are_one(
+    monkeypatch, prior, removal, n_inverses
+):
+    problem, inverted = make_problem(prior=prior, removal=removal), []
+    inverse = torch.cholesky_inverse
+    monkeypatch.setattr(torch, "cholesky_inverse", lambda factor: inverted.append(factor) or inverse(factor))
+    spec = ObjectiveSpec(weight_decay=WEIGHT_DECAY, prior_precision=prior, removal=removal)
+    fit = ekfac_fit(problem, NetworkSettings(objective=spec, curvature="full"), N, Stages(show=False))
+    assert len(inverted) == n_inverses
+    _, _, parts = dense(problem)
+    identity, ggn = torch.eye(problem.n_params, dtype=torch.float64), parts.sum(0)
+    drop = WEIGHT_DECAY if removal == "mean" else 0.0
+    assert_close(fit.hessian.inverse, torch.linalg.inv(ggn + (N * WEIGHT_DECAY - drop) * identity), **EXACT)
+    with_prior, ridge = (N * WEIGHT_DECAY, drop) if prior == "map" else (prior, 0.0)
+    assert_close(fit.curvature.inverse, torch.linalg.inv(ggn + (with_prior - ridge) * identity), **EXACT)
+    assert_close(fit.curvature.whole_inverse, torch.linalg.inv(ggn + with_prior * identity), **EXACT)
 
 
 @pytest.fixture(params=[512, 0], ids=["eigenbasis", "by channels and offsets"])

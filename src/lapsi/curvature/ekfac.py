@@ -171,6 +171,11 @@ class DenseCurvature(Curvature):
     def form(self) -> str:
         return REMOVAL_FORM
 
+    @property
+    def prior_left(self) -> float:
+        """What `inverse` holds of the prior."""
+        return self.problem.objective.prior(self.problem.total) - self.precision.ridge
+
     def own(self, said: Said, squares: Tensor | None = None) -> Tensor:
         """R (n, r, P)."""
         return said.root(plain_basis(self.problem.layers))
@@ -279,10 +284,16 @@ def dense_curvature(problem: ModuleProblem, ggn: Tensor) -> DenseCurvature:
     ridge = float(problem.objective.prior_drop(mean_weight(problem)))
     reduced = ggn.clone()
     reduced.diagonal().add_(prior - ridge)
-    whole = reduced.clone()
-    whole.diagonal().add_(ridge)
-    inverse, whole_inverse = (torch.cholesky_inverse(torch.linalg.cholesky(matrix)) for matrix in (reduced, whole))
+    inverse = inverse_with(ggn, prior - ridge)
+    whole_inverse = inverse if ridge == 0 else inverse_with(ggn, prior)
     return DenseCurvature(problem, full_precision(reduced, ridge, whole_inverse), inverse, whole_inverse)
+
+
+def inverse_with(ggn: Tensor, strength: float) -> Tensor:
+    """(GGN + strength·I)⁻¹ (P, P)."""
+    matrix = ggn.clone()
+    matrix.diagonal().add_(strength)
+    return torch.cholesky_inverse(torch.linalg.cholesky(matrix))
 
 
 def basis_curvature(problem: ModuleProblem, structure: Diagonal, sums: Tensor, shifted: Basis) -> BasisCurvature:

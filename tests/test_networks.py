@@ -91,6 +91,7 @@ def test_what_is_scored_is_compared_with_training_on_without_it(trained, curvatu
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("curvature", ["diag", "ekfac"])
 def test_of_very_many_classes_nothing_is_left_out(monkeypatch, tmp_path, curvature):
     """Of flat predictions of 100 classes, of which no 64 hold enough of the curvature."""

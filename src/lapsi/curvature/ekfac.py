@@ -62,22 +62,36 @@ class Sums:
         squares: s (P,) float64, of the roots in the eigenbasis.
         gradient: Σ g (P,) float64, there.
         own: (S,) of the structure of the posterior.
+        halves: where roots are drawn, `squares` and `own` by each half of the draws; else empty.
     """
 
     squares: Tensor
     gradient: Tensor
     own: Tensor
+    halves: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 def sums_in(problem: ModuleProblem, basis: Basis, structure: Diagonal, advance: Advance) -> Sums:
     """By one pass over the samples that are there."""
-    squares, gradient, own = torch.zeros(3, 1, dtype=torch.float64, device=problem.batches.device)
-    same = are_root_squares(structure, basis)
+    zero = torch.zeros(1, dtype=torch.float64, device=problem.batches.device)
+    same, gradient = are_root_squares(structure, basis), zero
+    squares, own, draws = [zero, zero], [zero, zero], [1]
     for said in said_by(problem, problem.present):
-        squares, gradient = squares + said.square_sum(basis), gradient + said.gradient_sum()
-        own = squares if same else own + structure.summed(problem, said)
+        parts = said.halves if said.n_drawn > 0 else (said,)
+        draws = [max(1, part.n_drawn) for part in parts]
+        for place, part in enumerate(parts):
+            squares[place] = squares[place] + part.square_sum(basis)
+            own[place] = squares[place] if same else own[place] + structure.summed(problem, part)
+        gradient = gradient + said.gradient_sum()
         advance(len(said.rows))
-    return Sums(squares, turned(problem.layers, basis, gradient), own)
+    whole = _weighted_mean(squares, draws)
+    halves = tuple(zip(squares, own, strict=True)) if len(draws) > 1 else ()
+    return Sums(whole, turned(problem.layers, basis, gradient), whole if same else _weighted_mean(own, draws), halves)
+
+
+def _weighted_mean(parts: list[Tensor], weights: list[int]) -> Tensor:
+    """Of as many parts as there are weights."""
+    return torch.stack([weight * part for weight, part in zip(weights, parts, strict=False)]).sum(0) / sum(weights)
 
 
 @final
@@ -111,14 +125,14 @@ class BasisCurvature(Curvature):
             squares = self.structure.of(self.problem, said)
         return self.structure.taken(self.problem, self.sums, squares)
 
-    def paired(self, said: Said, own: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """`Removed.own_paired` (n, P) of samples some of whose roots are drawn, and `own` of the two halves.
+    def paired(self, said: Said, own: Tensor) -> Tensor:
+        """`Removed.own_paired` (n, P) of samples some of whose roots are drawn, all of which say `own` (n, P).
 
         No more than `own` of all draws, which λ holds.
         """
-        first, second = (self.own(said.half(which)) for which in (0, 1))
+        first, second = map(self.own, said.halves)
         mean = torch.sign(first + second) * (first * second).clamp(min=0.0).sqrt()
-        return torch.minimum(mean, own), (first, second)
+        return torch.minimum(mean, own)
 
     def divergence(self, removed: Removed) -> Terms:
         """Where roots are drawn, the change of the width goes with the square of what they say."""

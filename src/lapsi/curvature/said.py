@@ -181,12 +181,16 @@ class Said:
             return torch.ones(inputs.shape[:2], dtype=torch.float64, device=inputs.device)
         return torch.stack([root[place].flatten(2).abs().amax(2) for root in self.roots]).amax(0).gt(0).double()
 
-    def half(self, which: int) -> Said:
-        """The same with every second drawn root, the first (0) or second (1) of two, which stand for all."""
+    @property
+    def halves(self) -> tuple[Said, Said]:
+        """The same with every second drawn root, the first or second of two, which stand for all."""
         fixed, drawn = self.deltas[: -self.n_drawn], self.deltas[-self.n_drawn :]
-        some = drawn[which::2]
-        scale = (len(drawn) / len(some)) ** 0.5
-        return replace(self, deltas=[*fixed, *([scale * delta for delta in root] for root in some)], n_drawn=len(some))
+
+        def half(some: list[list[Tensor]]) -> Said:
+            scale = (len(drawn) / len(some)) ** 0.5
+            return replace(self, deltas=[*fixed, *([scale * delta for delta in root] for root in some)], n_drawn=len(some))
+
+        return half(drawn[0::2]), half(drawn[1::2])
 
     def split(self, size: int) -> Iterator[Said]:
         """Some samples at a time; the pass stays that of all."""

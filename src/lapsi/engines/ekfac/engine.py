@@ -22,7 +22,7 @@ from lapsi.curvature.ekfac import (
     inverse_with,
     sums_in,
 )
-from lapsi.engines.ekfac.fit import EkfacFit
+from lapsi.engines.ekfac.fit import EkfacFit, Half
 from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian, Hessian
 from lapsi.execution.progress import Stages
 from lapsi.precision.divergence import of_order
@@ -60,13 +60,18 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
     with stages.stage("curvature", n) as advance:
         sums = sums_in(problem, basis, structure, advance)
     problem = _decided(problem, settings, lambda: sums.squares)
-    hessian = DiagonalHessian(sums.squares + problem.objective.l2(problem.total))
-    posterior = basis_curvature(problem, structure, sums.own, basis)
+    l2 = problem.objective.l2(problem.total)
+    hessian = DiagonalHessian(sums.squares + l2)
+    posterior = basis_curvature(problem, structure, sums.own, basis).by(kind)
+    halves = tuple(
+        Half(DiagonalHessian(squares + l2), basis_curvature(problem, structure, own, basis).by(kind))
+        for squares, own in sums.halves
+    )
     origin = _origin(problem, basis, sums.gradient, hessian)
     spec = settings.engine
     assert isinstance(spec, Ekfac)
     refined, seed = n_refined(problem, spec, n_units), settings.execution.seed
-    return EkfacFit(problem, basis, hessian, posterior.by(kind), origin, refined, spec.tolerance, spec.recipe, seed)
+    return EkfacFit(problem, basis, hessian, posterior, origin, refined, spec.tolerance, spec.recipe, seed, halves)
 
 
 def n_refined(problem: ModuleProblem, spec: Ekfac, n_units: int) -> int:

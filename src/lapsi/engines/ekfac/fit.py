@@ -36,6 +36,14 @@ ROOT_ENTRIES = 2**18  # of the roots of some samples
 SHIFT_BYTES = 256 * 2**20
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Half:
+    """What a half of the draws makes of all samples: `hessian` and `curvature` as of `EkfacFit`."""
+
+    hessian: Hessian
+    curvature: BasisCurvature
+
+
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class EkfacFit(Fit):
@@ -51,6 +59,7 @@ class EkfacFit(Fit):
         tolerance: of the residual of those.
         recipe: by which samples that are checked are trained on; None: to the optimum.
         seed: of its batches.
+        halves: the same by each half of the draws, where roots are drawn.
     """
 
     module_problem: ModuleProblem
@@ -62,6 +71,7 @@ class EkfacFit(Fit):
     tolerance: float = 1e-3
     recipe: Recipe | None = None
     seed: int = 0
+    halves: tuple[Half, ...] = ()
 
     @property
     def problem(self) -> ModuleProblem:
@@ -128,8 +138,9 @@ class EkfacFit(Fit):
             diagnostics = {"leverage": step.leverage}
             if some.n_drawn > 0:
                 assert isinstance(self.curvature, BasisCurvature)
-                paired, halves = self.curvature.paired(some, own)
-                diagnostics[DRAW_ERROR] = self._draw_error(some.rows, shift, (own, paired), halves)
+                paired = self.curvature.paired(some, own)
+                lsi = self._lsi(self.curvature, some.rows, shift, own, paired)
+                diagnostics[DRAW_ERROR] = self._draw_error(some, params, None if shifts is None else shift, lsi)
             found.append((shift, own, paired, diagnostics))
             for move, each, of_layer in zip(moves, layers, shift.split(sizes, 1), strict=True):
                 move.append(each.moved(of_layer.to(each.inputs.dtype)))
@@ -145,17 +156,23 @@ class EkfacFit(Fit):
         """What leaves of the L2 strength (n,)."""
         return self.problem.objective.l2_drop(weight_of(self.problem, said.rows))
 
-    def _draw_error(self, rows: Tensor, shift: Tensor, owns: tuple[Tensor, Tensor], halves: tuple[Tensor, Tensor]) -> Tensor:
-        """The standard error (n,) of LSI, relative, of the mean of two halves of the drawn roots; `owns`: of both."""
+    def _draw_error(self, said: Said, params: Tensor, shift: Tensor | None, lsi: Tensor) -> Tensor:
+        """The standard error (n,) of LSI (n,), relative: of the mean of two halves of all draws, of the other samples too.
 
-        def lsi(own: Tensor, paired: Tensor | None = None) -> Tensor:
-            unknown, positions = torch.full((len(rows),), torch.nan), np.arange(len(rows))
-            found = {"own": own, "own_paired": paired}
-            removed = Removed(rows[:, None], positions, shift, shift, shift, CLOSED_FORM, unknown, **found)
-            return self.curvature.divergence(removed).total
+        `shift` (n, P) where no step is taken with the halves; params (P,) in the basis.
+        """
+        drop, found = self._drop(said), []
+        for half, own in zip(self.halves, said.halves, strict=True):
+            step = half.hessian.step(_sides(own, list(own.in_basis(self.basis)), params, drop), drop)
+            taken = step.shift if shift is None else shift
+            found.append(self._lsi(half.curvature, said.rows, taken, half.curvature.own(own, step.squares)))
+        return 0.5 * (found[0] - found[1]).abs() / lsi
 
-        first, second = map(lsi, halves)
-        return 0.5 * (first - second).abs() / lsi(*owns)
+    def _lsi(self, curvature: BasisCurvature, rows: Tensor, shift: Tensor, own: Tensor, paired: Tensor | None = None) -> Tensor:
+        unknown, positions = torch.full((len(rows),), torch.nan), np.arange(len(rows))
+        return curvature.divergence(
+            Removed(rows[:, None], positions, shift, shift, shift, CLOSED_FORM, unknown, own=own, own_paired=paired)
+        ).total
 
     def _solved(self, rows: Tensor, params: Tensor) -> Solution:
         """(GGN + l2 − R Rᵀ) shift = g + Δl2·params of samples `rows` (n,), preconditioned by the step."""
@@ -200,7 +217,7 @@ class EkfacFit(Fit):
             (said,) = said_by(moved, row[None])
             own, paired = self.curvature.own(said), None
             if isinstance(self.curvature, BasisCurvature) and said.n_drawn > 0:
-                paired, _ = self.curvature.paired(said, own)
+                paired = self.curvature.paired(said, own)
             yield Removed(
                 row[None, None],
                 np.array([position]),

@@ -9,7 +9,6 @@ and the prior, and a sample that leaves takes its own part out of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any, Self, final
 
 import torch
@@ -77,7 +76,7 @@ def sums_in(problem: ModuleProblem, basis: Basis, structure: Diagonal, advance: 
     same, gradient = are_root_squares(structure, basis), zero
     squares, own, draws = [zero, zero], [zero, zero], [1]
     for said in said_by(problem, problem.present):
-        parts = said.halves if said.n_drawn > 0 else (said,)
+        parts = said.parts
         draws = [max(1, part.n_drawn) for part in parts]
         for place, part in enumerate(parts):
             squares[place] = squares[place] + part.square_sum(basis)
@@ -92,6 +91,11 @@ def sums_in(problem: ModuleProblem, basis: Basis, structure: Diagonal, advance: 
 def _weighted_mean(parts: list[Tensor], weights: list[int]) -> Tensor:
     """Of as many parts as there are weights."""
     return torch.stack([weight * part for weight, part in zip(weights, parts, strict=False)]).sum(0) / sum(weights)
+
+
+def paired_mean(first: Tensor, second: Tensor, own: Tensor) -> Tensor:
+    """The geometric mean of what two halves of the draws say, and no more than what all of them do; with its sign."""
+    return torch.minimum(torch.sign(first + second) * (first * second).clamp(min=0.0).sqrt(), own)
 
 
 @final
@@ -130,9 +134,7 @@ class BasisCurvature(Curvature):
 
         No more than `own` of all draws, which λ holds.
         """
-        first, second = map(self.own, said.halves)
-        mean = torch.sign(first + second) * (first * second).clamp(min=0.0).sqrt()
-        return torch.minimum(mean, own)
+        return paired_mean(*map(self.own, said.halves), own)
 
     def divergence(self, removed: Removed) -> Terms:
         """Where roots are drawn, the change of the width goes with the square of what they say."""
@@ -218,6 +220,21 @@ class DenseCurvature(Curvature):
         return ExactCurvature(self.problem, None, plain_basis(self.problem.layers), self.kind)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Posterior:
+    """At some parameters.
+
+    Attributes:
+        precision: of it.
+        prior: its share in that.
+        halves: where roots are drawn, the diagonal (P,) without the prior by each half of the draws; else empty.
+    """
+
+    precision: Any
+    prior: float
+    halves: tuple[Tensor, ...] = ()
+
+
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class ExactCurvature(Curvature):
@@ -251,31 +268,48 @@ class ExactCurvature(Curvature):
     def divergence(self, removed: Removed) -> Terms:
         """Of removals that tell the params that all of them start from."""
         moved = in_float64(self.problem)
-        before = self._precision(moved, removed.params)
+        before = self._posterior(moved, removed.params)
         shifts = turned(self.problem.layers, self.shifted, removed.shift.double(), back=True)
         terms = []
         for unit, shift in zip(removed.units, shifts, strict=True):
-            after = self._precision(moved.remove(unit), removed.params + shift)
-            own = shift if self.structure is None else turned(self.problem.layers, self.structure.basis, shift)
-            terms.append(self.kind.of(before.compare_to(own, after)))
+            after = self._posterior(moved.remove(unit), removed.params + shift)
+            terms.append(self._compared(before, after, shift))
         return joined(terms)
 
     def between(self, params: Tensor, shift: Tensor) -> float:
         """The divergence in nats of the posterior at `params` (P,) from that at params + shift, with all samples."""
         moved = in_float64(self.problem)
-        before, after = (self._precision(moved, at) for at in (params, params + shift))
-        own = shift if self.structure is None else turned(self.problem.layers, self.structure.basis, shift)
-        return float(self.kind.of(before.compare_to(own, after)).total)
+        before, after = (self._posterior(moved, at) for at in (params, params + shift))
+        return float(self._compared(before, after, shift).total)
 
-    def _precision(self, problem: ModuleProblem, params: Tensor) -> Any:
+    def _compared(self, before: Posterior, after: Posterior, shift: Tensor) -> Terms:
+        """Of the shift (P,) of plain parameters; where roots are drawn, the change of the width by both halves of the draws."""
+        own = shift if self.structure is None else turned(self.problem.layers, self.structure.basis, shift)
+        terms = self.kind.of(before.precision.compare_to(own, after.precision))
+        if not before.halves:
+            return terms
+        falls = [first - second for first, second in zip(before.halves, after.halves, strict=True)]
+        drop = before.prior - after.prior
+        fall = before.precision.diagonal - after.precision.diagonal - drop
+        change = -paired_mean(*falls, fall) - drop
+        return Terms(terms.mean, self.kind.of(before.precision.compare(own[None], change[None])).curvature)
+
+    def _posterior(self, problem: ModuleProblem, params: Tensor) -> Posterior:
         set_params(problem.layers, params)
         prior = problem.objective.prior(problem.total)
         if self.structure is None:
             ggn, _ = dense_ggn(problem)
             ggn.diagonal().add_(prior)
-            return FullPrecision(ggn, 0.0, 0.0)
-        sums = reduce(torch.add, (self.structure.summed(problem, said) for said in said_by(problem, problem.present)))
-        return DiagPrecision(self.structure.diagonal(problem, sums) + prior)
+            return Posterior(FullPrecision(ggn, 0.0, 0.0), prior)
+        structure, sums, draws = self.structure, [torch.zeros(1, dtype=torch.float64, device=params.device)] * 2, [1]
+        for said in said_by(problem, problem.present):
+            parts = said.parts
+            draws = [max(1, part.n_drawn) for part in parts]
+            for place, part in enumerate(parts):
+                sums[place] = sums[place] + structure.summed(problem, part)
+        whole = structure.diagonal(problem, _weighted_mean(sums, draws))
+        halves = tuple(structure.diagonal(problem, each) for each in sums) if len(draws) > 1 else ()
+        return Posterior(DiagPrecision(whole + prior), prior, halves)
 
 
 def dense_ggn(problem: ModuleProblem, advance: Advance = lambda _: None) -> tuple[Tensor, Tensor]:

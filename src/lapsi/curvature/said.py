@@ -192,6 +192,11 @@ class Said:
 
         return half(drawn[0::2]), half(drawn[1::2])
 
+    @property
+    def parts(self) -> tuple[Said, ...]:
+        """Both halves where roots are drawn, else all as it is."""
+        return self.halves if self.n_drawn > 0 else (self,)
+
     def split(self, size: int) -> Iterator[Said]:
         """Some samples at a time; the pass stays that of all."""
         for start in range(0, len(self.rows), size):

@@ -134,7 +134,8 @@ class BasisCurvature(Curvature):
 
         No more than `own` of all draws, which λ holds.
         """
-        return paired_mean(*map(self.own, said.halves), own)
+        first, second = map(self.own, said.halves)
+        return paired_mean(first, second, own)
 
     def divergence(self, removed: Removed) -> Terms:
         """Where roots are drawn, the change of the width goes with the square of what they say."""
@@ -288,10 +289,10 @@ class ExactCurvature(Curvature):
         terms = self.kind.of(before.precision.compare_to(own, after.precision))
         if not before.halves:
             return terms
-        falls = [first - second for first, second in zip(before.halves, after.halves, strict=True)]
+        first, second = (held - left for held, left in zip(before.halves, after.halves, strict=True))
         drop = before.prior - after.prior
         fall = before.precision.diagonal - after.precision.diagonal - drop
-        change = -paired_mean(*falls, fall) - drop
+        change = -paired_mean(first, second, fall) - drop
         return Terms(terms.mean, self.kind.of(before.precision.compare(own[None], change[None])).curvature)
 
     def _posterior(self, problem: ModuleProblem, params: Tensor) -> Posterior:

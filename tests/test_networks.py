@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 import lapsi
+from commands import run
 from lapsi.analysis.agreement import compare as agreement_of
 from lapsi.errors import InputError
 
@@ -88,6 +89,36 @@ def test_what_is_scored_is_compared_with_training_on_without_it(trained, curvatu
     assert scores.table["suggested_label"].notna()[0]
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("curvature", ["diag", "ekfac"])
+def test_of_very_many_classes_nothing_is_left_out(monkeypatch, tmp_path, curvature):
+    """Of flat predictions of 100 classes, of which no 64 hold enough of the curvature."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(FEATURES, 3), nn.Tanh(), nn.Linear(3, 100)).double()
+    data = TensorDataset(torch.from_numpy(blobs()[0]), torch.arange(N) % 100)
+
+    def score(**choices):
+        step = lapsi.Ekfac(refine=0)
+        choices = {"execution": NO_CHECK, "engine": step, "curvature": curvature, **choices}
+        return lapsi.score_network(module, data, objective=DECAY, **choices, **QUIET)
+
+    exact, whole = score(), score(curvature="full")
+    assert "lsi_draw_error" not in exact.table
+    monkeypatch.setattr("lapsi.problem.of_module.CHEAP_FLOP", 0)
+    many, few = score(draws=50), score(execution=lapsi.Execution(verify=2))
+    for name in ("lsi_mean", "lsi_curvature"):
+        assert_allclose(many.table[name], exact.table[name], rtol=0.25, err_msg=name)
+        assert 0.95 < np.median(many.table[name] / exact.table[name]) < 1.05
+        assert_allclose(few.table[name], exact.table[name], rtol=0.5, err_msg=name)
+    assert many.table["lsi_draw_error"].median() < few.table["lsi_draw_error"].median() < 0.2
+    assert_allclose(score(curvature="full").lsi, whole.lsi, rtol=1e-9)
+    assert 0.7 < few.provenance.plan["drawn_median"] <= few.provenance.plan["drawn_most"] <= 1
+    few.save(tmp_path / "run")
+    shown = " ".join(run("show", str(tmp_path / "run")).stdout.split())
+    assert "of what bends the loss of a sample is made of drawn signs" in shown
+    assert "standard error of LSI from what is drawn" in shown
 
 
 def test_scores_do_not_depend_on_batches_or_on_which_are_asked_for(trained):
@@ -242,6 +273,35 @@ def test_what_cannot_be_used_is_told(trained, change, message):
 def test_data_that_cannot_be_read_are_told(trained, dataset, message):
     with pytest.raises(InputError, match=message):
         lapsi.score_network(trained[0], dataset, execution=NO_CHECK, **QUIET)
+
+
+class Augmented(Dataset):
+    """Flips an input now and then."""
+
+    def __init__(self, data, *, share):
+        self.data, self.share, self.rng = data, share, np.random.default_rng(0)
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, row):
+        values, label = self.data[row]
+        return (-values if self.rng.random() < self.share else values), label
+
+
+def test_random_augmentations_are_refused(trained):
+    module, data = trained
+    with pytest.raises(InputError, match="is another one when it is read again, as random augmentations make it"):
+        lapsi.score_network(module, Augmented(data, share=0.5), execution=NO_CHECK, **QUIET)
+
+    def masked(items):
+        values, labels = torch.utils.data.default_collate(items)
+        return values * (torch.rand(values.shape) < 0.5), labels
+
+    with pytest.raises(InputError, match=r"Sample \d+ of the data set is another one"):
+        lapsi.score_network(module, data, collate=masked, execution=NO_CHECK, **QUIET)
+    fixed = lapsi.score_network(module, Augmented(data, share=0.0), objective=DECAY, execution=NO_CHECK, **QUIET)
+    assert np.isfinite(fixed.lsi).all()
 
 
 def test_refined_steps_are_those_of_the_whole_curvature(trained):

@@ -1,6 +1,7 @@
 """LSI of texts: a class for each token, in language models and taggers."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 import lapsi
 from commands import run
 from lapsi.analysis.label_issues import label_issues
+from lapsi.engines.ekfac.fit import EkfacFit
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
 
@@ -126,6 +128,54 @@ def test_many_draws_come_to_the_exact_curvature(trained):
     )  # fmt: skip
     assert_allclose(few.lsi, exact.lsi, rtol=0.15)  # 400 draws of 24 samples: 0.11; 4,000: below 0.1
     assert few.table["lsi_draw_error"].max() < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draws", [2, 5])
+def test_few_draws_do_not_make_the_change_of_the_width_too_large(trained, draws):
+    """On average over seeds, against the squares of the dense curvature of all tokens, by autograd."""
+    module, data = trained
+    flat = parameters_of(module).detach()
+    own = []
+    for item in data:
+        jacobian = torch.func.jacrev(lambda value, text=item["input_ids"]: outputs_of(module, value, text))(flat)
+        p = torch.softmax(outputs_of(module, flat, item["input_ids"]), 1).detach()
+        hessian = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+        own.append(torch.einsum("tap,tab,tbp->p", jacobian, hessian, jacobian))
+    own = torch.stack(own)
+    ratio = -(own + WEIGHT_DECAY) / (own.sum(0) + N * WEIGHT_DECAY)
+    exact = 0.5 * (ratio - torch.log1p(ratio)).sum(1).numpy()
+    step = lapsi.Ekfac(refine=0)
+    found = [
+        score(module, data, curvature="diag", draws=draws, engine=step, execution=lapsi.Execution(verify=0, seed=seed))
+        for seed in range(12)
+    ]
+    mean = np.mean([scores.table["lsi_curvature"] for scores in found], 0)
+    assert 0.85 < np.median(mean / exact) < 1.15  # 1 + 2/draws without the halves: 1.8 and 1.4
+    spread = np.std([scores.lsi for scores in found], 0, ddof=1) / np.mean([scores.lsi for scores in found], 0)
+    told = np.sqrt(np.mean([scores.table["lsi_draw_error"] ** 2 for scores in found], 0))
+    assert 0.5 < np.median(told / spread) < 2
+
+
+@pytest.mark.parametrize("curvature", ["diag", "ekfac"])
+def test_the_width_of_retrained_texts_is_made_of_both_halves_of_the_draws(trained, monkeypatch, curvature):
+    """Where nothing moves, posteriors that are evaluated anew differ by what the text itself says."""
+    module, data = trained
+    seen = {}
+    kept = EkfacFit.remove
+
+    def remove(fit, units, part, advance):
+        for removed in kept(fit, units, part, advance):
+            still = replace(removed, shift=torch.zeros_like(removed.shift), params=fit.problem.params)
+            held, anew = (each.divergence(still) for each in (fit.curvature, fit.curvature.exact(len(units))))
+            assert_allclose(anew.curvature, held.curvature, rtol=1e-8)
+            plain = fit.curvature.divergence(replace(still, own_paired=None)).curvature
+            seen[curvature] = float((plain / held.curvature).median())
+            yield removed
+
+    monkeypatch.setattr(EkfacFit, "remove", remove)
+    score(module, data, curvature=curvature, draws=3, engine=lapsi.Ekfac(refine=0), indices=[1, 5, 7])
+    assert seen[curvature] > 1.1
 
 
 def test_scores_of_texts_do_not_depend_on_batches_or_padding(trained):

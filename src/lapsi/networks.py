@@ -110,7 +110,8 @@ def score_network(
         execution: device, limits, checks and seed, an `Execution`.
         divergence, order: of the posteriors: `"kl"`, or `"renyi"` of an order, as in `lapsi.score`.
         tokens: whether the loss of a text is the `"sum"` or the `"mean"` of those of its tokens.
-        draws: of labels from what the module predicts, of which the curvature of a text is made.
+        draws: of labels from what the module predicts, of which the curvature of a text is made; of very many outputs, of signs
+            for what no few of them hold.
         pass_size: samples that go through the module at once; default: 64, fewer where outputs are large.
         collate: makes a batch of a list of items; default: that of torch, texts padded to the longest.
         classes: names of the outputs.
@@ -179,7 +180,7 @@ def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, b
         task=targets.task,
         seconds=dict(stages.seconds),
         verification=verification,
-        plan=plan | {"n_params": fit.problem.n_params},
+        plan=plan | trained.drawn | {"n_params": fit.problem.n_params},
         **({"train_accuracy": None} | agreement | record),
     )
     return assembled(fit, targets, known, by_seed, provenance)

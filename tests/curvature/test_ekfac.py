@@ -14,18 +14,23 @@ from lapsi.curvature.diagonals import FactorProducts, RootSquares, structure_of
 from lapsi.curvature.said import said_by
 from lapsi.data.batches import batches_of
 from lapsi.engines.base import parts_of
+from lapsi.engines.ekfac.engine import ekfac_fit
 from lapsi.engines.ekfac.fit import EkfacFit
 from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian
+from lapsi.execution.progress import Stages
 from lapsi.models.likelihoods.base import weighted as times_weights
 from lapsi.models.likelihoods.bernoulli import bernoulli
 from lapsi.models.likelihoods.gaussian import gaussian
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.module.choose import layers_of
-from lapsi.models.module.roots import fewest_directions, n_directions_needed
+from lapsi.models.module.roots import FewestRoots, directions_needed, fewest_directions
 from lapsi.models.module.sample_loss import OnePrediction
+from lapsi.models.module.signed_roots import SignedRoots, outputs_needed
 from lapsi.precision.divergence import KL, Renyi
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.objective import Objective
+from lapsi.settings.network import NetworkSettings
+from lapsi.settings.objective import ObjectiveSpec
 
 EXACT = {"rtol": 1e-8, "atol": 1e-11}
 N, OUTPUTS, WEIGHT_DECAY = 9, 3, 0.05
@@ -57,7 +62,8 @@ def make_problem(task="classes", removal="mean", weighted=False, prior="map"):
     batches = batches_of(TensorDataset(inputs, targets), None, next(module.parameters()))
     weights = torch.linspace(0.5, 1.5, N, dtype=torch.float64) if weighted else None
     objective = Objective(WEIGHT_DECAY, prior, removal)
-    return ModuleProblem(module, layers_of(module), batches, OnePrediction(likelihood, targets, 0.0), objective, 4, weights)
+    loss = OnePrediction(likelihood, targets, FewestRoots(0.0))
+    return ModuleProblem(module, layers_of(module), batches, loss, objective, 4, weights)
 
 
 def dense(problem):
@@ -141,6 +147,25 @@ def fit_of(problem, structure):
     return EkfacFit(problem, basis, DiagonalHessian(sums.squares + l2), curvature, {})
 
 
+@pytest.mark.parametrize(("prior", "removal", "n_inverses"), [("map", "mean", 2), ("map", "sum", 1), (0.7, "mean", 2)])
+def test_posterior_and_hessian_of_the_whole_curvature_are_inverted_once_where_they_are_one(
+    monkeypatch, prior, removal, n_inverses
+):
+    problem, inverted = make_problem(prior=prior, removal=removal), []
+    inverse = torch.cholesky_inverse
+    monkeypatch.setattr(torch, "cholesky_inverse", lambda factor: inverted.append(factor) or inverse(factor))
+    spec = ObjectiveSpec(weight_decay=WEIGHT_DECAY, prior_precision=prior, removal=removal)
+    fit = ekfac_fit(problem, NetworkSettings(objective=spec, curvature="full"), N, Stages(show=False))
+    assert len(inverted) == n_inverses
+    _, _, parts = dense(problem)
+    identity, ggn = torch.eye(problem.n_params, dtype=torch.float64), parts.sum(0)
+    drop = WEIGHT_DECAY if removal == "mean" else 0.0
+    assert_close(fit.hessian.inverse, torch.linalg.inv(ggn + (N * WEIGHT_DECAY - drop) * identity), **EXACT)
+    with_prior, ridge = (N * WEIGHT_DECAY, drop) if prior == "map" else (prior, 0.0)
+    assert_close(fit.curvature.inverse, torch.linalg.inv(ggn + (with_prior - ridge) * identity), **EXACT)
+    assert_close(fit.curvature.whole_inverse, torch.linalg.inv(ggn + with_prior * identity), **EXACT)
+
+
 @pytest.fixture(params=[512, 0], ids=["eigenbasis", "by channels and offsets"])
 def dense_width(request, monkeypatch):
     monkeypatch.setattr("lapsi.curvature.basis.DENSE_WIDTH", request.param)
@@ -206,16 +231,68 @@ def test_as_few_directions_are_taken_as_matter(n_outputs):
     targets = torch.randint(0, n_outputs, (20,), generator=generator)
     hessian = likelihood.hessian(likelihood.state(outputs))
     few, all_of_them = (fewest_directions(likelihood, outputs, targets, left_out) for left_out in (0.1, 0.0))
-    assert len(few.vectors) <= len(all_of_them.vectors) <= min(n_outputs - 1, 65)
-    needed, every = (n_directions_needed(likelihood, outputs, targets, left_out) for left_out in (0.1, 0.0))
-    assert int(needed.max()) == len(few.vectors)
-    assert int(needed.sum()) < int(every.sum())
+    assert len(few.vectors) <= len(all_of_them.vectors) <= n_outputs - 1
+    needed, every = (directions_needed(likelihood, outputs, targets, left_out) for left_out in (0.1, 0.0))
+    assert int(needed.count.max()) == len(few.vectors)
+    assert int(needed.count.sum()) < int(every.count.sum())
     left = hessian - squared(few)
     trace = left.diagonal(dim1=1, dim2=2).sum(1) / hessian.diagonal(dim1=1, dim2=2).sum(1)
     assert float(trace.max()) <= 0.1
+    assert_close(needed.beyond, trace, rtol=1e-10, atol=1e-14)
+    assert float(every.beyond.max()) <= 1e-12
+    assert_close(squared(all_of_them), hessian, rtol=1e-12, atol=1e-14)
     if n_outputs <= 64:
         assert float(torch.linalg.eigvalsh(left).min()) >= -1e-14
-        assert_close(squared(all_of_them), hessian, rtol=1e-12, atol=1e-14)
+
+
+def flat_and_steep(name, n_outputs):
+    """A likelihood of many outputs, and predictions (6, K) from flat ones to steep ones."""
+    likelihood = {
+        "softmax": lambda: softmax(n_outputs, CPU),
+        "bernoulli": lambda: bernoulli(n_outputs, CPU),
+        "gaussian": lambda: gaussian(torch.logspace(-2, 2, n_outputs, dtype=torch.float64)),
+    }[name]()
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(6, n_outputs, generator=generator, dtype=torch.float64)
+    outputs *= torch.tensor([0.0, 0.5, 2.0, 4.0, 8.0, 16.0])[:, None]
+    targets = torch.randint(2, (6,) if name == "softmax" else (6, n_outputs), generator=generator)
+    return likelihood, outputs, targets if name == "softmax" else targets.double()
+
+
+@pytest.mark.parametrize("name", ["softmax", "bernoulli", "gaussian"])
+def test_roots_of_many_outputs_square_to_the_hessian_on_average_over_all_signs(name, monkeypatch):
+    """Every combination of signs is as likely as another: the signs' second moment, the identity, stands for all of them."""
+    n_outputs, rows = 80, torch.arange(6)
+    likelihood, outputs, targets = flat_and_steep(name, n_outputs)
+    roots, state = SignedRoots(0.01, n_outputs, 0, 64), likelihood.state(outputs)
+    unit = n_outputs**0.5 * torch.eye(n_outputs, dtype=torch.float64)  # Σ over the drawings of ε εᵀ / draws is the identity
+    monkeypatch.setattr(SignedRoots, "_signs", lambda _, rows, draw, k: unit[draw].expand(len(rows), k))
+    found = roots.directions(likelihood, rows, outputs, targets)
+    hessian = likelihood.hessian(state)
+    assert_close(squared(found), hessian, rtol=1e-9, atol=1e-13 * float(hessian.abs().max()))
+    assert_close(found.vectors[0], likelihood.residual(state, targets), rtol=0, atol=0)
+    assert found.root.abs().max() == 0
+    drawn = torch.stack(found.vectors[-found.n_drawn :], 2)
+    needed = outputs_needed(likelihood, outputs, 0.01)
+    trace = hessian.diagonal(dim1=1, dim2=2).sum(1)
+    assert_close(needed.beyond, drawn.square().sum((1, 2)) / trace, rtol=1e-9, atol=1e-12)
+    assert len(found.vectors) == 1 + int(needed.count.max()) + n_outputs
+    if name == "softmax":
+        assert float(needed.beyond[0]) > 0.9
+        assert float(needed.beyond[-1]) < 0.02
+        assert int(needed.count[0]) == 0 < int(needed.count[-1])
+
+
+def test_signs_are_the_same_in_every_batch_and_differ_between_draws_and_seeds():
+    likelihood, outputs, targets = flat_and_steep("softmax", 80)
+    rows, roots = torch.arange(6), SignedRoots(0.01, 2, 0, 64)
+    whole = roots.directions(likelihood, rows, outputs, targets).vectors[-2:]
+    alone = roots.directions(likelihood, rows[3:4], outputs[3:4], targets[3:4]).vectors[-2:]
+    other = SignedRoots(0.01, 2, 1, 64).directions(likelihood, rows, outputs, targets).vectors[-2:]
+    for one, same in zip(whole, alone, strict=True):
+        assert_close(one[3:4], same, rtol=1e-14, atol=1e-16)
+    assert not torch.allclose(whole[0].abs(), whole[1].abs())
+    assert not torch.allclose(whole[0].abs(), other[0].abs())
 
 
 @pytest.mark.parametrize("task", ["classes", "labels", "numbers"])

@@ -68,6 +68,9 @@ class Poisson(Likelihood):
     def hessian_root(self, mean):
         return torch.diag_embed(mean.sqrt())
 
+    def remaining_root_times(self, mean, among, vector):
+        return mean.sqrt() * ~among * vector
+
     def residual_change(self, mean, output_change, axis=-1, out=None, outputs=None):
         return torch.mul(mean, torch.expm1(output_change), out=out)
 

@@ -11,6 +11,8 @@ from sklearn.datasets import load_digits
 
 import lapsi
 from lapsi import plots
+from lapsi.report.overview import draw_histogram
+from lapsi.report.words import describe
 from lapsi.results.regularization import chosen_of
 
 X, Y = load_digits(return_X_y=True)
@@ -64,6 +66,22 @@ def test_a_noise_floor_is_drawn_beside_the_distribution(scores):
     assert shade.get_x() + shade.get_width() == pytest.approx(floor)
     assert shade.get_x() == axes.get_xlim()[0]
     assert "noise floor" in [text.get_text() for text in axes.texts]
+
+
+def test_a_noise_floor_is_drawn_into_the_overview_and_told_in_the_report_of_runs_that_have_one(scores):
+    floor = float(np.quantile(scores.lsi, 0.3))
+    provenance = replace(scores.provenance, plan={"noise_floor": {"rounding": floor / 10, "order": floor}})
+    noisy = replace(scores, provenance=provenance)
+    plain_axes, axes = (draw_histogram(Figure().subplots(), run) for run in (scores, noisy))
+    assert len(axes.patches) == len(plain_axes.patches) + 1
+    shade = axes.patches[-1]
+    assert shade.get_x() + shade.get_width() == pytest.approx(floor)
+    for drawn, told in ((axes, noisy), (plain_axes, scores)):
+        assert ("noise floor" in [text.get_text() for text in drawn.texts]) == (told is noisy)
+        sentences = [each for each in describe(told).sentences if "Noise floor" in each]
+        assert len(sentences) == (told is noisy)
+    (sentence,) = [each for each in describe(noisy).sentences if "Noise floor" in each]
+    assert f"{floor:.1e} nats with other batches; 30% of the samples lie below it" in sentence
 
 
 def test_classes_in_order_of_their_median(scores):

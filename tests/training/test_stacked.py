@@ -9,6 +9,7 @@ from torch.utils.data import TensorDataset
 from lapsi.data.batches import batches_of
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.module.choose import layers_of
+from lapsi.models.module.roots import FewestRoots
 from lapsi.models.module.sample_loss import OnePrediction
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.objective import Objective
@@ -31,7 +32,7 @@ def problem():
     labels = torch.randint(0, CLASSES, (N,), generator=generator)
     batches = batches_of(TensorDataset(images, labels), None, next(module.parameters()))
     likelihood = softmax(CLASSES, torch.device("cpu"))
-    loss = OnePrediction(likelihood, labels, 0.0)
+    loss = OnePrediction(likelihood, labels, FewestRoots(0.0))
     return ModuleProblem(module, layers_of(module), batches, loss, Objective(WEIGHT_DECAY, "map", "mean"), 64)
 
 

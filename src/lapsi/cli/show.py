@@ -15,6 +15,7 @@ from lapsi.analysis.checks.told import findings, in_a_line
 from lapsi.cli.listing import Heading, Listing
 from lapsi.cli.terminal import cell, say
 from lapsi.results.columns import Column
+from lapsi.results.noise import noise_in_words, share_below_noise
 from lapsi.results.provenance import Provenance
 from lapsi.results.regularization import chosen_of
 from lapsi.results.scores import Scores
@@ -37,7 +38,6 @@ REFERENCES = {
     "removal form": "converged leave-one-out optima",
     "trained alone": "one model each, in float64 without differences",
 }
-NOISES = {"rounding": "with another last digit", "order": "with other batches"}
 BELOW_NOISE = 0.1
 BY_DRAW = ("suspected", "random")
 
@@ -99,6 +99,7 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
         *_infinite_lines(scores),
         *_optimum_lines(scores),
         *_noise_lines(scores),
+        *_draw_lines(scores),
         *_check_lines(scores),
     ]
     lines.append(_seconds_line(provenance.seconds))
@@ -239,18 +240,22 @@ def _optimum_lines(scores: Scores) -> list[Text]:
 
 def _noise_lines(scores: Scores) -> list[Text]:
     """What training alone makes of LSI, where that was measured."""
-    floor = scores.provenance.noise_floor
-    if not floor:
-        return []
-    largest = max(floor.values())
-    share = float((scores.lsi <= largest).mean())
-    said = ", ".join(f"{value:.1e} nats {NOISES.get(name, name)}" for name, value in floor.items())
-    return [
-        Text(
-            f"Noise floor: the same training with nothing removed: {said}; {share:.0%} of the samples lie below it.",
-            style="" if share <= BELOW_NOISE else "yellow",
+    said = noise_in_words(scores)
+    return [Text(said, style="" if share_below_noise(scores) <= BELOW_NOISE else "yellow")] if said else []
+
+
+def _draw_lines(scores: Scores) -> list[Text]:
+    """What is drawn of the curvature, and what that leaves open."""
+    plan, table = scores.provenance.plan, scores.table
+    said = []
+    if "drawn_median" in plan:
+        said.append(
+            f"{plan['drawn_median']:.0%} of what bends the loss of a sample is made of drawn signs (median; "
+            f"{plan['drawn_most']:.0%} at most), right on average"
         )
-    ]
+    if "lsi_draw_error" in table:
+        said.append(f"standard error of LSI from what is drawn: {table['lsi_draw_error'].median():.1%} (median)")
+    return [Text(f"Draws: {'; '.join(said)}.")] if said else []
 
 
 def _check_lines(scores: Scores) -> list[Text]:

@@ -9,7 +9,6 @@ and the prior, and a sample that leaves takes its own part out of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any, Self, final
 
 import torch
@@ -30,6 +29,7 @@ from lapsi.problem.module import ModuleProblem
 from lapsi.problem.removed import Removed
 from lapsi.training.module_optimum import in_float64, set_params
 
+ROOT_BYTES = 2**28  # of the roots of some samples
 CACHE = 2**15  # parameters whose float64 temporaries stay in the cache
 FACTOR_SAMPLES, FACTOR_PLACES = 1024, 64  # from which the basis is taken, at most
 
@@ -61,22 +61,41 @@ class Sums:
         squares: s (P,) float64, of the roots in the eigenbasis.
         gradient: Σ g (P,) float64, there.
         own: (S,) of the structure of the posterior.
+        halves: where roots are drawn, `squares` and `own` by each half of the draws; else empty.
     """
 
     squares: Tensor
     gradient: Tensor
     own: Tensor
+    halves: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 def sums_in(problem: ModuleProblem, basis: Basis, structure: Diagonal, advance: Advance) -> Sums:
     """By one pass over the samples that are there."""
-    squares, gradient, own = torch.zeros(3, 1, dtype=torch.float64, device=problem.batches.device)
-    same = are_root_squares(structure, basis)
+    zero = torch.zeros(1, dtype=torch.float64, device=problem.batches.device)
+    same, gradient = are_root_squares(structure, basis), zero
+    squares, own, draws = [zero, zero], [zero, zero], [1]
     for said in said_by(problem, problem.present):
-        squares, gradient = squares + said.square_sum(basis), gradient + said.gradient_sum()
-        own = squares if same else own + structure.summed(problem, said)
+        parts = said.parts
+        draws = [max(1, part.n_drawn) for part in parts]
+        for place, part in enumerate(parts):
+            squares[place] = squares[place] + part.square_sum(basis)
+            own[place] = squares[place] if same else own[place] + structure.summed(problem, part)
+        gradient = gradient + said.gradient_sum()
         advance(len(said.rows))
-    return Sums(squares, turned(problem.layers, basis, gradient), own)
+    whole = _weighted_mean(squares, draws)
+    halves = tuple(zip(squares, own, strict=True)) if len(draws) > 1 else ()
+    return Sums(whole, turned(problem.layers, basis, gradient), whole if same else _weighted_mean(own, draws), halves)
+
+
+def _weighted_mean(parts: list[Tensor], weights: list[int]) -> Tensor:
+    """Of as many parts as there are weights."""
+    return torch.stack([weight * part for weight, part in zip(weights, parts, strict=False)]).sum(0) / sum(weights)
+
+
+def paired_mean(first: Tensor, second: Tensor, own: Tensor) -> Tensor:
+    """The geometric mean of what two halves of the draws say, and no more than what all of them do; with its sign."""
+    return torch.minimum(torch.sign(first + second) * (first * second).clamp(min=0.0).sqrt(), own)
 
 
 @final
@@ -110,15 +129,30 @@ class BasisCurvature(Curvature):
             squares = self.structure.of(self.problem, said)
         return self.structure.taken(self.problem, self.sums, squares)
 
+    def paired(self, said: Said, own: Tensor) -> Tensor:
+        """`Removed.own_paired` (n, P) of samples some of whose roots are drawn, all of which say `own` (n, P).
+
+        No more than `own` of all draws, which λ holds.
+        """
+        first, second = map(self.own, said.halves)
+        return paired_mean(first, second, own)
+
     def divergence(self, removed: Removed) -> Terms:
+        """Where roots are drawn, the change of the width goes with the square of what they say."""
         assert removed.own is not None
         shift, basis = removed.shift, self.structure.basis
         if basis is not self.shifted:
             layers = self.problem.layers
             shift = turned(layers, basis, turned(layers, self.shifted, shift, back=True))
         drop = self.problem.objective.prior_drop(weight_of(self.problem, removed.units).sum(1))[:, None]
-        columns = zip(self.precision.diagonal.split(CACHE), shift.split(CACHE, 1), removed.own.split(CACHE, 1), strict=True)
-        parts = (DiagPrecision(part).compare(moved.double(), -own.double() - drop) for part, moved, own in columns)
+        terms = self._terms(shift, removed.own, drop)
+        if removed.own_paired is None:
+            return terms
+        return Terms(terms.mean, self._terms(shift, removed.own_paired, drop).curvature)
+
+    def _terms(self, shift: Tensor, own: Tensor, drop: Tensor) -> Terms:
+        columns = zip(self.precision.diagonal.split(CACHE), shift.split(CACHE, 1), own.split(CACHE, 1), strict=True)
+        parts = (DiagPrecision(part).compare(moved.double(), -said.double() - drop) for part, moved, said in columns)
         return summed([self.kind.of(part) for part in parts])
 
     def by(self, kind: Divergence) -> Self:
@@ -154,6 +188,11 @@ class DenseCurvature(Curvature):
     def form(self) -> str:
         return REMOVAL_FORM
 
+    @property
+    def prior_left(self) -> float:
+        """What `inverse` holds of the prior."""
+        return self.problem.objective.prior(self.problem.total) - self.precision.ridge
+
     def own(self, said: Said, squares: Tensor | None = None) -> Tensor:
         """R (n, r, P)."""
         return said.root(plain_basis(self.problem.layers))
@@ -180,6 +219,21 @@ class DenseCurvature(Curvature):
 
     def exact(self, n_units: int) -> Curvature:
         return ExactCurvature(self.problem, None, plain_basis(self.problem.layers), self.kind)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Posterior:
+    """At some parameters.
+
+    Attributes:
+        precision: of it.
+        prior: its share in that.
+        halves: where roots are drawn, the diagonal (P,) without the prior by each half of the draws; else empty.
+    """
+
+    precision: Any
+    prior: float
+    halves: tuple[Tensor, ...] = ()
 
 
 @final
@@ -215,31 +269,48 @@ class ExactCurvature(Curvature):
     def divergence(self, removed: Removed) -> Terms:
         """Of removals that tell the params that all of them start from."""
         moved = in_float64(self.problem)
-        before = self._precision(moved, removed.params)
+        before = self._posterior(moved, removed.params)
         shifts = turned(self.problem.layers, self.shifted, removed.shift.double(), back=True)
         terms = []
         for unit, shift in zip(removed.units, shifts, strict=True):
-            after = self._precision(moved.remove(unit), removed.params + shift)
-            own = shift if self.structure is None else turned(self.problem.layers, self.structure.basis, shift)
-            terms.append(self.kind.of(before.compare_to(own, after)))
+            after = self._posterior(moved.remove(unit), removed.params + shift)
+            terms.append(self._compared(before, after, shift))
         return joined(terms)
 
     def between(self, params: Tensor, shift: Tensor) -> float:
         """The divergence in nats of the posterior at `params` (P,) from that at params + shift, with all samples."""
         moved = in_float64(self.problem)
-        before, after = (self._precision(moved, at) for at in (params, params + shift))
-        own = shift if self.structure is None else turned(self.problem.layers, self.structure.basis, shift)
-        return float(self.kind.of(before.compare_to(own, after)).total)
+        before, after = (self._posterior(moved, at) for at in (params, params + shift))
+        return float(self._compared(before, after, shift).total)
 
-    def _precision(self, problem: ModuleProblem, params: Tensor) -> Any:
+    def _compared(self, before: Posterior, after: Posterior, shift: Tensor) -> Terms:
+        """Of the shift (P,) of plain parameters; where roots are drawn, the change of the width by both halves of the draws."""
+        own = shift if self.structure is None else turned(self.problem.layers, self.structure.basis, shift)
+        terms = self.kind.of(before.precision.compare_to(own, after.precision))
+        if not before.halves:
+            return terms
+        first, second = (held - left for held, left in zip(before.halves, after.halves, strict=True))
+        drop = before.prior - after.prior
+        fall = before.precision.diagonal - after.precision.diagonal - drop
+        change = -paired_mean(first, second, fall) - drop
+        return Terms(terms.mean, self.kind.of(before.precision.compare(own[None], change[None])).curvature)
+
+    def _posterior(self, problem: ModuleProblem, params: Tensor) -> Posterior:
         set_params(problem.layers, params)
         prior = problem.objective.prior(problem.total)
         if self.structure is None:
             ggn, _ = dense_ggn(problem)
             ggn.diagonal().add_(prior)
-            return FullPrecision(ggn, 0.0, 0.0)
-        sums = reduce(torch.add, (self.structure.summed(problem, said) for said in said_by(problem, problem.present)))
-        return DiagPrecision(self.structure.diagonal(problem, sums) + prior)
+            return Posterior(FullPrecision(ggn, 0.0, 0.0), prior)
+        structure, sums, draws = self.structure, [torch.zeros(1, dtype=torch.float64, device=params.device)] * 2, [1]
+        for said in said_by(problem, problem.present):
+            parts = said.parts
+            draws = [max(1, part.n_drawn) for part in parts]
+            for place, part in enumerate(parts):
+                sums[place] = sums[place] + structure.summed(problem, part)
+        whole = structure.diagonal(problem, _weighted_mean(sums, draws))
+        halves = tuple(structure.diagonal(problem, each) for each in sums) if len(draws) > 1 else ()
+        return Posterior(DiagPrecision(whole + prior), prior, halves)
 
 
 def dense_ggn(problem: ModuleProblem, advance: Advance = lambda _: None) -> tuple[Tensor, Tensor]:
@@ -247,7 +318,8 @@ def dense_ggn(problem: ModuleProblem, advance: Advance = lambda _: None) -> tupl
     n_params, basis = problem.n_params, plain_basis(problem.layers)
     ggn = torch.zeros(n_params, n_params, dtype=torch.float64, device=problem.batches.device)
     gradient = torch.zeros_like(ggn[0])
-    for said in said_by(problem, problem.present):
+    at_once = max(1, min(problem.pass_size, ROOT_BYTES // (8 * problem.n_outputs * n_params)))
+    for said in said_by(problem, problem.present, at_once):
         root = said.root(basis).double().flatten(0, 1)
         ggn.addmm_(root.T, root)
         gradient += said.gradient_sum()
@@ -261,10 +333,16 @@ def dense_curvature(problem: ModuleProblem, ggn: Tensor) -> DenseCurvature:
     ridge = float(problem.objective.prior_drop(mean_weight(problem)))
     reduced = ggn.clone()
     reduced.diagonal().add_(prior - ridge)
-    whole = reduced.clone()
-    whole.diagonal().add_(ridge)
-    inverse, whole_inverse = (torch.cholesky_inverse(torch.linalg.cholesky(matrix)) for matrix in (reduced, whole))
+    inverse = inverse_with(ggn, prior - ridge)
+    whole_inverse = inverse if ridge == 0 else inverse_with(ggn, prior)
     return DenseCurvature(problem, full_precision(reduced, ridge, whole_inverse), inverse, whole_inverse)
+
+
+def inverse_with(ggn: Tensor, strength: float) -> Tensor:
+    """(GGN + strength·I)⁻¹ (P, P)."""
+    matrix = ggn.clone()
+    matrix.diagonal().add_(strength)
+    return torch.cholesky_inverse(torch.linalg.cholesky(matrix))
 
 
 def basis_curvature(problem: ModuleProblem, structure: Diagonal, sums: Tensor, shifted: Basis) -> BasisCurvature:

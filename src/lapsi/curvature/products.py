@@ -97,4 +97,4 @@ def passed_by(problem: ModuleProblem, rows: Tensor) -> Iterator[Said]:
     """Of samples `rows` (n,) what passes, without directions."""
     for part, passed, targets in problem.passes(rows):
         none = passed.outputs.new_zeros(len(part))
-        yield Said(problem.layers, part, targets, passed.inputs(), [], none, none, passed, problem.loss.is_sampled)
+        yield Said(problem.layers, part, targets, passed.inputs(), [], none, none, passed, problem.loss.is_padded)

@@ -86,6 +86,7 @@ class Said:
         root_scale: (n,) of √a_i F_i, over it; 0 where it is no column of F_i.
         passed: the batch with its graph.
         is_padded: whether some places may only fill a text up.
+        n_drawn: how many of the directions, the last ones, are drawn.
     """
 
     layers: Sequence[Layer]
@@ -97,6 +98,7 @@ class Said:
     root_scale: Tensor
     passed: Passed
     is_padded: bool
+    n_drawn: int = 0
 
     @property
     def residual(self) -> list[Tensor]:
@@ -179,10 +181,21 @@ class Said:
             return torch.ones(inputs.shape[:2], dtype=torch.float64, device=inputs.device)
         return torch.stack([root[place].flatten(2).abs().amax(2) for root in self.roots]).amax(0).gt(0).double()
 
-    def half(self, which: int) -> Said:
-        """The same with every second drawn root, the first (0) or second (1) of two, each for two."""
-        first, *drawn = self.deltas
-        return replace(self, deltas=[first, *([2**0.5 * delta for delta in root] for root in drawn[which::2])])
+    @property
+    def halves(self) -> tuple[Said, Said]:
+        """The same with every second drawn root, the first or second of two, which stand for all."""
+        fixed, drawn = self.deltas[: -self.n_drawn], self.deltas[-self.n_drawn :]
+
+        def half(some: list[list[Tensor]]) -> Said:
+            scale = (len(drawn) / len(some)) ** 0.5
+            return replace(self, deltas=[*fixed, *([scale * delta for delta in root] for root in some)], n_drawn=len(some))
+
+        return half(drawn[0::2]), half(drawn[1::2])
+
+    @property
+    def parts(self) -> tuple[Said, ...]:
+        """Both halves where roots are drawn, else all as it is."""
+        return self.halves if self.n_drawn > 0 else (self,)
 
     def split(self, size: int) -> Iterator[Said]:
         """Some samples at a time; the pass stays that of all."""
@@ -217,4 +230,4 @@ def said_by(problem: ModuleProblem, rows: Tensor, size: int | None = None) -> It
         first, *others = found.vectors
         deltas = [passed.deltas(first), *(passed.deltas(weighted(other, weights.sqrt())) for other in others)]
         scales = (weights * found.residual, weights.sqrt() * found.root)
-        yield Said(problem.layers, part, targets, passed.inputs(), deltas, *scales, passed, loss.is_sampled)
+        yield Said(problem.layers, part, targets, passed.inputs(), deltas, *scales, passed, loss.is_padded, found.n_drawn)

@@ -14,10 +14,12 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import default_collate
 
 from lapsi.data.kept_items import KeptItems
+from lapsi.data.same_twice import differ
 from lapsi.errors import InputError
 
 TARGETS = ("labels", "label", "targets", "target", "y")  # keys under which data sets hold what is to be predicted
 WORDS, SEEN = "input_ids", "attention_mask"  # as transformers call them
+READ_TWICE = 8  # samples that must be the same both times
 IGNORED = -100  # the target of a token that does not count, as torch has it
 COLLATED = Callable[[list[Any]], Any]
 
@@ -123,10 +125,23 @@ def batches_of(dataset: Any, collate: COLLATED | None, like: Tensor, *, reads_ah
     """Of a data set, for a module with a parameter `like` (device and dtype).
 
     Raises:
-        InputError: when it has no length, or fewer than two samples.
+        InputError: when it has no length, fewer than two samples, or samples that differ from one reading to the next.
     """
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise InputError(f"dataset is a {type(dataset).__name__}; expected one with a length and an item by its position.")
     if len(dataset) < 2:
         raise InputError(f"The data set has {len(dataset)} sample; expected at least 2, one to leave out and one to keep.")
-    return Batches(KeptItems(dataset), collate or padded_collate, like.device, like.dtype, reads_ahead)
+    batches = Batches(KeptItems(dataset), collate or padded_collate, like.device, like.dtype, reads_ahead)
+    _require_same_twice(batches)
+    return batches
+
+
+def _require_same_twice(batches: Batches) -> None:
+    """Refuses random augmentations, looking at some samples as the module would be given them."""
+    items, collate = batches.items, batches.collate
+    for row in torch.linspace(0, len(items) - 1, min(READ_TWICE, len(items))).long().unique().tolist():
+        if differ(collate([items[row]]), collate([items.dataset[row]])):
+            raise InputError(
+                f"Sample {row} of the data set is another one when it is read again, as random augmentations make it; expected "
+                "the same every time. Hand it over with the transforms of evaluation."
+            )

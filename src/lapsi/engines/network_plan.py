@@ -82,4 +82,5 @@ def _posterior_bytes(trained: Trained) -> int:
     basis = sum(3 * 8 * groups * (out**2 + width**2) for groups, out, width in shapes)
     shifts = min(SHIFT_BYTES, 2 * 8 * problem.pass_size * problem.n_params)
     models = min(MODEL_BYTES, PART_MODELS * model_bytes(problem))
-    return basis + 8 * 8 * problem.n_params + (models if isinstance(settings.engine, Retrain) else 2 * shifts)
+    sums = (12 if problem.loss.is_sampled else 8) * 8 * problem.n_params
+    return basis + sums + (models if isinstance(settings.engine, Retrain) else 2 * shifts)

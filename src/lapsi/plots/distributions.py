@@ -36,7 +36,7 @@ def distribution(scores: Scores | Mapping[str, Scores], axes: Axes | None = None
         drawn.set_xscale("log")
         if len(values) == 1:
             _mark_median(drawn, *values.values())
-            _mark_floor(drawn, *runs.values())
+            mark_floor(drawn, *runs.values())
         else:
             _legend_above(drawn)
         return label_axes(drawn, LSI_LABEL, "samples (%)")
@@ -132,7 +132,8 @@ def _mark_median(axes: Axes, lsi: np.ndarray) -> None:
     )  # fmt: skip
 
 
-def _mark_floor(axes: Axes, run: Scores) -> None:
+def mark_floor(axes: Axes, run: Scores) -> None:
+    """Shades what lies below the noise floor of a run, where it has one."""
     floor = max(run.provenance.noise_floor.values(), default=0.0)
     low, high = axes.get_xlim()
     if not low < floor:

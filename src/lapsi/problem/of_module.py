@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,13 +13,15 @@ from lapsi.data.batches import IGNORED, Batches
 from lapsi.data.targets import ClassTargets, MultiLabelTargets, RealTargets, Targets, TokenTargets
 from lapsi.errors import InputError
 from lapsi.execution.progress import Advance
+from lapsi.models.likelihoods.base import Likelihood
 from lapsi.models.likelihoods.choose import likelihood_of
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.module.capture import pass_through
 from lapsi.models.module.footprint import Footprint, footprint
 from lapsi.models.module.layers import Layer
-from lapsi.models.module.roots import n_directions_needed
+from lapsi.models.module.roots import FewestRoots, Roots, directions_needed
 from lapsi.models.module.sample_loss import OnePrediction, SampleLoss, TokenPredictions
+from lapsi.models.module.signed_roots import SignedRoots, outputs_needed
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.objective import Objective
 from lapsi.settings.network import BINARY, CROSS_ENTROPY, MEAN, NEXT_TOKEN, NetworkSettings
@@ -28,6 +30,7 @@ PASS_SIZE = 64
 PASS_BYTES = 2**29  # of what a pass holds
 LEFT_OUT = 1e-2  # of the trace of a sample's S: less than what the eigenbasis leaves out
 CHEAP_FLOP = 1e10  # of all roots, of which none is then left out
+DRAWN_MEDIAN, DRAWN_MOST = "drawn_median", "drawn_most"
 
 Read = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # of outputs, targets and rows what is kept of both
 
@@ -43,6 +46,8 @@ class Trained:
         outputs: (N, K) float64 as `ModuleProblem.outputs` tells them.
         n_directions: of a sample, on average.
         pass_bytes: that a pass takes.
+        drawn: `drawn_median` and `drawn_most`, of the samples, the share of the trace of S that is drawn; empty where none is,
+            or all.
     """
 
     problem: ModuleProblem
@@ -51,6 +56,7 @@ class Trained:
     outputs: np.ndarray
     n_directions: float
     pass_bytes: int
+    drawn: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +85,7 @@ def module_problem(
     taken = footprint(model, layers, batches)
     size = told.pass_size or _pass_size(taken, settings.network.draws, batches)
     loss: SampleLoss
+    drawn: dict[str, float] = {}
     if len(taken.shape) == 2 and settings.network.loss in (CROSS_ENTROPY, NEXT_TOKEN):
         loss = _token_loss(taken.shape[1], settings, batches.device)
         n_directions = float(loss.n_directions)
@@ -93,15 +100,31 @@ def module_problem(
         left_out = _left_out(settings, 2.0 * outputs.size * sum(layer.n_params for layer in layers))
         likelihood = likelihood_of(targets, settings.objective.noise, batches.device)
         given, wanted = (torch.from_numpy(values).to(batches.device) for values in (outputs, targets.values))
-        needed = n_directions_needed(likelihood, given, wanted, left_out).cpu()
-        loss = OnePrediction(likelihood, wanted, left_out, needed)
+        roots, needed, drawn = _roots(likelihood, given, wanted, left_out, settings)
+        loss = OnePrediction(likelihood, wanted, roots, needed)
         size, n_directions = told.pass_size or _pass_size(taken, int(needed.max()), batches), float(needed.double().mean())
     spec = settings.objective
     decay = 0.0 if settings.is_open else spec.decay
     objective = Objective(decay, spec.prior_precision, spec.removal)
     problem = ModuleProblem(model, layers, batches, loss, objective, size, told.weights)
     held = size * taken.pass_bytes(round(n_directions), max(4, batches.dtype.itemsize))
-    return Trained(problem, settings, targets, outputs, n_directions, held)
+    return Trained(problem, settings, targets, outputs, n_directions, held, drawn)
+
+
+def _roots(
+    likelihood: Likelihood, outputs: Tensor, targets: Tensor, left_out: float, settings: NetworkSettings
+) -> tuple[Roots, Tensor, dict[str, float]]:
+    """Which roots stand for the samples, how many directions each takes (N,), and what is drawn of them.
+
+    They are drawn where those of a few outputs would leave out more than `left_out` of some sample.
+    """
+    found = directions_needed(likelihood, outputs, targets, left_out)
+    if left_out == 0 or bool((found.beyond <= left_out).all()):
+        return FewestRoots(left_out), found.count.cpu(), {}
+    matter, draws = outputs_needed(likelihood, outputs, left_out), settings.network.draws
+    roots = SignedRoots(left_out, draws, settings.execution.seed, int(matter.count.max()))
+    share = {DRAWN_MEDIAN: float(matter.beyond.median()), DRAWN_MOST: float(matter.beyond.max())}
+    return roots, 1 + draws + matter.count.cpu(), share
 
 
 def _left_out(settings: NetworkSettings, flop: float) -> float:

@@ -31,6 +31,8 @@ class Removed:
         hessian_scale: (n, K) what the Hessian of the likelihood of all samples is multiplied by, output by output, where the
             likelihood itself is found anew without the unit; None where it is held.
         own: (n, …) what the units say of the curvature, in the form of its structure, where the engine saw it on its way.
+        own_paired: (n, …) the geometric mean of that of two halves of what is drawn: its square is right on average, where that
+            of `own` is too large; None where nothing is drawn.
     """
 
     units: Tensor
@@ -44,6 +46,7 @@ class Removed:
     epoch: int | None = None
     hessian_scale: Tensor | None = None
     own: Tensor | None = None
+    own_paired: Tensor | None = None
 
     @property
     def is_settled(self) -> bool:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from lapsi.data.samples import IMAGE, Content
+from lapsi.plots.distributions import mark_floor
 from lapsi.plots.galleries import draw_cells
 from lapsi.plots.style import HIGH, INK, LOW
 from lapsi.results.scores import Scores
@@ -63,7 +64,10 @@ def gallery_images(scores: Scores, content: Content | None) -> np.ndarray | None
 
 
 def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None) -> Axes:
-    """Distribution of LSI on a logarithmic axis; samples whose target is known to be wrong apart, where given."""
+    """Distribution of LSI on a logarithmic axis; samples whose target is known to be wrong apart, where given.
+
+    What lies below the noise floor of a run is shaded.
+    """
     lsi = scores.as_drawn().lsi
     positive = np.append(lsi[lsi > 0], [] if (lsi > 0).any() else [1.0])
     bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 50).tolist()
@@ -85,6 +89,7 @@ def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None
             va="top",
             color=INK,
         )
+    mark_floor(axes, scores)
     axes.set_xlabel("Laplace Sample Information (nats, log scale)")
     axes.set_ylabel("samples")
     infinite = f" ({scores.n_infinite:,} infinite: the last bar)" if scores.n_infinite else ""

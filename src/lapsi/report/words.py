@@ -14,6 +14,7 @@ from lapsi.report.columns import page_columns
 from lapsi.report.kinds.base import View
 from lapsi.report.kinds.choose import view_of
 from lapsi.report.phrasing import counted, number
+from lapsi.results.noise import noise_in_words
 from lapsi.results.provenance import Provenance
 from lapsi.results.regularization import chosen_of
 from lapsi.results.scores import Scores
@@ -104,7 +105,14 @@ def _sentences(scores: Scores, view: View) -> list[str]:
         sentences.append(
             f"By median, {most} teach the model most ({number(medians.iloc[-1])}), {least} least ({number(medians.iloc[0])})."
         )
-    return [*sentences, view.doubts(scores), *_planted(scores, view), *_second(scores, view), *_checked(scores)]
+    return [
+        *sentences,
+        view.doubts(scores),
+        *_planted(scores, view),
+        *_second(scores, view),
+        *_noise(scores),
+        *_checked(scores),
+    ]
 
 
 def _planted(scores: Scores, view: View) -> list[str]:
@@ -120,6 +128,11 @@ def _planted(scores: Scores, view: View) -> list[str]:
         f"Known to be corrupted: {counted(int(marked.sum()))}. The top tenth by LSI holds {by_lsi:,} of them, the tenth with "
         f"the lowest {view.phrases(scores.outputs).quality} {by_quality:,}."
     ]
+
+
+def _noise(scores: Scores) -> list[str]:
+    said = noise_in_words(scores)
+    return [f"{said} What lies below is no more than training again makes of LSI by itself."] if said else []
 
 
 def _checked(scores: Scores) -> list[str]:

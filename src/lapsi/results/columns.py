@@ -123,7 +123,7 @@ COLUMNS = _by_name(
     _size(
         "lsi_draw_error",
         "LSI, error of the draws",
-        "standard error of lsi, relative, from the labels that were drawn for the curvature of a text",
+        "standard error of lsi, relative, from what was drawn for the curvature: of texts labels, of very many outputs signs",
         format=".1e",
         optional=True,
     ),

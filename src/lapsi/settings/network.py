@@ -31,14 +31,15 @@ class NetworkSpec:
             (binary cross entropy with logits) or `"mse"` (½‖z − y‖²/σ², σ² the noise variance). `"auto"`: next token for a
             causal language model of transformers, else cross entropy.
         tokens: whether the loss of a text is the `"sum"` or the `"mean"` of those of its tokens.
-        draws: of labels from what the module predicts, of which the curvature of a text is made.
+        draws: of labels from what the module predicts, of which the curvature of a text is made; or of signs, of which that of
+            a sample is made of very many outputs, as far as a few of them do not hold it.
     """
 
     module: str = ""
     params: tuple[str, ...] = option((ALL,), Words(), "What is in the posterior: all, last_layer, or names of modules.")
     loss: str = option(AUTO_LOSS, Choice(LOSSES), "Loss that the module was trained with.")
     tokens: str = option(SUM, Choice(TOKENS_COUNT), "The loss of a text is the sum or the mean of those of its tokens.")
-    draws: int = option(DRAWS, Integer(2), "Draws of labels, of which the curvature of a text is made.")
+    draws: int = option(DRAWS, Integer(2), "Draws, of which the curvature of texts and of very many classes is made.")
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,16 @@ from torch import Tensor
 
 from lapsi.curvature.basis import Basis, plain_basis, turned
 from lapsi.curvature.diagonals import structure_of
-from lapsi.curvature.ekfac import FACTOR_SAMPLES, basis_curvature, dense_curvature, dense_ggn, eigenbasis, sums_in
-from lapsi.engines.ekfac.fit import EkfacFit
+from lapsi.curvature.ekfac import (
+    FACTOR_SAMPLES,
+    basis_curvature,
+    dense_curvature,
+    dense_ggn,
+    eigenbasis,
+    inverse_with,
+    sums_in,
+)
+from lapsi.engines.ekfac.fit import EkfacFit, Half
 from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian, Hessian
 from lapsi.execution.progress import Stages
 from lapsi.precision.divergence import of_order
@@ -36,12 +45,10 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
     if settings.curvature == "full":
         with stages.stage("curvature", n) as advance:
             ggn, gradient = dense_ggn(problem, advance)
-            problem = _decided(problem, settings, torch.linalg.eigvalsh(ggn).clamp(min=0.0))
+            problem = _decided(problem, settings, lambda: torch.linalg.eigvalsh(ggn).clamp(min=0.0))
             curvature = dense_curvature(problem, ggn)
             left = float(problem.objective.l2_without(problem.total, mean_weight(problem)))
-            matrix = ggn.clone()
-            matrix.diagonal().add_(left)
-            dense = DenseHessian(torch.cholesky_inverse(torch.linalg.cholesky(matrix)))
+            dense = DenseHessian(curvature.inverse if left == curvature.prior_left else inverse_with(ggn, left))
         basis = plain_basis(problem.layers)
         assert isinstance(settings.engine, Ekfac)
         recipe, seed = settings.engine.recipe, settings.execution.seed
@@ -52,14 +59,19 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
     structure = structure_of(settings.curvature, problem, basis)
     with stages.stage("curvature", n) as advance:
         sums = sums_in(problem, basis, structure, advance)
-    problem = _decided(problem, settings, sums.squares)
-    hessian = DiagonalHessian(sums.squares + problem.objective.l2(problem.total))
-    posterior = basis_curvature(problem, structure, sums.own, basis)
+    problem = _decided(problem, settings, lambda: sums.squares)
+    l2 = problem.objective.l2(problem.total)
+    hessian = DiagonalHessian(sums.squares + l2)
+    posterior = basis_curvature(problem, structure, sums.own, basis).by(kind)
+    halves = tuple(
+        Half(DiagonalHessian(squares + l2), basis_curvature(problem, structure, own, basis).by(kind))
+        for squares, own in sums.halves
+    )
     origin = _origin(problem, basis, sums.gradient, hessian)
     spec = settings.engine
     assert isinstance(spec, Ekfac)
     refined, seed = n_refined(problem, spec, n_units), settings.execution.seed
-    return EkfacFit(problem, basis, hessian, posterior.by(kind), origin, refined, spec.tolerance, spec.recipe, seed)
+    return EkfacFit(problem, basis, hessian, posterior, origin, refined, spec.tolerance, spec.recipe, seed, halves)
 
 
 def n_refined(problem: ModuleProblem, spec: Ekfac, n_units: int) -> int:
@@ -72,12 +84,12 @@ def solving_flop(problem: ModuleProblem) -> float:
     return PRODUCTS * 4.0 * problem.n_samples * problem.loss.n_directions * problem.n_params
 
 
-def _decided(problem: ModuleProblem, settings: NetworkSettings, eigenvalues: Tensor) -> ModuleProblem:
+def _decided(problem: ModuleProblem, settings: NetworkSettings, eigenvalues: Callable[[], Tensor]) -> ModuleProblem:
     """With the weight decay of the settings, or that of the largest evidence, of the GGN's eigenvalues (P,)."""
     if not settings.is_open:
         return problem
     norm = float(problem.params.square().sum())
-    prior = best_prior(eigenvalues, norm)
+    prior = best_prior(eigenvalues(), norm)
     return replace(problem, objective=replace(problem.objective, weight_decay=prior / problem.total))
 
 

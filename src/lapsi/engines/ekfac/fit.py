@@ -36,6 +36,14 @@ ROOT_ENTRIES = 2**18  # of the roots of some samples
 SHIFT_BYTES = 256 * 2**20
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Half:
+    """What a half of the draws makes of all samples: `hessian` and `curvature` as of `EkfacFit`."""
+
+    hessian: Hessian
+    curvature: BasisCurvature
+
+
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class EkfacFit(Fit):
@@ -51,6 +59,7 @@ class EkfacFit(Fit):
         tolerance: of the residual of those.
         recipe: by which samples that are checked are trained on; None: to the optimum.
         seed: of its batches.
+        halves: the same by each half of the draws, where roots are drawn.
     """
 
     module_problem: ModuleProblem
@@ -62,6 +71,7 @@ class EkfacFit(Fit):
     tolerance: float = 1e-3
     recipe: Recipe | None = None
     seed: int = 0
+    halves: tuple[Half, ...] = ()
 
     @property
     def problem(self) -> ModuleProblem:
@@ -109,13 +119,14 @@ class EkfacFit(Fit):
                 remaining.double(),
                 left.diagnostics,
                 own=left.own,
+                own_paired=left.own_paired,
             )
             advance(len(said.rows))
 
     def _left(self, said: Said, params: Tensor, shifts: Tensor | None) -> _Left:
         """What samples leave behind, by the step or by shifts (n, P) that are known; params (P,) in the basis, as all of it."""
         sizes = [layer.n_params for layer in said.layers]
-        found: list[tuple[Tensor, Tensor, dict[str, Tensor]]] = []
+        found: list[tuple[Tensor, Tensor, Tensor | None, dict[str, Tensor]]] = []
         moves: list[list[Tensor]] = [[] for _ in sizes]
         start = 0
         for some in said.split(self._at_once):
@@ -123,34 +134,45 @@ class EkfacFit(Fit):
             step = self.hessian.step(_sides(some, layers, params, drop), drop)
             shift = step.shift if shifts is None else shifts[start : start + len(some.rows)]
             start += len(some.rows)
-            own = self.curvature.own(some, step.squares)
+            own, paired = self.curvature.own(some, step.squares), None
             diagnostics = {"leverage": step.leverage}
-            if self.problem.loss.is_sampled:
-                diagnostics[DRAW_ERROR] = self._draw_error(some, shift, own)
-            found.append((shift, own, diagnostics))
+            if some.n_drawn > 0:
+                assert isinstance(self.curvature, BasisCurvature)
+                paired = self.curvature.paired(some, own)
+                lsi = self._lsi(self.curvature, some.rows, shift, own, paired)
+                diagnostics[DRAW_ERROR] = self._draw_error(some, params, None if shifts is None else shift, lsi)
+            found.append((shift, own, paired, diagnostics))
             for move, each, of_layer in zip(moves, layers, shift.split(sizes, 1), strict=True):
                 move.append(each.moved(of_layer.to(each.inputs.dtype)))
         change = said.output_change_of([torch.cat(move) for move in moves])
         told = self.problem.loss.told(said.passed.outputs.detach().double() + change, said.targets)
-        moved, owns, told_of = zip(*found, strict=True)
+        moved, owns, pairs, told_of = zip(*found, strict=True)
         together = {name: torch.cat([each[name] for each in told_of]) for name in told_of[0]}
         together["output_change"] = change.abs().flatten(1).amax(1)
-        return _Left(torch.cat(moved), _padded(owns), told, together)
+        paired = None if pairs[0] is None else torch.cat(pairs)
+        return _Left(torch.cat(moved), _padded(owns), paired, told, together)
 
     def _drop(self, said: Said) -> Tensor:
         """What leaves of the L2 strength (n,)."""
         return self.problem.objective.l2_drop(weight_of(self.problem, said.rows))
 
-    def _draw_error(self, said: Said, shift: Tensor, own: Tensor) -> Tensor:
-        """The standard error (n,) of LSI, relative, of the mean of two halves of the drawn roots."""
+    def _draw_error(self, said: Said, params: Tensor, shift: Tensor | None, lsi: Tensor) -> Tensor:
+        """The standard error (n,) of LSI (n,), relative: of the mean of two halves of all draws, of the other samples too.
 
-        def lsi(own: Tensor) -> Tensor:
-            unknown = torch.full((len(said.rows),), torch.nan)
-            removed = Removed(said.rows[:, None], np.arange(len(said.rows)), shift, shift, shift, CLOSED_FORM, unknown, own=own)
-            return self.curvature.divergence(removed).total
+        `shift` (n, P) where no step is taken with the halves; params (P,) in the basis.
+        """
+        drop, found = self._drop(said), []
+        for half, own in zip(self.halves, said.halves, strict=True):
+            step = half.hessian.step(_sides(own, list(own.in_basis(self.basis)), params, drop), drop)
+            taken = step.shift if shift is None else shift
+            found.append(self._lsi(half.curvature, said.rows, taken, half.curvature.own(own, step.squares)))
+        return 0.5 * (found[0] - found[1]).abs() / lsi
 
-        first, second = (lsi(self.curvature.own(said.half(which))) for which in (0, 1))
-        return 0.5 * (first - second).abs() / lsi(own)
+    def _lsi(self, curvature: BasisCurvature, rows: Tensor, shift: Tensor, own: Tensor, paired: Tensor | None = None) -> Tensor:
+        unknown, positions = torch.full((len(rows),), torch.nan), np.arange(len(rows))
+        return curvature.divergence(
+            Removed(rows[:, None], positions, shift, shift, shift, CLOSED_FORM, unknown, own=own, own_paired=paired)
+        ).total
 
     def _solved(self, rows: Tensor, params: Tensor) -> Solution:
         """(GGN + l2 − R Rᵀ) shift = g + Δl2·params of samples `rows` (n,), preconditioned by the step."""
@@ -192,7 +214,10 @@ class EkfacFit(Fit):
             set_params(moved.layers, params + shift)
             outputs = moved.outputs(params + shift, row[None])
             set_params(moved.layers, params)
-            (own,) = (self.curvature.own(said) for said in said_by(moved, row[None]))
+            (said,) = said_by(moved, row[None])
+            own, paired = self.curvature.own(said), None
+            if isinstance(self.curvature, BasisCurvature) and said.n_drawn > 0:
+                paired = self.curvature.paired(said, own)
             yield Removed(
                 row[None, None],
                 np.array([position]),
@@ -202,6 +227,7 @@ class EkfacFit(Fit):
                 TRAINED,
                 torch.full((1,), torch.nan, dtype=torch.float64),
                 own=own,
+                own_paired=paired,
             )
 
     def _trained_on(self, moved: ModuleProblem, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -232,7 +258,8 @@ class EkfacFit(Fit):
     @property
     def _held(self) -> int:
         """Samples of which the shifts are held together."""
-        per_sample = 2 * self.problem.batches.dtype.itemsize * self.problem.n_params
+        kept = 3 if self.problem.loss.is_sampled else 2
+        per_sample = kept * self.problem.batches.dtype.itemsize * self.problem.n_params
         return max(1, min(self.problem.pass_size, SHIFT_BYTES // per_sample))
 
     @property
@@ -248,6 +275,7 @@ class _Left:
 
     shift: Tensor
     own: Tensor
+    own_paired: Tensor | None
     outputs: Tensor
     diagnostics: dict[str, Tensor]
 

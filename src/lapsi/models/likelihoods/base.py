@@ -75,6 +75,10 @@ class Likelihood(ABC):
         """F (…, K, r) with F Fᵀ = S."""
 
     @abstractmethod
+    def remaining_root_times(self, state: Tensor, among: Tensor, vector: Tensor) -> Tensor:
+        """F v (…, K), F Fᵀ what S holds beyond some outputs, S − S_·s S_ss⁺ S_s·: these `among` (…, K) bool, and v (…, K)."""
+
+    @abstractmethod
     def residual_change(
         self, state: Tensor, output_change: Tensor, axis: int = -1, out: Tensor | None = None, outputs: Tensor | None = None
     ) -> Tensor:

@@ -71,6 +71,9 @@ class Bernoulli(Likelihood):
     def hessian_root(self, state: Tensor) -> Tensor:
         return torch.diag_embed(self.variance(state).sqrt())
 
+    def remaining_root_times(self, state: Tensor, among: Tensor, vector: Tensor) -> Tensor:
+        return self.variance(state).sqrt().masked_fill(among, 0.0) * vector
+
     def residual_change(
         self, state: Tensor, output_change: Tensor, axis: int = -1, out: Tensor | None = None, outputs: Tensor | None = None
     ) -> Tensor:

@@ -78,6 +78,13 @@ class Softmax(Likelihood):
     def hessian_root(self, state: Tensor) -> Tensor:
         return logit_hessian_root(state)
 
+    def remaining_root_times(self, state: Tensor, among: Tensor, vector: Tensor) -> Tensor:
+        """√p ∘ v − p √pᵀv/Σp, of the other classes alone: what is left is to know which of them it is."""
+        others = state.masked_fill(among, 0.0)
+        own = others.sqrt() * vector
+        share = others / others.sum(-1, keepdim=True).clamp(min=torch.finfo(state.dtype).tiny)
+        return own - share * own.sum(-1, keepdim=True)
+
     def residual_change(
         self, state: Tensor, output_change: Tensor, axis: int = -1, out: Tensor | None = None, outputs: Tensor | None = None
     ) -> Tensor:

@@ -16,10 +16,8 @@ from lapsi.data.batches import IGNORED
 from lapsi.errors import InputError
 from lapsi.models.likelihoods.base import Likelihood
 from lapsi.models.likelihoods.softmax import Softmax
-from lapsi.models.module.roots import Directions, fewest_directions
-
-ROW_SEEDS = 2**20  # between the seeds of two drawings
-FEW_DIRECTIONS = 4  # of one prediction, as seen
+from lapsi.models.module.roots import Directions, Roots
+from lapsi.models.module.signed_roots import seeds_of
 
 
 class SampleLoss(ABC):
@@ -40,7 +38,12 @@ class SampleLoss(ABC):
     @property
     @abstractmethod
     def is_sampled(self) -> bool:
-        """Whether the roots are of drawn labels: right on average over the drawings."""
+        """Whether some of the roots are drawn: right on average over the drawings."""
+
+    @property
+    @abstractmethod
+    def is_padded(self) -> bool:
+        """Whether some places of a sample may only fill it up."""
 
     @property
     @abstractmethod
@@ -100,17 +103,21 @@ class OnePrediction(SampleLoss):
 
     Attributes:
         targets: (N, …) of all samples, of the kind that the likelihood reads.
-        left_out: share of the trace of a sample's S that its roots may miss.
+        roots: which directions stand for a sample.
         order_by: (N,) how many directions a sample needs.
     """
 
     likelihood: Likelihood
     targets: Tensor
-    left_out: float
+    roots: Roots
     order_by: Tensor | None = None
 
     @property
     def is_sampled(self) -> bool:
+        return self.roots.is_drawn
+
+    @property
+    def is_padded(self) -> bool:
         return False
 
     @property
@@ -120,7 +127,7 @@ class OnePrediction(SampleLoss):
 
     @property
     def n_directions(self) -> int:
-        return min(self.likelihood.n_outputs, FEW_DIRECTIONS)
+        return self.roots.n_directions(self.likelihood.n_outputs)
 
     def require(self, outputs: Tensor, n: int) -> None:
         expected = (n, self.likelihood.n_outputs)
@@ -140,7 +147,7 @@ class OnePrediction(SampleLoss):
         return self.likelihood.residual_derivative(self.likelihood.state(outputs.double()), direction.double())
 
     def directions(self, rows: Tensor, outputs: Tensor, targets: Tensor) -> Directions:
-        return fewest_directions(self.likelihood, outputs, targets, self.left_out)
+        return self.roots.directions(self.likelihood, rows, outputs, targets)
 
     def told(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """z."""
@@ -179,6 +186,10 @@ class TokenPredictions(SampleLoss):
 
     @property
     def is_sampled(self) -> bool:
+        return True
+
+    @property
+    def is_padded(self) -> bool:
         return True
 
     @property
@@ -222,7 +233,7 @@ class TokenPredictions(SampleLoss):
             self.likelihood.residual(state, _drawn(summed, self._uniform(rows, draw, targets))) * scale
             for draw in range(self.draws)
         ]
-        return Directions([self.residual(outputs, targets), *roots], one, torch.zeros_like(one))
+        return Directions([self.residual(outputs, targets), *roots], one, torch.zeros_like(one), self.draws)
 
     def told(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss of its tokens."""
@@ -249,7 +260,7 @@ class TokenPredictions(SampleLoss):
 
     def _uniform(self, rows: Tensor, draw: int, targets: Tensor) -> Tensor:
         """(n, T) in [0, 1), for a sample and a drawing the same in every batch, however far it is padded."""
-        seeds = [self.seed + ROW_SEEDS * (int(row) * self.draws + draw) for row in rows]
+        seeds = seeds_of(rows, self.draws, draw, self.seed)
         drawn = [torch.rand(targets.shape[1], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.stack(drawn).to(targets.device, torch.float64)
 

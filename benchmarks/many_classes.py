@@ -5,8 +5,8 @@
 
 Clusters of MiniBatchKMeans (seed 0) on standardized features, 5 % of the labels drawn anew. Rows beyond those of the file are
 these again with noise. With --dimensions the features are projected at random. Checked are samples spread evenly over the
-ranking, against their converged leave-one-out optima; with --truth these are kept in a file, or taken from there. As many
-coupled as there are classes: the whole inverse.
+ranking, and over those that --converge converges, against their converged leave-one-out optima; with --truth these are kept
+in a file, and taken from there. As many coupled as there are classes: the whole inverse.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from lapsi.settings.engine import Local
 from lapsi.settings.settings import Settings, make_settings
 
 FLIPPED = 0.05
+HIGHEST = 16  # checked of those that are converged
 NOISE = 0.1  # of their deviation, of rows beyond those of the file
 
 
@@ -71,17 +72,27 @@ def true_lsi(dataset: Dataset, settings: Settings, rows: np.ndarray) -> np.ndarr
 
 
 def checked(
-    dataset: Dataset, settings: Settings, lsi: np.ndarray, n_checks: int, kept: Path | None
+    dataset: Dataset, settings: Settings, lsi: np.ndarray, n_checks: int, n_highest: int, kept: Path | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows spread over the ranking and their true LSI, those of a file where it is there."""
+    """Rows spread over the ranking, and over its highest, and their true LSI; those of a file where it is there."""
+    rows, truth = np.empty(0, int), np.empty(0)
     if kept is not None and kept.exists():
         with np.load(kept) as arrays:
-            return arrays["rows"], arrays["lsi"]
-    spread = np.argsort(lsi)[np.linspace(0, len(lsi) - 1, n_checks).astype(int)]
-    truth = true_lsi(dataset, settings, spread)
+            rows, truth = arrays["rows"], arrays["lsi"]
+    ranked = np.argsort(lsi)
+    wanted = [] if len(rows) else [spread(ranked, n_checks)]
+    wanted.append(spread(ranked[len(lsi) - n_highest :], HIGHEST))
+    missing = np.setdiff1d(np.concatenate(wanted), rows)
+    if len(missing):
+        rows, truth = np.append(rows, missing), np.append(truth, true_lsi(dataset, settings, missing))
     if kept is not None:
-        np.savez(kept, rows=spread, lsi=truth)
-    return spread, truth
+        np.savez(kept, rows=rows, lsi=truth)
+    return rows, truth
+
+
+def spread(rows: np.ndarray, n: int) -> np.ndarray:
+    """At most `n` of some rows, evenly."""
+    return rows[np.linspace(0, len(rows) - 1, min(n, len(rows))).astype(int)]
 
 
 def main() -> None:
@@ -108,9 +119,9 @@ def main() -> None:
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     start = time.perf_counter()
-    spread, truth = checked(dataset, settings, scores.lsi, arguments.checks, arguments.truth)
-    errors = np.abs(scores.lsi[spread] / truth - 1)
-    highest = np.isin(spread, np.argsort(-scores.lsi)[: arguments.converge])
+    rows, truth = checked(dataset, settings, scores.lsi, arguments.checks, arguments.converge, arguments.truth)
+    errors = np.abs(scores.lsi[rows] / truth - 1)
+    highest = np.isin(rows, np.argsort(-scores.lsi)[: arguments.converge])
     estimated = scores.table["lsi_error"].to_numpy()
     record = {
         "data": arguments.data.name,
@@ -123,16 +134,17 @@ def main() -> None:
         "cpu_seconds": round(cpu, 1),
         "peak_gib": round(peak / GIB, 2),
         "planned_gib": round(planned / GIB, 2),
-        "n_checked": len(spread),
+        "n_checked": len(rows),
+        "n_checked_of_highest": int(highest.sum()),
         "seconds_to_check": round(time.perf_counter() - start, 1),
         "median_error": float(np.median(errors)),
         "max_error": float(errors.max()),
         "max_error_of_highest": float(errors[highest].max()) if highest.any() else None,
-        "beyond_their_estimate": int((errors > estimated[spread]).sum()),
+        "beyond_their_estimate": int((errors > estimated[rows]).sum()),
         "median_estimate": float(np.median(estimated)),
         "made": scores.table["refinement"].value_counts().to_dict(),
         "n_above": scores.provenance.plan["n_above"],
-        "spearman": float(spearmanr(scores.lsi[spread], truth)[0]),
+        "spearman": float(spearmanr(scores.lsi[rows], truth)[0]),
         "cores": os.cpu_count(),
     }
     print(json.dumps(record))

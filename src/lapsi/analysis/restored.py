@@ -25,7 +25,7 @@ def label_column(scores: Scores, names: list[str]) -> str | None:
     return found if found in names else None
 
 
-def restored(cleaned: Cleaned, scores: Scores, source: pd.DataFrame) -> pd.DataFrame | None:
+def restored(cleaned: Cleaned, scores: Scores, source: pd.DataFrame, decimal: str = ".") -> pd.DataFrame | None:
     """The table that a run was made from, with the labels that were decided and without the rows that were removed.
 
     Every other column and row is as it was, and so are cells whose label was kept.
@@ -34,6 +34,7 @@ def restored(cleaned: Cleaned, scores: Scores, source: pd.DataFrame) -> pd.DataF
         cleaned: what was decided.
         scores: the run.
         source: its table, row by row.
+        decimal: what stands before fractions where its cells are text.
 
     Returns:
         The table; None where it does not hold the labels of the run in one column (changed since, changed on purpose, several).
@@ -43,29 +44,32 @@ def restored(cleaned: Cleaned, scores: Scores, source: pd.DataFrame) -> pd.DataF
     if label is None or len(rows) == 0 or rows.max() >= len(source):
         return None
     given = scores.table["label"].astype(str).to_numpy()
-    if not _same(source[label].iloc[rows], scores.table["label"]).all():
+    if not _same(source[label].iloc[rows], scores.table["label"], decimal).all():
         return None
     places = pd.Index(scores.table["id"]).get_indexer(pd.Index(cleaned.table["id"]))
     decided = cleaned.table["label"].to_numpy(dtype=object)
     changed = decided.astype(str) != given[places]
     values = source[label].to_numpy(dtype=object, copy=True)
-    values[rows[places[changed]]] = [_alike(new, source[label]) for new in decided[changed]]
+    values[rows[places[changed]]] = [_alike(new, source[label], decimal) for new in decided[changed]]
     gone = np.setdiff1d(rows, rows[places])
     told = source.assign(**{label: pd.Series(values, index=source.index).infer_objects()})
     return told.drop(index=source.index[gone]).reset_index(drop=True)
 
 
-def _same(held: pd.Series, given: pd.Series) -> np.ndarray:
+def _same(held: pd.Series, given: pd.Series, decimal: str) -> np.ndarray:
     """(n,) whether cells mean the labels of a run: the same text, or the same number."""
     same: np.ndarray = held.notna().to_numpy() & (held.astype(object).astype(str).to_numpy() == given.astype(str).to_numpy())
     if pd.api.types.is_numeric_dtype(given) and not pd.api.types.is_bool_dtype(given):
-        same |= pd.to_numeric(held, errors="coerce").to_numpy() == given.to_numpy()
+        plain = held.str.replace(decimal, ".", regex=False) if pd.api.types.is_string_dtype(held) else held
+        same |= pd.to_numeric(plain, errors="coerce").to_numpy() == given.to_numpy()
     return same
 
 
-def _alike(label: object, column: pd.Series) -> object:
+def _alike(label: object, column: pd.Series, decimal: str) -> object:
     """A new label as the column holds the others: as text where it is one of texts."""
-    return str(label) if pd.api.types.is_string_dtype(column) else label
+    if not pd.api.types.is_string_dtype(column):
+        return label
+    return str(label).replace(".", decimal) if isinstance(label, float) else str(label)
 
 
 def moved_paths(table: pd.DataFrame, column: str | None, before: Path, after: Path) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from lapsi.analysis.restored import ImageFile, moved_paths, restored, restored_f
 from lapsi.analysis.review import REMOVE, Cleaned, apply_review, read_review
 from lapsi.cli.terminal import say, told
 from lapsi.data.readers.columns import IMAGE_NAMES, first_of
+from lapsi.data.readers.layouts import DELIMITED, Layout, kind_of
 from lapsi.data.readers.whole_tables import WHOLE_TABLES, read_whole
 from lapsi.data.writing import require_table_kind, write_table
 from lapsi.errors import InputError, RunExistsError
@@ -48,32 +49,37 @@ def apply(run: Path, review: Path, output: Path, new_classes: bool, images: str,
 def _write_table(cleaned: Cleaned, scores: Scores, output: Path, log: Path, force: bool) -> str:
     """As one file: the table that was scored with all its columns where it still is one; else ids, labels and what was kept."""
     require_table_kind(output)
-    table = _as_it_came(cleaned, scores, output)
-    written = _relative(cleaned.table, output.absolute().parent) if table is None else table
+    came = _as_it_came(cleaned, scores, output)
+    written, layout = (_relative(cleaned.table, output.absolute().parent), None) if came is None else came
 
     def write(log_file: Path, data_file: Path) -> None:
-        write_table(written, data_file)
+        write_table(written, data_file, layout)
         with data_file.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         write_table(cleaned.log.assign(sha256=digest), log_file)
 
     write_files((log, output), write, force)  # in this order: a cleaned data set never stands beside an older log
-    return f"{len(written):,} samples{'' if table is None else ' with all their columns'}"
+    return f"{len(written):,} samples{'' if came is None else ' with all their columns'}"
 
 
-def _as_it_came(cleaned: Cleaned, scores: Scores, output: Path) -> pd.DataFrame | None:
-    """The table of the run with the decisions in it; None where the run is not of one that still says the same."""
+def _as_it_came(cleaned: Cleaned, scores: Scores, output: Path) -> tuple[pd.DataFrame, Layout | None] | None:
+    """The table of the run with the decisions in it, and how a file of text writes it.
+
+    None where the run is not of a table that still says the same.
+    """
     data = scores.provenance.data
     path = Path(data.get("source", ""))
-    if data.get("shards") or scores.provenance.corruption or path.suffix.lower() not in WHOLE_TABLES or not path.is_file():
+    if data.get("shards") or scores.provenance.corruption or kind_of(path) not in WHOLE_TABLES or not path.is_file():
         return None
-    source = read_whole(path, as_text=output.suffix.lower() == ".csv")
-    table = restored(cleaned, scores, source)
+    is_text = kind_of(output) in DELIMITED
+    source, layout = read_whole(path, as_text=is_text)
+    table = restored(cleaned, scores, source, layout.decimal)
     if table is None:
         return None
     asked = data.get("columns", {}).get("images")
     images = asked or (first_of(IMAGE_NAMES, list(table.columns)) if "path" in scores.table else None)
-    return moved_paths(table, images, path.parent, output.absolute().parent)
+    moved = moved_paths(table, images, path.parent, output.absolute().parent)
+    return moved, layout.written_as(kind_of(output)) if is_text else None
 
 
 def _relative(table: pd.DataFrame, folder: Path) -> pd.DataFrame:

@@ -16,7 +16,7 @@ def apply(
     review: Annotated[Path, typer.Option("--review", help="CSV file that the report page wrote.")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", "--to", help="Cleaned data set to write: .parquet, .csv, .json; or a folder of images."),
+        typer.Option("--output", "-o", "--to", help="Cleaned data set: .parquet, .csv, .tsv, .json; or a folder of images."),
     ],
     new_classes: Annotated[bool, typer.Option("--new-classes", help="Allow new labels that are no class of the run.")] = False,
     images: Annotated[

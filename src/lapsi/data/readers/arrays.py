@@ -1,4 +1,4 @@
-"""Labelled features in files of their own: .npz, .npy pairs, .safetensors, .parquet, .csv and .jsonl, one or several."""
+"""Labelled features in files of their own: .npz, .npy pairs, .safetensors, .parquet, .csv, .tsv and .jsonl, one or several."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def read_dataset(path: Path, columns: Columns, arrays: NamedArrays | None = None
         identifiers, counted = (None if name is None else arrays.load(name) for name in (ids, weights))
     known: dict[str, Any] = {"ids": identifiers, "weights": counted, "task": columns.task or arrays.task}
     if table is not None:
-        return of_encoded(*table, given, columns=carried, source=str(path), **known)
+        return replace(of_encoded(*table, given, columns=carried, source=str(path), **known), said=arrays.said)
     dataset = make_dataset(features, given, columns=carried, source=str(path), **known)
-    return replace(dataset, made_by=arrays.made_by)
+    return replace(dataset, made_by=arrays.made_by, said=arrays.said)
 
 
 def read_npy(paths: Sequence[Path], columns: Columns, source: str) -> Dataset:

@@ -47,7 +47,7 @@ class _Side:
 
 
 def open_pairs(path: Path, asked: PairSource, stages: Stages, cache: Path | None = None, backend: Backend = HERE) -> Pairs:
-    """The pairs of a file (.npz, .safetensors, .parquet, .csv, .jsonl), changed on purpose where asked.
+    """The pairs of a file (.npz, .safetensors, .parquet, .csv, .tsv, .jsonl), changed on purpose where asked.
 
     `cache`: folder of the features that extractors make; `backend` makes them.
 
@@ -55,6 +55,8 @@ def open_pairs(path: Path, asked: PairSource, stages: Stages, cache: Path | None
         InputError: for a missing column (naming those present), an option without effect, and what cannot be read.
     """
     arrays = open_arrays(path)
+    if arrays.said:
+        stages.say(arrays.said)
     with reading(path):
         images, texts = _image_side(path, asked, arrays), _text_side(path, asked, arrays)
         files = None if images.paths is not None else _named(asked.files, FILES, arrays, "files", path)

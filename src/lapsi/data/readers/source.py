@@ -14,6 +14,7 @@ from lapsi.data.readers.containers import TABLES, open_arrays
 from lapsi.data.readers.hub import is_saved_dataset, read_hub_dataset, read_saved_dataset
 from lapsi.data.readers.image_archives import is_archive, read_image_archive
 from lapsi.data.readers.image_folders import read_image_folder
+from lapsi.data.readers.layouts import kind_of
 from lapsi.data.readers.names import HUB_PREFIX, NAMES, require_source
 from lapsi.data.readers.raw_tables import holds_raw, read_raw
 from lapsi.data.readers.shard_names import beside, require_shards, shards_of
@@ -85,7 +86,7 @@ def _read_folder(path: Path, columns: Columns, split: str | None, skip_bad: bool
 
 
 def _read_file(path: Path, columns: Columns) -> Dataset | Samples:
-    if path.suffix.lower() not in (*TABLES, ".npz"):
+    if kind_of(path) not in (*TABLES, ".npz"):
         return read_dataset(path, columns)
     arrays = open_arrays(path)
     return (read_raw if holds_raw(arrays.names, columns) else read_dataset)(path, columns, arrays)

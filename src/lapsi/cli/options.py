@@ -11,7 +11,7 @@ import typer
 from lapsi.cli.generated import Options, Part
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.names import HUB_PREFIX, NAMES
-from lapsi.data.readers.shard_names import SEPARATOR, shards_of
+from lapsi.data.readers.shard_names import SEPARATOR, holds_features_alone, shards_of
 from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
 from lapsi.settings.corruption import Corruption
@@ -103,7 +103,7 @@ def to_absolute(options: Options) -> Options:
     shards = None if source is None or source in NAMES or source.startswith(HUB_PREFIX) else shards_of(source)
     if source is not None and source not in NAMES and (shards or Path(source).exists()):
         files.append("source")
-    if str(shards[0] if shards else source).lower().endswith(".npy"):
+    if holds_features_alone(Path(str(shards[0] if shards else source))):
         files += ["labels", "ids", "weights", "group", "split_column", "reference_labels"]
     if options.get("model") is not None and Path(options["model"]).is_dir():
         files.append("model")

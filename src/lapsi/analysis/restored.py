@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from lapsi.analysis.review import Cleaned
+from lapsi.analysis.reviewed import reviewed_targets
 from lapsi.data.readers.columns import LABEL_NAMES, first_of
+from lapsi.data.rewriting.decided import Decided
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
 from lapsi.settings.task import CLASSES
@@ -54,6 +56,18 @@ def restored(cleaned: Cleaned, scores: Scores, source: pd.DataFrame, decimal: st
     gone = np.setdiff1d(rows, rows[places])
     told = source.assign(**{label: pd.Series(values, index=source.index).infer_objects()})
     return told.drop(index=source.index[gone]).reset_index(drop=True)
+
+
+def decided_of(cleaned: Cleaned, scores: Scores) -> Decided:
+    """What was decided about each sample of the source of a run; those that were not scored stay."""
+    rows, n_source = scores.table["row"].to_numpy(), scores.provenance.n_source or scores.provenance.n_samples
+    places = pd.Index(scores.table["id"]).get_indexer(pd.Index(cleaned.table["id"]))
+    columns = [name for name in reviewed_targets(scores).columns if name != "label"] or ["label"]
+    before, after = scores.table.iloc[places][columns].astype(str), cleaned.table[columns]
+    changed = (before.to_numpy() != after.astype(str).to_numpy()).any(1)
+    values = [tuple(row) if len(columns) > 1 else row[0] for row in after[changed].itertuples(index=False, name=None)]
+    kept = np.setdiff1d(np.arange(n_source), np.setdiff1d(rows, rows[places]))
+    return Decided(n_source, scores.provenance.n_features, kept, rows[places[changed]], values, scores.outputs)
 
 
 def _same(held: pd.Series, given: pd.Series, decimal: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -153,7 +154,7 @@ def score_pair_set(
         source=pairs.source,
         data_hash=pairs.digest(),
         n_samples=len(pairs),
-        n_source=len(pairs),
+        n_source=pairs.n_source or len(pairs),
         n_features=sum(pairs.widths),
         n_classes=targets.n_outputs,
         task=targets.task,
@@ -162,7 +163,8 @@ def score_pair_set(
         plan={CHUNK_SIZE: chunk_size, "n_params": settings.pairs.dimensions * sum(widths)},
         **details,
     )
-    return assembled(fit, targets, Known(pairs.ids, pairs.columns, rows), by_seed, provenance)
+    scores = assembled(fit, targets, Known(pairs.ids, pairs.columns, rows), by_seed, provenance)
+    return scores if pairs.rows is None else replace(scores, table=scores.table.assign(row=pairs.rows[rows]))
 
 
 def _problem(pairs: Pairs, widths: tuple[int, int], settings: PairSettings) -> ContrastiveProblem:

@@ -139,3 +139,25 @@ def test_the_regressor_is_one_of_scikit_learn():
     again = pickle.loads(pickle.dumps(search.best_estimator_))
     assert_allclose(again.predict(X), search.predict(X))
     assert clone(again).get_params()["steps"][1][1].get_params() == again[1].get_params()
+
+
+COLUMNS_OF_NO_NUMBERS = {
+    "words": ["u", "v"] * 20,
+    "moments": pd.date_range("2020", periods=40),
+    "spans": pd.timedelta_range("1D", periods=40),
+    "kinds": pd.Categorical(["u", "v"] * 20),
+    "gaps": pd.array(["u", None] * 20, dtype="string"),
+    "months": pd.period_range("2020", periods=40, freq="M"),
+    "lists": [[1]] * 40,
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS_OF_NO_NUMBERS)
+@pytest.mark.parametrize("estimator", [LaplaceSampleInformation, LaplaceSampleInformationRegressor])
+def test_a_column_of_no_numbers_is_named(estimator, name):
+    frame = pd.DataFrame({"a": np.arange(40) % 7, "b": pd.array([1, 2] * 20, dtype="Int64")})
+    fitted = estimator(verify=0).fit(frame, np.arange(40) % 2)
+    odd = frame.assign(**{name: COLUMNS_OF_NO_NUMBERS[name]})
+    for call in (lambda: estimator(verify=0).fit(odd, np.arange(40) % 2), lambda: fitted.predict(odd)):
+        with pytest.raises(lapsi.InputError, match=f"Column '{name}' holds .*, which is no number; .* encode it first"):
+            call()

@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.data.tables.frames import require_numbers
 from lapsi.data.targets import RealTargets
 from lapsi.execution.backend import open_backend
 from lapsi.execution.progress import Stages
@@ -69,6 +70,7 @@ class _Probe(BaseEstimator):
 
     def _outputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
+        require_numbers(X)
         return self._probe.outputs(validate_data(self, X, dtype=FLOATS, reset=False))
 
 
@@ -154,6 +156,7 @@ class LaplaceSampleInformation(ClassifierMixin, _Probe):
             y: (n_samples,) classes.
             sample_weight: (n_samples,) how often each counts; None: once.
         """
+        require_numbers(X)
         ids = getattr(X, "index", None)
         X, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2)
         check_classification_targets(y)
@@ -274,6 +277,7 @@ class LaplaceSampleInformationRegressor(RegressorMixin, _Probe):
             y: (n_samples,) or (n_samples, n_outputs) numbers.
             sample_weight: (n_samples,) how often each counts; None: once.
         """
+        require_numbers(X)
         ids = getattr(X, "index", None)
         X, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2, multi_output=True, y_numeric=True)
         dataset = self._fit(X, y, sample_weight, ids, REGRESSION)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -157,7 +156,7 @@ def score_pair_set(
         source=pairs.source,
         data_hash=pairs.digest(),
         n_samples=len(pairs),
-        n_source=len(pairs),
+        n_source=pairs.n_source or len(pairs),
         n_features=sum(pairs.widths),
         n_classes=targets.n_outputs,
         task=targets.task,
@@ -166,8 +165,8 @@ def score_pair_set(
         plan={CHUNK_SIZE: chunk_size, "n_params": settings.pairs.dimensions * sum(widths)},
         **details,
     )
-    on_map = principal_map(joint_embeddings(problem, torch.from_numpy(by_seed[0][PARAMS])))[rows]
-    return replace(assembled(fit, targets, Known(pairs.ids, pairs.columns, rows), by_seed, provenance), map=on_map)
+    on_map = principal_map(joint_embeddings(problem, torch.from_numpy(by_seed[0][PARAMS])))
+    return assembled(fit, targets, Known(pairs.ids, pairs.columns, rows, pairs.rows, on_map), by_seed, provenance)
 
 
 def joint_embeddings(problem: ContrastiveProblem, params: Tensor) -> np.ndarray:

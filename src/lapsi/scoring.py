@@ -315,11 +315,20 @@ def _neighbours(fit: Fit, rows: np.ndarray, table: pd.DataFrame) -> np.ndarray |
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
-    """What is known of N samples beside what the model takes: identifiers, columns, and which of them are scored."""
+    """What is known of N samples beside what the model takes.
+
+    Attributes:
+        ids, columns: of all of them.
+        rows: (n,) which are scored.
+        places: (N,) where each stands in its source; None: they are all of it.
+        map: (N, 2) where they lie in the report, or None.
+    """
 
     ids: np.ndarray
     columns: pd.DataFrame
     rows: np.ndarray
+    places: np.ndarray | None = None
+    map: np.ndarray | None = None
 
 
 def assembled(fit: Fit, targets: Targets, known: Known, by_seed: list[Arrays], provenance: Provenance) -> Scores:
@@ -330,7 +339,8 @@ def assembled(fit: Fit, targets: Targets, known: Known, by_seed: list[Arrays], p
     train_loss = np.stack([each["train_loss"] for each in by_seed])
     seen = Seen(targets.take(known.rows), outputs, train_loss, measures.get("leverage"), noise)
     of_targets = evidence.columns(targets.names)
-    table = build_table({"id": known.ids[known.rows], "row": known.rows} | measures | evidence.compute(seen), of_targets)
+    places = known.rows if known.places is None else known.places[known.rows]
+    table = build_table({"id": known.ids[known.rows], "row": places} | measures | evidence.compute(seen), of_targets)
     table = table.join(known.columns.iloc[known.rows].reset_index(drop=True))
     ours = [of_targets[name] for name in table if name in of_targets]
     own = tuple(column for column in ours if not column.means(find_column(column.name)))
@@ -338,7 +348,8 @@ def assembled(fit: Fit, targets: Targets, known: Known, by_seed: list[Arrays], p
     trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
     if trajectory is not None:
         trajectory.insert(0, "id", known.ids[known.rows][trajectory.pop("position")])
-    return Scores(table, evidence.prediction(seen), targets.names, provenance, trajectory, None, described)
+    on_map = None if known.map is None else known.map[known.rows]
+    return Scores(table, evidence.prediction(seen), targets.names, provenance, trajectory, on_map, described)
 
 
 def check_indices(indices: Any, n_samples: int) -> np.ndarray:

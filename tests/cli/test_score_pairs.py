@@ -102,3 +102,26 @@ def test_a_run_is_not_overwritten_unasked(folder):
     run("score-pairs", "pairs.npz", "-o", "run", "--quiet", *SHORT)
     fail(3, "score-pairs", "pairs.npz", "-o", "run", *SHORT)
     assert "is of pairs" in fail(2, "measure", "run")
+
+
+@pytest.mark.slow
+def test_pairs_that_cannot_be_read_are_left_out_and_named(folder):
+    images, texts = folder / "sees", folder / "reads"
+    tiny_models.save_vision("resnet", images)
+    tiny_models.save_bert(texts)
+    models = ("--image-model", images, "--text-model", texts, "--quiet", *SHORT)
+    table = pd.read_csv("pairs.csv")
+    table.loc[2, "caption"], table.loc[7, "caption"], table.loc[9, "image"] = " ", None, None
+    table.to_csv("pairs.csv", index=False)
+    (folder / "pictures" / "4.png").write_bytes(b"no image")
+    fail(2, "score-pairs", "pairs.csv", "-o", "run", *models)
+    assert not (folder / "run").exists()
+    assert run("score-pairs", "pairs.csv", "-o", "run", *models, "--skip-bad").returncode == 0
+    scores = lapsi.load_run("run")
+    kept = [row for row in range(N) if row not in (2, 4, 7, 9)]
+    assert scores.table["row"].tolist() == scores.table["id"].tolist() == kept
+    assert scores.table["text"].tolist() == table["caption"][kept].tolist()
+    assert (scores.provenance.n_samples, scores.provenance.n_source) == (20, N)
+    left_out = pd.read_csv("run/left_out.csv")["sample"].str.rsplit("/").str[-1].tolist()
+    assert left_out == ["row 2 of pairs.csv", "row 7 of pairs.csv", "row 9 of pairs.csv", "4.png"]
+    assert "--skip-bad does not apply" in fail(2, "score-pairs", "pairs.npz", "-o", "new", "--skip-bad")

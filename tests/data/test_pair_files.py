@@ -117,7 +117,7 @@ def pictured(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["damaged", "missing", "pipe", "endless", "folder"])
-def test_pictures_that_cannot_be_read_are_named_without_false_advice(tmp_path, pictured, models, kind):
+def test_pictures_that_cannot_be_read_are_named(tmp_path, pictured, models, kind):
     place = tmp_path / "pictures" / "3.png"
     place.unlink()
     {
@@ -130,7 +130,7 @@ def test_pictures_that_cannot_be_read_are_named_without_false_advice(tmp_path, p
     models_ = ("--image-model", models["image"], "--text-model", models["text"])
     line = fail(2, "score-pairs", "pairs.csv", "-o", "run", *models_, *SHORT)
     assert "1 of the samples cannot be read: pictures/3.png (" in line
-    assert line.endswith("Mend or remove them.")
+    assert line.endswith("Mend or remove them; --skip-bad leaves them out.")
     assert not list(tmp_path.glob("run*"))
 
 

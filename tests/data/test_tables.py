@@ -315,6 +315,14 @@ def test_sparse_features_lie_as_in_an_exact_svd(kind):
             "Column 'age' of The frame holds an infinite number, the first in row 0",
         ),
         (
+            pd.DataFrame({"a": np.arange(N) / 7, "b": np.where(np.arange(N) == 2, -np.inf, 1.0)}),
+            "Column 'b' of The frame holds an infinite number, the first in row 2",
+        ),
+        (
+            pd.DataFrame({"a": np.arange(N) / 7, "b": np.full(N, 1j)}),
+            "Column 'b' of The frame holds complex numbers; expected real",
+        ),
+        (
             pd.DataFrame({name: [f"{name}{row % 35}" for row in range(N)] for name in "ab"}),
             "has 60 rows but 70 categories .a 35, b 35., more than can be told apart",
         ),

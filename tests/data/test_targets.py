@@ -35,6 +35,9 @@ X = RNG.normal(size=(12, 4))
         (pd.DataFrame(BITS, columns=list("xyz")), MultiLabelTargets),
         ([["a"], ["a", "b"], ["c"]] * 4, MultiLabelTargets),
         ([["a", "b"], ["a", "c"], ["b", "c"]] * 4, MultiLabelTargets),
+        ([[1], [1, 2], [3]] * 4, MultiLabelTargets),
+        ([np.array([1]), np.array([1, 2]), np.array([3])] * 4, MultiLabelTargets),
+        (pd.Series([[1], [1, 2], [3]] * 4), MultiLabelTargets),
     ],
 )
 def test_the_type_tells_what_labels_are(labels, kind):
@@ -76,6 +79,15 @@ def test_numbers_are_centred_and_scaled_as_often_as_they_count():
         (np.c_[BITS, np.zeros(12)], None, "No sample has the label 'label_3'; there is nothing to learn: leave it out"),
         (np.c_[BITS, np.ones(12)], None, "All samples have the label 'label_3'"),
         (np.eye(3)[np.arange(12) % 3], None, "exactly one label of 3.*argmax.*task 'multilabel'"),
+        (
+            [[1], [1, 2], [2]] * 4,
+            "classes",
+            r"labels are lists, the first in row 0: \[1\]; several labels a sample are task 'multil",
+        ),
+        ([[1.5], [1, 2], [2]] * 4, "regression", "labels are lists, .*task 'regression' takes one value for each"),
+        (pd.Series([["a"], ["a", "b"]] * 6), "classes", "labels are lists, the first in row 0"),
+        ([[1], 2, [2]] * 4, None, "The labels of row 1 are 2; expected a list of labels"),
+        (np.array([["a", "b"]] * 12), None, "labels are words in 2 columns; for several labels a sample pass lists of them"),
         ([["a"], [], ["b", "a"]] * 4, None, "4 samples have no label, the first in row 1.*indicators"),
         (["a", "", "b"] * 4, "multilabel", "4 samples have no label"),
         ([["a"], None, ["b"]] * 4, None, "labels of row 1 are None; expected a list of labels"),
@@ -121,3 +133,23 @@ def test_balanced_classes_weigh_the_same():
         make_dataset(X, NUMBERS).balanced()
     with pytest.raises(lapsi.InputError, match="class '2' have the weight 0"):
         make_dataset(X, labels, weights=np.r_[np.ones(11), 0]).balanced()
+
+
+def test_lists_of_different_lengths_say_what_they_are_in_place_of():
+    uneven, labels = [[1], [1, 2]] * 6, list("ab") * 6
+    with pytest.raises(lapsi.InputError, match="The rows of the features differ in length; expected as many"):
+        make_dataset(uneven, labels)
+    for name, told in (("ids", "ids"), ("weights", "weights")):
+        with pytest.raises(
+            lapsi.InputError, match=f"The {told} are lists of different lengths; expected one value for each of 12"
+        ):
+            make_dataset(X, labels, **{name: uneven})
+    with pytest.raises(lapsi.InputError, match="The values of 'c' are lists of different lengths"):
+        make_dataset(X, labels, columns={"c": uneven})
+
+
+def test_labels_of_different_lengths_are_those_of_lists_of_equal_ones():
+    uneven = make_targets([[1, 2], [2], [3, 1]] * 4, 12)
+    named = make_targets([["1", "2"], ["2"], ["3", "1"]] * 4, 12)
+    assert_array_equal(uneven.values, named.values)
+    assert_array_equal(uneven.names, named.names)

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from lapsi.analysis.review import Cleaned
+from lapsi.analysis.reviewed import reviewed_targets
 from lapsi.data.readers.columns import LABEL_NAMES, first_of
+from lapsi.data.rewriting.decided import Decided
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
 from lapsi.settings.task import CLASSES
@@ -25,7 +27,7 @@ def label_column(scores: Scores, names: list[str]) -> str | None:
     return found if found in names else None
 
 
-def restored(cleaned: Cleaned, scores: Scores, source: pd.DataFrame) -> pd.DataFrame | None:
+def restored(cleaned: Cleaned, scores: Scores, source: pd.DataFrame, decimal: str = ".") -> pd.DataFrame | None:
     """The table that a run was made from, with the labels that were decided and without the rows that were removed.
 
     Every other column and row is as it was, and so are cells whose label was kept.
@@ -34,6 +36,7 @@ def restored(cleaned: Cleaned, scores: Scores, source: pd.DataFrame) -> pd.DataF
         cleaned: what was decided.
         scores: the run.
         source: its table, row by row.
+        decimal: what stands before fractions where its cells are text.
 
     Returns:
         The table; None where it does not hold the labels of the run in one column (changed since, changed on purpose, several).
@@ -43,29 +46,44 @@ def restored(cleaned: Cleaned, scores: Scores, source: pd.DataFrame) -> pd.DataF
     if label is None or len(rows) == 0 or rows.max() >= len(source):
         return None
     given = scores.table["label"].astype(str).to_numpy()
-    if not _same(source[label].iloc[rows], scores.table["label"]).all():
+    if not _same(source[label].iloc[rows], scores.table["label"], decimal).all():
         return None
     places = pd.Index(scores.table["id"]).get_indexer(pd.Index(cleaned.table["id"]))
     decided = cleaned.table["label"].to_numpy(dtype=object)
     changed = decided.astype(str) != given[places]
     values = source[label].to_numpy(dtype=object, copy=True)
-    values[rows[places[changed]]] = [_alike(new, source[label]) for new in decided[changed]]
+    values[rows[places[changed]]] = [_alike(new, source[label], decimal) for new in decided[changed]]
     gone = np.setdiff1d(rows, rows[places])
     told = source.assign(**{label: pd.Series(values, index=source.index).infer_objects()})
     return told.drop(index=source.index[gone]).reset_index(drop=True)
 
 
-def _same(held: pd.Series, given: pd.Series) -> np.ndarray:
+def decided_of(cleaned: Cleaned, scores: Scores) -> Decided:
+    """What was decided about each sample of the source of a run; those that were not scored stay."""
+    rows, n_source = scores.table["row"].to_numpy(), scores.provenance.n_source or scores.provenance.n_samples
+    places = pd.Index(scores.table["id"]).get_indexer(pd.Index(cleaned.table["id"]))
+    columns = [name for name in reviewed_targets(scores).columns if name != "label"] or ["label"]
+    before, after = scores.table.iloc[places][columns].astype(str), cleaned.table[columns]
+    changed = (before.to_numpy() != after.astype(str).to_numpy()).any(1)
+    values = [tuple(row) if len(columns) > 1 else row[0] for row in after[changed].itertuples(index=False, name=None)]
+    kept = np.setdiff1d(np.arange(n_source), np.setdiff1d(rows, rows[places]))
+    return Decided(n_source, scores.provenance.n_features, kept, rows[places[changed]], values, scores.outputs)
+
+
+def _same(held: pd.Series, given: pd.Series, decimal: str) -> np.ndarray:
     """(n,) whether cells mean the labels of a run: the same text, or the same number."""
     same: np.ndarray = held.notna().to_numpy() & (held.astype(object).astype(str).to_numpy() == given.astype(str).to_numpy())
     if pd.api.types.is_numeric_dtype(given) and not pd.api.types.is_bool_dtype(given):
-        same |= pd.to_numeric(held, errors="coerce").to_numpy() == given.to_numpy()
+        plain = held.str.replace(decimal, ".", regex=False) if pd.api.types.is_string_dtype(held) else held
+        same |= pd.to_numeric(plain, errors="coerce").to_numpy() == given.to_numpy()
     return same
 
 
-def _alike(label: object, column: pd.Series) -> object:
+def _alike(label: object, column: pd.Series, decimal: str) -> object:
     """A new label as the column holds the others: as text where it is one of texts."""
-    return str(label) if pd.api.types.is_string_dtype(column) else label
+    if not pd.api.types.is_string_dtype(column):
+        return label
+    return str(label).replace(".", decimal) if isinstance(label, float) else str(label)
 
 
 def moved_paths(table: pd.DataFrame, column: str | None, before: Path, after: Path) -> pd.DataFrame:

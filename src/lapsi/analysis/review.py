@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lapsi.analysis.reviewed import Reviewed, reviewed_targets
+from lapsi.data.readers.layouts import open_text, separator_in
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
 
@@ -39,7 +42,7 @@ class Cleaned:
 
 
 def read_review(path: str | Path) -> pd.DataFrame:
-    """A review as the report page writes it: all columns as strings, "" where a cell is empty.
+    """A review as the report page writes it, or a spreadsheet that read it: all columns as strings, "" where a cell is empty.
 
     Columns: id, row (position in the run), label (as given), action (one of `ACTIONS`), new_label; optional: note, run (hash of
     the data).
@@ -48,9 +51,11 @@ def read_review(path: str | Path) -> pd.DataFrame:
         InputError: when it cannot be read as such.
     """
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with open_text(Path(path)) as file:
+            content = file.read()
+        text = io.StringIO(content.decode("utf-8-sig"), newline="")
+        lines = list(csv.reader(text, delimiter=separator_in(content), strict=True))
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"{path} cannot be read as a review ({error}); expected the CSV file that the report writes."
         ) from error

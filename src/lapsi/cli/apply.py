@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from lapsi.analysis.restored import ImageFile, moved_paths, restored, restored_folder
+from lapsi.analysis.restored import ImageFile, decided_of, moved_paths, restored, restored_folder
 from lapsi.analysis.review import REMOVE, Cleaned, apply_review, read_review
 from lapsi.cli.terminal import say, told
 from lapsi.data.readers.columns import IMAGE_NAMES, first_of
+from lapsi.data.readers.layouts import DELIMITED, Layout, kind_of
 from lapsi.data.readers.whole_tables import WHOLE_TABLES, read_whole
+from lapsi.data.rewriting.decided import REWRITTEN
 from lapsi.data.writing import require_table_kind, write_table
 from lapsi.errors import InputError, RunExistsError
 from lapsi.execution.files import require_file_free, write_file, write_files
@@ -46,34 +48,65 @@ def apply(run: Path, review: Path, output: Path, new_classes: bool, images: str,
 
 
 def _write_table(cleaned: Cleaned, scores: Scores, output: Path, log: Path, force: bool) -> str:
-    """As one file: the table that was scored with all its columns where it still is one; else ids, labels and what was kept."""
+    """As one file: what was scored with all that it holds, where it still does; else ids, labels and what was kept."""
+    if kind_of(output) in REWRITTEN:
+        return _write_alike(cleaned, scores, output, log, force)
     require_table_kind(output)
-    table = _as_it_came(cleaned, scores, output)
-    written = _relative(cleaned.table, output.absolute().parent) if table is None else table
+    came = _as_it_came(cleaned, scores, output)
+    written, layout = (_relative(cleaned.table, output.absolute().parent), None) if came is None else came
 
+    _write_both(cleaned, output, log, lambda file: write_table(written, file, layout), force)
+    return f"{len(written):,} samples{'' if came is None else ' with all their columns'}"
+
+
+def _write_alike(cleaned: Cleaned, scores: Scores, output: Path, log: Path, force: bool) -> str:
+    """As a file of the kind that was scored, with all that it holds."""
+    from lapsi.cli.reopen import reopen_raw, spec_of  # only these read features
+    from lapsi.data.rewriting.choose import rewrite
+
+    data = scores.provenance.data
+    source = Path(data.get("source", ""))
+    is_other = kind_of(source) != kind_of(output) or bool(data.get("shards"))
+    if is_other or scores.provenance.corruption or not source.is_file():
+        raise InputError(
+            f"{output.name} is a file of kind {kind_of(output)!r}, as which only a run of one such file that is still there "
+            "and was not changed on purpose can be written; write .csv, .parquet or .json."
+        )
+    reopen_raw(scores)  # refuses data that have changed since
+    columns, decided = spec_of(scores).columns, decided_of(cleaned, scores)
+    folder = output.absolute().parent if "path" in scores.table else source.absolute().parent
+    _write_both(cleaned, output, log, lambda file: rewrite(source, file, columns, decided, folder), force)
+    return f"{len(decided.kept):,} samples with all that {source.name} holds"
+
+
+def _write_both(cleaned: Cleaned, output: Path, log: Path, write_data: Callable[[Path], object], force: bool) -> None:
     def write(log_file: Path, data_file: Path) -> None:
-        write_table(written, data_file)
+        write_data(data_file)
         with data_file.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         write_table(cleaned.log.assign(sha256=digest), log_file)
 
     write_files((log, output), write, force)  # in this order: a cleaned data set never stands beside an older log
-    return f"{len(written):,} samples{'' if table is None else ' with all their columns'}"
 
 
-def _as_it_came(cleaned: Cleaned, scores: Scores, output: Path) -> pd.DataFrame | None:
-    """The table of the run with the decisions in it; None where the run is not of one that still says the same."""
+def _as_it_came(cleaned: Cleaned, scores: Scores, output: Path) -> tuple[pd.DataFrame, Layout | None] | None:
+    """The table of the run with the decisions in it, and how a file of text writes it.
+
+    None where the run is not of a table that still says the same.
+    """
     data = scores.provenance.data
     path = Path(data.get("source", ""))
-    if data.get("shards") or scores.provenance.corruption or path.suffix.lower() not in WHOLE_TABLES or not path.is_file():
+    if data.get("shards") or scores.provenance.corruption or kind_of(path) not in WHOLE_TABLES or not path.is_file():
         return None
-    source = read_whole(path, as_text=output.suffix.lower() == ".csv")
-    table = restored(cleaned, scores, source)
+    is_text = kind_of(output) in DELIMITED
+    source, layout = read_whole(path, as_text=is_text)
+    table = restored(cleaned, scores, source, layout.decimal)
     if table is None:
         return None
     asked = data.get("columns", {}).get("images")
     images = asked or (first_of(IMAGE_NAMES, list(table.columns)) if "path" in scores.table else None)
-    return moved_paths(table, images, path.parent, output.absolute().parent)
+    moved = moved_paths(table, images, path.parent, output.absolute().parent)
+    return moved, layout.written_as(kind_of(output)) if is_text else None
 
 
 def _relative(table: pd.DataFrame, folder: Path) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lapsi.cli.terminal import say, told
 from lapsi.data.readers.hub import is_saved_dataset, saved_rows
+from lapsi.data.readers.layouts import DELIMITED, Layout, kind_of
 from lapsi.data.readers.whole_tables import WHOLE_TABLES, read_whole
 from lapsi.data.writing import write_table
 from lapsi.errors import InputError
@@ -28,15 +29,19 @@ def export(run: Path, to: Path, into: Path | None, ids: str | None, force: bool)
         n_rows = len(rows)
         write_directory(to, lambda path: rows.save_to_disk(str(path)), force=False)
     else:
-        scored = add_columns(_read(into, as_text=to.suffix.lower() == ".csv"), scores, ids=ids)
+        is_text = kind_of(to) in DELIMITED
+        table, layout = _read(into, as_text=is_text)
+        scored = add_columns(table, scores, ids=ids)
         n_rows = len(scored)
-        write_file(to, lambda path: write_table(scored, path), force)
+        write_file(to, lambda path: write_table(scored, path, layout.written_as(kind_of(to)) if is_text else None), force)
     with told(to):
         say(f"{n_rows:,} rows to {to}")
 
 
-def _read(path: Path, as_text: bool) -> pd.DataFrame:
-    """The table in a file; `as_text` keeps every cell of a CSV file as it stands there."""
-    if path.suffix.lower() not in WHOLE_TABLES or not path.is_file():
-        raise InputError(f"{path} cannot be extended; expected a file .csv or .parquet, or a saved Hugging Face data set.")
+def _read(path: Path, as_text: bool) -> tuple[pd.DataFrame, Layout]:
+    """The table in a file and how it lies there; `as_text` keeps every cell of a file of text as it stands there."""
+    if kind_of(path) not in WHOLE_TABLES or not path.is_file():
+        raise InputError(
+            f"{path} cannot be extended; expected a file {', '.join(WHOLE_TABLES)}, or a saved Hugging Face data set."
+        )
     return read_whole(path, as_text)

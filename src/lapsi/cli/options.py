@@ -11,7 +11,7 @@ import typer
 from lapsi.cli.generated import Options, Part
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.names import HUB_PREFIX, NAMES
-from lapsi.data.readers.shard_names import SEPARATOR, shards_of
+from lapsi.data.readers.shard_names import SEPARATOR, holds_features_alone, shards_of
 from lapsi.data.spec import DataSpec
 from lapsi.errors import InputError
 from lapsi.settings.corruption import Corruption
@@ -33,9 +33,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to s
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing run or file.")]
 
 SOURCE_HELP = (
-    "Features (.npz, .npy, .safetensors, .parquet, .csv, .jsonl), shards of them (a folder, a pattern or several files), a "
-    "table with columns of any kind or of texts or image paths, an image folder (or .zip) with one subfolder a class, a saved "
-    "Hugging Face data set, hf:NAME on the hub, or a named data set such as digits or cifar10."
+    "Features (.npz, .npy, .safetensors, .parquet, .csv, .tsv, .csv.gz, .jsonl), shards of them (a folder, a pattern or "
+    "several files), a table with columns of any kind or of texts or image paths, an image folder (or .zip) with one subfolder "
+    "a class, a saved Hugging Face data set, hf:NAME on the hub, or a named data set such as digits or cifar10."
 )
 
 
@@ -103,7 +103,7 @@ def to_absolute(options: Options) -> Options:
     shards = None if source is None or source in NAMES or source.startswith(HUB_PREFIX) else shards_of(source)
     if source is not None and source not in NAMES and (shards or Path(source).exists()):
         files.append("source")
-    if str(shards[0] if shards else source).lower().endswith(".npy"):
+    if holds_features_alone(Path(str(shards[0] if shards else source))):
         files += ["labels", "ids", "weights", "group", "split_column", "reference_labels"]
     if options.get("model") is not None and Path(options["model"]).is_dir():
         files.append("model")

@@ -59,12 +59,22 @@ def decoded(values: np.ndarray, name: str) -> np.ndarray:
         raise InputError(f"The {name} are bytes that are no text in UTF-8 ({error}); decode them first.") from error
 
 
+def are_uneven(values: Any) -> bool:
+    """Whether values are a list with lists in it, not all of one length, of which numpy makes no array."""
+    if not isinstance(values, list | tuple):
+        return False
+    lengths = {len(each) if isinstance(each, list | tuple | set | np.ndarray) else None for each in values}
+    return len(lengths) > 1
+
+
 def one_dimensional(values: Any, name: str, n_samples: int) -> np.ndarray:
     """One value a sample (N,), in the byte order of this machine.
 
     Raises:
         InputError: for another number of values or axes.
     """
+    if are_uneven(values):
+        raise InputError(f"The {name} are lists of different lengths; expected one value for each of {n_samples} samples.")
     array = to_numpy(values)
     if array.ndim == 2 and array.shape[1] == 1:
         array = to_numpy(array[:, 0])
@@ -83,6 +93,8 @@ def feature_matrix(features: Any) -> np.ndarray:
     """
     if hasattr(features, "toarray"):
         raise InputError("Sparse features were passed, but dense ones are required: pass features.toarray().")
+    if are_uneven(features):
+        raise InputError("The rows of the features differ in length; expected as many numbers for each sample.")
     try:
         matrix = to_numpy(features)
         if matrix.dtype.kind in "OUS":

@@ -41,7 +41,6 @@ class Dataset:
         features: (N, d) finite numbers, as given.
         survey: what one pass over them told.
         targets: what the samples are to be predicted as.
-        weights: (N,) float64, how often each sample counts; None: once.
         ids: (N,) one identifier a sample, unique.
         source: where the data came from, for the record.
         columns: (N rows) what else is known of the samples and travels along to the scores; see `CARRIED`.
@@ -50,6 +49,8 @@ class Dataset:
         features_hash: of what the features were made from, where an extractor made them (their last bits may differ from one
             batch size to another); else "".
         made_by: what the source says of its features: extractor and licence, plain JSON values.
+        weights: (N,) float64, how often each sample counts; None: once.
+        said: how the source was read, where that needs a word; else "".
     """
 
     features: Blocks
@@ -63,6 +64,7 @@ class Dataset:
     features_hash: str = ""
     made_by: dict[str, Any] = field(default_factory=dict)
     weights: np.ndarray | None = None
+    said: str = ""
 
     @property
     def class_targets(self) -> ClassTargets:

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lapsi.data.arrays import decoded, one_dimensional, to_numpy
+from lapsi.data.arrays import are_uneven, decoded, one_dimensional, to_numpy
 from lapsi.data.storable import one_type, require_names
 from lapsi.data.targets import SEPARATOR, ClassTargets, MultiLabelTargets, RealTargets, Targets, label_set
 from lapsi.errors import InputError
 from lapsi.settings.task import AUTO, CLASSES, MULTILABEL, REGRESSION, TASKS
 
 FEW_VALUES = 20  # floating-point numbers without a fraction are classes up to so many, or where
+SHOWN = 60  # letters of a label in a message
 PER_VALUE = 5  # so many samples share each
 
 
@@ -35,6 +36,8 @@ def make_targets(labels: Any, n_samples: int, task: str | None = None, weights: 
         _require_no_one_hot(values, task)
     if task not in TASKS:
         raise InputError(f"task is {task!r}; expected 'auto' or one of {', '.join(map(repr, TASKS))}.")
+    if task != MULTILABEL:
+        _require_one_each(values, task)
     if task == CLASSES:
         classes, codes = to_classes(one_dimensional(_flat(values, n_samples), "labels", n_samples))
         return ClassTargets(codes, classes)
@@ -51,11 +54,7 @@ def task_of(labels: np.ndarray, n_samples: int) -> str:
     """
     if labels.ndim == 2 and labels.shape[1] > 1:
         return MULTILABEL if labels.dtype.kind in "biuf" and bool(np.isin(labels, (0, 1)).all()) else REGRESSION
-    if (
-        labels.dtype.kind == "O"
-        and labels.ndim == 1
-        and any(isinstance(each, list | tuple | set | np.ndarray) for each in labels)
-    ):
+    if _first_list(labels) is not None:
         return MULTILABEL
     if labels.dtype.kind != "f":
         return CLASSES
@@ -128,6 +127,28 @@ def real_targets(numbers: np.ndarray, names: np.ndarray | None = None, weights: 
     return RealTargets(numbers, mean, scale, names)
 
 
+def _first_list(labels: np.ndarray) -> int | None:
+    """The first row whose label is a list of several; None where there is none."""
+    if labels.dtype.kind != "O" or labels.ndim != 1:
+        return None
+    return next((row for row, each in enumerate(labels) if isinstance(each, list | tuple | set | np.ndarray)), None)
+
+
+def _require_one_each(values: np.ndarray, task: str) -> None:
+    """Refuses lists of labels, and columns of words, where one label or number a sample is expected."""
+    row = _first_list(values)
+    if row is not None:
+        raise InputError(
+            f"The labels are lists, the first in row {row}: {str(values[row])[:SHOWN]}; several labels a sample are task "
+            f"'multilabel', task {task!r} takes one value for each."
+        )
+    if values.ndim == 2 and values.shape[1] > 1 and values.dtype.kind in "OUS" and isinstance(values.flat[0], str | bytes):
+        raise InputError(
+            f"The labels are words in {values.shape[1]} columns; for several labels a sample pass lists of them "
+            "(labels.tolist()), for one class a sample one column."
+        )
+
+
 def _require_no_one_hot(values: np.ndarray, task: str) -> None:
     if task == MULTILABEL and values.ndim == 2 and (values.sum(1) == 1).all():
         raise InputError(
@@ -140,7 +161,7 @@ def _with_names(labels: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """The values, and the names of their columns where they have some."""
     if isinstance(labels, pd.DataFrame):
         return to_numpy(labels), np.asarray(labels.columns.astype(str), dtype=object)
-    if isinstance(labels, list | tuple) and any(_is_named(each) for each in labels):
+    if are_uneven(labels) or (isinstance(labels, list | tuple) and any(_is_named(each) for each in labels)):
         values = np.empty(len(labels), dtype=object)
         values[:] = list(labels)
         return values, None

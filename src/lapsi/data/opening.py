@@ -66,12 +66,12 @@ def with_features(
     """
     corruption = changes_of(spec)
     record: dict[str, Any] = {}
+    tell(source.said)
     if isinstance(source, Dataset):
         left_out, content, dataset = [], None, source
         tell(_terms(source.made_by.get("licence", "")))
         record |= source.made_by
     else:
-        tell(source.said)
         tell(_terms(source.licence))
         samples = corrupt_samples(source, corruption)
         everything = np.arange(len(samples.labels))

@@ -33,6 +33,9 @@ class Pairs:
         columns: (N rows) what else is known of the pairs and travels along to the scores.
         source: where they came from, for the record.
         record: fields of the provenance: extractors, corruption, licence, what opened the data.
+        rows: (N,) position of each in its source, ascending; None: all of it.
+        n_source: pairs of the source; None: N.
+        left_out: name and reason of each pair, or side of one, that could not be read.
     """
 
     first: Blocks
@@ -42,6 +45,9 @@ class Pairs:
     columns: pd.DataFrame
     source: str
     record: dict[str, Any] = field(default_factory=dict)
+    rows: np.ndarray | None = None
+    n_source: int | None = None
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.first)

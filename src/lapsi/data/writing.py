@@ -14,9 +14,10 @@ from safetensors.numpy import save_file
 
 from lapsi.data.dataset import Dataset
 from lapsi.data.readers.containers import FEATURES, MADE_BY, SAMPLES
+from lapsi.data.readers.layouts import COMPRESSED, DELIMITED, Layout, kind_of, layout_of_kind
 from lapsi.errors import InputError
 
-WRITTEN = (".csv", ".parquet", ".json")
+WRITTEN = (*DELIMITED, ".parquet", ".json")
 JSON_ROWS = 50_000
 
 
@@ -42,20 +43,33 @@ def write_features(dataset: Dataset, record: dict[str, Any], path: Path) -> None
         raise OSError(f"{path} cannot be written: {error}") from error
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """A table as .csv, .parquet or .json (one record a row).
+def write_table(table: pd.DataFrame, path: Path, layout: Layout | None = None) -> None:
+    """A table as a file of a kind of `WRITTEN`: .json is one record a row.
+
+    `layout`: how a file of text writes it; None: as usual for its kind.
 
     Raises:
         InputError: for another kind of file.
     """
     require_table_kind(path)
-    kind = path.suffix.lower()
-    if kind == ".csv":
-        table.to_csv(path, index=False, lineterminator="\r\n" if _holds_returns(table) else "\n")
+    kind = kind_of(path)
+    if kind in DELIMITED:
+        _write_delimited(table, path, layout or layout_of_kind(kind))
     elif kind == ".parquet":
         table.to_parquet(path, index=False)
     else:
         _write_json(table, path)
+
+
+def _write_delimited(table: pd.DataFrame, path: Path, layout: Layout) -> None:
+    table.to_csv(
+        path,
+        index=False,
+        sep=layout.separator,
+        decimal=layout.decimal,
+        lineterminator="\r\n" if _holds_returns(table) else "\n",
+        compression={"method": "gzip", "mtime": 0} if kind_of(path).endswith(COMPRESSED) else None,
+    )
 
 
 def _write_json(table: pd.DataFrame, path: Path) -> None:
@@ -79,5 +93,5 @@ def require_table_kind(path: Path) -> None:
     Raises:
         InputError: naming those kinds.
     """
-    if path.suffix.lower() not in WRITTEN:
+    if kind_of(path) not in WRITTEN:
         raise InputError(f"{path.name} is a file of kind {path.suffix or '(none)'!r}; expected {', '.join(WRITTEN)}.")

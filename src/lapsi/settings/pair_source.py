@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lapsi.settings.corruption import CORRUPTION
 from lapsi.settings.extractor import RAW
-from lapsi.settings.option import Integer, Name, Share, Words, check_options, option
+from lapsi.settings.option import Flag, Integer, Name, Share, Words, check_options, option
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class PairSource:
         ids: column with unique identifiers; None: the pairs are numbered.
         keep: more columns to carry along.
         image_model, text_model: frozen extractors of raw images and texts, as in `ExtractorSettings`.
+        skip_bad: whether pairs with an image that cannot be read, or without an image or a caption, are left out.
         shuffle_pairs: share of the pairs whose texts change places.
         seed: of that.
     """
@@ -35,6 +36,7 @@ class PairSource:
     keep: tuple[str, ...] = option((), Words(), "More columns to keep beside the scores, with commas.")
     image_model: str | None = option(None, Name(), "Frozen extractor of images; default: microsoft/resnet-18.", panel=RAW)
     text_model: str | None = option(None, Name(), "Frozen extractor of texts; default: bert-base-uncased.", panel=RAW)
+    skip_bad: bool = option(False, Flag(), "Leave pairs out that cannot be read, and list them.", panel=RAW)
     shuffle_pairs: float = option(0.0, Share(), "Share of the pairs whose texts change places.", panel=CORRUPTION)
     seed: int = option(0, Integer(0), "Seed of that.", panel=CORRUPTION, flag="corruption-seed")
 

@@ -16,7 +16,9 @@ def apply(
     review: Annotated[Path, typer.Option("--review", help="CSV file that the report page wrote.")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", "--to", help="Cleaned data set to write: .parquet, .csv, .json; or a folder of images."),
+        typer.Option(
+            "--output", "-o", "--to", help="Cleaned data set: a file of the kind that was scored, .csv, …; or a folder."
+        ),
     ],
     new_classes: Annotated[bool, typer.Option("--new-classes", help="Allow new labels that are no class of the run.")] = False,
     images: Annotated[
@@ -27,7 +29,8 @@ def apply(
 ) -> None:
     """Write the samples of a run as a review decided, and a log of what was changed; the source stays as it is.
 
-    A table comes back with all its columns and the labels under their own name, images of a folder as such a folder.
+    A table comes back with all its columns and the labels under their own name, a file of arrays or records with all that it
+    holds, images of a folder as such a folder.
 
     The log names the data set that it belongs to by the SHA-256 of its file.
     """

@@ -17,11 +17,11 @@ def export(
     to: Annotated[
         Path,
         typer.Option(
-            "--to", "-o", "--output", help="File to write: .csv, .parquet or .json; or a folder, with a saved data set."
+            "--to", "-o", "--output", help="File to write: .csv, .tsv, .parquet or .json; or a folder, with a saved data set."
         ),
     ],
     into: Annotated[
-        Path | None, typer.Option(help="Add the columns to this data: .csv, .parquet, or a saved Hugging Face data set.")
+        Path | None, typer.Option(help="Add the columns to this data: .csv, .tsv, .parquet, or a saved Hugging Face data set.")
     ] = None,
     ids: Annotated[
         str | None, typer.Option(help="With --into: its column with the ids. Default: the rows of the source.")

@@ -22,7 +22,8 @@ def issues(
         ),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option("--to", "-o", "--output", help="Also write all ranked samples: .csv, .parquet or .json.")
+        Path | None,
+        typer.Option("--to", "-o", "--output", help="Also write all ranked: .csv, .tsv, .parquet or .json."),
     ] = None,
     force: Force = False,
     as_json: AsJson = False,

@@ -12,7 +12,7 @@ from lapsi.cli.options import PAIRS, AsJson, Force, Quiet, to_pairs
 from lapsi.errors import InputError
 
 SOURCE_HELP = (
-    "File with the pairs, a row each: .npz, .safetensors, .parquet, .csv or .jsonl, with features of both sides, or with "
+    "File with the pairs, a row each: .npz, .safetensors, .parquet, .csv, .tsv or .jsonl, with features of both sides, or with "
     "images and captions."
 )
 

@@ -23,7 +23,7 @@ def select(
             "--output",
             "-o",
             "--to",
-            help="File to write: rows of the source (.npy, .txt), or ids, rows and scores (.csv, .parquet, .json).",
+            help="File to write: rows of the source (.npy, .txt), or ids, rows and scores (.csv, .tsv, .parquet, .json).",
         ),
     ],
     force: Force = False,

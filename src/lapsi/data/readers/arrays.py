@@ -1,4 +1,4 @@
-"""Labelled features in files of their own: .npz, .npy pairs, .safetensors, .parquet, .csv and .jsonl, one or several."""
+"""Labelled features in files of their own: .npz, .npy pairs, .safetensors, .parquet, .csv, .tsv and .jsonl, one or several."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ import pandas as pd
 
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.data.readers.class_names import class_names, name_labels, require_names_fit
-from lapsi.data.readers.columns import FEATURE_NAMES, LABEL_NAMES, Columns, choose_name, listed, require_name
+from lapsi.data.readers.columns import FEATURE_NAMES, ID_NAMES, LABEL_NAMES, Columns, choose_name, listed, require_name
 from lapsi.data.readers.containers import NamedArrays, ids_of, open_arrays
+from lapsi.data.readers.labels import read_values
 from lapsi.data.readers.mapped import load_npy
 from lapsi.data.readers.plain_tables import is_plain_table, table_features
 from lapsi.data.readers.shard_names import natural, shards_of
 from lapsi.data.readers.shards import joined_rows, joined_values
+from lapsi.data.readers.sparse_files import read_matrix
 from lapsi.data.readers.unreadable import UNREADABLE, reading
-from lapsi.data.tables.dataset import of_encoded
+from lapsi.data.tables.dataset import labelled, of_encoded
 from lapsi.errors import InputError
+
+# what files beside one of features hold: the option that names them, and usual names inside
+BESIDE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "labels": ("labels", LABEL_NAMES),
+    "ids": ("ids", ID_NAMES),
+    "split": ("split-column", ()),
+    "reference_label": ("reference-labels", ()),
+}
 
 
 def read_dataset(path: Path, columns: Columns, arrays: NamedArrays | None = None) -> Dataset:
@@ -62,9 +72,9 @@ def read_dataset(path: Path, columns: Columns, arrays: NamedArrays | None = None
         identifiers, counted = (None if name is None else arrays.load(name) for name in (ids, weights))
     known: dict[str, Any] = {"ids": identifiers, "weights": counted, "task": columns.task or arrays.task}
     if table is not None:
-        return of_encoded(*table, given, columns=carried, source=str(path), **known)
+        return replace(of_encoded(*table, given, columns=carried, source=str(path), **known), said=arrays.said)
     dataset = make_dataset(features, given, columns=carried, source=str(path), **known)
-    return replace(dataset, made_by=arrays.made_by)
+    return replace(dataset, made_by=arrays.made_by, said=arrays.said)
 
 
 def read_npy(paths: Sequence[Path], columns: Columns, source: str) -> Dataset:
@@ -72,7 +82,8 @@ def read_npy(paths: Sequence[Path], columns: Columns, source: str) -> Dataset:
 
     Args:
         paths: of the features, in their order.
-        columns: whose names are those of the other files: each one file, or a pattern or a folder of several in their order.
+        columns: whose names are those of the other files: each one file, or a pattern or a folder of several in their order,
+            or FILE:NAME of a file with names, such as a table.
         source: what the features are called.
 
     Raises:
@@ -86,17 +97,50 @@ def read_npy(paths: Sequence[Path], columns: Columns, source: str) -> Dataset:
     if columns.features is not None:
         raise InputError(f"{name} holds one array without a name, so --features does not apply to it.")
     features = joined_rows([_npy(path, "a .npy file", mapped=True) for path in paths], paths)
+    labels, known = _beside(columns, name)
+    return make_dataset(features, labels, source=source, **known)
+
+
+def read_sparse(paths: Sequence[Path], columns: Columns, source: str) -> Dataset:
+    """The sparse features in files of `scipy.sparse.save_npz`, in few dimensions, with labels in other files.
+
+    Args:
+        paths: of the features, in their order.
+        columns: whose names are those of the other files, as in `read_npy`.
+        source: what the features are called.
+
+    Raises:
+        InputError: for a missing or unreadable file, an option that does not apply, and everything that `labelled` refuses.
+    """
+    name = Path(source).name
+    columns.refuse(("features", "prefix", "images", "texts", "class_names", "keep", "drop"), f"{name} holds a sparse matrix")
+    if columns.labels is None:
+        raise InputError(
+            f"{name} holds a sparse matrix, the features; name a file with the labels: --labels y.npy, or --labels FILE:COLUMN."
+        )
+    labels, known = _beside(columns, name)
+    matrix = read_matrix(paths, len(labels))
+    with reading(paths[0]):
+        return labelled(matrix, labels, source=source, **known)
+
+
+def _beside(columns: Columns, features: str) -> tuple[np.ndarray, dict[str, Any]]:
+    """Labels (N,) in a file beside that of features, and what else `make_dataset` takes of other files."""
     asked = {what: file for what, file in columns.files().items() if file is not None}
-    arrays = {what: _values(file, name) for what, file in asked.items()}
+    arrays = {what: _values(file, features, what) for what, file in asked.items()}
     labels, ids, weights = (arrays.pop(what, None) for what in ("labels", "ids", "weights"))
-    return make_dataset(features, labels, ids=ids, weights=weights, task=columns.task, columns=arrays, source=source)
+    assert labels is not None
+    return labels, {"ids": ids, "weights": weights, "task": columns.task, "columns": arrays}
 
 
-def _values(file: str, features: str) -> np.ndarray:
-    """(N,) what a .npy file or several hold beside those of features."""
+def _values(file: str, features: str, what: str) -> np.ndarray:
+    """(N,) what a .npy file or several hold beside those of features, or FILE:NAME of another kind."""
     paths = [Path(file)] if Path(file).is_file() else shards_of(file) or [Path(file)]
-    expected = f"a .npy file with one value for each row of {features}"
-    return joined_values([_npy(path, expected) for path in paths], paths, "values")
+    if any(path.suffix.lower() == ".npy" for path in paths):
+        expected = f"a .npy file with one value for each row of {features}"
+        return joined_values([_npy(path, expected) for path in paths], paths, "values")
+    called, usual = BESIDE.get(what, (what, ()))
+    return read_values(file, called, usual)
 
 
 def _npy(path: Path, expected: str, *, mapped: bool = False) -> np.ndarray:

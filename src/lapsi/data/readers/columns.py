@@ -29,7 +29,8 @@ class Columns:
     Attributes:
         features: array or list column with the features; or columns of a table, with commas between them.
         prefix: tables only: every numeric column whose name starts so is a feature.
-        labels: array or column with the labels, or several columns with commas; for `.npy`, the path of the second file.
+        labels: array or column with the labels, or several columns with commas; for `.npy` and sparse matrices,
+            the path of the second file, or FILE:NAME.
         ids: array or column with the identifiers.
         images: column with paths or encoded images, or an array of images.
         texts: column with texts.
@@ -47,7 +48,7 @@ class Columns:
         None, Listed(), "Array or list column with the features, or columns of a table: with commas, or given several times."
     )
     prefix: str | None = option(None, Name(), "Tables: all columns whose names start so are features.", flag="feature-prefix")
-    labels: str | None = option(None, Listed(), "Array or column with the labels; for .npy the second file.")
+    labels: str | None = option(None, Listed(), "Array or column with the labels; for .npy another file, or FILE:NAME.")
     ids: str | None = option(None, Name(), "Array or column with unique identifiers.")
     images: str | None = option(None, Name(), "Column with image paths or images.", panel=RAW)
     texts: str | None = option(None, Name(), "Column with texts.", panel=RAW)

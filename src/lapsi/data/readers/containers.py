@@ -1,4 +1,4 @@
-"""What files of features hold, by name, read when it is asked for: .npz, .safetensors, .parquet, .csv and .jsonl."""
+"""What files of features hold, by name, read when it is asked for: .npz, .safetensors, .parquet, .csv, .tsv and .jsonl."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from safetensors import safe_open
 from lapsi.data.arrays import EXACT
 from lapsi.data.readers.columns import ID_NAMES, first_of
 from lapsi.data.readers.feature_columns import feature_rows
+from lapsi.data.readers.layouts import DELIMITED, in_words, kind_of
 from lapsi.data.readers.mapped import brain_floats, mapped_member
 from lapsi.data.readers.parquet import parquet_features
 from lapsi.data.readers.text_tables import Cells, csv_cells, exact_column, jsonl_cells, magnitude, read_csv, read_jsonl
@@ -25,7 +26,7 @@ from lapsi.data.readers.unreadable import reading
 from lapsi.errors import InputError
 
 FEATURES, SAMPLES, MADE_BY = "features", "samples", "lapsi"  # in files of write_features
-TABLES = (".parquet", ".csv", ".jsonl")
+TABLES = (".parquet", *DELIMITED, ".jsonl")
 MAPPED_FROM = 2**26  # bytes of a member of an .npz file
 
 
@@ -44,6 +45,7 @@ class NamedArrays:
         carried: what travels along with the samples without being asked for.
         made_by: what the file says of its features.
         task: what the labels are, where that is known.
+        said: how the file was read, where that needs a word; else "".
     """
 
     names: list[str]
@@ -57,6 +59,7 @@ class NamedArrays:
     carried: tuple[str, ...] = ()
     made_by: dict[str, Any] = field(default_factory=dict)
     task: str | None = None
+    said: str = ""
 
 
 def held_arrays(names: list[str], load: Callable[[str], Any]) -> NamedArrays:
@@ -84,7 +87,7 @@ def open_arrays(path: Path) -> NamedArrays:
     if not path.is_file():
         state = "is a directory" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
         raise InputError(f"{path} {state}; expected a file: {', '.join(KINDS)}.")
-    opener = OPENERS.get(path.suffix.lower())
+    opener = OPENERS.get(kind_of(path))
     if opener is None:
         raise InputError(f"{path.name} is a file of kind {path.suffix or '(none)'!r}; expected {', '.join(KINDS)}.")
     with reading(path):
@@ -148,17 +151,26 @@ def _open_parquet(path: Path) -> NamedArrays:
     return NamedArrays(list(names), load, partial(parquet_features, path), load, column, is_table=True)
 
 
-def _open_text(path: Path, read: Callable[[Path], pa.Table], cells: Callable[[Path, str], list[str | None]]) -> NamedArrays:
-    table = read(path)
-    as_text: Cells = partial(cells, path)
+def _open_delimited(path: Path) -> NamedArrays:
+    table, layout = read_csv(path)
+    return _of_text(path, table, partial(csv_cells, path, layout), in_words(layout, path))
 
+
+def _open_jsonl(path: Path) -> NamedArrays:
+    return _of_text(path, read_jsonl(path), partial(jsonl_cells, path))
+
+
+def _of_text(path: Path, table: pa.Table, cells: Cells, said: str = "") -> NamedArrays:
     def load(name: str) -> np.ndarray:
         return values_of(column(name))
 
     def column(name: str) -> pa.ChunkedArray:
-        return exact_column(table, name, as_text)
+        return exact_column(table, name, cells)
 
-    return NamedArrays(table.column_names, load, lambda names: feature_rows(table, names, path), load, column, is_table=True)
+    def features(names: list[str]) -> np.ndarray:
+        return feature_rows(table, names, path)
+
+    return NamedArrays(table.column_names, load, features, load, column, is_table=True, said=said)
 
 
 def values_of(column: pa.ChunkedArray) -> np.ndarray:
@@ -174,7 +186,7 @@ OPENERS: dict[str, Callable[[Path], NamedArrays]] = {
     ".npz": _open_npz,
     ".safetensors": _open_safetensors,
     ".parquet": _open_parquet,
-    ".csv": partial(_open_text, read=read_csv, cells=csv_cells),
-    ".jsonl": partial(_open_text, read=read_jsonl, cells=jsonl_cells),
+    **dict.fromkeys(DELIMITED, _open_delimited),
+    ".jsonl": _open_jsonl,
 }
 KINDS = (".npz", ".npy", ".safetensors", *TABLES)

@@ -1,7 +1,8 @@
-"""Labels alone, from a file of their own."""
+"""Labels, or what else is known of the samples, from a file of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def read_labels(place: str) -> np.ndarray:
     Raises:
         InputError: when the file or the name is missing, or it cannot be read.
     """
+    return read_values(place, "labels", LABEL_NAMES)
+
+
+def read_values(place: str, what: str, usual: Sequence[str]) -> np.ndarray:
+    """The same of other values that the samples have, which are called `what` and under `usual` names.
+
+    Raises:
+        InputError: as `read_labels`.
+    """
     file, name = place, ""
     if ":" in place and not Path(place).exists():
         file, _, name = place.rpartition(":")
@@ -42,11 +52,11 @@ def read_labels(place: str) -> np.ndarray:
     if path.suffix.lower() not in (".npy", ".txt"):
         arrays = _open_torch(path) if path.suffix.lower() == ".pt" else open_arrays(path)
         with reading(path):
-            return to_numpy(arrays.load(choose_name(name or None, LABEL_NAMES, arrays.names, "labels", path.name)))
+            return to_numpy(arrays.load(choose_name(name or None, usual, arrays.names, what, path.name, f" {file}:NAME")))
     if name:
         raise InputError(f"{path.name} holds one array without a name, so {name!r} does not apply to it.")
     if not path.is_file():
-        raise InputError(f"{path} does not exist; expected a file with one label for each sample.")
+        raise InputError(f"{path} does not exist; expected a file with one value for each sample.")
     with reading(path):
         return load_npy(path) if path.suffix.lower() == ".npy" else to_numpy(path.read_text("utf-8").splitlines())
 

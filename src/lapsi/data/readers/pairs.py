@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from lapsi.data.arrays import decoded, feature_matrix, one_dimensional, to_numpy
 from lapsi.data.dataset import make_columns
@@ -47,7 +48,7 @@ class _Side:
 
 
 def open_pairs(path: Path, asked: PairSource, stages: Stages, cache: Path | None = None, backend: Backend = HERE) -> Pairs:
-    """The pairs of a file (.npz, .safetensors, .parquet, .csv, .jsonl), changed on purpose where asked.
+    """The pairs of a file (.npz, .safetensors, .parquet, .csv, .tsv, .jsonl), changed on purpose where asked.
 
     `cache`: folder of the features that extractors make; `backend` makes them.
 
@@ -55,29 +56,79 @@ def open_pairs(path: Path, asked: PairSource, stages: Stages, cache: Path | None
         InputError: for a missing column (naming those present), an option without effect, and what cannot be read.
     """
     arrays = open_arrays(path)
+    if arrays.said:
+        stages.say(arrays.said)
     with reading(path):
+        whole = _whole_rows(path, asked, arrays)
+        arrays = arrays if whole is None else _taken(arrays, whole.rows)
         images, texts = _image_side(path, asked, arrays), _text_side(path, asked, arrays)
         files = None if images.paths is not None else _named(asked.files, FILES, arrays, "files", path)
         _require_effect(path, asked, cache, (images, texts), files)
         if len(images) != len(texts):
             raise InputError(f"{path.name} has {len(images):,} images and {len(texts):,} texts; expected one of each a pair.")
         known = _columns(path, asked, arrays, (images, texts), files)
-        ids = None if asked.ids is None else arrays.load(require_name(asked.ids, arrays.names, "ids", path.name))
+        ids = None if whole is None else whole.rows
+        ids = ids if asked.ids is None else arrays.load(require_name(asked.ids, arrays.names, "ids", path.name))
     nothing = np.zeros((len(images), 1))
     make_pairs(nothing, nothing, ids=ids, columns=known)  # refuses before the work
     record: dict[str, Any] = {}
-    sides = []
+    sides, left_out = [], [] if whole is None else list(whole.left_out)
     for side, model in ((images, asked.image_model), (texts, asked.text_model)):
         if side.content is None:
-            sides.append(side.features)
+            sides.append((side.features, np.arange(len(side))))
             continue
-        made = embed_content(side.content, ExtractorSettings(model), cache, stages, skip_bad=None, backend=backend)
-        sides.append(made.features)
+        settings = ExtractorSettings(model)
+        made = embed_content(side.content, settings, cache, stages, skip_bad=asked.skip_bad, backend=backend)
+        sides.append((made.features, made.kept))
+        left_out += [(side.content.name(position), reason) for position, reason in made.left_out.items()]
         record[side.content.kind] = made.record
-    pairs = make_pairs(sides[0], sides[1], ids=ids, columns=known, source=str(path))
+    both = np.intersect1d(sides[0][1], sides[1][1])
+    if len(both) < len(images):
+        sides = [(np.asarray(features)[np.isin(kept, both)], both) for features, kept in sides]
+        ids = None if ids is None else to_numpy(ids)[both]
+        known = known.iloc[both].reset_index(drop=True)
+    pairs = make_pairs(sides[0][0], sides[1][0], ids=ids, columns=known, source=str(path))
     if record:
         pairs.record["extractor"] = record
+    if whole is not None:
+        pairs = replace(pairs, rows=whole.rows[both], n_source=whole.n_source, left_out=tuple(left_out))
     return pairs if asked.shuffle_pairs == 0 else shuffle_pairs(pairs, asked.shuffle_pairs, asked.seed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _WholeRows:
+    """Rows (n,) of a table whose sides are not empty, of `n_source`; name and reason of each of the others."""
+
+    rows: np.ndarray
+    n_source: int
+    left_out: tuple[tuple[str, str], ...]
+
+
+def _whole_rows(path: Path, asked: PairSource, arrays: NamedArrays) -> _WholeRows | None:
+    """Those to go on with, where pairs that cannot be read are to be left out."""
+    if not asked.skip_bad:
+        return None
+    reasons: dict[int, str] = {}
+    sides = (("image", asked.images, IMAGE_SIDES), ("text", asked.texts, TEXT_SIDES))
+    for what, named, usual in sides:
+        values = np.asarray(arrays.load(choose_name(named, usual, arrays.names, f"{what}s", path.name)))
+        if values.ndim == 1 and values.dtype.kind in "OUS":
+            blank = np.array([isinstance(value, str) and not value.strip() for value in values])
+            reasons = {int(row): f"it has no {what}" for row in np.flatnonzero(pd.isna(values) | blank)} | reasons
+        n_source = len(values)
+    rows = np.setdiff1d(np.arange(n_source), list(reasons))
+    return _WholeRows(rows, n_source, tuple((f"row {row} of {path.name}", reasons[row]) for row in sorted(reasons)))
+
+
+def _taken(arrays: NamedArrays, rows: np.ndarray) -> NamedArrays:
+    """Some rows (n,) of a file."""
+    column = arrays.column
+    return replace(
+        arrays,
+        load=lambda name: to_numpy(arrays.load(name))[rows],
+        features=lambda names: np.asarray(arrays.features(names))[rows],
+        column=None if column is None else lambda name: column(name).take(pa.array(rows)),
+    )
 
 
 def _image_side(path: Path, asked: PairSource, arrays: NamedArrays) -> _Side:
@@ -120,6 +171,8 @@ def _require_effect(path: Path, asked: PairSource, cache: Path | None, sides: tu
     }
     flags = {each.name: flag_of(each) for each in fields(asked)}
     given = {flags[name]: why for name, why in idle.items() if why and getattr(asked, name) is not None}
+    if asked.skip_bad and images.content is None and texts.content is None:
+        given["skip-bad"] = no_model("each side", path.name)
     if cache is not None and images.content is None and texts.content is None:
         given["cache"] = no_model("each side", path.name)
     for flag, why in given.items():

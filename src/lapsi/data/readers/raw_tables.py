@@ -37,7 +37,7 @@ def holds_raw(names: list[str], columns: Columns) -> bool:
 
 
 def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) -> Samples:
-    """The texts or images of a table (.csv, .parquet, .jsonl), or an array of images (.npz).
+    """The texts or images of a table (.csv, .tsv, .parquet, .jsonl), or an array of images (.npz).
 
     `arrays`: what the file holds, where it was opened already.
 
@@ -74,7 +74,8 @@ def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) ->
     ids = None if ids is None else one_dimensional(ids, "ids", n)
     labelled = one_dimensional(given, "labels", n)
     weights = None if counted is None else make_weights(counted, n)
-    return Samples(content, labelled, ids, make_columns(carried, n), str(path), weights=weights, task=columns.task)
+    carried_along = make_columns(carried, n)
+    return Samples(content, labelled, ids, carried_along, str(path), weights=weights, task=columns.task, said=arrays.said)
 
 
 def _own_ids(paths: list[Path], folder: Path) -> np.ndarray | None:

@@ -8,12 +8,14 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 from lapsi.data.readers.columns import FEATURE_NAMES, LABEL_NAMES
 from lapsi.errors import InputError
 from lapsi.execution.files import MARKER
 
 SHARDED = (".npy", ".npz", ".safetensors", ".parquet")
+OF_MATRIX = {"format.npy", "shape.npy", "data.npy"}  # in files of scipy.sparse.save_npz
 SEPARATOR = ","  # between the names of several files
 NUMBER = re.compile(r"(\d+)")
 COUNT = re.compile(r"[-_.]?\d+(?:[-_.]of[-_.]\d+)?$")  # what tells the shards of one array apart
@@ -52,6 +54,22 @@ def shards_of(source: str) -> list[Path] | None:
 def is_pattern(source: str) -> bool:
     """Whether a source is a pattern as the shell knows it."""
     return glob.has_magic(source)
+
+
+def is_sparse_file(path: Path) -> bool:
+    """Whether a file is one that scipy keeps a sparse matrix in."""
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return False
+    try:
+        with ZipFile(path) as archive:
+            return set(archive.namelist()) >= OF_MATRIX
+    except (OSError, BadZipFile):
+        return False
+
+
+def holds_features_alone(path: Path) -> bool:
+    """Whether a file holds nothing but features, so that labels are in files beside it."""
+    return path.suffix.lower() == ".npy" or is_sparse_file(path)
 
 
 def beside(paths: Sequence[Path], folder: Path) -> str | None:

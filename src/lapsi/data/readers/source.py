@@ -7,16 +7,17 @@ from pathlib import Path
 
 from lapsi.data.dataset import Dataset
 from lapsi.data.part import part_of
-from lapsi.data.readers.arrays import read_dataset, read_npy
+from lapsi.data.readers.arrays import read_dataset, read_npy, read_sparse
 from lapsi.data.readers.catalog import read_named
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.containers import TABLES, open_arrays
 from lapsi.data.readers.hub import is_saved_dataset, read_hub_dataset, read_saved_dataset
 from lapsi.data.readers.image_archives import is_archive, read_image_archive
 from lapsi.data.readers.image_folders import read_image_folder
+from lapsi.data.readers.layouts import kind_of
 from lapsi.data.readers.names import HUB_PREFIX, NAMES, require_source
 from lapsi.data.readers.raw_tables import holds_raw, read_raw
-from lapsi.data.readers.shard_names import beside, require_shards, shards_of
+from lapsi.data.readers.shard_names import beside, is_sparse_file, require_shards, shards_of
 from lapsi.data.readers.shards import open_shards
 from lapsi.data.samples import Samples
 from lapsi.data.spec import DataSpec
@@ -85,8 +86,10 @@ def _read_folder(path: Path, columns: Columns, split: str | None, skip_bad: bool
 
 
 def _read_file(path: Path, columns: Columns) -> Dataset | Samples:
-    if path.suffix.lower() not in (*TABLES, ".npz"):
+    if kind_of(path) not in (*TABLES, ".npz"):
         return read_dataset(path, columns)
+    if is_sparse_file(path):
+        return read_sparse([path], columns, str(path))
     arrays = open_arrays(path)
     return (read_raw if holds_raw(arrays.names, columns) else read_dataset)(path, columns, arrays)
 
@@ -95,6 +98,8 @@ def _read_shards(source: str, shards: list[Path], columns: Columns) -> Dataset |
     if shards[0].suffix.lower() == ".npy":
         labels = columns.labels or (beside(shards, Path(source)) if Path(source).is_dir() else None)
         return read_npy(shards, replace(columns, labels=labels), source)
+    if is_sparse_file(shards[0]):
+        return read_sparse(shards, columns, source)
     arrays = open_shards(shards)
     if holds_raw(arrays.names, columns):
         return read_raw(shards[0], columns, arrays)

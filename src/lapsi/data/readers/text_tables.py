@@ -1,11 +1,11 @@
-"""CSV and JSONL files as Arrow tables, read to the letter: no row and no digit goes missing."""
+"""CSV, TSV and JSONL files as Arrow tables, read to the letter: no row and no digit goes missing."""
 
 from __future__ import annotations
 
 import json
-import mmap
 import re
 from collections.abc import Callable
+from mmap import mmap
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,35 +13,68 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.json
 
+from lapsi.data.readers.layouts import COMPRESSED, QUOTED, Layout, content_of, kind_of, separator_of
 from lapsi.errors import InputError
 
-PARSE = pa.csv.ParseOptions(newlines_in_values=True)
 BLANKS = {"null_values": [""], "strings_can_be_null": True, "quoted_strings_can_be_null": False}  # "NA" is a word
 BEYOND = 2**63  # integers from there on were read as floating-point numbers
 INTEGER = re.compile(r"\s*-?\d+\s*")
-QUOTED = re.compile(rb'"(?:[^"]++|"")*+"')
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 Cells = Callable[[str], list[str | None]]
 
 
-def read_csv(path: Path) -> pa.Table:
-    """All rows of a CSV file.
+def read_csv(path: Path) -> tuple[pa.Table, Layout]:
+    """All rows of a file of `DELIMITED` kind, and how they lie there.
+
+    Fractions are written with a comma where more columns are numbers then; that is asked only where no comma parts columns.
 
     Raises:
         InputError: as `require_closed_quotes`.
     """
-    require_closed_quotes(path)
-    return pa.csv.read_csv(path, parse_options=PARSE, convert_options=pa.csv.ConvertOptions(**BLANKS))
+    point = Layout(separator_of(path))
+    require_closed_quotes(path, point.separator)
+    table = _parsed(path, point)
+    if point.separator == "," or not any(map(_is_text, table.schema.types)):
+        return table, point
+    comma = Layout(point.separator, ",")
+    other = _parsed(path, comma)
+    return (other, comma) if _n_fractions(other) > _n_fractions(table) else (table, point)
+
+
+def layout_of(path: Path) -> Layout:
+    """How the rows of a file of `DELIMITED` kind lie there.
+
+    Raises:
+        InputError: as `read_csv`.
+    """
+    return Layout() if separator_of(path) == "," else read_csv(path)[1]
+
+
+def _parsed(path: Path, layout: Layout, column: str | None = None) -> pa.Table:
+    """The table, or one column of it as text."""
+    parse = pa.csv.ParseOptions(delimiter=layout.separator, newlines_in_values=True)
+    one = {} if column is None else {"include_columns": [column], "column_types": {column: pa.string()}}
+    convert = pa.csv.ConvertOptions(decimal_point=layout.decimal, **one, **BLANKS)
+    with pa.input_stream(path, compression="gzip" if kind_of(path).endswith(COMPRESSED) else None) as stream:
+        return pa.csv.read_csv(stream, parse_options=parse, convert_options=convert)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind)
+
+
+def _n_fractions(table: pa.Table) -> int:
+    """Columns of numbers that are no integers."""
+    return sum(map(pa.types.is_floating, table.schema.types))
 
 
 def _is_utf8(cell: bytes) -> bool:
     return cell.decode("utf-8", "replace").encode() == cell
 
 
-def csv_cells(path: Path, name: str) -> list[str | None]:
-    """A column of a CSV file (N,) as text."""
-    convert = pa.csv.ConvertOptions(include_columns=[name], column_types={name: pa.string()}, **BLANKS)
-    return pa.csv.read_csv(path, parse_options=PARSE, convert_options=convert)[name].to_pylist()
+def csv_cells(path: Path, layout: Layout, name: str) -> list[str | None]:
+    """A column of a file of `DELIMITED` kind (N,) as text."""
+    return _parsed(path, layout, name)[name].to_pylist()
 
 
 def read_jsonl(path: Path) -> pa.Table:
@@ -80,19 +113,19 @@ def magnitude(column: pa.ChunkedArray) -> float:
     return 0 if ends["max"] is None else max(-ends["min"], ends["max"])
 
 
-def require_closed_quotes(path: Path) -> None:
-    """Refuses a CSV file with a quoted cell that runs on into rows that are not its own: readers take those for its text.
+def require_closed_quotes(path: Path, separator: str = ",") -> None:
+    """Refuses a file of `DELIMITED` kind with a quoted cell that runs on into rows that are not its own: readers take those
+    for its text.
 
     Raises:
         InputError: naming the line where the cell begins, when its quote never closes or closes in the middle of a cell.
     """
-    if path.stat().st_size == 0:
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    ends = (b"", separator.encode(), b"\n", b"\r")
+    with content_of(path) as content:
         start = content.find(b'"')
         while start >= 0:
             end = start + 1
-            if _begins_cell(content, start):
+            if _begins_cell(content, start, ends):
                 cell = QUOTED.match(content, start)
                 if cell is None:
                     raise InputError(
@@ -100,7 +133,7 @@ def require_closed_quotes(path: Path) -> None:
                         "be one cell; close it, or double it where it is part of a text."
                     )
                 end = cell.end()
-                if content[end : end + 1] not in (b"", b",", b"\n", b"\r"):
+                if content[end : end + 1] not in ends:
                     raise InputError(
                         f"{path}: the quote that opens in line {_line(content, start)} closes in line {_line(content, end)} "
                         "before more text, so rows may run together; close it where its cell ends, and double quotes inside it."
@@ -108,12 +141,12 @@ def require_closed_quotes(path: Path) -> None:
             start = content.find(b'"', end)
 
 
-def _begins_cell(content: mmap.mmap, position: int) -> bool:
+def _begins_cell(content: mmap | bytes, position: int, ends: tuple[bytes, ...]) -> bool:
     """Whether a quote stands where a cell begins; elsewhere it is a letter like any other."""
     before = content[max(position - 3, 0) : position]
-    return before[-1:] in (b"", b",", b"\n", b"\r") or (position == 3 and before == BYTE_ORDER_MARK)
+    return before[-1:] in ends or (position == 3 and before == BYTE_ORDER_MARK)
 
 
-def _line(content: mmap.mmap, position: int) -> int:
+def _line(content: mmap | bytes, position: int) -> int:
     """Number from 1 of the line that holds a position."""
     return 1 + len(re.findall(rb"\r\n|\r|\n", content[:position]))

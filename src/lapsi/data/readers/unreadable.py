@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from zipfile import BadZipFile
 import pyarrow as pa
 from safetensors import SafetensorError
 
+from lapsi.data.readers.layouts import kind_of
 from lapsi.errors import InputError
 
 UNREADABLE = (
@@ -21,6 +23,7 @@ UNREADABLE = (
     MemoryError,
     OverflowError,
     BadZipFile,
+    zlib.error,
     pa.ArrowException,
     SafetensorError,
 )
@@ -38,4 +41,4 @@ def reading(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except UNREADABLE as error:
-        raise InputError(f"{path} cannot be read as {path.suffix} ({error}); is the file whole and of this kind?") from error
+        raise InputError(f"{path} cannot be read as {kind_of(path)} ({error}); is the file whole and of this kind?") from error

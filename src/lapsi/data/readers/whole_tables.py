@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from lapsi.data.readers.text_tables import require_closed_quotes
-from lapsi.errors import InputError
+from lapsi.data.readers.layouts import DELIMITED, Layout, kind_of, open_text
+from lapsi.data.readers.text_tables import layout_of, require_closed_quotes
+from lapsi.data.readers.unreadable import reading
 
-WHOLE_TABLES = (".csv", ".parquet")
+WHOLE_TABLES = (*DELIMITED, ".parquet")
 
 
-def read_whole(path: Path, as_text: bool) -> pd.DataFrame:
-    """The table in a file .csv or .parquet; `as_text` keeps every cell of a CSV file as it stands there.
+def read_whole(path: Path, as_text: bool) -> tuple[pd.DataFrame, Layout]:
+    """The table in a file of a kind of `WHOLE_TABLES`, and how it lies there.
+
+    `as_text` keeps every cell of a file of text as it stands there.
 
     Raises:
         InputError: when it cannot be read.
     """
-    kind = path.suffix.lower()
-    if kind == ".csv":
-        require_closed_quotes(path)
-    try:
-        if kind == ".parquet":
-            return pd.read_parquet(path)
-        if as_text:
-            return pd.read_csv(path, dtype=str, keep_default_na=False)
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as {path.suffix} ({error}); is the file whole and of this kind?") from error
+    with reading(path):
+        if kind_of(path) not in DELIMITED:
+            return pd.read_parquet(path), Layout()
+        layout = layout_of(path)
+        require_closed_quotes(path, layout.separator)
+        asked: dict[str, Any] = {"dtype": str} if as_text else {"na_values": [""], "decimal": layout.decimal}
+        with open_text(path) as file:
+            return pd.read_csv(file, sep=layout.separator, keep_default_na=False, **asked), layout

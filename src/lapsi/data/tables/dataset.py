@@ -129,10 +129,12 @@ def of_encoded(
 
 
 def _holds_numbers(frame: pd.DataFrame) -> bool:
-    """Whether all columns are numbers or booleans without gaps, which need no encoding."""
+    """Whether all columns are finite numbers or booleans without gaps, which need no encoding."""
     types = pd.api.types
     return all(
-        (types.is_numeric_dtype(kind) or types.is_bool_dtype(kind)) and not frame.iloc[:, place].isna().any()
+        (types.is_numeric_dtype(kind) or types.is_bool_dtype(kind))
+        and not types.is_complex_dtype(kind)
+        and bool(np.isfinite(frame.iloc[:, place].to_numpy(np.float64, na_value=np.nan)).all())
         for place, kind in enumerate(frame.dtypes)
     )
 

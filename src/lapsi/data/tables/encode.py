@@ -64,6 +64,9 @@ def encode(frame: pd.DataFrame, place: str, *, chosen: bool, has_ids: bool = Tru
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise InputError(f"Two columns of {place} are named {repeated[0]!r}; rename one of them.")
+    complex_ones = [name for name in names if pd.api.types.is_complex_dtype(frame[name])]
+    if complex_ones:
+        raise InputError(f"Column {complex_ones[0]!r} of {place} holds complex numbers; expected real ones: take their parts.")
     numbers = {name: _numbers(frame[name]) for name in names}
     apart = {} if chosen else roles_of(frame, has_ids=has_ids, has_group=has_group, by_words=False)
     others = [name for name, found in numbers.items() if found is None and name not in apart]

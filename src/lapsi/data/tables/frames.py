@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lapsi.data.readers.containers import values_of
+from lapsi.errors import InputError
 
 
 def library_of(value: Any) -> str:
@@ -47,6 +48,27 @@ def to_pandas(frame: Any) -> pd.DataFrame:
     whole = {name: values_of(table[name]) for name, kind in zip(table.column_names, table.schema.types, strict=True)
              if pa.types.is_integer(kind)}  # fmt: skip
     return table.to_pandas(date_as_object=False).assign(**whole)
+
+
+def require_numbers(frame: Any) -> None:
+    """Refuses a frame of pandas with a column that cannot become numbers as it is; anything else passes.
+
+    Raises:
+        InputError: naming the column and what it holds.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        return
+    for place, kind in enumerate(frame.dtypes):
+        name, values = frame.columns[place], frame.iloc[:, place]
+        try:
+            if pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
+                raise TypeError("moments")
+            values.to_numpy(np.float64, na_value=np.nan)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"Column {str(name)!r} holds {kind}, which is no number; the estimator takes numbers alone: encode it first, "
+                "e.g. by skrub.TableVectorizer() in a pipeline, or leave it out."
+            ) from error
 
 
 def hash_of(frame: pd.DataFrame, by: str) -> str:

@@ -39,6 +39,7 @@ from lapsi.settings.settings import Settings, make_settings
 
 FLIPPED = 0.05
 HIGHEST = 16  # checked of those that are converged
+WORST = 5  # that are told one by one
 NOISE = 0.1  # of their deviation, of rows beyond those of the file
 
 
@@ -122,7 +123,9 @@ def main() -> None:
     rows, truth = checked(dataset, settings, scores.lsi, arguments.checks, arguments.converge, arguments.truth)
     errors = np.abs(scores.lsi[rows] / truth - 1)
     highest = np.isin(rows, np.argsort(-scores.lsi)[: arguments.converge])
-    estimated = scores.table["lsi_error"].to_numpy()
+    estimated, made = scores.table["lsi_error"].to_numpy(), scores.table["refinement"].to_numpy()
+    below = np.argsort(np.argsort(scores.lsi)) / len(scores)
+    worst = rows[np.argsort(-errors)[:WORST]]
     record = {
         "data": arguments.data.name,
         "shape": [dataset.n_samples, dataset.n_features, dataset.n_classes],
@@ -141,6 +144,15 @@ def main() -> None:
         "max_error": float(errors.max()),
         "max_error_of_highest": float(errors[highest].max()) if highest.any() else None,
         "beyond_their_estimate": int((errors > estimated[rows]).sum()),
+        "worst": [
+            {
+                "below": round(float(below[row]), 3),
+                "made": made[row],
+                "error": float(errors[rows == row][0]),
+                "estimate": float(estimated[row]),
+            }
+            for row in worst
+        ],
         "median_estimate": float(np.median(estimated)),
         "made": scores.table["refinement"].value_counts().to_dict(),
         "n_above": scores.provenance.plan["n_above"],

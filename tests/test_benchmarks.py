@@ -137,6 +137,7 @@ def test_many_classes(figures, features):
     record = figures("many_classes", features, "--classes", 8, "--coupled", 4, "--converge", 3, "--checks", 6)
     assert record["shape"] == [150, 5, 8]
     assert 0 < record["median_error"] <= record["max_error"] < 1
+    assert record["worst"][0]["error"] == record["max_error"]
     assert record["spearman"] > 0.9
     assert 0 < record["max_error_of_highest"] <= 1e-3
     assert min(record["peak_gib"], record["planned_gib"], record["seconds_whole"]) > 0.1

@@ -61,7 +61,7 @@ def with_value(value):
         (X.astype(complex), Y, "[Cc]omplex"),
         (csr_matrix(X), Y, "Sparse.*toarray"),
         ([["a", "b"]] * 6, Y, "not all numbers"),
-        ([[1, 2], [3]] * 3, Y, "not all numbers|shape"),
+        ([[1, 2], [3]] * 3, Y, "differ in length"),
         (X, [0.0, 1e19] * 3, "beyond 2.53"),
         (X, [None, "a"] * 3, "3 labels are missing.*row 0"),
         (X, [np.nan, 1.0] * 3, "3 labels are missing"),

@@ -92,14 +92,6 @@ def test_only_the_texts_of_a_trial_are_embedded(tmp_path, monkeypatch, models):
     assert run("report", "run", "-q").returncode == 0
 
 
-@pytest.mark.parametrize("mark", [";", "\t"])
-def test_a_table_that_is_parted_otherwise_is_told(tmp_path, mark):
-    path = tmp_path / "data.csv"
-    pd.DataFrame({"a": [1, 2], "b": [3, 4], "label": [0, 1]}).to_csv(path, sep=mark, index=False)
-    for more in ((), ("--labels", "label")):
-        assert f"parted by {mark!r}; save it with commas" in fail(2, "score", path, *more, "-q", "-o", tmp_path / "run")
-
-
 def test_a_folder_is_no_list_of_images(tmp_path):
     with pytest.raises(lapsi.InputError, match="is a folder; expected a list of images"):
         lapsi.embed(str(tmp_path), kind="image")

@@ -293,8 +293,8 @@ def test_what_all_shifts_share_is_no_error_of_those_that_hardly_move():
     slope, step = local.curvature.slope, local.step
     exact = dense_slope(step.problem, step.params, torch.float64).change(step.pull[None])
     size = float(exact.abs().max())
-    assert_close(slope.change(step.pull[None]), exact, rtol=0, atol=1e-6 * size)
+    assert_close(slope.change(step.pull[None]).double(), exact, rtol=0, atol=1e-6 * size)
     assert float((slope.rough.change(step.pull[None].float()) - exact).abs().max()) > 0.01 * size
     across = torch.randn(2, *step.pull.shape, generator=torch.Generator().manual_seed(0))
     across -= share_along(across, slope.along).float()[:, None, None] * step.pull.float()
-    assert_close(slope.change(across).float(), slope.rough.change(across), rtol=1e-4, atol=1e-4)
+    assert_close(slope.change(across), slope.rough.change(across), rtol=1e-4, atol=1e-4)

@@ -136,7 +136,8 @@ class MendedSlope(VarianceSlope):
     missing: Tensor
 
     def change(self, shift: Tensor) -> Tensor:
-        return self.rough.change(shift) + share_along(shift, self.along)[:, None] * self.missing
+        change = self.rough.change(shift)
+        return change.addr_(share_along(shift, self.along).to(change.dtype), self.missing.to(change.dtype))
 
 
 def mended_slope(rough: VarianceSlope, direction: Tensor, exact: Tensor, dtype: torch.dtype) -> MendedSlope:

@@ -88,16 +88,18 @@ class Refinement:
     def to_correct(self, errors: np.ndarray, moved: np.ndarray) -> np.ndarray:
         """Positions (k,) of the closed forms that are corrected by their neighbours, that of the largest error first.
 
-        Those above the tolerance of which that is expected to leave no more than the tolerance beyond the floor, or which
-        cost next to nothing, for half of the budget at most; of all samples the `errors` (n,) of LSI, and how far their
-        outputs `moved` (n,).
+        Those above the tolerance of which that is expected to leave no more than the tolerance beyond the floor, or all where
+        it costs next to nothing; of all samples the `errors` (n,) of LSI, and how far their outputs `moved` (n,). What it
+        would take to converge the others is kept of the budget, half of it at most.
         """
         if self.neighbours is None:
             return np.arange(0)
         above, left = _largest_first(errors, self.tolerance), 2 * self.missing.corrected * moved
+        hopeful = above[left[above] <= self.tolerance]
+        others = (len(above) - len(hopeful)) * self.price.converging
         nearly_free = self.price.correcting <= NEARLY_FREE * self.price.converging
-        hopeful = above if nearly_free else above[left[above] <= self.tolerance]
-        return hopeful[: int(self.budget / 2 / self.price.correcting)]
+        n_corrected = int((self.budget - min(self.budget / 2, others)) / self.price.correcting)
+        return (above if nearly_free else hopeful)[:n_corrected]
 
     def to_converge(self, errors: np.ndarray, lsi: np.ndarray, n_corrected: int) -> tuple[np.ndarray, int]:
         """Positions (k,) of the samples that are converged: of the highest LSI, then of the largest of all `errors` (n,).

@@ -150,7 +150,7 @@ def score_network(
 def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, backend: Backend) -> Scores:
     """The scores of the samples that were asked for."""
     targets, batches = trained.targets, trained.problem.batches
-    plan_network(trained, len(known.rows), stages.seconds["outputs"]).tell(stages)
+    plan_network(trained, len(known.rows)).tell(stages)
     fit = _fit(trained.problem, trained.settings, len(known.rows), stages)
     decay = fit.problem.objective.weight_decay
     settings = replace(trained.settings, objective=replace(trained.settings.objective, weight_decay=decay))

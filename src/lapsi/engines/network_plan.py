@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from lapsi.curvature.ekfac import FACTOR_SAMPLES
@@ -11,6 +12,7 @@ from lapsi.engines.retrain.module import MODEL_BYTES, PART_MODELS, model_bytes
 from lapsi.execution.cost import GIB, LIBRARIES_BYTES, TWO_CORES, Cost, duration, memory_limit
 from lapsi.execution.progress import Stages
 from lapsi.models.module.layers import ProductLayer
+from lapsi.problem.module import ModuleProblem
 from lapsi.problem.of_module import Trained
 from lapsi.settings.engine import Retrain
 from lapsi.settings.network import Ekfac
@@ -24,7 +26,7 @@ class NetworkPlan:
 
     Attributes:
         cost: memory; without flop, which passes do not tell.
-        seconds: wall time of each stage, from that of a pass forwards.
+        seconds: wall time of each stage, from that of a batch forwards.
     """
 
     cost: Cost
@@ -37,14 +39,24 @@ class NetworkPlan:
         stages.say(f"About {time}, {self.cost.peak_bytes / GIB:.1f} GiB at the peak.")
 
 
-def plan_network(trained: Trained, n_units: int, forward: float) -> NetworkPlan:
-    """Of `n_units` samples that leave, where a pass forwards over all samples took `forward` seconds.
+def forward_seconds(problem: ModuleProblem) -> float:
+    """Of a pass forwards over all samples, from a batch in the middle of them."""
+    size = min(problem.pass_size, problem.n_samples)
+    first = (problem.n_samples - size) // 2
+    start = time.perf_counter()
+    for _ in problem.passes(problem.present[first : first + size]):
+        pass
+    return (time.perf_counter() - start) * problem.n_samples / size
+
+
+def plan_network(trained: Trained, n_units: int) -> NetworkPlan:
+    """Of `n_units` samples that leave.
 
     Raises:
         MemoryLimitError: when it does not fit.
     """
     problem, settings = trained.problem, trained.settings
-    n, n_directions, recipe = problem.n_samples, trained.n_directions, settings.engine.recipe
+    n, n_directions, recipe, forward = problem.n_samples, trained.n_directions, settings.engine.recipe, forward_seconds(problem)
     verify = min(settings.execution.verify, n_units)
     held = sum(value.numel() for value in problem.module.parameters())
     fixed = LIBRARIES_BYTES + (8 + problem.batches.dtype.itemsize) * held + trained.pass_bytes + problem.batches.items.n_bytes

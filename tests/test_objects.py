@@ -12,6 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import lapsi
+from lapsi.data.objects import Known, open_object
 
 N = 24
 LABELS = np.where(np.arange(N) % 2, "pos", "neg")
@@ -98,10 +99,30 @@ def test_paths_are_images_and_travel_along(models, expected, tmp_path):
     paths = [tmp_path / f"{row}.png" for row in range(N)]
     for path, image in zip(paths, IMAGES, strict=True):
         image.save(path)
-    for held, images in ((paths, None), ([str(path) for path in paths], "path")):
+    names = [str(path) for path in paths]
+    for held, images in ((paths, None), (names, "path"), (names, None), (pd.Series(names), None)):
         scores = lapsi.score_samples(held, LABELS, images=images, extractor=models["image"], **QUIET)
         assert_allclose(scores.lsi, expected["image"], rtol=1e-5)
         assert scores.table["path"].tolist() == [str(path) for path in paths]
+
+
+@pytest.mark.parametrize("n_missing", [1, N])
+def test_strings_that_look_like_paths_are_not_taken_for_texts(tmp_path, n_missing):
+    names = [str(tmp_path / f"{row}.JPG") for row in range(N)]
+    for name in names[n_missing:]:
+        IMAGES[0].save(name)
+    message = f"^The 24 strings look like paths of images, but {n_missing} name no file"
+    with pytest.raises(lapsi.InputError, match=message) as told:
+        lapsi.score_samples(names, LABELS, **QUIET)
+    assert "images='path' or texts='text'" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_texts_that_are_said_to_be_texts_or_do_not_all_end_as_images_stay_texts():
+    for held, texts in (([f"I drew {row}.png" for row in range(N)], "text"), (["a.png", "a cat"], None)):
+        found = open_object(held, Known(LABELS[: len(held)], texts=texts))
+        assert found.content.kind == "text"
+        assert found.columns["text"].tolist() == held
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def score_samples(
             stages.say(line)
 
     with open_backend(settings.execution) as backend:
-        opened = with_features(open_object(samples, known), spec, name, stages, tell, backend)
+        opened = with_features(open_object(samples, known), spec, name, stages, tell, backend, "extractor=")
         if opened.content is None and extractor is not None:
             raise InputError(f"extractor was given, but a {name} of numbers or columns needs none; leave it out.")
         dataset = opened.dataset

@@ -14,7 +14,7 @@ from lapsi.data.blocks import ArrayBlocks
 from lapsi.data.composed import ChosenBlocks
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
 from lapsi.data.dataset import Dataset
-from lapsi.data.extractors.embedding import embed_content, trial
+from lapsi.data.extractors.embedding import MODEL_OPTION, embed_content, trial
 from lapsi.data.part import ChosenContent
 from lapsi.data.readers.labels import changes_of
 from lapsi.data.readers.shard_names import shards_of
@@ -57,9 +57,17 @@ def open_data(spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], N
 
 
 def with_features(
-    source: Dataset | Samples, spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], None], backend: Backend = HERE
+    source: Dataset | Samples,
+    spec: DataSpec,
+    name: str,
+    stages: Stages,
+    tell: Callable[[str], None],
+    backend: Backend = HERE,
+    model_named: str = MODEL_OPTION,
 ) -> Opened:
     """A source that is open, as `open_data` gives it; its record does not say what opened it.
+
+    `model_named`: the option or argument that names the extractor, for errors.
 
     Raises:
         InputError: as the extractor says.
@@ -78,7 +86,9 @@ def with_features(
         # refuses before the work
         corrupt_dataset(samples.with_features(np.zeros((len(everything), 1)), everything), corruption)
         cache = None if spec.cache is None else Path(spec.cache)
-        embedded = embed_content(samples.content, spec.extractor, cache, stages, skip_bad=spec.skip_bad, backend=backend)
+        embedded = embed_content(
+            samples.content, spec.extractor, cache, stages, skip_bad=spec.skip_bad, backend=backend, named=model_named
+        )
         content = samples.content.whole if isinstance(samples.content, ChosenContent) else samples.content
         left_out = [*samples.unread, *((content.name(position), reason) for position, reason in embedded.left_out.items())]
         dataset = samples.with_features(embedded.features, embedded.kept, embedded.digest)

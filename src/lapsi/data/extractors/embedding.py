@@ -20,6 +20,7 @@ from torch import Tensor
 from lapsi.data.extractors.base import DEFAULT_MODELS, Extractor
 from lapsi.data.extractors.cache import Shard, default_cache, digest_of, empty_features, open_cache
 from lapsi.data.extractors.images import image_extractor
+from lapsi.data.extractors.loading import NoModelError, advice_of
 from lapsi.data.extractors.texts import text_extractor
 from lapsi.data.items import content_of_values
 from lapsi.data.samples import IMAGE, TEXT, Content, tell_unreadable
@@ -34,6 +35,7 @@ from lapsi.settings.option import Choice
 
 SHARD_ROWS = 512  # what a kill may lose
 BATCHES_AHEAD = 2
+MODEL_OPTION = "--model"
 MAPPED_SHARE = 0.25  # of the memory that is free: larger features stay on disk
 
 
@@ -93,18 +95,22 @@ def embed(
     content = content_of_values(values, kind)
     with open_backend(execution or Execution()) as backend:
         folder = None if cache is None else Path(cache)
-        return embed_content(content, settings, folder, Stages(progress), skip_bad=None, backend=backend).features
+        stages = Stages(progress)
+        return embed_content(content, settings, folder, stages, skip_bad=None, backend=backend, named="model=").features
 
 
-def load_extractor(kind: str, settings: ExtractorSettings) -> Extractor:
-    """The extractor for images or texts that the settings ask for.
+def load_extractor(kind: str, settings: ExtractorSettings, named: str = MODEL_OPTION) -> Extractor:
+    """The extractor for images or texts that the settings ask for; `named`: the option or argument that says which, for errors.
 
     Raises:
         InputError: when it cannot be loaded.
     """
     require_device(settings.device)
     model = settings.model or DEFAULT_MODELS[kind]
-    return image_extractor(settings, model) if kind == IMAGE else text_extractor(settings, model)
+    try:
+        return image_extractor(settings, model) if kind == IMAGE else text_extractor(settings, model)
+    except NoModelError as error:
+        raise InputError(f"{error} {advice_of(kind, named)}") from error
 
 
 def embed_content(
@@ -115,6 +121,7 @@ def embed_content(
     *,
     skip_bad: bool | None = False,
     backend: Backend = HERE,
+    named: str = MODEL_OPTION,
 ) -> Embedded:
     """Features of all samples, from the cache where it has them.
 
@@ -125,6 +132,7 @@ def embed_content(
         stages: shows the progress.
         skip_bad: leave samples out that cannot be read; None: they cannot be.
         backend: embeds what the cache does not have.
+        named: the option or argument that names the model, for errors.
 
     Raises:
         InputError: the model cannot be loaded; or a sample cannot be read and `skip_bad` is off, naming it.
@@ -132,7 +140,7 @@ def embed_content(
     if len(content) == 0:
         raise InputError(f"There is no {content.kind} to embed; expected at least 2.")
     with stages.stage("load model"):
-        extractor = load_extractor(content.kind, settings)
+        extractor = load_extractor(content.kind, settings, named)
         shards = open_cache(cache or default_cache(), extractor.identity())
     gathered = _Gathered(content, shards.folder, skip_bad)
     digest = hashlib.blake2b(repr(extractor.identity()).encode(), digest_size=16)

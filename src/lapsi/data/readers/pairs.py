@@ -78,7 +78,8 @@ def open_pairs(path: Path, asked: PairSource, stages: Stages, cache: Path | None
             sides.append((side.features, np.arange(len(side))))
             continue
         settings = ExtractorSettings(model)
-        made = embed_content(side.content, settings, cache, stages, skip_bad=asked.skip_bad, backend=backend)
+        named = f"--{side.content.kind}-model"
+        made = embed_content(side.content, settings, cache, stages, skip_bad=asked.skip_bad, backend=backend, named=named)
         sides.append((made.features, made.kept))
         left_out += [(side.content.name(position), reason) for position, reason in made.left_out.items()]
         record[side.content.kind] = made.record

@@ -21,11 +21,10 @@ from lapsi.data.samples import (
     SHOWN_AT_MOST,
     TEXT,
     Content,
-    EncodedImages,
+    ImageFiles,
     checked_texts,
     decode_image,
     image_arrays,
-    read_file,
 )
 from lapsi.errors import InputError, first_line
 
@@ -63,6 +62,9 @@ class ItemImages(Content):
         _picture(self.dataset[position][self.field], self.low, self.high).save(held, "PNG")
         return held.getvalue()
 
+    def require(self, position: int) -> None:
+        """All are there until they are read."""
+
     @property
     def decode(self) -> Callable[[bytes], Image.Image]:
         return decode_image
@@ -89,8 +91,7 @@ def content_of_values(values: Any, kind: str) -> Content:
     if kind == TEXT:
         return checked_texts(list(several), "The texts")
     if len(several) > 0 and isinstance(several[0], str | Path):
-        paths = [str(path) for path in several]
-        return EncodedImages(paths, lambda position: read_file(paths[position]))
+        return ImageFiles([Path(path) for path in several])
     if not isinstance(several, np.ndarray) and several and all(isinstance(image, Image.Image) for image in several):
         return ItemImages([(image,) for image in several], 0, 0.0, 255.0)
     return image_arrays(several)

@@ -139,6 +139,10 @@ def embed_content(
     """
     if len(content) == 0:
         raise InputError(f"There is no {content.kind} to embed; expected at least 2.")
+    if not skip_bad:
+        absent = _missing(content)
+        if absent:
+            raise InputError(_unreadable(content, absent, can_skip=skip_bad is not None))
     with stages.stage("load model"):
         extractor = load_extractor(content.kind, settings, named)
         shards = open_cache(cache or default_cache(), extractor.identity())
@@ -261,7 +265,8 @@ class _Gathered:
         """The features of the samples from `start` on."""
         bad = {start + position: reason for position, reason in shard.bad.items()}
         if bad and not self._skip_bad:
-            raise InputError(_unreadable(self._content, bad, can_skip=self._skip_bad is not None))
+            is_all = len(shard.kept) + len(shard.bad) == len(self._content)
+            raise InputError(_unreadable(self._content, bad, can_skip=self._skip_bad is not None, is_all=is_all))
         self.n_cached += len(shard.kept) if was_cached else 0
         self._early[start] = shard
         while self._next in self._early:
@@ -288,7 +293,7 @@ class _Gathered:
         """
         if self._features is None:
             n_samples, left_out = len(self._content), _unreadable(self._content, self._left_out)
-            raise InputError(f"None of the {n_samples} samples can be read. {left_out}")
+            raise InputError(f"None of the {n_samples:,} samples can be read. {left_out}")
         return self._features[: self._n_done].numpy(), np.concatenate(self._kept), self._left_out
 
 
@@ -309,7 +314,8 @@ def trial(content: Content, settings: ExtractorSettings) -> tuple[np.ndarray, fl
         prepared = [_attempt(partial(prepare, row)) for row in rows]
         good = [value for value in prepared if not isinstance(value, _Bad)]
         if not good:
-            raise InputError(_unreadable(content, {row: bad.reason for row, bad in zip(rows, prepared, strict=True)}))
+            reasons = {row: bad.reason for row, bad in zip(rows, prepared, strict=True)}
+            raise InputError(_unreadable(content, reasons, is_all=n_tried == len(content)))
         return extractor(good)
 
     run()  # the first pass is slower than those that follow
@@ -343,6 +349,19 @@ def _attempt(work: Callable[[], Any]) -> Any:
         return _Bad(first_line(error))
 
 
-def _unreadable(content: Content, bad: dict[int, str], *, can_skip: bool = True) -> str:
+def _missing(content: Content) -> dict[int, str]:
+    """Position and reason of each sample that needs no reading to be known unreadable."""
+
+    def look(start: int) -> dict[int, str]:
+        rows = range(start, min(start + SHARD_ROWS, len(content)))
+        found = {row: _attempt(partial(content.require, row)) for row in rows}
+        return {row: bad.reason for row, bad in found.items() if isinstance(bad, _Bad)}
+
+    with ThreadPoolExecutor(_n_readers(), "lapsi-look") as readers:
+        parts = readers.map(look, range(0, len(content), SHARD_ROWS))
+        return {row: reason for part in parts for row, reason in part.items()}
+
+
+def _unreadable(content: Content, bad: dict[int, str], *, can_skip: bool = True, is_all: bool = True) -> str:
     named = [(content.name(position), reason) for position, reason in bad.items()]
-    return tell_unreadable(named, "samples", can_skip=can_skip)
+    return tell_unreadable(named, f"{len(content):,} samples", can_skip=can_skip, is_all=is_all)

@@ -58,6 +58,12 @@ def test_features_of_both_sides_are_scored_with_captions_and_pictures(folder):
     np.testing.assert_array_equal(direct.lsi, scores.lsi)
 
 
+def test_pictures_that_lie_elsewhere_are_told_with_the_option_that_says_where(folder):
+    run("score-pairs", "pairs.npz", "-o", "run", "--quiet", *SHORT)
+    told = " ".join(run("report", "run", "-o", "run.html").stdout.split())
+    assert "(24 images not found or unreadable; score-pairs takes where they lie as --image-folder)" in told
+
+
 def test_shuffled_captions_are_marked(folder):
     run("score-pairs", "pairs.npz", "-o", "run", "--shuffle-pairs", 0.25, "--limit", 12, "--quiet", *SHORT)
     scores = lapsi.load_run("run")

@@ -297,13 +297,15 @@ class _Gathered:
         return self._features[: self._n_done].numpy(), np.concatenate(self._kept), self._left_out
 
 
-def trial(content: Content, settings: ExtractorSettings) -> tuple[np.ndarray, float, str]:
+def trial(content: Content, settings: ExtractorSettings, named: str = MODEL_OPTION) -> tuple[np.ndarray, float, str]:
     """Features (k, d) of a batch of samples drawn over the whole, the seconds that one takes, and the model's name.
+
+    `named`: the option or argument that names the model, for errors.
 
     Raises:
         InputError: the model cannot be loaded, or none of these samples can be read.
     """
-    extractor = load_extractor(content.kind, settings)
+    extractor = load_extractor(content.kind, settings, named)
     n_tried = min(settings.batch_size, len(content))
     rows = np.linspace(0, len(content) - 1, n_tried).astype(int).tolist()
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import lapsi
+from lapsi.data.objects import Known, open_object
 
 N = 24
 LABELS = np.where(np.arange(N) % 2, "pos", "neg")
@@ -98,10 +99,60 @@ def test_paths_are_images_and_travel_along(models, expected, tmp_path):
     paths = [tmp_path / f"{row}.png" for row in range(N)]
     for path, image in zip(paths, IMAGES, strict=True):
         image.save(path)
-    for held, images in ((paths, None), ([str(path) for path in paths], "path")):
+    names = [str(path) for path in paths]
+    for held, images in ((paths, None), (names, "path"), (names, None), (pd.Series(names), None)):
         scores = lapsi.score_samples(held, LABELS, images=images, extractor=models["image"], **QUIET)
         assert_allclose(scores.lsi, expected["image"], rtol=1e-5)
         assert scores.table["path"].tolist() == [str(path) for path in paths]
+
+
+@pytest.mark.parametrize("n_missing", [1, N])
+def test_strings_that_look_like_paths_are_not_taken_for_texts(tmp_path, n_missing):
+    names = [str(tmp_path / f"{row}.JPG") for row in range(N)]
+    for name in names[n_missing:]:
+        IMAGES[0].save(name)
+    message = f"^The 24 strings look like paths of images, but {n_missing} name no file"
+    with pytest.raises(lapsi.InputError, match=message) as told:
+        lapsi.score_samples(names, LABELS, **QUIET)
+    assert "images='path' or texts='text'" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_texts_that_are_said_to_be_texts_or_do_not_all_end_as_images_stay_texts():
+    for held, texts in (([f"I drew {row}.png" for row in range(N)], "text"), (["a.png", "a cat"], None)):
+        found = open_object(held, Known(LABELS[: len(held)], texts=texts))
+        assert found.content.kind == "text"
+        assert found.columns["text"].tolist() == held
+
+
+@pytest.mark.parametrize("held", [TEXTS, IMAGES], ids=["texts", "images"])
+def test_a_model_that_is_nowhere_is_told_by_the_name_of_the_argument(monkeypatch, held):
+    monkeypatch.setattr("lapsi.data.extractors.loading.HUB_TIMEOUT", 0.5)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(lapsi.InputError, match="with extractor=") as told:
+        lapsi.score_samples(held, LABELS, extractor="no-such/model", **QUIET)
+    assert ("lapsi.score(frame[[column]], labels)" in str(told.value)) == (held is TEXTS)
+    assert "--" not in str(told.value)
+
+
+def test_texts_in_a_table_go_without_a_model():
+    scores = lapsi.score(pd.DataFrame({"text": TEXTS})[["text"]], LABELS, **QUIET)
+    assert scores.provenance.extractor is None
+    assert len(scores) == N
+
+
+@pytest.mark.slow
+def test_classes_of_which_nothing_is_left_are_told(models, tmp_path, capsys):
+    paths = [tmp_path / f"{row}.png" for row in range(N)]
+    for path, image in zip(paths[3:], IMAGES[3:], strict=True):
+        image.save(path)
+    labels = np.where(np.arange(N) < 3, "lost", LABELS)
+    with pytest.raises(lapsi.InputError, match="^3 of the 24 samples cannot be read"):
+        lapsi.score_samples(paths, labels, extractor=models["image"], **QUIET)
+    scores = lapsi.score_samples(paths, labels, extractor=models["image"], skip_bad=True, verify=0)
+    assert set(scores.table["label"]) == {"neg", "pos"}
+    told = " ".join(capsys.readouterr().err.split())
+    assert "No sample of 1 of the 3 classes could be read, so they are gone: lost." in told
 
 
 @pytest.mark.slow
@@ -111,7 +162,7 @@ def test_the_cache_and_what_cannot_be_read_are_as_on_the_command_line(models, tm
         image.save(path)
     paths[3].write_bytes(b"nothing")
     ids = [f"s{row}" for row in range(N)]
-    with pytest.raises(lapsi.InputError, match="1 of the samples cannot be read: .*3.png"):
+    with pytest.raises(lapsi.InputError, match="1 of the 24 samples cannot be read: .*3.png"):
         lapsi.score_samples(paths, LABELS, extractor=models["image"], **QUIET)
     several = {"extractor": models["image"], "skip_bad": True, "ids": ids, "indices": [2, 3, 4], "measures": ["el2n"]}
     first = lapsi.score_samples(paths, LABELS, **several, **QUIET)
@@ -227,7 +278,7 @@ def test_labels_of_several_numbers_are_told():
 def test_items_that_are_no_images_are_named_or_left_out(models, value, reason):
     pixels = torch.from_numpy(PIXELS).float().movedim(3, 1) / 255
     held = Items(lambda row: (value if row == 23 else pixels[row], row % 2))
-    with pytest.raises(lapsi.InputError, match=rf"1 of the samples cannot be read: item 23 \({reason}\)"):
+    with pytest.raises(lapsi.InputError, match=rf"1 of the 24 samples cannot be read: item 23 \({reason}\)"):
         lapsi.score_samples(held, extractor=models["image"], **QUIET)
     scores = lapsi.score_samples(held, extractor=models["image"], skip_bad=True, **QUIET)
     assert scores.table["row"].tolist() == list(range(23))

@@ -57,8 +57,8 @@ def score_samples(
             polars or Arrow; or a list of texts, paths of images, or images of Pillow.
         labels: (N,) as in `lapsi.score`, or the name of the column or field that holds them; None takes a usual name.
         extractor: the model by its name on the hub or as a local folder, or all `ExtractorSettings`; None: the paper's.
-        images, texts: the column that holds them; None takes one of a usual name. For a list of strings any `images` says that
-            these are paths.
+        images, texts: the column that holds them; None takes one of a usual name. A list of strings that all end as image
+            files do and name files is one of paths, any other one of texts; any `images` or `texts` says which it is.
         split: the part to take, where there are several.
         ids, columns, task, sample_weight, measures, checkpoint, progress: as in `lapsi.score`.
         cache: folder of the feature cache; None: $LAPSI_CACHE, or lapsi in the user's folder for caches.
@@ -84,7 +84,7 @@ def score_samples(
             stages.say(line)
 
     with open_backend(settings.execution) as backend:
-        opened = with_features(open_object(samples, known), spec, name, stages, tell, backend)
+        opened = with_features(open_object(samples, known), spec, name, stages, tell, backend, "extractor=")
         if opened.content is None and extractor is not None:
             raise InputError(f"extractor was given, but a {name} of numbers or columns needs none; leave it out.")
         dataset = opened.dataset

@@ -18,7 +18,7 @@ from lapsi.data.pairs import Pairs, make_pairs
 from lapsi.data.targets import PairTargets
 from lapsi.engines.evaluate import PARAMS
 from lapsi.engines.identity import model_identity
-from lapsi.engines.pairs import pair_fit, plan_pairs, tell_cost
+from lapsi.engines.pairs import PairPlan, pair_fit, plan_pairs, seconds_of, tell_cost
 from lapsi.engines.retrain.engine import RetrainFit
 from lapsi.engines.retrain.plan import begun_with
 from lapsi.errors import InputError
@@ -167,6 +167,19 @@ def score_pair_set(
     )
     on_map = principal_map(joint_embeddings(problem, torch.from_numpy(by_seed[0][PARAMS])))
     return assembled(fit, targets, Known(pairs.ids, pairs.columns, rows, pairs.rows, on_map), by_seed, provenance)
+
+
+def plan_pair_set(pairs: Pairs, settings: PairSettings, n_units: int) -> tuple[PairPlan, float]:
+    """What scoring `n_units` pairs of a set will cost, and the seconds that it will take; nothing is trained.
+
+    Raises:
+        MemoryLimitError: when it does not fit.
+    """
+    require_device(settings.execution.device)
+    widths = pairs.widths[0] + 1, pairs.widths[1] + 1
+    plan = plan_pairs(len(pairs), widths, settings, n_units)
+    fit = pair_fit(_problem(pairs, widths, settings), settings, plan.chunk_size)
+    return plan, seconds_of(fit, settings, n_units)
 
 
 def joint_embeddings(problem: ContrastiveProblem, params: Tensor) -> np.ndarray:

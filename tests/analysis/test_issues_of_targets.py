@@ -123,7 +123,11 @@ def test_the_command_tells_issues_in_words_of_the_kind(name, request, tmp_path):
         assert "targets are doubtful: a right target lies as far from what a model" in words
         assert "below 0.0027 (three standard deviations)" in words
         assert not {"class", "labels", "accuracy"} & set(words.split())
-    assert len(pd.read_csv(tmp_path / "all.csv")) == len(label_issues(scores).table)
+    found, written = label_issues(scores), pd.read_csv(tmp_path / "all.csv")
+    assert len(written) == len(found.table)
+    told = f"All {len(written):,} {found.kind.plural} to {tmp_path / 'all.csv'}, least trusted first: the first "
+    assert f"{told}{found.n_flagged:,} are doubtful (column flagged)." in words
+    assert written["flagged"].tolist() == [row < found.n_flagged for row in range(len(written))]
     assert "(the threshold that was asked for)" in " ".join(
         run("issues", tmp_path / "run", "--threshold", 0.01, "--top", 0).stdout.split()
     )

@@ -583,6 +583,13 @@ def test_compare_tells_how_far_two_runs_agree(scored, retrained):
     assert set(record["top_shared"]) == {"1%", "10%"}
 
 
+def test_runs_that_rank_alike_have_no_samples_that_differ(scored):
+    told = run("compare", scored[0], scored[0]).stdout
+    assert "Every sample has the same rank in both runs." in told
+    assert "differs most" not in told
+    assert json.loads(run("compare", scored[0], scored[0], "--json").stdout)["differ_most"] == []
+
+
 def test_the_version_is_told():
     assert run("--version").stdout.strip() == lapsi.__version__
 

@@ -232,6 +232,7 @@ def test_retraining_resumes_on_texts(reviews, models, monkeypatch):
     [
         (("score", "reviews.csv", "--texts", "words", "-o", "run"), "no texts named 'words'; it has text, label"),
         (("score", "reviews.csv", "--model", "nowhere/at-all", "-o", "run"), "hub cannot be reached"),
+        (("score", "reviews.csv", "--model", "nowhere/at-all", "-o", "run"), "--features COLUMN"),
         (("score", "reviews.csv", "--pooling", "max", "-o", "run"), "pooling is 'max'"),
         (("score", "no-such-folder", "-o", "run"), "no-such-folder does not exist"),
         (("score", "hf:no-such/data", "-o", "run"), "hub cannot be reached"),

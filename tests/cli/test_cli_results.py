@@ -81,6 +81,7 @@ def test_figures(kind, runs, ending):
     ("arguments", "message"),
     [
         (("histogram", "a", "-o", "x.png"), "'histogram' is no figure; expected one of distribution"),
+        (("distributions", "a", "-o", "x.png"), "measures. Did you mean 'distribution'?"),
         (("by-class", "a", "b", "-o", "x.png"), "by-class was given 2 runs; expected one"),
         (("correlation", "a", "a", "-o", "x.png"), "correlation was given 1 runs; expected two different ones"),
         (("training", "a", "-o", "x.png"), "kept no LSI along the training"),

@@ -58,6 +58,12 @@ def test_features_of_both_sides_are_scored_with_captions_and_pictures(folder):
     np.testing.assert_array_equal(direct.lsi, scores.lsi)
 
 
+def test_pictures_that_lie_elsewhere_are_told_with_the_option_that_says_where(folder):
+    run("score-pairs", "pairs.npz", "-o", "run", "--quiet", *SHORT)
+    told = " ".join(run("report", "run", "-o", "run.html").stdout.split())
+    assert "(24 images not found or unreadable; score-pairs takes where they lie as --image-folder)" in told
+
+
 def test_shuffled_captions_are_marked(folder):
     run("score-pairs", "pairs.npz", "-o", "run", "--shuffle-pairs", 0.25, "--limit", 12, "--quiet", *SHORT)
     scores = lapsi.load_run("run")
@@ -96,6 +102,50 @@ def test_pictures_and_captions_go_through_two_extractors(folder):
 def test_wrong_input_is_one_line_and_nothing_is_written(folder, arguments, message):
     assert re.search(message, fail(2, "score-pairs", *arguments, "-o", "run"))
     assert not (folder / "run").exists()
+
+
+def test_a_trial_takes_some_pairs_alone(folder):
+    shown = run("score-pairs", "pairs.npz", "-o", "run", "--rows", 9, *SHORT)
+    assert "A trial on 9 of 24 pairs, drawn at random." in " ".join(shown.stderr.split())
+    scores, given = lapsi.load_run("run"), np.load("pairs.npz")
+    rows = scores.table["row"].to_numpy()
+    assert (scores.provenance.n_samples, scores.provenance.n_source) == (9, N)
+    assert (np.diff(rows) > 0).all()
+    assert scores.table["id"].tolist() == rows.tolist()
+    assert scores.table["text"].tolist() == given["captions"][rows].tolist()
+    alone = lapsi.score_pairs(
+        given["image_embeddings"][rows],
+        given["text_embeddings"][rows],
+        dimensions=4,
+        recipe=lapsi.Recipe(optimizer="adam", learning_rate=0.01, epochs=20, seeds=1),
+        progress=False,
+    )
+    np.testing.assert_array_equal(scores.lsi, alone.lsi)
+
+
+def test_a_plan_is_told_and_nothing_is_written(folder):
+    before = sorted(folder.rglob("*"))
+    told = json.loads(run("score-pairs", "pairs.npz", "--dry-run", "--json", "--limit", 5, *SHORT).stdout)
+    assert (told["engine"], told["n_pairs"], told["n_scored"], told["embeddings"]) == ("retrain", N, 5, [])
+    assert told["n_params"] == 4 * (5 + 1 + 4 + 1)
+    assert 0 < told["peak_bytes"] < told["limit_bytes"]
+    assert told["seconds"] > 0
+    shown = run("score-pairs", "pairs.npz", "-o", "run", "--rows", 9, "--dry-run", *SHORT).stdout
+    assert "nothing was run or written" in shown
+    assert "9 of 20 epochs" in shown
+    assert "flop" not in shown
+    assert sorted(folder.rglob("*")) == before
+    assert "No run directory was named" in fail(2, "score-pairs", "pairs.npz")
+
+
+@pytest.mark.slow
+def test_a_plan_tells_what_features_of_both_sides_will_take(folder):
+    tiny_models.save_vision("resnet", folder / "sees")
+    tiny_models.save_bert(folder / "reads")
+    models = ("--image-model", folder / "sees", "--text-model", folder / "reads")
+    told = json.loads(run("score-pairs", "pairs.csv", "--dry-run", "--json", *models, *SHORT).stdout)
+    assert [each["model"] for each in told["embeddings"]] == [str(folder / "sees"), str(folder / "reads")]
+    assert all(each["seconds"] > 0 for each in told["embeddings"])
 
 
 def test_a_run_is_not_overwritten_unasked(folder):

@@ -13,8 +13,7 @@ from lapsi.data.extractors import embedding
 from lapsi.data.extractors.cache import FeatureCache, default_cache
 from lapsi.data.extractors.embedding import embed_content, trial
 from lapsi.data.extractors.texts import TextExtractor
-from lapsi.data.readers.image_folders import image_content
-from lapsi.data.samples import Texts
+from lapsi.data.samples import ImageFiles, Texts
 from lapsi.execution.progress import Stages
 from lapsi.settings.extractor import ExtractorSettings
 
@@ -164,12 +163,17 @@ def test_large_features_stay_on_disk(texts, models, tmp_path, small_shards, monk
 def test_bad_images_are_named(pictures, models, tmp_path, small_shards):
     pictures[3].write_bytes(b"no image")
     pictures[11].write_bytes(pictures[11].read_bytes()[:60])
-    pictures[17].unlink()
-    content, settings = image_content(pictures), ExtractorSettings(model=models["image"])
-    with pytest.raises(
-        lapsi.InputError, match=r"1 of the samples cannot be read: .*3\.png \(cannot identify image.*--skip-bad"
-    ):
+    content, settings = ImageFiles(pictures), ExtractorSettings(model=models["image"])
+    some = r"At least 1 of the 23 samples cannot be read: .*3\.png \(cannot identify image.*--skip-bad"
+    with pytest.raises(lapsi.InputError, match=some):
         embed_content(content, settings, tmp_path / "c", QUIET)
+    for row in (2, 17, 22):
+        pictures[row].rename(tmp_path / f"{row} away")
+    missing = r"^3 of the 23 samples cannot be read: .*2\.png \(.*No such file.*; .*17\.png \(.*; .*22\.png \("
+    with pytest.raises(lapsi.InputError, match=missing):
+        embed_content(content, settings, tmp_path / "c", QUIET)
+    for row in (2, 22):
+        (tmp_path / f"{row} away").rename(pictures[row])
     result = embed_content(content, settings, tmp_path / "c", QUIET, skip_bad=True)
     assert list(result.left_out) == [3, 11, 17]
     assert "No such file" in result.left_out[17]
@@ -189,13 +193,13 @@ def test_nothing_to_embed(pictures, models, tmp_path):
         picture.write_bytes(b"no image")
     settings = ExtractorSettings(model=models["image"])
     for work in (
-        lambda: embed_content(image_content(pictures), settings, tmp_path / "c", QUIET, skip_bad=True),
-        lambda: trial(image_content(pictures), settings),
+        lambda: embed_content(ImageFiles(pictures), settings, tmp_path / "c", QUIET, skip_bad=True),
+        lambda: trial(ImageFiles(pictures), settings),
     ):
-        with pytest.raises(lapsi.InputError, match=r"23 of the samples cannot be read: .* and 18 more"):
+        with pytest.raises(lapsi.InputError, match=r"23 of the 23 samples cannot be read: .* and 18 more"):
             work()
     with pytest.raises(lapsi.InputError, match="no image to embed"):
-        embed_content(image_content([]), settings, tmp_path / "c", QUIET)
+        embed_content(ImageFiles([]), settings, tmp_path / "c", QUIET)
 
 
 def test_features_that_are_not_finite_are_refused(texts, models, tmp_path, monkeypatch):

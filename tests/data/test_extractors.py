@@ -143,6 +143,15 @@ def test_what_cannot_be_loaded(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(lapsi.InputError, match=r"not in the local cache, and the hub cannot be reached .* Name a local folder"):
         features_of("text", TEXTS, "no-such/model")
+    for kind, named, way in (
+        ("text", "model=", "; texts in a table also go without a model, as the tf-idf of their pieces: lapsi.score(frame"),
+        ("text", "--text-model", "."),
+        ("image", "extractor=", "."),
+    ):
+        with pytest.raises(lapsi.InputError) as told:
+            load_extractor(kind, ExtractorSettings("no-such/model"), named)
+        assert f"that is in the local cache, with {named}{way}" in str(told.value)
+        assert "\n" not in str(told.value)
     with pytest.raises(lapsi.InputError, match="neither a folder nor a name"):
         features_of("text", TEXTS, "no such model / at all")
     (tmp_path / "empty").mkdir()

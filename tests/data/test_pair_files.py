@@ -129,7 +129,7 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path, pictured, models, kind
     }[kind]()
     models_ = ("--image-model", models["image"], "--text-model", models["text"])
     line = fail(2, "score-pairs", "pairs.csv", "-o", "run", *models_, *SHORT)
-    assert "1 of the samples cannot be read: pictures/3.png (" in line
+    assert "1 of the 12 samples cannot be read: pictures/3.png (" in line
     assert line.endswith("Mend or remove them; --skip-bad leaves them out.")
     assert not list(tmp_path.glob("run*"))
 

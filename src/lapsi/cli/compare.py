@@ -67,13 +67,23 @@ def _print(agreement: Agreement, name_a: str, name_b: str, n_extremes: int, cons
     for fraction, share in agreement.top_shared.items():
         table.add_row(f"top {fraction:.0%} in common", f"{share:.1%}")
     console.print(table)
+    differing = _differing(agreement, n_extremes)
+    if n_extremes > 0 and len(differing) == 0:
+        console.print("Every sample has the same rank in both runs.")
+        return
     headings = [Heading("id", "id"), Heading("label", agreement.target)]
     headings += [Heading(name, name, is_number=True) for name in ("LSI a", "LSI b", "rank a", "rank b")]
     rows = [
         [str(row["id"]), str(row["label"]), *(f"{row[name]:.2e}" for name in LSI_OF), *(f"{row[name]:,}" for name in RANK_OF)]
-        for row in to_records(agreement.table.head(n_extremes))
+        for row in to_records(differing)
     ]
     console.print(Listing("Samples whose rank differs most", headings, rows))
+
+
+def _differing(agreement: Agreement, n_extremes: int) -> pd.DataFrame:
+    """The first of the samples whose rank differs."""
+    table = agreement.table
+    return table[table["rank_a"] != table["rank_b"]].head(n_extremes)
 
 
 def _shown(value: float | str) -> str:
@@ -89,5 +99,5 @@ def _as_dict(agreement: Agreement, n_extremes: int) -> dict[str, Any]:
         "regularization": {name: list(pair) for name, pair in agreement.regularization.items()},
         **{name: None if np.isnan(value) else value for name, value in numbers.items()},
         "top_shared": {f"{fraction:.0%}": share for fraction, share in agreement.top_shared.items()},
-        "differ_most": to_records(agreement.table.head(n_extremes)),
+        "differ_most": to_records(_differing(agreement, n_extremes)),
     }

@@ -32,7 +32,8 @@ def issues(run: Path, top: int, threshold: float | None, to: Path | None, force:
             return
         _print(found, scores, top, Console())
         if to is not None:
-            say(f"{len(found.table):,} rows to {to}")
+            doubtful = f"the first {found.n_flagged:,} are doubtful (column flagged)"
+            say(f"All {len(found.table):,} {found.kind.plural} to {to}, least trusted first: {doubtful}.")
 
 
 def _as_dict(found: LabelIssues, top: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,16 +14,17 @@ from lapsi.engines.base import Plan
 from lapsi.execution.cost import GIB, duration
 
 
-def print_plan(engine: str, plan: Plan, seconds: float, embedding: dict[str, Any] | None, console: Console) -> None:
+def print_plan(engine: str, plan: Plan, seconds: float, embeddings: Sequence[dict[str, Any]], console: Console) -> None:
     """What a run will cost, and first, where features must be made, what they will."""
     table = Table(title="Plan (nothing was run or written)", title_justify="left", show_header=False)
-    if embedding is not None:
+    for embedding in embeddings:
         rate = f"about {duration(embedding['seconds'])} at {embedding['samples_per_second']:.0f} samples a second"
         table.add_row("features", cell(f"{embedding['model']}: {rate}, less what the cache has"))
     table.add_row("engine", engine)
     table.add_row("peak memory", f"{plan.cost.peak_bytes / GIB:.2f} GiB (limit {plan.cost.limit_bytes / GIB:.2f} GiB)")
     table.add_row("time", f"about {duration(seconds)} on this machine")
-    table.add_row("work", f"{sum(plan.cost.flop.values()):.2e} flop")
+    if plan.cost.flop:
+        table.add_row("work", f"{sum(plan.cost.flop.values()):.2e} flop")
     for name, value in plan.notes:
         table.add_row(name, value)
     console.print(table)

@@ -17,6 +17,7 @@ from lapsi.report.maps import umap_map
 from lapsi.report.page import ReportSummary, write_report
 from lapsi.results.scores import Scores
 from lapsi.settings.settings import settings_from_dict
+from lapsi.settings.task import PAIRS
 
 FROM_PYTHON = (
     "There will be no pictures: the run was saved from Python, so its data are not known here. There "
@@ -33,7 +34,7 @@ def report(run: Path, target: Path, layout: str, force: bool, quiet: bool) -> No
     summary = _write(scores, target, layout, stages, force)
     if not quiet:
         with told(target):
-            say(_in_words(summary, target))
+            say(_in_words(summary, target, scores.task))
 
 
 def _laid_out(scores: Scores, stages: Stages) -> Scores:
@@ -79,10 +80,11 @@ def _raw(scores: Scores, stages: Stages) -> Raw:
     return Raw() if raw.content is not None and raw.content.kind == TEXT else raw
 
 
-def _in_words(summary: ReportSummary, target: Path) -> str:
+def _in_words(summary: ReportSummary, target: Path, task: str) -> str:
     shown = f"{summary.n_shown:,} samples"
     if summary.n_shown < summary.n_samples:
         shown = f"{summary.n_shown:,} of {summary.n_samples:,} samples"
     pictures = f", {summary.n_pictures:,} with a picture" if summary.n_pictures else ""
-    unreadable = f" ({summary.n_unreadable:,} images not found or unreadable)" if summary.n_unreadable else ""
+    elsewhere = "; score-pairs takes where they lie as --image-folder" if task == PAIRS else ""
+    unreadable = f" ({summary.n_unreadable:,} images not found or unreadable{elsewhere})" if summary.n_unreadable else ""
     return f"{shown}{pictures}{unreadable} to {target} ({summary.n_bytes / 1e6:.1f} MB); open it in a browser."

@@ -236,4 +236,5 @@ def _tell_plan(given: set[str], options: Options, name: str, settings: Settings,
     else:
         parts, whole = (in_words(size) for size in disk.values())
         plan = replace(plan, notes=(*plan.notes, ("disk", f"{parts} of finished parts, then {whole}")))
-        print_plan(f"{engine.name}: {chosen.reason}" if chosen.reason else engine.name, plan, seconds, embedding, Console())
+        embeddings = [] if embedding is None else [embedding]
+        print_plan(f"{engine.name}: {chosen.reason}" if chosen.reason else engine.name, plan, seconds, embeddings, Console())

@@ -232,7 +232,8 @@ def _optimum_lines(scores: Scores) -> list[Text]:
     return [
         Text(
             f"Optimum: the weights are {unconverged:.1e} nats from one, and a sample moves them by {median:.1e} (median): "
-            "training has not ended there, or with another weight decay. What one step says of leaving is then rough.",
+            "training has not ended there, or with another weight decay (pass its own with --weight-decay). What one step says "
+            "of leaving is then rough.",
             style="yellow",
         )
     ]

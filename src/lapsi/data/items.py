@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, final
 
 import numpy as np
@@ -17,13 +18,13 @@ from torch import Tensor
 
 from lapsi.data.samples import (
     IMAGE,
+    SHOWN_AT_MOST,
     TEXT,
     Content,
-    EncodedImages,
+    ImageFiles,
     checked_texts,
     decode_image,
     image_arrays,
-    read_file,
 )
 from lapsi.errors import InputError, first_line
 
@@ -61,6 +62,9 @@ class ItemImages(Content):
         _picture(self.dataset[position][self.field], self.low, self.high).save(held, "PNG")
         return held.getvalue()
 
+    def require(self, position: int) -> None:
+        """All are there until they are read."""
+
     @property
     def decode(self) -> Callable[[bytes], Image.Image]:
         return decode_image
@@ -87,11 +91,28 @@ def content_of_values(values: Any, kind: str) -> Content:
     if kind == TEXT:
         return checked_texts(list(several), "The texts")
     if len(several) > 0 and isinstance(several[0], str | Path):
-        paths = [str(path) for path in several]
-        return EncodedImages(paths, lambda position: read_file(paths[position]))
+        return ImageFiles([Path(path) for path in several])
     if not isinstance(several, np.ndarray) and several and all(isinstance(image, Image.Image) for image in several):
         return ItemImages([(image,) for image in several], 0, 0.0, 255.0)
     return image_arrays(several)
+
+
+def name_images(values: list[Any]) -> bool:
+    """Whether the values are paths of images: strings that all end as the names of image files do, and name files.
+
+    Raises:
+        InputError: when all end so but some name no file.
+    """
+    suffixes = Image.registered_extensions()
+    if not all(isinstance(value, str) and Path(value).suffix.lower() in suffixes for value in values):
+        return False
+    missing = [value for value in values if not os.path.isfile(value)]
+    if missing:
+        raise InputError(
+            f"The {len(values):,} strings look like paths of images, but {len(missing):,} name no file, the first "
+            f"{shorten(missing[0], SHOWN_AT_MOST)!r}; mend the paths, or say what they are: images='path' or texts='text'."
+        )
+    return True
 
 
 def content_of(dataset: Any) -> Content | None:

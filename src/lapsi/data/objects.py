@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from lapsi.data.arrays import one_dimensional, to_numpy
 from lapsi.data.dataset import Dataset, make_columns, make_weights
-from lapsi.data.items import content_of, content_of_values, item_at
+from lapsi.data.items import content_of, content_of_values, item_at, name_images
 from lapsi.data.readers.columns import LABEL_NAMES, Columns, choose_name
 from lapsi.data.readers.containers import NamedArrays, values_of
 from lapsi.data.readers.raw_tables import holds_raw, read_raw
@@ -198,6 +198,7 @@ def _of_values(held: Any, known: Known) -> Samples:
     if len(several) == 0:
         raise InputError("The list is empty: 0 samples; expected at least 2.")
     is_text = isinstance(several[0], str) and known.images is None
+    is_text = is_text and (known.texts is not None or not name_images(list(several)))
     content = content_of_values(several, TEXT if is_text else IMAGE)
     carried = pd.DataFrame({"text": several} if is_text else {}, index=pd.RangeIndex(len(content)))
     if not is_text and isinstance(several[0], str | Path):

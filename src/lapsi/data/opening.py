@@ -14,13 +14,15 @@ from lapsi.data.blocks import ArrayBlocks
 from lapsi.data.composed import ChosenBlocks
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
 from lapsi.data.dataset import Dataset
-from lapsi.data.extractors.embedding import embed_content, trial
+from lapsi.data.extractors.embedding import MODEL_OPTION, embed_content, trial
 from lapsi.data.part import ChosenContent
+from lapsi.data.readers.columns import listed
 from lapsi.data.readers.labels import changes_of
 from lapsi.data.readers.shard_names import shards_of
 from lapsi.data.readers.source import open_spec
 from lapsi.data.samples import Content, Samples
 from lapsi.data.spec import DataSpec
+from lapsi.data.targets import ClassTargets, Targets
 from lapsi.execution.backend import HERE, Backend
 from lapsi.execution.progress import Stages
 
@@ -57,9 +59,17 @@ def open_data(spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], N
 
 
 def with_features(
-    source: Dataset | Samples, spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], None], backend: Backend = HERE
+    source: Dataset | Samples,
+    spec: DataSpec,
+    name: str,
+    stages: Stages,
+    tell: Callable[[str], None],
+    backend: Backend = HERE,
+    model_named: str = MODEL_OPTION,
 ) -> Opened:
     """A source that is open, as `open_data` gives it; its record does not say what opened it.
+
+    `model_named`: the option or argument that names the extractor, for errors.
 
     Raises:
         InputError: as the extractor says.
@@ -76,11 +86,14 @@ def with_features(
         samples = corrupt_samples(source, corruption)
         everything = np.arange(len(samples.labels))
         # refuses before the work
-        corrupt_dataset(samples.with_features(np.zeros((len(everything), 1)), everything), corruption)
+        whole = corrupt_dataset(samples.with_features(np.zeros((len(everything), 1)), everything), corruption)
         cache = None if spec.cache is None else Path(spec.cache)
-        embedded = embed_content(samples.content, spec.extractor, cache, stages, skip_bad=spec.skip_bad, backend=backend)
+        embedded = embed_content(
+            samples.content, spec.extractor, cache, stages, skip_bad=spec.skip_bad, backend=backend, named=model_named
+        )
         content = samples.content.whole if isinstance(samples.content, ChosenContent) else samples.content
         left_out = [*samples.unread, *((content.name(position), reason) for position, reason in embedded.left_out.items())]
+        tell(_vanished(whole.targets, embedded.kept))
         dataset = samples.with_features(embedded.features, embedded.kept, embedded.digest)
         if corruption.human_labels is not None and len(corruption.human_labels) == len(samples.labels):
             corruption = replace(corruption, human_labels=corruption.human_labels[embedded.kept])
@@ -91,6 +104,17 @@ def with_features(
         changed["n_corrupted"] = int(dataset.columns["corrupted"].sum())
     bad = pd.DataFrame(left_out, columns=["sample", "reason"])
     return Opened(dataset, content, bad, record | {"corruption": changed})
+
+
+def _vanished(targets: Targets, kept: np.ndarray) -> str:
+    """Which classes have no sample among those at positions `kept` (n,), or ""."""
+    if not isinstance(targets, ClassTargets):
+        return ""
+    gone = np.setdiff1d(np.unique(targets.codes), targets.codes[kept])
+    if len(gone) == 0:
+        return ""
+    names = listed([str(targets.classes[code]) for code in gone])
+    return f"No sample of {len(gone):,} of the {len(targets.classes):,} classes could be read, so they are gone: {names}."
 
 
 def _terms(licence: str) -> str:

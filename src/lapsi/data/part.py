@@ -44,6 +44,9 @@ class ChosenContent(Content):
     def read(self, position: int) -> bytes:
         return self.whole.read(int(self.chosen[position]))
 
+    def require(self, position: int) -> None:
+        self.whole.require(int(self.chosen[position]))
+
     @property
     def decode(self) -> Callable[[bytes], Any]:
         return self.whole.decode

@@ -48,6 +48,14 @@ class Content(ABC):
             OSError: when it cannot be read.
         """
 
+    @abstractmethod
+    def require(self, position: int) -> None:
+        """Refuses what needs no reading to be known unreadable, such as a file that is missing; cheap.
+
+        Raises:
+            OSError: when it cannot be read.
+        """
+
     @property
     @abstractmethod
     def decode(self) -> Callable[[bytes], Any]:
@@ -59,8 +67,37 @@ class Content(ABC):
 
 @final
 @dataclass(frozen=True, slots=True)
+class ImageFiles(Content):
+    """Images in files of their own.
+
+    Attributes:
+        paths: (N,) of the samples.
+    """
+
+    kind = IMAGE
+    paths: Sequence[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, position: int) -> str:
+        return str(self.paths[position])
+
+    def read(self, position: int) -> bytes:
+        return read_file(self.paths[position])
+
+    def require(self, position: int) -> None:
+        require_regular(self.paths[position])
+
+    @property
+    def decode(self) -> Callable[[bytes], Image.Image]:
+        return decode_image
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class EncodedImages(Content):
-    """Images as files hold them (JPEG, PNG, …).
+    """Images as files hold them (JPEG, PNG, …), wherever these lie.
 
     Attributes:
         names: (N,) of the samples.
@@ -79,6 +116,9 @@ class EncodedImages(Content):
 
     def read(self, position: int) -> bytes:
         return self.fetch(position)
+
+    def require(self, position: int) -> None:
+        """All are there until they are read."""
 
     @property
     def decode(self) -> Callable[[bytes], Image.Image]:
@@ -101,6 +141,9 @@ class ImageArrays(Content):
 
     def read(self, position: int) -> bytes:
         return self._shape + self.pixels[position].tobytes()
+
+    def require(self, position: int) -> None:
+        """All are there until they are read."""
 
     @property
     def decode(self) -> Callable[[bytes], Image.Image]:
@@ -129,6 +172,9 @@ class Texts(Content):
     def read(self, position: int) -> bytes:
         return self.values[position].encode("utf-8", "surrogatepass")
 
+    def require(self, position: int) -> None:
+        """All are there until they are read."""
+
     @property
     def decode(self) -> Callable[[bytes], str]:
         return _decode_text
@@ -154,12 +200,16 @@ def read_file(path: str | Path) -> bytes:
     return Path(path).read_bytes()
 
 
-def tell_unreadable(bad: Sequence[tuple[str, str]], what: str, *, can_skip: bool = True) -> str:
-    """The message about names that cannot be read, each with its reason; `what` they are, and whether an option skips them."""
+def tell_unreadable(bad: Sequence[tuple[str, str]], what: str, *, can_skip: bool = True, is_all: bool = True) -> str:
+    """The message about names that cannot be read, each with its reason.
+
+    `what`: of which they are; `can_skip`: an option leaves them out; `is_all`: there are no others.
+    """
     shown = "; ".join(f"{name} ({reason})" for name, reason in bad[:NAMED_AT_MOST])
-    more = f" and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
+    more = f" and {len(bad) - NAMED_AT_MOST:,} more" if len(bad) > NAMED_AT_MOST else ""
     skip = "; --skip-bad leaves them out" if can_skip else ""
-    return f"{len(bad)} of the {what} cannot be read: {shown}{more}. Mend or remove them{skip}."
+    count = f"{len(bad):,}" if is_all else f"At least {len(bad):,}"
+    return f"{count} of the {what} cannot be read: {shown}{more}. Mend or remove them{skip}."
 
 
 def _decode_text(raw: bytes) -> str:

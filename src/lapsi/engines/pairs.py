@@ -81,9 +81,15 @@ def pair_fit(problem: ContrastiveProblem, settings: PairSettings, chunk_size: in
 
 
 def tell_cost(fit: RetrainFit, settings: PairSettings, plan: PairPlan, n_units: int, stages: Stages) -> None:
-    """What the run will take, in a line, where progress is shown: from one step of one model and one posterior."""
+    """What the run will take, in a line, where progress is shown."""
     if not stages.show:
         return
+    time_told = f"{duration(seconds_of(fit, settings, n_units))} ({n_units:,} models, {settings.engine.recipe.epochs:,} epochs)"
+    stages.say(f"About {time_told}, {plan.cost.peak_bytes / GIB:.1f} GiB at the peak.")
+
+
+def seconds_of(fit: RetrainFit, settings: PairSettings, n_units: int) -> float:
+    """What leaving `n_units` pairs out will take, about: from one step of one model and one posterior."""
     problem, recipe = fit.problem, settings.engine.recipe
     assert isinstance(problem, ContrastiveProblem)
     params = problem.initial(settings.execution.seed)
@@ -95,9 +101,7 @@ def tell_cost(fit: RetrainFit, settings: PairSettings, plan: PairPlan, n_units: 
     steps = recipe.epochs * steps_per_epoch(recipe, problem.n_samples) * (2 if recipe.sam_radius > 0 else 1)
     n_models = recipe.seeds * n_units + 1 + n_checks(settings.execution.verify, n_units)
     snapshots = recipe.seeds * n_units * len(recipe.snapshots(settings.engine.every))
-    whole = n_models * steps * step + snapshots * posterior
-    time_told = f"{duration(whole)} ({n_units:,} models, {recipe.epochs:,} epochs)"
-    stages.say(f"About {time_told}, {plan.cost.peak_bytes / GIB:.1f} GiB at the peak.")
+    return n_models * steps * step + snapshots * posterior
 
 
 def _seconds(problem: ContrastiveProblem, work: Callable[[], object]) -> float:

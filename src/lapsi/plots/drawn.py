@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from lapsi.data.readers.columns import meant
 from lapsi.errors import InputError
 from lapsi.plots.style import png, save
 from lapsi.results.scores import Scores
@@ -57,5 +58,6 @@ def draw(scores: Scores, name: str = "distribution", **named: Any) -> Drawn:
     """
     called = name.replace("-", "_")
     if called not in FIGURES:
-        raise InputError(f"There is no figure {name!r} of one run; expected one of {', '.join(FIGURES)}.")
+        expected = f"expected one of {', '.join(FIGURES)}.{meant(called, FIGURES)}"
+        raise InputError(f"There is no figure {name!r} of one run; {expected}")
     return Drawn(getattr(import_module("lapsi.plots"), called)(scores, **named), called)

@@ -12,6 +12,11 @@ from lapsi.results.provenance import Count, Real, Text
 
 FEWEST = 3  # samples of which a correlation says something
 TRAINED_ON = "trained on"  # the reference of networks: training went on from the given weights, with and without each sample
+WHAT_TO_DO = (
+    "A step leaves from an optimum of the loss with the weight decay of the run: pass the one that the network was trained "
+    "with, --weight-decay (in Python objective=lapsi.ObjectiveSpec(weight_decay=…)), which 'auto' can only guess, and train "
+    "until it converges."
+)
 TRUSTED = 0.9  # rank correlation with it, below which a ranking is not to be trusted
 
 
@@ -78,7 +83,7 @@ def ranking_in_words(verification: dict[str, Any]) -> str:
         f"{spearman:.2f}, the correlation of the logarithms {verification['pearson']:.2f}, the median ratio "
         f"{verification['median_ratio']:.2g}."
     )
-    return text if spearman >= TRUSTED else f"{text} The ranking of this run is not to be trusted."
+    return text if spearman >= TRUSTED else f"{text} The ranking of this run is not to be trusted. {WHAT_TO_DO}"
 
 
 def summarise_errors(drawn: Drawn, errors: np.ndarray, reference: str, exact_errors: np.ndarray | None = None) -> Verification:

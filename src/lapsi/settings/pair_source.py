@@ -23,6 +23,7 @@ class PairSource:
         keep: more columns to carry along.
         image_model, text_model: frozen extractors of raw images and texts, as in `ExtractorSettings`.
         skip_bad: whether pairs with an image that cannot be read, or without an image or a caption, are left out.
+        rows: how many pairs are taken, for a trial, drawn at random; None: all.
         shuffle_pairs: share of the pairs whose texts change places.
         seed: of that.
     """
@@ -37,6 +38,9 @@ class PairSource:
     image_model: str | None = option(None, Name(), "Frozen extractor of images; default: microsoft/resnet-18.", panel=RAW)
     text_model: str | None = option(None, Name(), "Frozen extractor of texts; default: bert-base-uncased.", panel=RAW)
     skip_bad: bool = option(False, Flag(), "Leave pairs out that cannot be read, and list them.", panel=RAW)
+    rows: int | None = option(
+        None, Integer(3, optional=True), "A trial on so many pairs, drawn at random; only these are read and train."
+    )
     shuffle_pairs: float = option(0.0, Share(), "Share of the pairs whose texts change places.", panel=CORRUPTION)
     seed: int = option(0, Integer(0), "Seed of that.", panel=CORRUPTION, flag="corruption-seed")
 

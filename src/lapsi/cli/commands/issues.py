@@ -23,7 +23,12 @@ def issues(
     ] = None,
     to: Annotated[
         Path | None,
-        typer.Option("--to", "-o", "--output", help="Also write all ranked: .csv, .tsv, .parquet or .json."),
+        typer.Option(
+            "--to",
+            "-o",
+            "--output",
+            help="Also write all, the least trusted first: .csv, .tsv, .parquet or .json.",
+        ),
     ] = None,
     force: Force = False,
     as_json: AsJson = False,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lapsi.cli.options import Force
+from lapsi.data.readers.columns import meant
 from lapsi.errors import InputError
 from lapsi.results.paths import require_run
 
@@ -31,7 +32,7 @@ def plot(
 
 def _require_kind(kind: str, n_runs: int) -> None:
     if kind not in KINDS:
-        raise InputError(f"{kind!r} is no figure; expected one of {', '.join(KINDS)}.")
+        raise InputError(f"{kind!r} is no figure; expected one of {', '.join(KINDS)}.{meant(kind, KINDS)}")
     several = {"distribution": range(1, 100), "correlation": (2,)}.get(kind, (1,))
     if n_runs not in several:
         raise InputError(

@@ -21,10 +21,11 @@ SOURCE_HELP = (
 def score_pairs(
     source: Annotated[Path, typer.Argument(help=SOURCE_HELP)],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", "--to", help="Run directory to write.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", "--to", help="Run directory to write.")] = None,
     options: Options,
     limit: Annotated[int | None, typer.Option(help="Score LIMIT pairs, spread over all; the others still train.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of the feature cache.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print engine, memory and time, and stop.")] = False,
     force: Force = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -40,6 +41,12 @@ def score_pairs(
         raise InputError("--corruption-seed was given but no pairs are shuffled; leave it out, or give --shuffle-pairs.")
     if not source.exists():
         raise InputError(f"There is no file {source}.")
+    if output is None and not dry_run:
+        raise InputError("No run directory was named; say where to write it with -o RUN (or use --dry-run).")
     from lapsi.cli import score_pairs as work
 
-    work.score_pairs(work.Call(source, asked, settings, limit, cache), output, force, quiet, as_json)
+    call = work.Call(source, asked, settings, limit, cache)
+    if output is None or dry_run:
+        work.tell_plan(call, quiet, as_json)
+    else:
+        work.score_pairs(call, output, force, quiet, as_json)

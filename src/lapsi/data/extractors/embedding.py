@@ -20,6 +20,7 @@ from torch import Tensor
 from lapsi.data.extractors.base import DEFAULT_MODELS, Extractor
 from lapsi.data.extractors.cache import Shard, default_cache, digest_of, empty_features, open_cache
 from lapsi.data.extractors.images import image_extractor
+from lapsi.data.extractors.loading import NoModelError, advice_of
 from lapsi.data.extractors.texts import text_extractor
 from lapsi.data.items import content_of_values
 from lapsi.data.samples import IMAGE, TEXT, Content, tell_unreadable
@@ -34,6 +35,7 @@ from lapsi.settings.option import Choice
 
 SHARD_ROWS = 512  # what a kill may lose
 BATCHES_AHEAD = 2
+MODEL_OPTION = "--model"
 MAPPED_SHARE = 0.25  # of the memory that is free: larger features stay on disk
 
 
@@ -93,18 +95,22 @@ def embed(
     content = content_of_values(values, kind)
     with open_backend(execution or Execution()) as backend:
         folder = None if cache is None else Path(cache)
-        return embed_content(content, settings, folder, Stages(progress), skip_bad=None, backend=backend).features
+        stages = Stages(progress)
+        return embed_content(content, settings, folder, stages, skip_bad=None, backend=backend, named="model=").features
 
 
-def load_extractor(kind: str, settings: ExtractorSettings) -> Extractor:
-    """The extractor for images or texts that the settings ask for.
+def load_extractor(kind: str, settings: ExtractorSettings, named: str = MODEL_OPTION) -> Extractor:
+    """The extractor for images or texts that the settings ask for; `named`: the option or argument that says which, for errors.
 
     Raises:
         InputError: when it cannot be loaded.
     """
     require_device(settings.device)
     model = settings.model or DEFAULT_MODELS[kind]
-    return image_extractor(settings, model) if kind == IMAGE else text_extractor(settings, model)
+    try:
+        return image_extractor(settings, model) if kind == IMAGE else text_extractor(settings, model)
+    except NoModelError as error:
+        raise InputError(f"{error} {advice_of(kind, named)}") from error
 
 
 def embed_content(
@@ -115,6 +121,7 @@ def embed_content(
     *,
     skip_bad: bool | None = False,
     backend: Backend = HERE,
+    named: str = MODEL_OPTION,
 ) -> Embedded:
     """Features of all samples, from the cache where it has them.
 
@@ -125,14 +132,19 @@ def embed_content(
         stages: shows the progress.
         skip_bad: leave samples out that cannot be read; None: they cannot be.
         backend: embeds what the cache does not have.
+        named: the option or argument that names the model, for errors.
 
     Raises:
         InputError: the model cannot be loaded; or a sample cannot be read and `skip_bad` is off, naming it.
     """
     if len(content) == 0:
         raise InputError(f"There is no {content.kind} to embed; expected at least 2.")
+    if not skip_bad:
+        absent = _missing(content)
+        if absent:
+            raise InputError(_unreadable(content, absent, can_skip=skip_bad is not None))
     with stages.stage("load model"):
-        extractor = load_extractor(content.kind, settings)
+        extractor = load_extractor(content.kind, settings, named)
         shards = open_cache(cache or default_cache(), extractor.identity())
     gathered = _Gathered(content, shards.folder, skip_bad)
     digest = hashlib.blake2b(repr(extractor.identity()).encode(), digest_size=16)
@@ -253,7 +265,8 @@ class _Gathered:
         """The features of the samples from `start` on."""
         bad = {start + position: reason for position, reason in shard.bad.items()}
         if bad and not self._skip_bad:
-            raise InputError(_unreadable(self._content, bad, can_skip=self._skip_bad is not None))
+            is_all = len(shard.kept) + len(shard.bad) == len(self._content)
+            raise InputError(_unreadable(self._content, bad, can_skip=self._skip_bad is not None, is_all=is_all))
         self.n_cached += len(shard.kept) if was_cached else 0
         self._early[start] = shard
         while self._next in self._early:
@@ -280,17 +293,19 @@ class _Gathered:
         """
         if self._features is None:
             n_samples, left_out = len(self._content), _unreadable(self._content, self._left_out)
-            raise InputError(f"None of the {n_samples} samples can be read. {left_out}")
+            raise InputError(f"None of the {n_samples:,} samples can be read. {left_out}")
         return self._features[: self._n_done].numpy(), np.concatenate(self._kept), self._left_out
 
 
-def trial(content: Content, settings: ExtractorSettings) -> tuple[np.ndarray, float, str]:
+def trial(content: Content, settings: ExtractorSettings, named: str = MODEL_OPTION) -> tuple[np.ndarray, float, str]:
     """Features (k, d) of a batch of samples drawn over the whole, the seconds that one takes, and the model's name.
+
+    `named`: the option or argument that names the model, for errors.
 
     Raises:
         InputError: the model cannot be loaded, or none of these samples can be read.
     """
-    extractor = load_extractor(content.kind, settings)
+    extractor = load_extractor(content.kind, settings, named)
     n_tried = min(settings.batch_size, len(content))
     rows = np.linspace(0, len(content) - 1, n_tried).astype(int).tolist()
 
@@ -301,7 +316,8 @@ def trial(content: Content, settings: ExtractorSettings) -> tuple[np.ndarray, fl
         prepared = [_attempt(partial(prepare, row)) for row in rows]
         good = [value for value in prepared if not isinstance(value, _Bad)]
         if not good:
-            raise InputError(_unreadable(content, {row: bad.reason for row, bad in zip(rows, prepared, strict=True)}))
+            reasons = {row: bad.reason for row, bad in zip(rows, prepared, strict=True)}
+            raise InputError(_unreadable(content, reasons, is_all=n_tried == len(content)))
         return extractor(good)
 
     run()  # the first pass is slower than those that follow
@@ -335,6 +351,19 @@ def _attempt(work: Callable[[], Any]) -> Any:
         return _Bad(first_line(error))
 
 
-def _unreadable(content: Content, bad: dict[int, str], *, can_skip: bool = True) -> str:
+def _missing(content: Content) -> dict[int, str]:
+    """Position and reason of each sample that needs no reading to be known unreadable."""
+
+    def look(start: int) -> dict[int, str]:
+        rows = range(start, min(start + SHARD_ROWS, len(content)))
+        found = {row: _attempt(partial(content.require, row)) for row in rows}
+        return {row: bad.reason for row, bad in found.items() if isinstance(bad, _Bad)}
+
+    with ThreadPoolExecutor(_n_readers(), "lapsi-look") as readers:
+        parts = readers.map(look, range(0, len(content), SHARD_ROWS))
+        return {row: reason for part in parts for row, reason in part.items()}
+
+
+def _unreadable(content: Content, bad: dict[int, str], *, can_skip: bool = True, is_all: bool = True) -> str:
     named = [(content.name(position), reason) for position, reason in bad.items()]
-    return tell_unreadable(named, "samples", can_skip=can_skip)
+    return tell_unreadable(named, f"{len(content):,} samples", can_skip=can_skip, is_all=is_all)

@@ -11,11 +11,22 @@ from typing import Any
 
 import torch
 
+from lapsi.data.samples import TEXT
 from lapsi.errors import InputError, first_line
 
 HUB_TIMEOUT = 10.0
 HEADS = ("pooler", "classifier", "cls.", "head", "qa_outputs", "score")
+WITHOUT_MODEL = "texts in a table also go without a model, as the tf-idf of their pieces"
+INSTEAD = {
+    "--model": "--features COLUMN",
+    "extractor=": "lapsi.score(frame[[column]], labels)",
+    "model=": "lapsi.score(frame[[column]], labels)",
+}
 MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
+
+
+class NoModelError(InputError):
+    """A model is neither a folder, nor in the local cache, nor to be had from the hub; who was asked for it says what to do."""
 
 
 def require_transformers() -> Any:
@@ -49,6 +60,7 @@ def load_pretrained(load: Callable[..., Any], model: str, **options: Any) -> Any
     """`load(model)` from a local folder, the local cache of the hub, or the hub.
 
     Raises:
+        NoModelError: when it is nowhere.
         InputError: one line that says which of these failed.
     """
     if Path(model).is_dir():
@@ -76,12 +88,12 @@ def _files_on_hub(model: str) -> set[str]:
     """Names of the files of a model, asked for once, without the minute of retries of the hub's own library.
 
     Raises:
+        NoModelError: when there is no such model, or the hub cannot be reached.
         InputError: one line that says why there is no answer.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
-    advice = "Name a local folder, or a model that is in the local cache, with --model (in Python model=)."
     try:
         return {file.rfilename for file in HfApi().model_info(model, timeout=HUB_TIMEOUT).siblings or []}
     except HFValidationError:
@@ -91,11 +103,18 @@ def _files_on_hub(model: str) -> set[str]:
             f"The model {model!r} asks for its terms to be accepted on the hub first, then 'hf auth login'."
         ) from None
     except RepositoryNotFoundError:
-        raise InputError(f"There is no model {model!r} on the hub, and no folder of that name. {advice}") from None
+        raise NoModelError(f"There is no model {model!r} on the hub, and no folder of that name.") from None
     except Exception as error:  # the HTTP client's own errors, which differ between its versions
-        raise InputError(
-            f"The model {model!r} is not in the local cache, and the hub cannot be reached ({first_line(error)}). {advice}"
+        raise NoModelError(
+            f"The model {model!r} is not in the local cache, and the hub cannot be reached ({first_line(error)})."
         ) from error
+
+
+def advice_of(kind: str, named: str) -> str:
+    """What to do without a model for texts or images, which the option or argument `named` names."""
+    advice = f"Name a local folder, or a model that is in the local cache, with {named}"
+    way = INSTEAD.get(named)
+    return f"{advice}; {WITHOUT_MODEL}: {way}." if kind == TEXT and way is not None else f"{advice}."
 
 
 def revision_of(model: str) -> str:

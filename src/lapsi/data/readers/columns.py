@@ -106,9 +106,7 @@ def require_name(asked: str, names: list[str], what: str, place: str) -> str:
         InputError: naming those that are there, and the nearest.
     """
     if asked not in names:
-        raise InputError(
-            f"{place} has no {what} named {asked!r}; it has {listed(names)}.{_meant(asked, names)}{_parted(names)}"
-        )
+        raise InputError(f"{place} has no {what} named {asked!r}; it has {listed(names)}.{meant(asked, names)}{_parted(names)}")
     return asked
 
 
@@ -118,7 +116,7 @@ def _parted(names: list[str]) -> str:
     return "" if mark is None else f" Its columns seem to be parted by {mark!r}; save it with commas between them."
 
 
-def _meant(asked: str, names: list[str]) -> str:
+def meant(asked: str, names: Iterable[str]) -> str:
     """A question about names that are near, or ""."""
     lower = {name.lower(): name for name in names}
     near = [lower[name] for name in get_close_matches(asked.lower(), lower, n=3)]

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from lapsi.data.readers.columns import listed
-from lapsi.data.samples import EncodedImages, Samples, read_file, tell_unreadable
+from lapsi.data.samples import ImageFiles, Samples, tell_unreadable
 from lapsi.errors import InputError
 from lapsi.execution.files import holds_run
 
@@ -61,7 +61,7 @@ def read_image_folder(folder: Path, split: str | None = None, *, skip_bad: bool 
     if split is not None:
         columns["split"] = split
     said = where_found(place, sum(map(_is_image, _entries(root, [])[1])))
-    return Samples(image_content(paths), labels, ids, columns, str(folder), unread=tuple(unread), said=said)
+    return Samples(ImageFiles(paths), labels, ids, columns, str(folder), unread=tuple(unread), said=said)
 
 
 def where_found(place: str, n_beside: int) -> str:
@@ -90,11 +90,6 @@ def _elsewhere(root: Path) -> str:
         return any(map(_is_image, _entries(folder, [])[1]))
 
     return f" Do you mean {above}?" if has_images(root) and sum(map(has_images, _entries(above, [])[0])) > 1 else ""
-
-
-def image_content(paths: list[Path]) -> EncodedImages:
-    """Images in files."""
-    return EncodedImages([str(path) for path in paths], lambda position: read_file(paths[position]))
 
 
 def image_files(folder: Path, unread: Unread) -> list[Path]:

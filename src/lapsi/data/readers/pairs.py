@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lapsi.data.arrays import decoded, feature_matrix, one_dimensional, to_numpy
 from lapsi.data.dataset import make_columns
-from lapsi.data.extractors.embedding import embed_content
+from lapsi.data.extractors.embedding import embed_content, trial
 from lapsi.data.pairs import Pairs, make_pairs, shuffle_pairs
 from lapsi.data.readers.columns import IMAGE_NAMES, RESERVED, TEXT_NAMES, choose_name, first_of, require_name
 from lapsi.data.readers.containers import NamedArrays, open_arrays
@@ -47,6 +47,26 @@ class _Side:
         return len(self.features if self.content is None else self.content)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """What a file of pairs holds, before any features are made.
+
+    Attributes:
+        sides: images and texts.
+        ids: (N,) as asked for, or None to number the pairs.
+        columns: (N rows) what travels along.
+        taken: the rows that these are, where not all of the file are taken.
+    """
+
+    sides: tuple[_Side, _Side]
+    ids: Any
+    columns: pd.DataFrame
+    taken: _TakenRows | None
+
+    def __len__(self) -> int:
+        return len(self.sides[0])
+
+
 def open_pairs(path: Path, asked: PairSource, stages: Stages, cache: Path | None = None, backend: Backend = HERE) -> Pairs:
     """The pairs of a file (.npz, .safetensors, .parquet, .csv, .tsv, .jsonl), changed on purpose where asked.
 
@@ -55,69 +75,109 @@ def open_pairs(path: Path, asked: PairSource, stages: Stages, cache: Path | None
     Raises:
         InputError: for a missing column (naming those present), an option without effect, and what cannot be read.
     """
-    arrays = open_arrays(path)
-    if arrays.said:
-        stages.say(arrays.said)
-    with reading(path):
-        whole = _whole_rows(path, asked, arrays)
-        arrays = arrays if whole is None else _taken(arrays, whole.rows)
-        images, texts = _image_side(path, asked, arrays), _text_side(path, asked, arrays)
-        files = None if images.paths is not None else _named(asked.files, FILES, arrays, "files", path)
-        _require_effect(path, asked, cache, (images, texts), files)
-        if len(images) != len(texts):
-            raise InputError(f"{path.name} has {len(images):,} images and {len(texts):,} texts; expected one of each a pair.")
-        known = _columns(path, asked, arrays, (images, texts), files)
-        ids = None if whole is None else whole.rows
-        ids = ids if asked.ids is None else arrays.load(require_name(asked.ids, arrays.names, "ids", path.name))
-    nothing = np.zeros((len(images), 1))
-    make_pairs(nothing, nothing, ids=ids, columns=known)  # refuses before the work
+    found = _read(path, asked, stages, cache)
+    ids, known, taken = found.ids, found.columns, found.taken
     record: dict[str, Any] = {}
-    sides, left_out = [], [] if whole is None else list(whole.left_out)
-    for side, model in ((images, asked.image_model), (texts, asked.text_model)):
+    sides, left_out = [], [] if taken is None else list(taken.left_out)
+    for side, model in zip(found.sides, (asked.image_model, asked.text_model), strict=True):
         if side.content is None:
             sides.append((side.features, np.arange(len(side))))
             continue
         settings = ExtractorSettings(model)
-        made = embed_content(side.content, settings, cache, stages, skip_bad=asked.skip_bad, backend=backend)
+        named = _model_option(side.content)
+        made = embed_content(side.content, settings, cache, stages, skip_bad=asked.skip_bad, backend=backend, named=named)
         sides.append((made.features, made.kept))
         left_out += [(side.content.name(position), reason) for position, reason in made.left_out.items()]
         record[side.content.kind] = made.record
     both = np.intersect1d(sides[0][1], sides[1][1])
-    if len(both) < len(images):
+    if len(both) < len(found):
         sides = [(np.asarray(features)[np.isin(kept, both)], both) for features, kept in sides]
         ids = None if ids is None else to_numpy(ids)[both]
         known = known.iloc[both].reset_index(drop=True)
     pairs = make_pairs(sides[0][0], sides[1][0], ids=ids, columns=known, source=str(path))
     if record:
         pairs.record["extractor"] = record
-    if whole is not None:
-        pairs = replace(pairs, rows=whole.rows[both], n_source=whole.n_source, left_out=tuple(left_out))
+    if taken is not None:
+        pairs = replace(pairs, rows=taken.rows[both], n_source=taken.n_source, left_out=tuple(left_out))
     return pairs if asked.shuffle_pairs == 0 else shuffle_pairs(pairs, asked.shuffle_pairs, asked.seed)
 
 
+def sketch_pairs(
+    path: Path, asked: PairSource, stages: Stages, cache: Path | None = None
+) -> tuple[Pairs, list[dict[str, Any]]]:
+    """Pairs of the shape that the run will have, and what making the features of each side will take, where they are made.
+
+    The features of images and texts are those of a few samples, repeated.
+
+    Raises:
+        InputError: as `open_pairs`.
+    """
+    found = _read(path, asked, stages, cache)
+    sides, embeddings = [], []
+    for side, model in zip(found.sides, (asked.image_model, asked.text_model), strict=True):
+        if side.content is None:
+            sides.append(side.features)
+            continue
+        with stages.stage("try extractor"):
+            features, seconds, name = trial(side.content, ExtractorSettings(model), _model_option(side.content))
+        sides.append(features[np.arange(len(found)) % len(features)])
+        embeddings.append({"model": name, "samples_per_second": 1 / seconds, "seconds": seconds * len(found)})
+    return make_pairs(*sides, ids=found.ids, columns=found.columns, source=str(path)), embeddings
+
+
+def _model_option(content: Content) -> str:
+    return f"--{content.kind}-model"
+
+
+def _read(path: Path, asked: PairSource, stages: Stages, cache: Path | None) -> _Read:
+    arrays = open_arrays(path)
+    if arrays.said:
+        stages.say(arrays.said)
+    with reading(path):
+        taken = _taken_rows(path, asked, arrays)
+        arrays = arrays if taken is None else _taken(arrays, taken.rows)
+        images, texts = _image_side(path, asked, arrays), _text_side(path, asked, arrays)
+        files = None if images.paths is not None else _named(asked.files, FILES, arrays, "files", path)
+        _require_effect(path, asked, cache, (images, texts), files)
+        if len(images) != len(texts):
+            raise InputError(f"{path.name} has {len(images):,} images and {len(texts):,} texts; expected one of each a pair.")
+        known = _columns(path, asked, arrays, (images, texts), files)
+        ids = None if taken is None else taken.rows
+        ids = ids if asked.ids is None else arrays.load(require_name(asked.ids, arrays.names, "ids", path.name))
+    nothing = np.zeros((len(images), 1))
+    make_pairs(nothing, nothing, ids=ids, columns=known)  # refuses before the work
+    return _Read((images, texts), ids, known, taken)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class _WholeRows:
-    """Rows (n,) of a table whose sides are not empty, of `n_source`; name and reason of each of the others."""
+class _TakenRows:
+    """Rows (n,) of a file that are gone on with, of `n_source`; name and reason of each whose sides are not both there."""
 
     rows: np.ndarray
     n_source: int
     left_out: tuple[tuple[str, str], ...]
 
 
-def _whole_rows(path: Path, asked: PairSource, arrays: NamedArrays) -> _WholeRows | None:
-    """Those to go on with, where pairs that cannot be read are to be left out."""
-    if not asked.skip_bad:
+def _taken_rows(path: Path, asked: PairSource, arrays: NamedArrays) -> _TakenRows | None:
+    """Those to go on with, where pairs that cannot be read are to be left out, or some are drawn for a trial."""
+    if not asked.skip_bad and asked.rows is None:
         return None
     reasons: dict[int, str] = {}
     sides = (("image", asked.images, IMAGE_SIDES), ("text", asked.texts, TEXT_SIDES))
+    sizes = set()
     for what, named, usual in sides:
         values = np.asarray(arrays.load(choose_name(named, usual, arrays.names, f"{what}s", path.name)))
-        if values.ndim == 1 and values.dtype.kind in "OUS":
+        sizes.add(len(values))
+        if asked.skip_bad and values.ndim == 1 and values.dtype.kind in "OUS":
             blank = np.array([isinstance(value, str) and not value.strip() for value in values])
             reasons = {int(row): f"it has no {what}" for row in np.flatnonzero(pd.isna(values) | blank)} | reasons
-        n_source = len(values)
+    if len(sizes) > 1:
+        return None  # which is told where both sides are opened
+    n_source = sizes.pop()
     rows = np.setdiff1d(np.arange(n_source), list(reasons))
-    return _WholeRows(rows, n_source, tuple((f"row {row} of {path.name}", reasons[row]) for row in sorted(reasons)))
+    if asked.rows is not None and asked.rows < len(rows):
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[: asked.rows])
+    return _TakenRows(rows, n_source, tuple((f"row {row} of {path.name}", reasons[row]) for row in sorted(reasons)))
 
 
 def _taken(arrays: NamedArrays, rows: np.ndarray) -> NamedArrays:

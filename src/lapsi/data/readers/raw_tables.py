@@ -21,9 +21,8 @@ from lapsi.data.readers.columns import (
     require_name,
 )
 from lapsi.data.readers.containers import NamedArrays, ids_of, open_arrays
-from lapsi.data.readers.image_folders import image_content
 from lapsi.data.readers.unreadable import reading
-from lapsi.data.samples import Content, EncodedImages, Samples, checked_texts, image_arrays
+from lapsi.data.samples import Content, EncodedImages, ImageFiles, Samples, checked_texts, image_arrays
 from lapsi.errors import InputError
 
 
@@ -106,4 +105,4 @@ def image_column(values: Any, path: Path) -> tuple[Content, list[Path] | None]:
             f"{path.name}: the images are of type {type(values[0]).__name__}; expected paths, or the bytes of files."
         )
     paths = [path.parent / value for value in values]
-    return image_content(paths), paths
+    return ImageFiles(paths), paths

@@ -337,3 +337,49 @@ def test_frames_that_cannot_be_used(frame, message):
 def test_a_label_column_that_is_not_there_is_told_with_near_ones():
     with pytest.raises(lapsi.InputError, match="has no labels named 'membr'; it has .* Did you mean 'member'"):
         labelled(FRAME, "membr")
+
+
+# units
+
+
+def mixed(factor=1):
+    """Numbers, dates and categories, of which the numbers tell the label."""
+    rng = np.random.default_rng(1)
+    return pd.DataFrame(
+        {
+            "income": factor * (2.0 * Y + rng.normal(size=N)),
+            "joined": pd.to_datetime("2019-12-30") + pd.to_timedelta(rng.permutation(N), "D"),
+            "work": rng.choice(["state", "private"], N),
+        }
+    )
+
+
+def test_the_unit_of_a_column_changes_no_score():
+    found, other = (lapsi.score(mixed(factor), Y, verify=0, progress=False) for factor in (1, 1000))
+    assert_allclose(other.lsi, found.lsi, rtol=1e-6)
+    assert_allclose(other.loo_proba, found.loo_proba, atol=1e-6)
+    assert found.provenance.settings["model"]["standardize"] == "each"
+    assert found.provenance.regularization["asked"] == ["weight_decay"]
+    shuffled = lapsi.score(mixed().assign(income=mixed()["income"].to_numpy()[::-1]), Y, verify=0, progress=False)
+    assert np.corrcoef(shuffled.lsi, found.lsi)[0, 1] < 0.9
+
+
+def test_a_table_has_units_and_a_matrix_none(tmp_path):
+    mixed().assign(label=Y).to_csv(tmp_path / "a.csv", index=False)
+    numbers = pd.DataFrame(RNG.normal(size=(N, 3)), columns=["f_a", "f_b", "f_c"])
+    numbers.assign(label=Y).to_csv(tmp_path / "b.csv", index=False)
+    of_table = [
+        labelled(mixed(), Y),
+        labelled(numbers, Y),
+        labelled(polars.from_pandas(numbers), Y),
+        open_source(str(tmp_path / "a.csv"), Columns()),
+        open_source(str(tmp_path / "b.csv"), Columns()),
+    ]
+    matrix = [
+        labelled(numbers.to_numpy(), Y),
+        labelled(pd.DataFrame(numbers.to_numpy()), Y),
+        labelled(csr_array(numbers.to_numpy()), Y),
+        open_source(str(tmp_path / "b.csv"), Columns(prefix="f_")),
+    ]
+    assert [each.own_units for each in (*of_table, *matrix)] == [True] * 5 + [False] * 4
+    assert in_words(of_table[0].made_by[TABLE])[-1].startswith("Each of these features is scaled by itself")

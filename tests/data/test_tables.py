@@ -1,5 +1,6 @@
 """Tables as they are: what each column becomes, against features made by hand."""
 
+import re
 import sys
 
 import numpy as np
@@ -15,9 +16,9 @@ import lapsi
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.source import open_source
 from lapsi.data.tables import dataset as table_data
-from lapsi.data.tables.column import FEATURE, GROUP, IDS, LEFT_OUT, TABLE, in_words
+from lapsi.data.tables.column import FEATURE, GROUP, IDS, LEFT_OUT, SHOWN, TABLE, in_words
 from lapsi.data.tables.dataset import TAKEN, labelled
-from lapsi.data.tables.encode import encode
+from lapsi.data.tables.encode import encode, gaps_of
 from lapsi.data.tables.roles import is_contributor, is_identifier, roles_of
 from lapsi.results.columns import COLUMNS, ISSUES, TRAVELLING
 from lapsi.results.evidence.choose import evidence_of
@@ -129,6 +130,16 @@ def test_gaps_in_texts_and_dates_are_marked():
     assert_array_equal(np.flatnonzero(encoded.features[:, -1]), [5, 6])
     assert "1 gap marked" in encoded.columns[0].became
     assert "2 gaps filled with the median and marked" in encoded.columns[1].became
+
+
+def test_gaps_are_counted_as_they_were_told(tmp_path):
+    FRAME.assign(label=Y).to_csv(tmp_path / "a.csv", index=False)
+    for held in (labelled(FRAME, Y), open_source(str(tmp_path / "a.csv"), Columns())):
+        record = held.made_by[TABLE]
+        found = gaps_of(held.columns[record[SHOWN]], "x.csv").sum()
+        told = {each["name"]: re.search(r"(\d+) gaps?", each["became"]) for each in record["columns"]}
+        assert {name: int(told[name][1]) for name in found.index if told[name]} == {"age": 9, "work": 20, "wages": 20}
+        assert found[found > 0].to_dict() == {"age": 9, "work": 20, "wages": 20}
 
 
 @pytest.mark.parametrize(

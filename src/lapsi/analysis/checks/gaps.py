@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar, final
 
 import numpy as np
-import pandas as pd
 
 from lapsi.analysis.checks.base import EXAMPLES, Answer, Check, Given, counted, number
 from lapsi.analysis.checks.datalab import LeftOut, audit, required
@@ -36,7 +35,7 @@ class Gaps(Check):
             gaps = gaps_of(given.scores.table[given.shown], "The run")
         except InputError as error:
             raise LeftOut(str(error).rstrip(".")) from error
-        values = pd.DataFrame(np.where(gaps, None, 0), columns=gaps.columns, dtype=object)
+        values = gaps.astype(object).mask(gaps)
         missing = 1 - required(audit(len(gaps), {ISSUE: {}}, features=values), ISSUE).scores(ISSUE)
         found, count = int((missing > 0).sum()), gaps.sum().sort_values(ascending=False, kind="stable")
         gappy = [f"{name} {number:,}" for name, number in count.head(NAMED).items() if number > 0]

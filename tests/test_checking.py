@@ -159,7 +159,9 @@ def test_gaps_of_a_table_are_counted():
     scores = checked(frame, y)
     expected = frame.isna().mean(axis=1)
     np.testing.assert_allclose(scores.table["check_gaps"], expected, atol=1e-15)
-    assert finding(scores, "gaps")["said"] == "10 samples; most in age 8.3%, town 1.7%"
+    assert finding(scores, "gaps")["said"] == "12 gaps in 10 samples; most in age 10, town 2"
+    words = frame.assign(town=frame["town"].fillna("NA"))
+    assert finding(checked(words, y), "gaps")["said"] == finding(scores, "gaps")["said"]
     alone = lapsi.check(lapsi.score(frame, y, **QUIET), frame, progress=False)
     pd.testing.assert_frame_equal(alone.table, scores.table)
 

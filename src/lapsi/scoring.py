@@ -20,6 +20,8 @@ from lapsi.data.standardize import Standardizer
 from lapsi.data.tables.column import TABLE, in_words
 from lapsi.data.tables.dataset import labelled
 from lapsi.data.targets import RealTargets, Targets
+from lapsi.data.told_targets import doubt
+from lapsi.data.told_targets import in_words as in_words_of_targets
 from lapsi.engines.base import Fit, single_rows, work_of
 from lapsi.engines.choose import chosen_engine, make_engine
 from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, PARAMS, evaluate, n_steps, verify
@@ -155,6 +157,7 @@ def score_dataset(
     taken = [name for name in dataset.columns if name in evidence.columns(dataset.targets.names)]
     if taken:
         raise InputError(f"A column of the samples is named {taken[0]!r}, as one of the scores is; rename it.")
+    _tell_targets(dataset.targets, stages)
     dataset = weighed(dataset, settings)
     work = work_of(dataset, len(rows))
     by_data = chosen_engine(settings, work)
@@ -183,6 +186,15 @@ def score_dataset(
     }
     provenance = _provenance(given, settings, dict(stages.seconds), details)
     return _scores(dataset, rows, fit, by_seed, model, provenance), model
+
+
+def _tell_targets(targets: Targets, stages: Stages) -> None:
+    """What they are, before the work."""
+    known, hardly = in_words_of_targets(targets), doubt(targets)
+    if known:
+        stages.say(f"labels: {known}")
+    if hardly:
+        stages.say(f"Caution: {hardly}")
 
 
 def run_bytes(dataset: Dataset, settings: Settings, n_scored: int) -> int:

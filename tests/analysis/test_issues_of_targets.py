@@ -17,6 +17,7 @@ from lapsi.analysis.groups import roll_up
 from lapsi.analysis.label_issues import disagreement, label_issues
 from lapsi.analysis.review import apply_review
 from lapsi.analysis.subsets import select_subset
+from runs_for_reports import make_scores
 from runs_of_targets import digits_as_bits, numbers
 
 
@@ -237,3 +238,27 @@ def test_runs_are_compared(name, request):
     assert (agreement.n_common, agreement.spearman) == (len(scores), pytest.approx(1))
     assert agreement.target == ("labels" if name == "labels" else "target")
     assert_array_equal(np.sort(agreement.table["label"].astype(str)), np.sort(scores.table["label"].astype(str)))
+
+
+@pytest.mark.parametrize("name", ["one", "two", "labels"])
+def test_a_notebook_and_a_console_show_the_first(name, request):
+    found = request.getfixturevalue(name).issues()
+    text, html = repr(found), found._repr_html_()
+    assert text.startswith(f"{found.n_flagged:,} of {len(found.table):,} {found.kind.plural} are doubtful: ")
+    assert all(found.title in page for page in (text, html))
+    assert text.count("\n") < 15
+    assert html.count("<tr") == 1 + 5
+    assert all(str(each) in text for each in found.table["id"].head(5))
+
+
+def test_what_a_label_says_is_escaped():
+    scores = make_scores(40, n_classes=2)
+    found = replace(scores, table=scores.table.assign(id=[f"<b>{row}" for row in range(40)])).issues()
+    assert "<b>1" not in found._repr_html_()
+    assert "&lt;b&gt;" in found._repr_html_()
+
+
+def test_a_report_without_a_path_lies_in_the_folder_at_hand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(make_scores(20).report()) == "report.html"
+    assert (tmp_path / "report.html").stat().st_size > 1000

@@ -1,6 +1,8 @@
 """A reviewed data set comes back as it came: its own table, or its folder of images."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,8 @@ from PIL import Image
 
 import lapsi
 from commands import fail, run
+from lapsi.analysis.restored import restored_folder
+from runs_for_reports import make_scores
 
 N = 40
 
@@ -134,4 +138,11 @@ def test_paths_in_a_table_of_images_are_relative_to_where_it_lies(photos):
 
 def test_a_run_of_features_is_no_folder(patients):
     decide("run", (5, "remove", ""))
-    assert "not of image files" in fail(2, "apply", "run", "--review", "review.csv", "-o", "folder", "-q")
+    assert "is no folder of image files" in fail(2, "apply", "run", "--review", "review.csv", "-o", "folder", "-q")
+
+
+def test_a_zip_file_is_named_where_a_folder_is_refused():
+    scores = make_scores(20)
+    scores = replace(scores, provenance=replace(scores.provenance, data={"source": "/data/photos.zip"}))
+    with pytest.raises(lapsi.InputError, match=r"^photos\.zip is no folder of image files .*; unpack it and score the folder"):
+        restored_folder(SimpleNamespace(table=scores.table), scores)

@@ -125,6 +125,7 @@ def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
     as_json = json.loads(run("score", source, "-o", tmp_path / "run", "--dry-run", "--json").stdout)
     assert (as_json["kept_bytes"], as_json["run_bytes"] > 2**18) == (expected.kept_bytes, True)
     assert [cells for cells in told if cells[0] != "time"] == [
+        ["labels", "3 classes (smallest 30)"],
         ["engine", "newton"],
         ["peak memory", f"{expected.cost.peak_bytes / 2**30:.2f} GiB (limit 3.00 GiB)"],
         ["work", f"{sum(expected.cost.flop.values()):.2e} flop"],
@@ -144,9 +145,24 @@ def test_dry_run_tells_the_cost_and_touches_nothing(source, tmp_path):
         "settles": True,
         "streams": False,
     }
-    assert plan == {"engine": "newton", **asdict(expected.cost), **decided, "embedding": None}
+    labels = {"labels": "3 classes (smallest 30)", "cautions": []}
+    assert plan == {"engine": "newton", **asdict(expected.cost), **decided, **labels, "embedding": None}
     assert 0 < plan["peak_bytes"] < plan["limit_bytes"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_that_are_nearly_all_different_are_doubted_before_the_work(tmp_path):
+    labels = [f"t{row // 2 * 2 if row < 8 else row}" for row in range(40)]
+    np.savez(tmp_path / "x.npz", features=np.random.default_rng(0).normal(size=(40, 3)), labels=labels)
+    said = "32 of 36 classes have one sample only"
+    planned = run("score", tmp_path / "x.npz", "--dry-run")
+    assert ["labels", "36 classes (smallest 1)"] in table_cells(planned.stdout)
+    assert f"Caution: {said}" in planned.stdout
+    as_json = json.loads(run("score", tmp_path / "x.npz", "--dry-run", "--json").stdout)
+    assert as_json["cautions"][0].startswith(said)
+    given = ("--verify", 0, "--weight-decay", 0.1, "--standardize", "each")
+    scored = run("score", tmp_path / "x.npz", "-o", tmp_path / "run", *given)
+    assert scored.stderr.index("labels: 36 classes") < scored.stderr.index(f"Caution: {said}")
 
 
 @pytest.mark.parametrize(

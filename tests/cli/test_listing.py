@@ -4,6 +4,7 @@ import io
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from rich.console import Console
 from commands import run
 from lapsi.analysis.checks.told import Finding, Record
 from lapsi.cli.check import print_findings
-from lapsi.cli.listing import CUT, LEAST_OF_WORD, Heading, Listing, fitted, shortened
+from lapsi.cli.listing import CUT, LEAST_OF_WORD, Heading, Listing, fitted, shortened, telling_words
 from runs_for_reports import make_scores
 
 N = 40
@@ -154,3 +155,30 @@ def test_findings_tell_each_example_in_one_line():
     assert found[0] == said
     assert [re.sub(r"\S+/\S+|\S*…\S*", "ID", line) for line in found[1:4]] == ["ID (yes) = ID (no)"] * 3
     assert "check_duplicate" in out.getvalue()
+
+
+@pytest.mark.parametrize("width", [34, 46, 58])
+def test_findings_keep_what_tells_names_apart(width):
+    names = [f"photos/train/animals/cat_of_the_house_{row:04d}.jpg" for row in range(6)]
+    examples = [f"{names[2 * row]} (cat) = {names[2 * row + 1]} (cat)" for row in range(3)]
+    cut = telling_words(examples)
+    shown = [cut(example, width) for example in examples]
+    assert max(map(cell_len, shown)) <= width
+    assert len({word for line in shown for word in line.split(" ") if ".jpg" in word}) == 6
+    short = [f"cat_{row:03d}.jpg" for row in range(3)]
+    line = " = ".join(f"{name} (cat)" for name in short)
+    assert "cat….jpg (cat) = cat….jpg" in fitted(line, 48)
+    assert telling_words([line])(line, 48) == "…000.jpg (cat) = …001.jpg (cat) = …002.jpg (cat)"
+
+
+def test_the_groups_are_called_as_the_source_calls_them(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    table = pd.DataFrame(rng.normal(size=(60, 2)), columns=["f_a", "f_b"])
+    table.assign(label=labels, household=labels + rng.integers(0, 3, 60)).to_csv(tmp_path / "a.csv", index=False)
+    scored = run("score", tmp_path / "a.csv", "--group", "household", "-o", tmp_path / "run", "--verify", 0, "--quiet")
+    assert scored.returncode == 0, scored.stderr
+    shown = run("groups", tmp_path / "run").stdout
+    assert "LSI by household" in shown
+    assert body(shown.splitlines())
+    assert not re.search(r"\bgroup\b", shown.partition("sum, mean")[0])

@@ -1,5 +1,6 @@
 """Tables as they are: what each column becomes, against features made by hand."""
 
+import re
 import sys
 
 import numpy as np
@@ -15,9 +16,9 @@ import lapsi
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.source import open_source
 from lapsi.data.tables import dataset as table_data
-from lapsi.data.tables.column import FEATURE, GROUP, IDS, LEFT_OUT, TABLE, in_words
+from lapsi.data.tables.column import FEATURE, GROUP, IDS, LEFT_OUT, SHOWN, TABLE, in_words
 from lapsi.data.tables.dataset import TAKEN, labelled
-from lapsi.data.tables.encode import encode
+from lapsi.data.tables.encode import encode, gaps_of
 from lapsi.data.tables.roles import is_contributor, is_identifier, roles_of
 from lapsi.results.columns import COLUMNS, ISSUES, TRAVELLING
 from lapsi.results.evidence.choose import evidence_of
@@ -129,6 +130,16 @@ def test_gaps_in_texts_and_dates_are_marked():
     assert_array_equal(np.flatnonzero(encoded.features[:, -1]), [5, 6])
     assert "1 gap marked" in encoded.columns[0].became
     assert "2 gaps filled with the median and marked" in encoded.columns[1].became
+
+
+def test_gaps_are_counted_as_they_were_told(tmp_path):
+    FRAME.assign(label=Y).to_csv(tmp_path / "a.csv", index=False)
+    for held in (labelled(FRAME, Y), open_source(str(tmp_path / "a.csv"), Columns())):
+        record = held.made_by[TABLE]
+        found = gaps_of(held.columns[record[SHOWN]], "x.csv").sum()
+        told = {each["name"]: re.search(r"(\d+) gaps?", each["became"]) for each in record["columns"]}
+        assert {name: int(told[name][1]) for name in found.index if told[name]} == {"age": 9, "work": 20, "wages": 20}
+        assert found[found > 0].to_dict() == {"age": 9, "work": 20, "wages": 20}
 
 
 @pytest.mark.parametrize(
@@ -337,3 +348,50 @@ def test_frames_that_cannot_be_used(frame, message):
 def test_a_label_column_that_is_not_there_is_told_with_near_ones():
     with pytest.raises(lapsi.InputError, match="has no labels named 'membr'; it has .* Did you mean 'member'"):
         labelled(FRAME, "membr")
+
+
+# units
+
+
+def mixed(factor=1):
+    """Numbers, dates and categories, which as a matrix are scaled by one factor."""
+    rng = np.random.default_rng(3)
+    return pd.DataFrame(
+        {
+            "income": factor * rng.normal(size=N),
+            "joined": pd.to_datetime("2019-12-30") + pd.to_timedelta(rng.permutation(N), "D"),
+            "work": rng.choice(list("abcdefgh"), N),
+        }
+    )
+
+
+def test_the_unit_of_a_column_changes_no_score():
+    found, other = (lapsi.score(mixed(factor), Y, verify=0, progress=False) for factor in (1, 1000))
+    assert_allclose(other.lsi, found.lsi, rtol=1e-6)
+    assert_allclose(other.loo_proba, found.loo_proba, atol=1e-6)
+    matrix = lapsi.score(np.asarray(labelled(mixed(), Y).features), Y, verify=0, progress=False)
+    assert [each.provenance.settings["model"]["standardize"] for each in (matrix, found)] == ["one", "each"]
+    assert found.provenance.regularization["asked"] == ["weight_decay"]
+    shuffled = lapsi.score(mixed().assign(income=mixed()["income"].to_numpy()[::-1]), Y, verify=0, progress=False)
+    assert np.abs(shuffled.lsi / found.lsi - 1).max() > 0.1
+
+
+def test_a_table_has_units_and_a_matrix_none(tmp_path):
+    mixed().assign(label=Y).to_csv(tmp_path / "a.csv", index=False)
+    numbers = pd.DataFrame(RNG.normal(size=(N, 3)), columns=["f_a", "f_b", "f_c"])
+    numbers.assign(label=Y).to_csv(tmp_path / "b.csv", index=False)
+    of_table = [
+        labelled(mixed(), Y),
+        labelled(numbers, Y),
+        labelled(polars.from_pandas(numbers), Y),
+        open_source(str(tmp_path / "a.csv"), Columns()),
+        open_source(str(tmp_path / "b.csv"), Columns()),
+    ]
+    matrix = [
+        labelled(numbers.to_numpy(), Y),
+        labelled(pd.DataFrame(numbers.to_numpy()), Y),
+        labelled(csr_array(numbers.to_numpy()), Y),
+        open_source(str(tmp_path / "b.csv"), Columns(prefix="f_")),
+    ]
+    assert [each.own_units for each in (*of_table, *matrix)] == [True] * 5 + [False] * 4
+    assert in_words(of_table[0].made_by[TABLE])[-1].startswith("Each of these features is scaled by itself")

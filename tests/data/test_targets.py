@@ -9,6 +9,7 @@ import lapsi
 from lapsi.data.dataset import make_dataset
 from lapsi.data.labels import make_targets
 from lapsi.data.targets import ClassTargets, MultiLabelTargets, RealTargets
+from lapsi.data.told_targets import doubt, in_words
 
 RNG = np.random.default_rng(0)
 BITS = RNG.integers(0, 2, (12, 3))
@@ -153,3 +154,24 @@ def test_labels_of_different_lengths_are_those_of_lists_of_equal_ones():
     named = make_targets([["1", "2"], ["2"], ["3", "1"]] * 4, 12)
     assert_array_equal(uneven.values, named.values)
     assert_array_equal(uneven.names, named.names)
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "told"),
+    [
+        (["a", "b", "b", "b"], None, "2 classes (smallest 1)"),
+        ([[1, 0], [0, 1], [1, 1]], "multilabel", "2 labels, each there or not (multilabel; the rarest 2 times)"),
+        ([0.5, 1.5, 2.5], "regression", "numbers (regression)"),
+        ([[0.5, 1], [1.5, 3], [2.5, 3]], "regression", "2 numbers a sample (regression)"),
+    ],
+)
+def test_targets_are_told(labels, task, told):
+    targets = make_dataset(np.eye(len(labels)), np.array(labels), task=task).targets
+    assert in_words(targets) == told
+    assert doubt(targets) == ""
+
+
+def test_classes_of_one_sample_are_doubted_where_they_are_most():
+    few, many = (make_dataset(np.eye(6), list(labels)).targets for labels in ("aabbcd", "aabcde"))
+    assert doubt(few) == ""
+    assert doubt(many).startswith("4 of 5 classes have one sample only")

@@ -1,5 +1,7 @@
 """Where scores cannot mean much, they say so."""
 
+import json
+
 import numpy as np
 
 import lapsi
@@ -69,6 +71,19 @@ def test_cautions_are_told_everywhere(tmp_path):
     scores.save(tmp_path / "run")
     assert "Caution: The features of one sample" in run("show", tmp_path / "run").stdout
     assert '"cautions": [' in run("show", tmp_path / "run", "--json").stdout
+
+
+def test_doubted_labels_repeat_them(tmp_path):
+    scores = make_scores(60, n_classes=3)
+    scores.map[5] = 1e6
+    (said,) = cautions(scores)
+    found = scores.issues()
+    assert found.cautions == [said]
+    assert f"Caution: {said}" in repr(found)
+    assert said in found._repr_html_()
+    scores.save(tmp_path / "run")
+    assert "Caution: The features of one sample" in run("issues", tmp_path / "run").stdout
+    assert json.loads(run("issues", tmp_path / "run", "--json").stdout)["cautions"] == [said]
 
 
 def test_few_samples_say_nothing_of_shares():

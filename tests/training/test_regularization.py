@@ -13,7 +13,8 @@ from sklearn.datasets import load_breast_cancer, load_wine
 import lapsi
 import oracles
 from lapsi.data.dataset import make_dataset
-from lapsi.engines.base import Work
+from lapsi.engines.base import Work, work_of
+from lapsi.engines.choose import chosen_engine, make_engine
 from lapsi.engines.local.plan import plan_local
 from lapsi.execution.progress import Stages
 from lapsi.models.likelihoods.bernoulli import bernoulli
@@ -249,6 +250,24 @@ def test_the_better_scaling_is_taken():
     assert "features scaled by one factor (each by itself: " in found.record.sentence()
     units = np.c_[signal, rng.normal(size=(120, 1)) + signal] * [1e-4, 1e4]
     assert chosen(units, y).settings.model.standardize == "each"
+
+
+def test_columns_with_units_of_their_own_are_each_scaled_unless_something_else_is_asked_for():
+    X, y = load_wine(return_X_y=True)
+    dataset = replace(make_dataset(X, y), own_units=True)
+    found = regularized(dataset, make_settings(weight_decay=0.05), Stages(False))
+    assert (found.settings.model.standardize, found.record) == ("each", None)
+    assert (
+        regularized(dataset, make_settings(standardize="one", weight_decay=0.05), Stages(False)).standardizer.scale[0]
+        == (
+            regularized(
+                make_dataset(X, y), make_settings(standardize="one", weight_decay=0.05), Stages(False)
+            ).standardizer.scale[0]
+        )
+    )
+    work = work_of(dataset, len(y))
+    notes = make_engine(chosen_engine(make_settings(), work).settings).plan(work).notes
+    assert [name for name, _ in notes if name in ("weight decay", "scaling of features")] == ["weight decay"]
 
 
 def test_scaling_alone_is_chosen_at_a_given_weight_decay():

@@ -12,9 +12,12 @@ from lapsi.analysis.issues.base import Issues
 from lapsi.analysis.issues.choose import issues_of
 from lapsi.errors import InputError
 from lapsi.results.columns import Column
+from lapsi.results.notebook import Part, html_page, text_page
 from lapsi.results.scores import Scores
 from lapsi.settings.option import Number
 
+FIRST = 5  # of the ranking, in a notebook
+NEXT = "All of them, ranked: .table"
 TRUTHS = ("original_label", "reference_label")
 
 
@@ -55,6 +58,8 @@ class LabelIssues:
         found: how right that is, where the truth is known; else None.
         kind: how all this is told.
         columns: what those of the table mean, beside `flagged` and what travelled along.
+        reason: what the threshold is, in words.
+        cautions: where the scores cannot mean much, a sentence each; empty where nothing was found.
     """
 
     table: pd.DataFrame
@@ -62,11 +67,39 @@ class LabelIssues:
     found: Found | None
     kind: Issues
     columns: list[Column]
+    reason: str
+    cautions: list[str]
+
+    def __repr__(self) -> str:
+        """How many are doubtful, and the first; `table` has them all."""
+        return text_page(self.sentence, self.cautions, [self._first], NEXT)
+
+    def _repr_html_(self) -> str:
+        return html_page(self.sentence, self.cautions, [self._first], NEXT)
 
     @property
     def n_flagged(self) -> int:
         """How many targets are flagged."""
         return int(self.table["flagged"].sum())
+
+    @property
+    def title(self) -> str:
+        """Of the ranking."""
+        return f"Most likely {self.kind.noun} errors"
+
+    @property
+    def counted(self) -> str:
+        """How many are flagged, in words."""
+        return f"{self.n_flagged:,} of {len(self.table):,} {self.kind.plural} are doubtful"
+
+    @property
+    def sentence(self) -> str:
+        """The same, and by what."""
+        return f"{self.counted}: {self.kind.meaning} {self.threshold:.3g} ({self.reason})."
+
+    @property
+    def _first(self) -> Part:
+        return self.title, self.table.head(FIRST), self.columns
 
 
 def label_issues(scores: Scores, threshold: float | None = None) -> LabelIssues:
@@ -82,13 +115,16 @@ def label_issues(scores: Scores, threshold: float | None = None) -> LabelIssues:
         InputError: when the threshold is no probability.
     """
     kind = issues_of(scores)
-    threshold = kind.threshold(scores) if threshold is None else threshold
+    usual = kind.threshold(scores)
+    threshold = usual if threshold is None else threshold
     Number(0).check("threshold", threshold)
     threshold = float(threshold)
     if threshold > 1:
         raise InputError(f"threshold is {threshold}; expected a probability from 0 to 1.")
     ranked = kind.rank(scores, threshold)
-    return LabelIssues(ranked, threshold, _found(scores, kind, ranked), kind, kind.columns(scores.outputs))
+    reason = kind.reason(scores) if threshold == usual else "the threshold that was asked for"
+    found, columns = _found(scores, kind, ranked), kind.columns(scores.outputs)
+    return LabelIssues(ranked, threshold, found, kind, columns, reason, scores.cautions)
 
 
 def _found(scores: Scores, kind: Issues, ranked: pd.DataFrame) -> Found | None:

@@ -18,6 +18,7 @@ from lapsi.results.scores import Scores
 from lapsi.settings.task import CLASSES
 
 PATH = "path"
+ZIP = ".zip"
 
 
 def label_column(scores: Scores, names: list[str]) -> str | None:
@@ -113,9 +114,11 @@ def restored_folder(cleaned: Cleaned, scores: Scores) -> list[ImageFile]:
         InputError: when the run is none of image files with a class each, or a class cannot be the name of a folder.
     """
     if scores.task != CLASSES or PATH not in cleaned.table:
+        source = Path(scores.provenance.data.get("source") or scores.provenance.source)
+        way = "unpack it and score the folder, or name" if source.suffix.lower() == ZIP else "name"
         raise InputError(
-            "The run is not of image files with a class each, so it cannot be written as a folder; name a file .csv, .parquet "
-            "or .json."
+            f"{source.name} is no folder of image files with a class each, so it cannot be written as one; {way} a file .csv, "
+            ".parquet or .json."
         )
     files: list[ImageFile] = []
     taken: set[str] = set()

@@ -13,7 +13,7 @@ from lapsi.analysis.checks.datalab import require_datalab
 from lapsi.analysis.checks.told import Record, record_of
 from lapsi.checking import add_checks, features_of
 from lapsi.cli.data import reopen_features
-from lapsi.cli.listing import Name, fitted
+from lapsi.cli.listing import Name, telling_words
 from lapsi.cli.measure import save_beside
 from lapsi.cli.terminal import cell, plain, say, told
 from lapsi.execution.progress import Stages
@@ -60,7 +60,9 @@ def print_findings(record: Record, n_samples: int, console: Console) -> None:
     table.add_column("found, the worst first")
     for each in record.findings:
         asked = Group(cell(each.question), cell(each.columns[0], "dim"))
-        found = Group(cell(each.said or "none"), *(Name(plain(example), fitted) for example in each.examples))
+        examples = list(map(plain, each.examples))
+        cut = telling_words(examples)
+        found = Group(cell(each.said or "none"), *(Name(example, cut) for example in examples))
         table.add_row(asked, found, style="" if each.found else "dim")
     console.print(table)
     for name, why in record.left_out.items():

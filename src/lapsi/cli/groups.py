@@ -18,7 +18,7 @@ from lapsi.data.writing import require_table_kind, write_table
 from lapsi.execution.files import require_file_free, write_file
 from lapsi.execution.progress import Stages
 from lapsi.results.columns import GROUPS
-from lapsi.results.scores import Scores
+from lapsi.results.scores import GROUP, Scores
 
 NOT_A_SUM = (
     "The sum is not the LSI of the group: samples that say the same look redundant one by one and are not together. "
@@ -52,7 +52,8 @@ def groups(run: Path, by: str | None, remove: Remove | None, to: Path | None, fo
         if as_json:
             print(json.dumps(to_records(flat), indent=2, default=to_json))
         elif not quiet:
-            _print(table, column, checked, Console())
+            called = scores.provenance.group_name if column == GROUP else column
+            _print(table, called, checked, Console())
 
 
 def _checked(verification: dict[str, Any] | None) -> str:
@@ -64,12 +65,12 @@ def _checked(verification: dict[str, Any] | None) -> str:
     return f"; group LSI of {n_checked} against models fitted without them from nothing: {found}"
 
 
-def _print(table: pd.DataFrame, column: str, checked: str, console: Console) -> None:
+def _print(table: pd.DataFrame, called: str, checked: str, console: Console) -> None:
     caption = "sum, mean: of LSI; top 10 %: share among the tenth of all samples with the largest LSI"
     caption += "; held-out: how well a model without the group predicts it" if "group_lsi" in table else ""
     names = [name for name in SHOWN if name in table and not (name == "doubted" and "group_lsi" in table)]
-    headings = [Heading(column, column), *(Heading.of(GROUPS[name]) for name in names)]
+    headings = [Heading(called, called), *(Heading.of(GROUPS[name]) for name in names)]
     rows = [[str(group), *(GROUPS[name].show(row[name]) or "-" for name in names)] for group, row in table.iterrows()]
-    console.print(Listing(f"LSI by {column}, nats, largest sum first", headings, rows, caption + checked))
+    console.print(Listing(f"LSI by {called}, nats, largest sum first", headings, rows, caption + checked))
     if "group_lsi" not in table:
         console.print(NOT_A_SUM)

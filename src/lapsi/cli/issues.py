@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lapsi.analysis.issues.base import Issues
 from lapsi.analysis.label_issues import Found, LabelIssues, label_issues
-from lapsi.cli.show import samples_table, to_json, to_records
+from lapsi.cli.show import caution_line, samples_table, to_json, to_records
 from lapsi.cli.terminal import say, told
 from lapsi.data.writing import write_table
 from lapsi.execution.files import write_file
@@ -30,7 +30,7 @@ def issues(run: Path, top: int, threshold: float | None, to: Path | None, force:
         if as_json:
             print(json.dumps(_as_dict(found, top), indent=2, default=to_json))
             return
-        _print(found, scores, top, Console())
+        _print(found, top, Console())
         if to is not None:
             doubtful = f"the first {found.n_flagged:,} are doubtful (column flagged)"
             say(f"All {len(found.table):,} {found.kind.plural} to {to}, least trusted first: {doubtful}.")
@@ -39,15 +39,16 @@ def issues(run: Path, top: int, threshold: float | None, to: Path | None, force:
 def _as_dict(found: LabelIssues, top: int) -> dict[str, Any]:
     truth = None if found.found is None else to_records(pd.DataFrame([asdict(found.found)]))[0]
     ranked = to_records(found.table.head(top))
-    return {"n_flagged": found.n_flagged, "threshold": found.threshold, "truth": truth, "most_likely_errors": ranked}
+    told = {"n_flagged": found.n_flagged, "threshold": found.threshold, "cautions": found.cautions, "truth": truth}
+    return told | {"most_likely_errors": ranked}
 
 
-def _print(found: LabelIssues, scores: Scores, top: int, console: Console) -> None:
+def _print(found: LabelIssues, top: int, console: Console) -> None:
     kind = found.kind
-    why = kind.reason(scores) if found.threshold == kind.threshold(scores) else "the threshold that was asked for"
-    doubtful = f"{found.n_flagged:,} of {len(found.table):,} {kind.plural} are doubtful:"
-    console.print(f"[bold]{doubtful}[/] {kind.meaning} {found.threshold:.3g} ({why}).")
-    console.print(samples_table(f"Most likely {kind.noun} errors", found.columns, found.table.head(top)))
+    console.print(f"[bold]{found.counted}:[/]{found.sentence.removeprefix(f'{found.counted}:')}")
+    for each in found.cautions:
+        console.print(caution_line(each))
+    console.print(samples_table(found.title, found.columns, found.table.head(top)))
     if found.found is not None:
         console.print(_truth_table(found.found, kind))
 

@@ -58,16 +58,38 @@ def telling(names: Iterable[str]) -> Callable[[str, int], str]:
     return lambda text, width: best(width)(text, width)
 
 
-def fitted(text: str, width: int) -> str:
+def telling_words(texts: Iterable[str]) -> Callable[[str, int], str]:
+    """The same of the words of texts, as `fitted` cuts them: different words stay different, also in different texts."""
+    different = set(texts)
+
+    @cache
+    def best(width: int) -> Callable[[str, int], str]:
+        kept = (cut for cut in CUTS if _tells(cut, different, width))
+        return next(kept, shortened)
+
+    return lambda text, width: fitted(text, width, best(width))
+
+
+def _tells(cut: Callable[[str, int], str], texts: Iterable[str], width: int) -> bool:
+    """Whether no two different words look the same."""
+    whole: dict[str, str] = {}
+    for text in texts:
+        for word, shown in zip(text.split(" "), fitted(text, width, cut).split(" "), strict=False):
+            if whole.setdefault(shown, word) != word:
+                return False
+    return True
+
+
+def fitted(text: str, width: int, cut: Callable[[str, int], str] = shortened) -> str:
     """Words of at most `width` cells together: the longest of them are cut, and all where that is not enough."""
     words = text.split(" ")
     kept = [cell_len(word) for word in words]
     while sum(kept) + len(words) - 1 > width:
         longest = kept.index(max(kept))
         if kept[longest] <= LEAST_OF_WORD:
-            return shortened(text, width)
+            return cut(text, width)
         kept[longest] -= 1
-    return " ".join(map(shortened, words, kept))
+    return " ".join(map(cut, words, kept))
 
 
 def _beginning(text: str, width: int) -> str:

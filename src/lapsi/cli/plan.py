@@ -14,9 +14,13 @@ from lapsi.engines.base import Plan
 from lapsi.execution.cost import GIB, duration
 
 
-def print_plan(engine: str, plan: Plan, seconds: float, embeddings: Sequence[dict[str, Any]], console: Console) -> None:
-    """What a run will cost, and first, where features must be made, what they will."""
+def print_plan(
+    engine: str, plan: Plan, seconds: float, embeddings: Sequence[dict[str, Any]], console: Console, labels: str = ""
+) -> None:
+    """What a run will cost; before that what the `labels` are, and, where features must be made, what they will cost."""
     table = Table(title="Plan (nothing was run or written)", title_justify="left", show_header=False)
+    if labels:
+        table.add_row("labels", labels)
     for embedding in embeddings:
         rate = f"about {duration(embedding['seconds'])} at {embedding['samples_per_second']:.0f} samples a second"
         table.add_row("features", cell(f"{embedding['model']}: {rate}, less what the cache has"))

@@ -24,6 +24,8 @@ from lapsi.cli.unfinished import BY
 from lapsi.data.dataset import Dataset
 from lapsi.data.opening import Opened, sketch_data
 from lapsi.data.readers.arrays import read_indices
+from lapsi.data.told_targets import doubt
+from lapsi.data.told_targets import in_words as targets_in_words
 from lapsi.data.writing import write_table
 from lapsi.engines.base import work_of
 from lapsi.engines.choose import chosen_engine, make_engine
@@ -230,11 +232,15 @@ def _tell_plan(given: set[str], options: Options, name: str, settings: Settings,
     plan = engine.plan(work)
     seconds = engine.seconds(plan, work, dataset)
     disk = {"kept_bytes": plan.kept_bytes, "run_bytes": run_bytes(dataset, chosen.settings, n_scored)}
+    labels, hardly = targets_in_words(dataset.targets), doubt(dataset.targets)
     if as_json:
         told = plan_as_dict(engine.name, plan, seconds) | disk | chosen.record()
-        print(json.dumps(told | {"embedding": embedding}, indent=2))
+        cautions = [hardly] if hardly else []
+        print(json.dumps(told | {"embedding": embedding, "labels": labels, "cautions": cautions}, indent=2))
     else:
         parts, whole = (in_words(size) for size in disk.values())
         plan = replace(plan, notes=(*plan.notes, ("disk", f"{parts} of finished parts, then {whole}")))
-        embeddings = [] if embedding is None else [embedding]
-        print_plan(f"{engine.name}: {chosen.reason}" if chosen.reason else engine.name, plan, seconds, embeddings, Console())
+        called = f"{engine.name}: {chosen.reason}" if chosen.reason else engine.name
+        print_plan(called, plan, seconds, [] if embedding is None else [embedding], Console(), labels)
+        if hardly:
+            say(f"Caution: {hardly}", "yellow")

@@ -93,7 +93,7 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     chosen = chosen_of(provenance.regularization)
     told = [] if chosen is None else [Text(f"Regularisation: {chosen.sentence()}.")]
     lines = [
-        *(Text(f"Caution: {cell(each).plain}", style="yellow") for each in scores.cautions),
+        *map(caution_line, scores.cautions),
         _accuracy_line(provenance.verification),
         *_above_lines(provenance, settings),
         *_infinite_lines(scores),
@@ -104,6 +104,11 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
     ]
     lines.append(_seconds_line(provenance.seconds))
     console.print(Group(*told, *lines))
+
+
+def caution_line(said: str) -> Text:
+    """Where the scores cannot mean much."""
+    return cell(f"Caution: {said}", "yellow")
 
 
 def tell_run(scores: Scores, n_extremes: int, quiet: bool, as_json: bool, left_out: pd.DataFrame | None = None) -> None:

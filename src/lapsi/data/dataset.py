@@ -51,6 +51,7 @@ class Dataset:
         made_by: what the source says of its features: extractor and licence, plain JSON values.
         weights: (N,) float64, how often each sample counts; None: once.
         said: how the source was read, where that needs a word; else "".
+        own_units: whether the features are those of columns of a table, each of which may have a unit of its own.
     """
 
     features: Blocks
@@ -65,6 +66,7 @@ class Dataset:
     made_by: dict[str, Any] = field(default_factory=dict)
     weights: np.ndarray | None = None
     said: str = ""
+    own_units: bool = False
 
     @property
     def class_targets(self) -> ClassTargets:

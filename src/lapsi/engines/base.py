@@ -43,6 +43,7 @@ class Work:
         n_outputs, n_directions: K, and how many directions of them the loss sees.
         n_units: units that leave, one by one.
         input_bytes: of an input of the linear model, as it is held.
+        own_units: whether each feature may have a unit of its own.
     """
 
     n_samples: int
@@ -51,6 +52,7 @@ class Work:
     n_directions: int
     n_units: int
     input_bytes: int = 8
+    own_units: bool = False
 
     @property
     def n_coordinates(self) -> int:
@@ -78,7 +80,7 @@ def work_of(dataset: Dataset, n_units: int) -> Work:
     """The shape of leaving out `n_units` units of a data set."""
     targets = dataset.targets
     shape = dataset.n_samples, dataset.n_features + 1, targets.n_outputs, directions_of(targets)
-    return Work(*shape, n_units, 4 if is_large(dataset) else 8)
+    return Work(*shape, n_units, 4 if is_large(dataset) else 8, dataset.own_units)
 
 
 def work_in(problem: LinearProblem, n_units: int) -> Work:

@@ -15,6 +15,7 @@ from lapsi.execution.cost import TWO_CORES
 from lapsi.settings.engine import Auto, Local, Newton, Retrain
 from lapsi.settings.objective import ANEW
 from lapsi.settings.settings import Settings
+from lapsi.training.regularization import for_units
 
 ENGINES: dict[type, type[NewtonEngine] | type[LocalEngine] | type[RetrainEngine]] = {
     Newton: NewtonEngine,
@@ -48,11 +49,12 @@ def make_engine(settings: Settings) -> Engine:
 
 
 def chosen_engine(settings: Settings, work: Work) -> Chosen:
-    """`Newton`, or `Local` where that does not fit into memory, or takes very much longer.
+    """`Newton`, or `Local` where that does not fit into memory, or takes very much longer; the scaling settled by `for_units`.
 
     Raises:
         MemoryLimitError: when neither fits.
     """
+    settings = for_units(settings, work.own_units)
     if not isinstance(settings.engine, Auto):
         return Chosen(settings)
     newton = replace(settings, engine=Newton(tolerance=settings.engine.tolerance))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 
@@ -13,6 +14,7 @@ from lapsi.results.loss_curve import loss_curve
 from lapsi.results.provenance import Provenance
 from lapsi.results.regularization import chosen_of
 
+Part = tuple[str, pd.DataFrame, list[Column]]  # title, rows and columns of a table of a page
 ENDS = 5
 CLASSES_SHOWN = 12
 CELL = 40  # characters
@@ -50,17 +52,26 @@ def text_view(
     """The same as plain text; the arguments as in `notebook_view`."""
     lines = [f"{len(table):,} of {provenance.n_samples:,} samples from {_line(provenance.source)}"]
     lines += [f"Caution: {_shown(each)}" for each in cautions]
-    for title, rows, shown in _parts(table, summary, provenance, columns):
-        cells = {column.heading: [_line(column.show(value)) for value in rows[column.name].tolist()] for column in shown}
-        lines += ["", title, pd.DataFrame(cells).to_string(index=False)]
+    for part in _parts(table, summary, provenance, columns):
+        lines += _text(*part)
     chosen = chosen_of(provenance.regularization)
     said = [_caution(provenance, columns), *([] if chosen is None else [f"Regularisation: {chosen.sentence()}."]), NEXT]
     return "\n".join([*lines, "", *said])
 
 
-def _parts(
-    table: pd.DataFrame, summary: pd.DataFrame, provenance: Provenance, columns: list[Column]
-) -> list[tuple[str, pd.DataFrame, list[Column]]]:
+def html_page(said: str, cautions: list[str], parts: Sequence[Part], last: str) -> str:
+    """A sentence, cautions and tables, every value escaped, and what else there is."""
+    told = [f"<p><b>{escape(said)}</b></p>", *(f"<p><b>Caution.</b> {escape(each)}</p>" for each in cautions)]
+    return "<div>" + "".join([*told, *(_html(*part) for part in parts), f"<p>{escape(last)}</p>"]) + "</div>"
+
+
+def text_page(said: str, cautions: list[str], parts: Sequence[Part], last: str) -> str:
+    """The same as plain text."""
+    lines = [_shown(said), *(f"Caution: {_shown(each)}" for each in cautions)]
+    return "\n".join([*lines, *(line for part in parts for line in _text(*part)), "", last])
+
+
+def _parts(table: pd.DataFrame, summary: pd.DataFrame, provenance: Provenance, columns: list[Column]) -> list[Part]:
     """Title, rows and columns of each table of the page."""
     evidence, known = evidence_of(provenance.task), {column.name: column for column in columns}
     classes = summary.iloc[:-1]
@@ -82,6 +93,11 @@ def _parts(
 def _caution(provenance: Provenance, columns: list[Column]) -> str:
     quality = next(column.title for column in columns if column.name == "label_quality")
     return f"High LSI is not the same as {evidence_of(provenance.task).wrong}; low {quality} is the evidence for one."
+
+
+def _text(title: str, rows: pd.DataFrame, columns: list[Column]) -> list[str]:
+    cells = {column.heading: [_line(column.show(value)) for value in rows[column.name].tolist()] for column in columns}
+    return ["", title, pd.DataFrame(cells).to_string(index=False)]
 
 
 def _html(title: str, rows: pd.DataFrame, columns: list[Column]) -> str:

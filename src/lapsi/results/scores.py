@@ -261,7 +261,7 @@ class Scores:
         """
         return onward("label_issues", self, threshold)
 
-    def report(self, path: str | Path, **named: Any) -> Path:
+    def report(self, path: str | Path = "report.html", **named: Any) -> Path:
         """Writes the run as one HTML file to look at and review: `lapsi.report.page.write_report`, whose options it takes.
 
         Args:

@@ -22,7 +22,8 @@ class ModelSpec:
         standardize: how features are scaled first. `"each"` (or True): every one to mean 0, standard deviation 1 (constant ones
             become 0). `"one"`: all centred and divided by one number, the root of their mean variance, which keeps the lengths
             and angles that an embedding has. `"none"` (or False): not at all. `"auto"`: `"each"` or `"one"`, whichever has the
-            lower leave-one-out loss; with the engine `Retrain` it is `"each"`.
+            lower leave-one-out loss; `"each"` where features are columns of a table, which have units of their own, and with
+            the engine `Retrain`.
     """
 
     hidden: tuple[int, ...] = option(
@@ -35,7 +36,7 @@ class ModelSpec:
     standardize: str = option(
         AUTO,
         Choice((AUTO, EACH, ONE, NONE), {True: EACH, False: NONE}),
-        "Features: each scaled, all by one factor, none; auto: each or one, by leave-one-out loss.",
+        "Features: each scaled, all by one factor, none; auto: each or one, by leave-one-out loss; of tables each.",
     )
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from lapsi.models.likelihoods.choose import directions_of
 from lapsi.problem.of_dataset import in_span, inputs_of
 from lapsi.results.regularization import LARGEST, SMALLEST, End, Regularization, Trial
 from lapsi.settings.engine import Local
-from lapsi.settings.model import AUTO, SCALINGS
+from lapsi.settings.model import AUTO, EACH, SCALINGS
 from lapsi.settings.settings import Settings
 from lapsi.training.decay_curve import A_DECADE, FOLDED, HELD_OUT, LEFT_OUT, Curve, decay_at, step_of, with_choice
 from lapsi.training.leave_one_out import FOLDS
@@ -74,6 +74,7 @@ def regularized(dataset: Dataset, settings: Settings, stages: Stages) -> Regular
         InputError: when the data cannot be used.
         ConvergenceError: when no weight decay gives an optimum.
     """
+    settings = for_units(settings, dataset.own_units)
     record, chosen = None, settings
     if settings.is_open:
         with stages.stage(STAGE, EVALUATIONS * len(_scalings(settings))) as advance:
@@ -81,6 +82,14 @@ def regularized(dataset: Dataset, settings: Settings, stages: Stages) -> Regular
         chosen = with_choice(settings, record.chosen.weight_decay, record.chosen.standardize)
     standardizer = standardizer_of(dataset.survey, chosen.model.standardize)
     return Regularized(noise_finder(dataset, standardizer, chosen)(chosen), standardizer, record)
+
+
+def for_units(settings: Settings, own_units: bool) -> Settings:
+    """The settings with features each scaled by itself, where these have units of their own and the scaling is left open.
+
+    By one factor the feature of the largest unit would decide alone.
+    """
+    return with_choice(settings, standardize=EACH) if own_units and settings.model.standardize == AUTO else settings
 
 
 def evaluation_flop(n_rows: int, n_features: int, n_outputs: int, n_directions: int) -> float:

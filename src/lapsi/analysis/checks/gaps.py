@@ -7,7 +7,9 @@ from typing import ClassVar, final
 import numpy as np
 
 from lapsi.analysis.checks.base import EXAMPLES, Answer, Check, Given, counted, number
-from lapsi.analysis.checks.datalab import audit, required
+from lapsi.analysis.checks.datalab import LeftOut, audit, required
+from lapsi.data.tables.encode import gaps_of
+from lapsi.errors import InputError
 from lapsi.results.columns import Column
 
 ISSUE = "null"
@@ -16,7 +18,7 @@ NAMED = 3  # columns
 
 @final
 class Gaps(Check):
-    """Missing values of the columns that features were made of."""
+    """Missing values of the columns that features were made of, as these were read."""
 
     name: ClassVar[str] = "gaps"
     title: ClassVar[str] = "gaps"
@@ -29,15 +31,18 @@ class Gaps(Check):
         return "" if given.shown else "the data are no table"
 
     def answer(self, given: Given) -> Answer:
-        asked = required(audit(len(given.scores), {ISSUE: {}}, features=given.scores.table[given.shown].astype(object)), ISSUE)
-        missing = 1 - asked.scores(ISSUE)
-        impact = np.asarray(asked.info[ISSUE]["column_impact"])
-        found, worst = int((missing > 0).sum()), np.argsort(-impact, kind="stable")
-        gappy = [f"{given.shown[place]} {impact[place]:.1%}" for place in worst[:NAMED] if impact[place] > 0]
+        try:
+            gaps = gaps_of(given.scores.table[given.shown], "The run")
+        except InputError as error:
+            raise LeftOut(str(error).rstrip(".")) from error
+        values = gaps.astype(object).mask(gaps)
+        missing = 1 - required(audit(len(gaps), {ISSUE: {}}, features=values), ISSUE).scores(ISSUE)
+        found, count = int((missing > 0).sum()), gaps.sum().sort_values(ascending=False, kind="stable")
+        gappy = [f"{name} {number:,}" for name, number in count.head(NAMED).items() if number > 0]
         rows = [row for row in np.argsort(-missing, kind="stable")[:EXAMPLES] if missing[row] > 0]
         return Answer(
             {"check_gaps": missing},
             found,
-            f"{counted(found, 'sample')}; most in {', '.join(gappy)}" if found else "",
+            f"{counted(int(count.sum()), 'gap')} in {counted(found, 'sample')}; most in {', '.join(gappy)}" if found else "",
             [f"{given.ids[row]} ({missing[row]:.0%})" for row in rows],
         )

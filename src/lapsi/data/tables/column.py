@@ -9,6 +9,8 @@ from typing import Any
 FEATURE, IDS, GROUP, LEFT_OUT = "feature", "ids", "group", "left out"
 TABLE = "table"  # under which the record of a data set says how its table was encoded
 COLUMNS = "columns"
+SHOWN = "shown"
+SCALED = "Each of these features is scaled by itself, unless standardize is given: columns have units of their own."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ def in_words(record: dict[str, Any]) -> list[str]:
     used = sum(each["role"] == FEATURE for each in columns)
     width = min(24, max((len(_shown(each["name"])) for each in columns), default=0))
     lines = [f"{used} of {len(columns)} columns became {n_features:,} features ({record['by']}):"]
-    return lines + [f"  {_shown(each['name']):<{width}}  {each['became']}" for each in columns]
+    lines += [f"  {_shown(each['name']):<{width}}  {each['became']}" for each in columns]
+    return [*lines, SCALED] if SHOWN in record else lines
 
 
 def _shown(name: str) -> str:

@@ -12,14 +12,13 @@ import pandas as pd
 from lapsi.data.arrays import feature_matrix
 from lapsi.data.dataset import CARRIED, Dataset, make_dataset
 from lapsi.data.readers.columns import require_name
-from lapsi.data.tables.column import FEATURE, GROUP, IDS, TABLE, record_of
+from lapsi.data.tables.column import FEATURE, GROUP, IDS, SHOWN, TABLE, record_of
 from lapsi.data.tables.encode import Encoded, encode
 from lapsi.data.tables.frames import hash_of, holds_samples, is_frame, to_pandas
 from lapsi.data.tables.sparse import is_sparse, reduced
 from lapsi.errors import InputError
 
 KEPT = 64  # columns of a table that travel along with the samples
-SHOWN = "shown"
 OTHER = "{} (given)"  # how a column is kept whose name is taken
 # names that lapsi writes itself beside those that travel along
 TAKEN = {
@@ -69,7 +68,7 @@ def labelled(
         X, y = frame.drop(columns=frame.columns[named]), frame.iloc[:, named]
     frame = to_pandas(X)
     if _holds_numbers(frame):
-        return make_dataset(X, y, **known)
+        return replace(make_dataset(X, y, **known), own_units=_is_named(frame))
     index = frame.index if frame.index.is_unique and not isinstance(frame.index, pd.RangeIndex) else None
     named_ids = ids if ids is not None else index
     has_group = columns is not None and GROUP in columns
@@ -125,7 +124,7 @@ def of_encoded(
     used = [column.name for column in encoded.columns if column.role == FEATURE]
     digest = "" if encoded.is_plain else hash_of(frame[used], encoded.by)
     record = record_of(encoded.columns, encoded.by) | {SHOWN: features}
-    return replace(made, features_hash=digest, made_by={TABLE: record})
+    return replace(made, features_hash=digest, made_by={TABLE: record}, own_units=True)
 
 
 def _holds_numbers(frame: pd.DataFrame) -> bool:
@@ -137,6 +136,11 @@ def _holds_numbers(frame: pd.DataFrame) -> bool:
         and bool(np.isfinite(frame.iloc[:, place].to_numpy(np.float64, na_value=np.nan)).all())
         for place, kind in enumerate(frame.dtypes)
     )
+
+
+def _is_named(frame: pd.DataFrame) -> bool:
+    """Whether columns have names; those of a matrix that became a frame are numbers."""
+    return any(isinstance(name, str) for name in frame.columns)
 
 
 def _plain(values: pd.Series) -> Any:

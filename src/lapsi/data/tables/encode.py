@@ -91,6 +91,18 @@ def encode(frame: pd.DataFrame, place: str, *, chosen: bool, has_ids: bool = Tru
     return Encoded(np.concatenate([part.values for part in used], axis=1), columns, by, is_plain)
 
 
+def gaps_of(frame: pd.DataFrame, place: str) -> pd.DataFrame:
+    """Which cells (N rows, bool) `encode` takes for missing: empty ones, and words such as `?` and `NA` beside words.
+
+    Raises:
+        InputError: when skrub is needed and missing.
+    """
+    numbers = {name: _numbers(frame[name]) for name in frame}
+    clean = _cleaned(frame[[name for name, found in numbers.items() if found is None]], place, [])
+    gaps = {name: clean[name].isna() if found is None else np.isnan(found) for name, found in numbers.items()}
+    return pd.DataFrame({name: np.asarray(each) for name, each in gaps.items()}, columns=list(frame))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
     """The features (N, k) of one column; `categories`: how many of them are single categories."""

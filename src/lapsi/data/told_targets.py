@@ -1,0 +1,38 @@
+"""What the targets of a data set are, told before the work."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lapsi.data.targets import ClassTargets, MultiLabelTargets, RealTargets, Targets
+
+
+def in_words(targets: Targets) -> str:
+    """E.g. "3 classes (smallest 12)", "numbers (regression)"; "" of what is no label."""
+    if isinstance(targets, ClassTargets):
+        return f"{len(targets.classes):,} classes (smallest {_sizes(targets).min():,})"
+    if isinstance(targets, MultiLabelTargets):
+        fewest = int(targets.present.sum(0).min())
+        return f"{targets.n_outputs:,} labels, each there or not (multilabel; the rarest {fewest:,} times)"
+    if isinstance(targets, RealTargets):
+        return "numbers (regression)" if targets.n_outputs == 1 else f"{targets.n_outputs:,} numbers a sample (regression)"
+    return ""
+
+
+def doubt(targets: Targets) -> str:
+    """Why they are hardly labels: most classes have one sample; "" where that is not so."""
+    if not isinstance(targets, ClassTargets):
+        return ""
+    sizes = _sizes(targets)
+    single = int((sizes == 1).sum())
+    if 2 * single <= len(sizes):
+        return ""
+    return (
+        f"{single:,} of {len(sizes):,} classes have one sample only, of which a model without it knows nothing. Are these "
+        "texts, names or numbers rather than classes? Name another column as labels, or ask for task 'regression'."
+    )
+
+
+def _sizes(targets: ClassTargets) -> np.ndarray:
+    """(C,) samples of each class."""
+    return np.bincount(targets.codes, minlength=len(targets.classes))

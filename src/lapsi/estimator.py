@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self, final
 
 import numpy as np
@@ -54,7 +55,8 @@ class _Probe(BaseEstimator):
         settings = make_settings(**parameters)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
         named = ids if ids is not None and getattr(ids, "is_unique", False) else None
-        dataset = make_dataset(X, y, task=task, weights=weights, ids=named)
+        has_columns = hasattr(self, "feature_names_in_")  # of a frame
+        dataset = replace(make_dataset(X, y, task=task, weights=weights, ids=named), own_units=has_columns)
         with open_backend(settings.execution) as backend:
             rows = np.arange(dataset.n_samples)
             self.scores_, self._probe = score_dataset(dataset, settings, rows, stages, backend=backend)

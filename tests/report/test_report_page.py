@@ -349,10 +349,9 @@ def test_galleries_end_in_whole_lines(opened, width):
     for name in ("doubted", "highest"):
         wait(opened, lambda name=name: len(opened.execute_script(LINES_OF, name)) == 1)
         assert 12 <= len(gallery(opened, name)) < 24
-    cards = find_all(opened, ".gallery.doubted .sample")
-    opened.execute_script("arguments[0].focus()", cards[0])
-    cards[0].send_keys(Keys.ARROW_DOWN)
-    assert opened.switch_to.active_element == cards[whole_lines(opened, 1)]
+    opened.execute_script("document.querySelector('.gallery.doubted .sample').focus()")
+    opened.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
+    assert opened.switch_to.active_element == find_all(opened, ".gallery.doubted .sample")[whole_lines(opened, 1)]
 
 
 def test_a_finger_can_hit_whatever_can_be_hit(browser, page):

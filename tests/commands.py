@@ -27,3 +27,10 @@ def fail(code, *arguments):
     assert result.returncode == code, result.stderr or result.stdout
     (line,) = result.stderr.strip().splitlines()
     return line
+
+
+def succeed(*arguments):
+    """Runs `lapsi` with these arguments, which ends well; returns what `run` does."""
+    result = run(*arguments)
+    assert result.returncode == 0, result.stderr
+    return result

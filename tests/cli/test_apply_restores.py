@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import lapsi
-from commands import fail, run
+from commands import fail, succeed
 from lapsi.analysis.restored import restored_folder
 from runs_for_reports import make_scores
 
@@ -20,12 +20,6 @@ N = 40
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def succeed(*arguments):
-    result = run(*arguments)
-    assert result.returncode == 0, result.stderr
-    return result
 
 
 def decide(name, *decisions):

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import lapsi
-from commands import fail, run
+from commands import fail, run, succeed
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.source import open_source
 from lapsi.data.rewriting.choose import REWRITERS
@@ -32,12 +32,6 @@ KEPT = np.delete(np.arange(N), [5, 8])
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def succeed(*arguments):
-    result = run(*arguments)
-    assert result.returncode == 0, result.stderr
-    return result
 
 
 def scored(source, *options):

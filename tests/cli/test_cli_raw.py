@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import lapsi
-from commands import fail, run
+from commands import fail, succeed
 from lapsi.cli.data import reopen_features
 from lapsi.execution.progress import Stages
 from lapsi.scoring import score_dataset
@@ -42,12 +42,6 @@ def pictures(tmp_path):
         pixels = rng.integers(0, 120, (9, 9, 3)) + (0 if row % 2 else 120)
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{row:02}.png")
     return tmp_path / "pictures"
-
-
-def succeed(*arguments):
-    result = run(*arguments)
-    assert result.returncode == 0, result.stderr
-    return result
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import lapsi
-from commands import fail, run
+from commands import fail, run, succeed
 from documents import one_thread
 
 N = 60
@@ -39,12 +39,6 @@ def people(tmp_path, monkeypatch):
     frame.to_csv("people.csv", index=False)
     with one_thread():
         yield frame
-
-
-def succeed(*arguments):
-    result = run(*arguments)
-    assert result.returncode == 0, result.stderr
-    return result
 
 
 def test_labels_alone_are_enough(people):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import lapsi
-from commands import fail, run
+from commands import fail, succeed
 from lapsi.analysis.review import read_review
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.containers import open_arrays
@@ -46,12 +46,6 @@ def flowers(tmp_path, monkeypatch):
     for file, how in WRITTEN.items():
         frame.to_csv(file, index=False, **how)
     return frame
-
-
-def succeed(*arguments):
-    result = run(*arguments)
-    assert result.returncode == 0, result.stderr
-    return result
 
 
 @pytest.mark.parametrize("file", WRITTEN)

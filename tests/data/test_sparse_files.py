@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from scipy.sparse import coo_array, csr_array, csr_matrix, random_array, save_npz
 
 import lapsi
-from commands import fail, run
+from commands import fail, succeed
 from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.source import open_source
 
@@ -29,12 +29,6 @@ def here(tmp_path, monkeypatch):
     table = pd.DataFrame({"id": [f"s{row}" for row in range(N)], "kind": Y, "author": np.arange(N) // 4, "weight": 2.0})
     table.to_csv("known.csv", index=False)
     table.to_csv("known.tsv.gz", index=False, sep="\t")
-
-
-def succeed(*arguments):
-    result = run(*arguments)
-    assert result.returncode == 0, result.stderr
-    return result
 
 
 @pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr"])

@@ -8,6 +8,7 @@ and the prior, and a sample that leaves takes its own part out of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, final
 
@@ -72,25 +73,44 @@ class Sums:
 
 def sums_in(problem: ModuleProblem, basis: Basis, structure: Diagonal, advance: Advance) -> Sums:
     """By one pass over the samples that are there."""
-    zero = torch.zeros(1, dtype=torch.float64, device=problem.batches.device)
-    same, gradient = are_root_squares(structure, basis), zero
-    squares, own, draws = [zero, zero], [zero, zero], [1]
+    gradient = torch.zeros(1, dtype=torch.float64, device=problem.batches.device)
+    squares, own, same = DrawnSum(), DrawnSum(), are_root_squares(structure, basis)
     for said in said_by(problem, problem.present):
         parts = said.parts
-        draws = [max(1, part.n_drawn) for part in parts]
-        for place, part in enumerate(parts):
-            squares[place] = squares[place] + part.square_sum(basis)
-            own[place] = squares[place] if same else own[place] + structure.summed(problem, part)
+        squares.add(parts, [part.square_sum(basis) for part in parts])
+        if not same:
+            own.add(parts, [structure.summed(problem, part) for part in parts])
         gradient = gradient + said.gradient_sum()
         advance(len(said.rows))
-    whole = _weighted_mean(squares, draws)
-    halves = tuple(zip(squares, own, strict=True)) if len(draws) > 1 else ()
-    return Sums(whole, turned(problem.layers, basis, gradient), whole if same else _weighted_mean(own, draws), halves)
+    own = squares if same else own
+    halves = tuple(zip(squares.halves, own.halves, strict=True))
+    return Sums(squares.whole, turned(problem.layers, basis, gradient), own.whole, halves)
 
 
-def _weighted_mean(parts: list[Tensor], weights: list[int]) -> Tensor:
-    """Of as many parts as there are weights."""
-    return torch.stack([weight * part for weight, part in zip(weights, parts, strict=False)]).sum(0) / sum(weights)
+@final
+class DrawnSum:
+    """A sum over samples, by each half of the draws where roots are drawn."""
+
+    def __init__(self) -> None:
+        """Of no samples."""
+        self._parts: list[Tensor] = []
+        self._draws: list[int] = []
+
+    def add(self, parts: Sequence[Said], found: list[Tensor]) -> None:
+        """What `Said.parts` of some samples add, each of them one of `found` (S,)."""
+        self._parts = [held + more for held, more in zip(self._parts, found, strict=True)] if self._parts else found
+        self._draws = [max(1, part.n_drawn) for part in parts]
+
+    @property
+    def whole(self) -> Tensor:
+        """By all of the draws (S,)."""
+        pairs = zip(self._draws, self._parts, strict=True)
+        return torch.stack([draws * part for draws, part in pairs]).sum(0) / sum(self._draws)
+
+    @property
+    def halves(self) -> tuple[Tensor, ...]:
+        """By each half; empty where no roots are drawn."""
+        return tuple(self._parts) if len(self._parts) > 1 else ()
 
 
 def paired_mean(first: Tensor, second: Tensor, own: Tensor) -> Tensor:
@@ -302,14 +322,12 @@ class ExactCurvature(Curvature):
             ggn, _ = dense_ggn(problem)
             ggn.diagonal().add_(prior)
             return Posterior(FullPrecision(ggn, 0.0, 0.0), prior)
-        structure, sums, draws = self.structure, [torch.zeros(1, dtype=torch.float64, device=params.device)] * 2, [1]
+        structure, sums = self.structure, DrawnSum()
         for said in said_by(problem, problem.present):
             parts = said.parts
-            draws = [max(1, part.n_drawn) for part in parts]
-            for place, part in enumerate(parts):
-                sums[place] = sums[place] + structure.summed(problem, part)
-        whole = structure.diagonal(problem, _weighted_mean(sums, draws))
-        halves = tuple(structure.diagonal(problem, each) for each in sums) if len(draws) > 1 else ()
+            sums.add(parts, [structure.summed(problem, part) for part in parts])
+        whole = structure.diagonal(problem, sums.whole)
+        halves = tuple(structure.diagonal(problem, each) for each in sums.halves)
         return Posterior(DiagPrecision(whole + prior), prior, halves)
 
 

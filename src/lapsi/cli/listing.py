@@ -20,6 +20,7 @@ from lapsi.results.columns import Column
 LEAST = 12  # cells that a name keeps
 LEAST_OF_WORD = 8
 CUT = "…"
+Cut = Callable[[str, int], str]  # a text to so many cells
 BORDER = 3  # cells of a column beside its text
 LEAST_NEEDED = ("loo_probability", "suggested_probability", "memorised", "loo_deviation", "curvature_share", "top_decile")
 
@@ -46,31 +47,31 @@ def without_end(text: str, width: int) -> str:
 CUTS = (shortened, without_beginning, without_end)
 
 
-def telling(names: Iterable[str]) -> Callable[[str, int], str]:
+def telling(names: Iterable[str]) -> Cut:
     """The first way to cut names that keeps different ones different; in the middle where none does."""
     different = set(names)
-
-    @cache
-    def best(width: int) -> Callable[[str, int], str]:
-        kept = (cut for cut in CUTS if len({cut(name, width) for name in different}) == len(different))
-        return next(kept, shortened)
-
+    best = _first_cut(lambda cut, width: len({cut(name, width) for name in different}) == len(different))
     return lambda text, width: best(width)(text, width)
 
 
-def telling_words(texts: Iterable[str]) -> Callable[[str, int], str]:
+def telling_words(texts: Iterable[str]) -> Cut:
     """The same of the words of texts, as `fitted` cuts them: different words stay different, also in different texts."""
     different = set(texts)
-
-    @cache
-    def best(width: int) -> Callable[[str, int], str]:
-        kept = (cut for cut in CUTS if _tells(cut, different, width))
-        return next(kept, shortened)
-
+    best = _first_cut(lambda cut, width: _tells(cut, different, width))
     return lambda text, width: fitted(text, width, best(width))
 
 
-def _tells(cut: Callable[[str, int], str], texts: Iterable[str], width: int) -> bool:
+def _first_cut(tells: Callable[[Cut, int], bool]) -> Callable[[int], Cut]:
+    """The first way that tells apart at a width; in the middle where none does."""
+
+    @cache
+    def best(width: int) -> Cut:
+        return next((cut for cut in CUTS if tells(cut, width)), shortened)
+
+    return best
+
+
+def _tells(cut: Cut, texts: Iterable[str], width: int) -> bool:
     """Whether no two different words look the same."""
     whole: dict[str, str] = {}
     for text in texts:
@@ -80,7 +81,7 @@ def _tells(cut: Callable[[str, int], str], texts: Iterable[str], width: int) -> 
     return True
 
 
-def fitted(text: str, width: int, cut: Callable[[str, int], str] = shortened) -> str:
+def fitted(text: str, width: int, cut: Cut = shortened) -> str:
     """Words of at most `width` cells together: the longest of them are cut, and all where that is not enough."""
     words = text.split(" ")
     kept = [cell_len(word) for word in words]
@@ -113,7 +114,7 @@ class Name:
     """
 
     text: str
-    cut: Callable[[str, int], str] = shortened
+    cut: Cut = shortened
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(self.cut(self.text, options.max_width), no_wrap=True)

@@ -93,9 +93,14 @@ class LabelIssues:
         return f"{self.n_flagged:,} of {len(self.table):,} {self.kind.plural} are doubtful"
 
     @property
+    def why(self) -> str:
+        """By what, in words."""
+        return f"{self.kind.meaning} {self.threshold:.3g} ({self.reason})."
+
+    @property
     def sentence(self) -> str:
-        """The same, and by what."""
-        return f"{self.counted}: {self.kind.meaning} {self.threshold:.3g} ({self.reason})."
+        """How many are flagged, and by what."""
+        return f"{self.counted}: {self.why}"
 
     @property
     def _first(self) -> Part:

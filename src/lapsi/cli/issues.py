@@ -45,7 +45,7 @@ def _as_dict(found: LabelIssues, top: int) -> dict[str, Any]:
 
 def _print(found: LabelIssues, top: int, console: Console) -> None:
     kind = found.kind
-    console.print(f"[bold]{found.counted}:[/]{found.sentence.removeprefix(f'{found.counted}:')}")
+    console.print(f"[bold]{found.counted}:[/] {found.why}")
     for each in found.cautions:
         console.print(caution_line(each))
     console.print(samples_table(found.title, found.columns, found.table.head(top)))

@@ -347,7 +347,8 @@ def test_galleries_end_in_whole_lines(opened, width):
     set_size(opened, width)
     wait(opened, lambda: opened.execute_script("return innerWidth") == width)
     for name in ("doubted", "highest"):
-        wait(opened, lambda name=name: len(opened.execute_script(LINES_OF, name)) == 1)
+        wait(opened, lambda name=name: len(gallery(opened, name)) == whole_lines(opened))
+        assert len(opened.execute_script(LINES_OF, name)) == 1
         assert 12 <= len(gallery(opened, name)) < 24
     opened.execute_script("document.querySelector('.gallery.doubted .sample').focus()")
     opened.switch_to.active_element.send_keys(Keys.ARROW_DOWN)

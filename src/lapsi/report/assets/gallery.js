@@ -16,14 +16,13 @@ function setUpGalleries() {
     gallery.list = el('ul', { class: WIDE ? 'cards wide' : 'cards', 'aria-label': gallery.title });
     gallery.note = el('p', { class: 'small' });
     gallery.more = el('button', { type: 'button', class: 'quiet', onclick: () => { gallery.limit += MORE_CARDS; showGallery(gallery); } }, 'Show more');
-    gallery.perLine = 0;
     gallery.list.addEventListener('keydown', (event) => moveInGallery(event, gallery));
     $('gallery-list').append(el('div', { class: `gallery ${gallery.name}` },
       el('div', { class: 'gallery-head' }, el('h3', {}, gallery.title), el('p', {}, gallery.lead)),
       gallery.list, el('div', { class: 'gallery-foot' }, gallery.more, gallery.note)));
   }
   addEventListener('resize', afterPause(() => {
-    for (const gallery of GALLERIES) if (cardsPerLine(gallery) !== gallery.perLine) showGallery(gallery);
+    for (const gallery of GALLERIES) if (firstRows(gallery).length !== gallery.rows.length) showGallery(gallery);
   }, 100));
   followers.push(() => {
     for (const gallery of GALLERIES) {
@@ -41,10 +40,14 @@ function firstOf(order, limit) {
 
 const cardsPerLine = ({ list }) => getComputedStyle(list).gridTemplateColumns.split(' ').length;
 
-/** At least as many cards as its limit, in whole lines. */
+/** At least as many as its limit, in whole lines. */
+function firstRows(gallery) {
+  const perLine = cardsPerLine(gallery);
+  return firstOf(gallery.order, Math.ceil(gallery.limit / perLine) * perLine);
+}
+
 function showGallery(gallery) {
-  gallery.perLine = cardsPerLine(gallery);
-  const rows = firstOf(gallery.order, Math.ceil(gallery.limit / gallery.perLine) * gallery.perLine);
+  const rows = firstRows(gallery);
   gallery.rows = rows;
   gallery.list.replaceChildren(...rows.map((row, place) => card(row, place === 0)));
   const scope = query.chosen[0] >= 0 ? targets.filters[0].scope(query.chosen[0]) : '';
@@ -71,7 +74,7 @@ function moveInGallery(event, gallery) {
   const cards = [...list.children];
   const at = cards.indexOf(document.activeElement);
   if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
-  const perLine = Math.min(gallery.perLine, cards.length);
+  const perLine = Math.min(cardsPerLine(gallery), cards.length);
   const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: perLine, ArrowUp: -perLine, Home: -at, End: cards.length - 1 - at };
   if (event.key === 'Enter' || event.key === ' ') openDetail(rows[at]);
   else if (event.key in moves) {

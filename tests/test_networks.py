@@ -455,7 +455,7 @@ def test_checked_samples_are_trained_on_by_a_recipe_where_one_is_given(trained):
     """Many small steps of the whole batch come to the optimum of L-BFGS."""
     module, data = trained
     how = {"objective": DECAY, "curvature": "diag", "execution": lapsi.Execution(verify=4), "indices": range(8), **QUIET}
-    recipe = lapsi.Recipe(learning_rate=0.5, epochs=3000, seeds=1)
+    recipe = lapsi.Recipe(learning_rate=0.5, epochs=400, seeds=1)
     to_optimum = lapsi.score_network(module, data, engine=lapsi.Ekfac(refine=0), **how).provenance.verification
     by_recipe = lapsi.score_network(module, data, engine=lapsi.Ekfac(refine=0, recipe=recipe), **how).provenance.verification
     for name in ("spearman", "pearson", "median_ratio", "max_relative_error"):

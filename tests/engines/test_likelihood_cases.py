@@ -97,7 +97,7 @@ def fit_of(oracle, engine, structure):
     if engine == "groups":
         return groups_fit(fit_map(LinearProblem(**parts(oracle))), Settings(curvature=structure))
     if engine == "retrained":
-        recipe = Recipe(epochs=3000, seeds=1)
+        recipe = Recipe(learning_rate=0.4, epochs=600, seeds=1)
         settings = make_settings(curvature=structure, recipe=recipe, dtype="float64", weight_decay=DECAY)
         model = Mlp((D, KINDS[oracle.kind]), ACTIVATIONS["relu"])
         return RetrainEngine(settings).fit_problem(NetworkProblem(model=model, **parts(oracle)), N)

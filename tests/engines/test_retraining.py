@@ -105,7 +105,7 @@ def test_probabilities_are_averaged_and_come_from_models_that_never_saw_the_samp
 @pytest.mark.slow
 def test_converged_retraining_agrees_with_the_closed_form(data):
     retrained = lapsi.score(
-        *data, engine="retrain", recipe=Recipe(epochs=1500, seeds=1), weight_decay=0.05, dtype="float64", **QUIET
+        *data, engine="retrain", recipe=Recipe(learning_rate=0.4, epochs=600, seeds=1), weight_decay=0.05, dtype="float64", **QUIET
     )
     closed = lapsi.score(*data, standardize="each", weight_decay=0.05, dtype="float64", refine=8, **QUIET)
     assert_allclose(retrained.lsi, closed.lsi, rtol=1e-5)
@@ -115,7 +115,7 @@ def test_converged_retraining_agrees_with_the_closed_form(data):
 @pytest.mark.slow
 @pytest.mark.parametrize("structure", ["kfac", "full"])
 def test_structures_agree_with_the_closed_form(data, structure):
-    recipe = Recipe(epochs=1500, seeds=1)
+    recipe = Recipe(learning_rate=0.4, epochs=600, seeds=1)
     options = {"weight_decay": 0.05, "curvature": structure, "dtype": "float64", **QUIET}
     retrained = lapsi.score(*data, recipe=recipe, **options)
     closed = lapsi.score(*data, standardize="each", refine=8, **options)

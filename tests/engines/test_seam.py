@@ -199,7 +199,7 @@ def test_retraining(data, structure):
     inputs, counts = map(torch.from_numpy, data)
     model = Mlp((D, K), ACTIVATIONS["relu"])
     problem = NetworkProblem(inputs, counts, model, Poisson(), Objective(DECAY, "map", "mean"))
-    recipe = Recipe(epochs=1500, seeds=1)
+    recipe = Recipe(learning_rate=0.4, epochs=600, seeds=1)
     settings = make_settings(recipe=recipe, curvature=structure, dtype="float64")
     fit = RetrainEngine(settings).fit_problem(problem, 8)
     units = torch.tensor([[3], [20]])

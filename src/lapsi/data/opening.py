@@ -121,13 +121,17 @@ def _terms(licence: str) -> str:
     return f"Terms: {licence}" if licence else ""
 
 
-def sketch_data(spec: DataSpec, name: str, stages: Stages) -> tuple[Dataset, dict[str, Any] | None]:
+def sketch_data(
+    spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], None]
+) -> tuple[Dataset, dict[str, Any] | None]:
     """A data set of the shape that the run will have, and what making its features will take (None where they are given).
 
-    The features of images and texts are those of a few samples, repeated.
+    The features of images and texts are those of a few samples, repeated; `tell` is told what `open_data` tells.
     """
     source = open_spec(spec)
     changes_of(spec)  # refuses what the run would refuse
+    tell(source.said)
+    tell(_terms(source.made_by.get("licence", "") if isinstance(source, Dataset) else source.licence))
     if isinstance(source, Dataset):
         return replace(source, source=name), None
     with stages.stage("try extractor"):

@@ -110,7 +110,7 @@ def test_what_is_no_list_of_samples_is_refused(values, message):
 
 
 def test_a_model_that_is_no_name_is_refused():
-    with pytest.raises(lapsi.InputError, match="The model is a Identity; expected a folder or a name.*lapsi.score_network"):
+    with pytest.raises(lapsi.InputError, match="model is a Identity; expected a folder or a name.*lapsi.score_network"):
         lapsi.embed(["a", "b"], kind="text", model=torch.nn.Identity(), progress=False)
 
 

@@ -53,7 +53,7 @@ class ExtractorSettings:
     def __post_init__(self) -> None:
         if callable(self.model):
             raise InputError(
-                f"model is a {type(self.model).__name__}; expected a folder or a name on the hub. Make features by a model of your "
-                "own and pass them to lapsi.score; lapsi.score_network scores the training data of a network."
+                f"model is a {type(self.model).__name__}; expected a folder or a name on the hub. Make features by a model of "
+                "your own and pass them to lapsi.score; lapsi.score_network scores the training data of a network."
             )
         check_options(self)

@@ -121,6 +121,7 @@ def test_bad_images(pictures, models, tmp_path):
     scores = lapsi.load_run("run")
     assert len(scores) == N - 1
     assert "dark/05.png" not in set(scores.table["id"])
+    assert Image.open("run/overview.png").height > 1000  # with both galleries
     succeed("score", "pictures", "--model", models["image"], "-o", "run", "--skip-bad", "--verify", 0, "--force")
 
 

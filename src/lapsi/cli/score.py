@@ -37,7 +37,7 @@ from lapsi.execution.device import require_device
 from lapsi.execution.disk import in_words
 from lapsi.execution.progress import Stages
 from lapsi.measuring import add_measures, required_measures
-from lapsi.report.overview import save_overview
+from lapsi.report.overview import flipped_in, gallery_images, save_overview
 from lapsi.results.paths import is_whole, not_begun, unfinished_path
 from lapsi.results.run_directory import LEFT_OUT, PICTURE, require_free
 from lapsi.results.scores import Scores
@@ -149,7 +149,7 @@ def _require_start(run: Path, force: bool, new: bool) -> None:
 
 def _write(scores: Scores, opened: Opened, output: Path, force: bool) -> None:
     def beside(directory: Path) -> None:
-        save_overview(scores, directory / PICTURE)
+        save_overview(scores, directory / PICTURE, gallery_images(scores, opened.content), flipped_in(scores))
         if len(opened.left_out) > 0:
             write_table(opened.left_out, directory / LEFT_OUT)
 

@@ -35,6 +35,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "Installing lapsi and what it needs into $(VENV); that takes a few minutes the first time, without a word."
 	$(BIN)/pip install --quiet -c constraints.txt -e .
 	touch $@
 

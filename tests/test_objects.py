@@ -162,7 +162,7 @@ def test_the_cache_and_what_cannot_be_read_are_as_on_the_command_line(models, tm
         image.save(path)
     paths[3].write_bytes(b"nothing")
     ids = [f"s{row}" for row in range(N)]
-    with pytest.raises(lapsi.InputError, match="1 of the 24 samples cannot be read: .*3.png"):
+    with pytest.raises(lapsi.InputError, match="1 of the 24 samples cannot be read: .*3.png.*; skip_bad=True leaves them out"):
         lapsi.score_samples(paths, LABELS, extractor=models["image"], **QUIET)
     several = {"extractor": models["image"], "skip_bad": True, "ids": ids, "indices": [2, 3, 4], "measures": ["el2n"]}
     first = lapsi.score_samples(paths, LABELS, **several, **QUIET)
@@ -208,10 +208,14 @@ class Stream(IterableDataset):
         (Items(lambda row: TEXTS[row]), None, "The items hold no labels"),
         (Items(lambda row: {"speech": 3, "label": 1}), None, "neither images nor texts under a usual name, but speech, label"),
         (Items(lambda row: (np.zeros(row + 1), row % 2)), None, "The items have shapes"),
-        (Items(lambda row: {"text": "a", "lable": 1}), None, "An item: which holds the labels"),
+        (Items(lambda row: {"text": "a", "lable": 1}), None, "An item: which holds the labels. Name it with labels="),
         (pd.DataFrame({"text": TEXTS, "kind": LABELS}), "kinds", "no labels named 'kinds'.*Did you mean 'kind'"),
-        (pd.DataFrame({"age": range(N), "kind": LABELS}), None, "The frame: which holds the labels"),
-        (datasets.Dataset.from_dict({"text": TEXTS, "kind": LABELS}), None, "The data set: which holds the labels"),
+        (pd.DataFrame({"age": range(N), "kind": LABELS}), None, "The frame: which holds the labels. Name it with labels=; it"),
+        (
+            datasets.Dataset.from_dict({"text": TEXTS, "kind": LABELS}),
+            None,
+            "The data set: which holds the labels. Name it with labels=",
+        ),
     ],
 )
 def test_what_cannot_be_scored_is_said(held, labels, message):
@@ -248,7 +252,10 @@ def raising(_):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (lambda item: item | {"text": None}, "The data set: row 7 holds nothing where a text is expected"),
+        (
+            lambda item: item | {"text": None},
+            "^1 of the 24 samples cannot be read: text 7 .the row holds nothing.*; skip_bad=True leaves them out.$",
+        ),
         (lambda item: item | {"text": 7}, "The data set: row 7 holds 7 where a text is expected"),
         (lambda item: item | {"text": "a\udcff"}, "The data set: row 7 is no text in UTF-8"),
         (lambda item: {"label": 1}, "Item 7 of the data set cannot be read .KeyError: 'text'."),

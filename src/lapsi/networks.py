@@ -195,7 +195,7 @@ def _fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, stages
 def _with_texts(columns: pd.DataFrame, dataset: Any) -> pd.DataFrame:
     """With the texts of the samples, where they are texts."""
     content = None if TEXT in columns else content_of(dataset)
-    return columns.assign(**{TEXT: list(content.values)}) if isinstance(content, Texts) else columns
+    return columns.assign(**{TEXT: np.array(list(content.values), dtype=object)}) if isinstance(content, Texts) else columns
 
 
 def _engine(engine: str | Ekfac | Retrain) -> Ekfac | Retrain:

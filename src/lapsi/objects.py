@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lapsi.data.extractors.embedding import Door
 from lapsi.data.objects import Known, open_object
 from lapsi.data.opening import with_features
 from lapsi.data.spec import DataSpec
@@ -24,6 +25,8 @@ from lapsi.results.scores import Scores
 from lapsi.scoring import check_indices, score_dataset
 from lapsi.settings.extractor import ExtractorSettings
 from lapsi.settings.settings import make_settings
+
+ARGUMENTS = Door("extractor=", "skip_bad=True")
 
 
 def score_samples(
@@ -84,7 +87,7 @@ def score_samples(
             stages.say(line)
 
     with open_backend(settings.execution) as backend:
-        opened = with_features(open_object(samples, known), spec, name, stages, tell, backend, "extractor=")
+        opened = with_features(open_object(samples, known), spec, name, stages, tell, backend, ARGUMENTS)
         if opened.content is None and extractor is not None:
             raise InputError(f"extractor was given, but a {name} of numbers or columns needs none; leave it out.")
         dataset = opened.dataset

@@ -15,6 +15,7 @@ import torch
 
 from lapsi.analysis.maps import centre_of, principal_axes
 from lapsi.analysis.neighbours import nearest
+from lapsi.data.arrays import are_uneven
 from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.data.tables.column import TABLE, in_words
@@ -372,6 +373,8 @@ def check_indices(indices: Any, n_samples: int) -> np.ndarray:
     """
     if indices is None:
         return np.arange(n_samples)
+    if are_uneven(indices):
+        raise InputError("indices are lists of different lengths; expected a non-empty list of integers.")
     rows = np.asarray(indices)
     if rows.ndim != 1 or len(rows) == 0 or rows.dtype.kind not in "iu":
         raise InputError(f"indices has shape {rows.shape} and dtype {rows.dtype}; expected a non-empty list of integers.")

@@ -10,10 +10,12 @@ from numpy.testing import assert_array_equal
 from sklearn.metrics import balanced_accuracy_score
 
 import lapsi
-from lapsi.analysis.checks.base import CHECK, is_about, texts
+from lapsi.analysis.checks.base import CHECK, Given, is_about, texts
 from lapsi.analysis.checks.confusions import confusions, pairs_of
+from lapsi.analysis.checks.datalab import ORDER, Audit
 from lapsi.analysis.checks.duplicates import KINDS, duplicate_sets, equal_rows
 from lapsi.analysis.checks.giveaways import accuracy, by_threshold, by_value
+from lapsi.analysis.checks.order import Order
 from lapsi.analysis.checks.told import found, in_a_line, record_of
 from runs_for_reports import make_scores
 
@@ -116,6 +118,16 @@ def test_a_rare_class_counts_as_much_as_others():
     codes = (np.arange(500) % 100 == 0).astype(int)
     assert accuracy(codes, np.zeros(500, int)) == 0.5
     assert by_threshold(np.random.default_rng(0).random(500), codes) is None
+
+
+@pytest.mark.parametrize(("chance", "told"), [(0.044, None), (0.0101, None), (0.0099, "p = 0.0099"), (0, "p < 0.001")])
+def test_an_order_is_no_chance_below_a_hundredth(chance, told):
+    issues = pd.DataFrame({"is_non_iid_issue": [True] + [False] * 19, "non_iid_score": np.linspace(0, 1, 20)})
+    audit = Audit(issues, {ORDER: {"p-value": chance}}, {})
+    answer = Order().answer(Given(make_scores(20), np.zeros((20, 1)), False, "", audit))
+    assert (answer.found, answer.values["check_order"].sum()) == ((0, 0) if told is None else (2, 2))
+    assert (told or "") in answer.said
+    assert bool(answer.said) == bool(answer.examples) == (told is not None)
 
 
 def test_the_first_column_names_the_samples():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 import lapsi
 from commands import fail, succeed
@@ -120,7 +121,32 @@ def test_bad_images(pictures, models, tmp_path):
     scores = lapsi.load_run("run")
     assert len(scores) == N - 1
     assert "dark/05.png" not in set(scores.table["id"])
+    assert Image.open("run/overview.png").height > 1000  # with both galleries
     succeed("score", "pictures", "--model", models["image"], "-o", "run", "--skip-bad", "--verify", 0, "--force")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_rows_that_hold_nothing_are_left_out_as_what_cannot_be_read(reviews, pictures, models, kind):
+    named = {"text": "text 5", "image": "image 5"}[kind]
+    values = {"text": reviews["text"], "image": pd.Series(sorted(map(str, pictures.glob("*/*.png"))))}[kind]
+    frame = pd.DataFrame({kind: values, "label": reviews["label"]})
+    frame.assign(**{kind: values.where(frame.index != 5)}).to_csv("gappy.csv", index=False)
+    options = ("--model", models[kind], "--quiet")
+    for command in ("score", "embed"):
+        message = fail(2, command, "gappy.csv", *options, "-o", "refused.safetensors")
+        assert f"1 of the {N} samples cannot be read: {named} (the row holds nothing). " in message
+        assert message.endswith("Mend or remove them; --skip-bad leaves them out.")
+    succeed("score", "gappy.csv", *options, "--skip-bad", "--verify", 0, "-o", "run")
+    succeed("embed", "gappy.csv", *options, "--skip-bad", "-o", "features.safetensors")
+    frame.drop(index=5).to_csv("whole.csv", index=False)
+    succeed("score", "whole.csv", *options, "--verify", 0, "-o", "whole")
+    scores, whole = lapsi.load_run("run"), lapsi.load_run("whole")
+    np.testing.assert_array_equal(scores.lsi, whole.lsi)
+    assert scores.table["row"].tolist() == [row for row in range(N) if row != 5]
+    assert pd.read_csv("run/left_out.csv").to_numpy().tolist() == [[named, "the row holds nothing"]]
+    assert len(load_file("features.safetensors")["features"]) == N - 1
+    succeed("report", "run", "-q")
 
 
 @pytest.mark.slow

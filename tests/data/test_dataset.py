@@ -5,6 +5,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 
+import lapsi
 from lapsi.data.blocks import ArrayBlocks, survey
 from lapsi.data.dataset import make_dataset, same_digest
 from lapsi.data.standardize import standardizer_of
@@ -72,6 +73,17 @@ def with_value(value):
 def test_what_cannot_be_scored_is_refused(features, labels, message):
     with pytest.raises(InputError, match=message):
         make_dataset(features, labels)
+
+
+def test_lists_in_the_place_of_numbers_or_names_are_told():
+    quick = {"verify": 0, "progress": False, "weight_decay": 0.01, "standardize": "each"}
+    with pytest.raises(InputError, match="columns are a list; expected values by name"):
+        lapsi.score(X, Y, columns=[1, 2], **quick)
+    with pytest.raises(InputError, match="indices are lists of different lengths"):
+        lapsi.score(X, Y, indices=[[1], [1, 2]], **quick)
+    for estimator in (lapsi.LaplaceSampleInformation(), lapsi.LaplaceSampleInformationRegressor()):
+        with pytest.raises(InputError, match="rows of the features differ in length"):
+            estimator.fit([[1, 2], [3]] * 3, Y)
 
 
 def test_ids_are_checked_and_taken_from_a_frame():

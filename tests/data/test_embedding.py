@@ -1,6 +1,8 @@
 """From samples to features through the cache: nothing is embedded twice, nothing old is met, nothing is lost."""
 
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +75,47 @@ def test_shards_batches_and_cache_change_nothing(texts, models, tmp_path, small_
     assert embedded == []
     assert again.record["n_from_cache"] == N
     np.testing.assert_array_equal(again.features, whole)
+
+
+def test_no_model_is_loaded_where_the_cache_has_all(texts, models, tmp_path, small_shards, monkeypatch):
+    models = {"text": str(shutil.copytree(models["text"], tmp_path / "bert"))}
+    load, loaded = embedding.load_extractor, []
+    monkeypatch.setattr(embedding, "load_extractor", lambda *asked: loaded.append(1) or load(*asked))
+    whole = run(texts, models, tmp_path)
+    assert loaded == [1]
+    again = run(texts, models, tmp_path)
+    assert loaded == [1]
+    np.testing.assert_array_equal(again.features, whole.features)
+    assert again.digest == whole.digest
+    assert again.record == whole.record | {"n_from_cache": N}
+    other = run([*texts[:-1], "so very dull"], models, tmp_path)
+    assert loaded == [1, 1]
+    assert other.record["n_from_cache"] == N - 3
+    embed_content(Texts(texts), ExtractorSettings(model=models["text"], max_tokens=3), tmp_path, QUIET)
+    assert loaded == [1] * 3  # other settings, another extractor
+    (Path(models["text"]) / "notes.txt").write_text("another revision")
+    run(texts, models, tmp_path)
+    assert loaded == [1] * 4
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"kind": "text"}'])
+def test_a_damaged_memory_of_models_counts_as_none(texts, models, tmp_path, damage):
+    expected = run(texts, models, tmp_path)
+    (known,) = (tmp_path / "extractors").glob("*.json")
+    known.write_text(damage)
+    again = run(texts, models, tmp_path)
+    np.testing.assert_array_equal(again.features, expected.features)
+    assert again.record["n_from_cache"] == N
+    assert json.loads(known.read_text())["model"] == models["text"]
+
+
+def test_a_memory_that_is_wrong_is_told_and_mended(texts, models, tmp_path):
+    expected = run(texts, models, tmp_path)
+    (known,) = (tmp_path / "extractors").glob("*.json")
+    known.write_text(json.dumps(json.loads(known.read_text()) | {"pooling": "mean"}))
+    with pytest.raises(lapsi.InputError, match="has changed meanwhile; run it again"):
+        run(texts, models, tmp_path)
+    np.testing.assert_array_equal(run(texts, models, tmp_path).features, expected.features)
 
 
 def test_goes_on_after_a_kill(texts, models, tmp_path, small_shards, embedded, monkeypatch):

@@ -106,7 +106,9 @@ def test_blank_cells_are_missing(tmp_path, models):
     )
     assert "1 labels are missing" in fail(2, "score", "b.csv", "--model", "never/asked", "-o", "run", "--quiet")
     frame.assign(text=["", *["good"] * 11]).to_csv("c.csv", index=False)
-    assert "row 0 holds nothing where a text" in fail(2, "score", "c.csv", "--model", models["text"], "-o", "run", "--quiet")
+    assert "of the 12 samples cannot be read: text 0 (the row holds nothing)" in fail(
+        2, "score", "c.csv", "--model", models["text"], "-o", "run", "--quiet"
+    )
 
 
 def test_long_tables_with_line_breaks_in_texts(tmp_path):
@@ -311,7 +313,7 @@ def test_decoders_may_raise_anything(tmp_path, models, monkeypatch):
 
 def test_images_that_are_missing_in_tables(tmp_path):
     pd.DataFrame({"image": [{"bytes": None, "path": None}] * 12, "label": Y}).to_parquet("a.parquet")
-    with pytest.raises(lapsi.InputError, match="12 images are missing"):
+    with pytest.raises(lapsi.InputError, match="all 12 images are missing"):
         open_source("a.parquet", Columns())
     pd.DataFrame({"path": [], "label": []}).to_csv("b.csv", index=False)
     with pytest.raises(lapsi.InputError, match="holds no rows"):

@@ -62,8 +62,9 @@ def test_every_layout_gives_the_same_scores(flowers):
     expected = None
     for place, file in enumerate(("flowers.csv", "flowers.tsv.gz", "european.csv")):
         options = ("--labels", "kind", "--ids", "name", "--verify", 0, "-o", f"run{place}")
-        told = " ".join(succeed("score", file, *options).stderr.split())
-        assert ("european.csv: columns parted by ';', fractions written with ','." in told) == (file == "european.csv")
+        for dry in (["--dry-run"], []):
+            told = " ".join(succeed("score", file, *options, *dry).stderr.split())
+            assert ("european.csv: columns parted by ';', fractions written with ','." in told) == (file == "european.csv")
         scores = lapsi.load_run(f"run{place}")
         expected = scores if expected is None else expected
         np.testing.assert_array_equal(scores.lsi, expected.lsi)

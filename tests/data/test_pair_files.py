@@ -137,8 +137,8 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path, pictured, models, kind
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("image", None, "1 images are missing, the first in row 5"),
-        ("caption", None, "row 5 holds nothing where a text is expected"),
+        ("image", None, r"1 of the 12 samples cannot be read: image 5 \(the row holds nothing\).*--skip-bad"),
+        ("caption", None, r"1 of the 12 samples cannot be read: text 5 \(the row holds nothing\).*--skip-bad"),
     ],
 )
 def test_gaps_in_tables_of_pictures(tmp_path, pictured, column, value, message):

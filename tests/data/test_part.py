@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 
 import lapsi
@@ -90,6 +91,27 @@ def test_only_the_texts_of_a_trial_are_embedded(tmp_path, monkeypatch, models):
     assert scores.table["id"].tolist() == [f"t{row}" for row in scores.table["row"]]
     assert scores.table["text"].tolist() == [f"film {row}" for row in scores.table["row"]]
     assert run("report", "run", "-q").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (3, "The texts are a int; expected a list"),
+        (None, "The texts are a NoneType; expected a list"),
+        ({"a": 1}, "The texts are a dict; expected a list"),
+        ([], "There is no text to embed; expected at least 2"),
+    ],
+)
+def test_what_is_no_list_of_samples_is_refused(values, message):
+    with pytest.raises(lapsi.InputError, match=message):
+        lapsi.embed(values, kind="text", progress=False)
+    with pytest.raises(lapsi.InputError, match=message.replace("text", "image")):
+        lapsi.embed(values, kind="image", progress=False)
+
+
+def test_a_model_that_is_no_name_is_refused():
+    with pytest.raises(lapsi.InputError, match="model is a Identity; expected a folder or a name.*lapsi.score_network"):
+        lapsi.embed(["a", "b"], kind="text", model=torch.nn.Identity(), progress=False)
 
 
 def test_a_folder_is_no_list_of_images(tmp_path):

@@ -171,6 +171,13 @@ def test_targets_are_told(labels, task, told):
     assert doubt(targets) == ""
 
 
+def test_classes_that_are_written_as_several_labels_are_doubted():
+    told = doubt(make_dataset(np.eye(6), ["a|b", "b", "b|c"] * 2).targets)
+    assert told.startswith("2 of 3 classes are written as several labels, e.g. 'a|b'; ")
+    assert "task 'multilabel'" in told
+    assert doubt(make_dataset(np.eye(6), ["|", "b", "a|"] * 2).targets) == ""
+
+
 def test_classes_of_one_sample_are_doubted_where_they_are_most():
     few, many = (make_dataset(np.eye(6), list(labels)).targets for labels in ("aabbcd", "aabcde"))
     assert doubt(few) == ""

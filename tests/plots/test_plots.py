@@ -6,14 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from numpy.testing import assert_array_equal
+from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 
 import lapsi
 from lapsi import plots
-from lapsi.report.overview import draw_histogram
+from lapsi.data.samples import ImageFiles
+from lapsi.report.overview import draw_histogram, flipped_in, gallery_images
 from lapsi.report.words import describe
 from lapsi.results.regularization import chosen_of
+from runs_for_reports import make_scores
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:200], Y[:200]
@@ -171,6 +175,29 @@ def test_galleries(scores):
     for arguments, message in ((("best",), "which is 'best'"), (("lowest", "elk"), "No sample has the label 'elk'")):
         with pytest.raises(lapsi.InputError, match=message):
             plots.gallery(scores, images, *arguments)
+
+
+def test_pictures_of_an_overview_that_are_gone_stay_black(tmp_path):
+    scores = make_scores(60)
+    paths = [tmp_path / f"{row}.png" for row in range(60)]
+    for row in range(0, 60, 2):
+        Image.new("L", (9, 9), 200).save(paths[row])
+    images = gallery_images(scores, ImageFiles(paths))
+    ends = np.argsort(scores.lsi, kind="stable")[[*range(10), *range(-10, 0)]]
+    assert_array_equal(images[ends].reshape(20, -1).mean(1), np.where(ends % 2 == 0, 200, 0))
+
+
+def test_labels_that_were_flipped_are_drawn_apart_where_nothing_else_was_changed():
+    scores = make_scores(60, columns={"corrupted": [True] * 3 + [False] * 57})
+    for changed, n_apart in (
+        ({}, None),
+        ({"flip_labels": 0.1}, 3),
+        ({"flip_labels": 0.1, "noise": 1.0}, None),
+        ({"noise": 1.0}, None),
+    ):
+        record = changed | {"seed": 0, "n_corrupted": 3} if changed else {}
+        apart = flipped_in(replace(scores, provenance=replace(scores.provenance, corruption=record)))
+        assert (None if apart is None else apart.sum()) == n_apart
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from lapsi.data.samples import EncodedImages, ImageArrays, Texts
 from lapsi.data.standardize import standardizer_of
 from lapsi.report import room
 from lapsi.report.kinds.choose import VIEWS, view_of
-from lapsi.report.maps import umap_map
+from lapsi.report.maps import class_map, umap_map
 from lapsi.report.packing import pack, to_script
 from lapsi.report.page import asset, page_script, write_report
 from lapsi.report.phrasing import number
@@ -440,6 +440,50 @@ def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
     page = report(replace(make_scores(20), map=layout), map_name="UMAP")[1]
     assert any("(UMAP, two dimensions)" in text for text in page.text)
     assert_array_equal(unpack(page.json("column-data")["map"]).reshape(20, 2), layout)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 6])
+def test_a_map_of_the_classes_parts_what_principal_components_do_not(n_classes):
+    rng = np.random.default_rng(0)
+    codes = np.arange(240) % n_classes
+    features = rng.normal(size=(240, 12)) * np.array([9, 8, 7] + [1] * 9)
+    features[:, 3:][np.arange(240), codes] += 8
+    standardizer = standardizer_of(survey(ArrayBlocks(features)), "none")
+    layout = class_map(features, standardizer, codes)
+    assert (layout.shape, layout.dtype) == ((240, 2), np.float32)
+
+    def parted(at):
+        means = np.array([at[codes == each].mean(0) for each in range(n_classes)])
+        return (np.linalg.norm(at[:, None] - means, axis=2).argmin(1) == codes).mean()
+
+    assert parted(layout) > (0.99 if n_classes < 4 else 0.6)
+    assert parted(layout) > parted(np.linalg.svd(features - features.mean(0))[0][:, :2]) + 0.3
+    assert abs(np.corrcoef(layout.T)[0, 1]) < 0.2
+
+
+def test_chance_parts_no_classes_on_a_map():
+    features, codes = np.random.default_rng(0).normal(size=(60, 200)), np.arange(60) % 2
+    layout = class_map(features, standardizer_of(survey(ArrayBlocks(features)), "none"), codes)
+    gap = abs(layout[codes == 0, 0].mean() - layout[codes == 1, 0].mean())
+    assert gap < 4 * layout[codes == 0, 0].std()
+    with pytest.raises(lapsi.InputError, match="there are 60 samples of 1. Take the PCA"):
+        class_map(features, standardizer_of(survey(ArrayBlocks(features)), "none"), np.zeros(60))
+
+
+@pytest.mark.slow
+def test_the_command_maps_the_classes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    features, labels = np.random.default_rng(0).normal(3, 5, size=(20, 3)), np.arange(20) % 2
+    np.savez("x.npz", features=features, labels=np.where(labels, "b", "a"))
+    np.savez("y.npz", features=features, labels=features[:, 0])
+    for name in ("x", "y"):
+        assert run("score", f"{name}.npz", "-o", name, "--verify", 0, "--quiet", "--standardize", "each").returncode == 0
+    assert run("report", "x", "--map", "classes", "--quiet").returncode == 0
+    page = Document(tmp_path / "x.html")
+    expected = class_map(features, standardizer_of(survey(ArrayBlocks(features)), "each"), labels)
+    np.testing.assert_allclose(unpack(page.json("column-data")["map"]).reshape(20, 2), expected, rtol=1e-5, atol=1e-6)
+    assert any("(discriminants of the classes, two dimensions)" in text for text in page.text)
+    assert "--map classes is for samples of one class each" in run("report", "y", "--map", "classes").stderr
 
 
 def test_a_umap_is_refused_before_the_work_where_it_is_not_installed(tmp_path, monkeypatch):

@@ -56,6 +56,21 @@ const inked = rows.filter((row) => {
 });
 return [inked[0], inked.at(-1)];
 """
+IN_SIGHT = """
+const { x, y } = arguments[0].getBoundingClientRect();
+return document.elementFromPoint(x + 9, y + 9) === arguments[0];
+"""
+MIDDLE = """
+const canvas = document.querySelector(`#${arguments[0]} canvas`);
+const [x, y] = [canvas.width / 2 - 20, canvas.height / 2 - 20];
+const { data } = canvas.getContext('2d').getImageData(x, y, 40, 40);
+return [0, 1, 2].map((channel) => data.reduce((sum, value, at) => sum + (at % 4 === channel ? value : 0), 0) / 1600);
+"""
+RAMP = """
+const canvas = document.querySelector('#map-legend canvas');
+const { data } = canvas.getContext('2d').getImageData(0, 0, 32, 1);
+return Array.from({ length: 32 }, (_, step) => `rgb(${[...data.slice(4 * step, 4 * step + 3)]})`);
+"""
 pytestmark = pytest.mark.browser
 
 
@@ -284,6 +299,46 @@ def test_the_table_holds_only_what_is_visible_and_scrolls(opened, scores):
     wait(opened, lambda: int(np.argmin(scores.lsi)) in table_rows(opened))
     viewport.send_keys(Keys.ENTER)
     assert find(opened, "#detail-title").text == str(np.argmin(scores.lsi))
+
+
+def test_what_names_a_sample_stays_in_sight_and_kept_columns_stand_early(browser, tmp_path):
+    columns = {"group": [f"source {row % 3}" for row in range(40)], "path": [f"folder/{row}.png" for row in range(40)]}
+    columns |= {f"more {place}": [f"value {row}" for row in range(40)] for place in range(6)}
+    scores = make_scores(40, columns=columns)
+    write_report(scores, tmp_path / "wide.html")
+    places = "return [...document.querySelectorAll(arguments[0])].map((node) => node.getBoundingClientRect().x)"
+    for width, stays in ((1280, True), (500, False)):
+        set_size(browser, width)
+        open_page(browser, tmp_path / "wide.html")
+        keys = browser.execute_script("return [...document.querySelectorAll('.heads .cell')].map((cell) => cell.dataset.key)")
+        assert keys.index("extra:group") < keys.index("rank") < keys.index("extra:path")
+        held, others = ".row .cell:is(:nth-child(1), :nth-child(2))", ".row .cell:nth-child(5)"
+        before = [browser.execute_script(places, each) for each in (held, others)]
+        viewport = find(browser, ".viewport")
+        browser.execute_script("arguments[0].scrollLeft = 400", viewport)
+        after = [browser.execute_script(places, each) for each in (held, others)]
+        assert (after[0] == before[0]) == stays
+        np.testing.assert_allclose(np.subtract(before[1], after[1]), 400)
+        identifier = find(browser, ".body .row .cell:nth-child(2)")
+        browser.execute_script(
+            "arguments[0].scrollIntoView({block: 'center'}); arguments[1].scrollLeft = 400", identifier, viewport
+        )
+        assert browser.execute_script(IN_SIGHT, identifier) == stays
+
+
+def test_high_lsi_does_not_hide_what_lies_below_on_a_crowded_map(browser, tmp_path):
+    scores = make_scores(12_000)
+    on_map = np.random.default_rng(1).normal(size=(12_000, 2)).astype(np.float32) * 0.15
+    on_map[:2] = [[-1], [1]]
+    write_report(replace(scores, map=on_map), tmp_path / "crowded.html")
+    set_size(browser, 1280)
+    open_page(browser, tmp_path / "crowded.html")
+    middle = browser.execute_script(MIDDLE, "map")
+    ramp = np.array([[int(part) for part in colour[4:-1].split(",")] for colour in browser.execute_script(RAMP)])
+    low, high = np.quantile(np.log10(scores.lsi), [0, 1])
+    steps = np.clip(32 * (np.log10(scores.lsi) - low) / (high - low), 0, 31).astype(int)
+    mean, highest = ramp[steps].mean(0), ramp[np.sort(steps)[-1200:]].mean(0)
+    assert np.linalg.norm(middle - mean) < np.linalg.norm(middle - highest) / 2
 
 
 def test_colours_switch_and_stay(opened, page):

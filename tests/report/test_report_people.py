@@ -1,5 +1,7 @@
 """What a person meets on the page: where values stand, texts without markup, second labels, filters by any column."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +84,30 @@ def test_the_page_tells_of_second_labels(people, tmp_path):
     assert f"{differs.sum()} ({differs.mean():.1%}) differ" in sentence
     assert f"AUROC {found.auroc:.3f}" in sentence
     assert_array_equal(unpack(Document(path).json("column-data")["differs"]), differs)
+
+
+@pytest.mark.parametrize(
+    ("corruption", "said"),
+    [
+        ({}, None),
+        ({"flip_labels": 0.1, "seed": 0, "n_corrupted": 9}, "10% of the labels flipped; in all 9 samples"),
+        (
+            {"noise": 1.5, "noise_classes": ["a", "b"], "seed": 3, "n_corrupted": 1},
+            "noise of 1.5 standard deviations on features; only of a, b; in all 1 sample",
+        ),
+        (
+            {"human_labels": True, "seed": 0, "n_corrupted": 2},
+            "labels that people gave in the place of the given ones; in all 2 samples",
+        ),
+    ],
+)
+def test_about_tells_changes_in_words(people, corruption, said):
+    extractor = {"model": "m", "n_from_cache": 3, "left_out": 0, "cache": "/somewhere"}
+    provenance = replace(people.provenance, corruption=corruption, extractor=extractor)
+    told = dict(describe(replace(people, provenance=provenance)).provenance)
+    assert told.get("changed on purpose") == said
+    assert [name for name in told if "extractor" in name] == ["extractor: model"]
+    assert not any("corrupted" in name or "seed" in name for name in told)
 
 
 def test_about_names_what_was_used(people):

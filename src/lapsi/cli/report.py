@@ -13,12 +13,14 @@ from lapsi.errors import InputError
 from lapsi.execution.files import write_file
 from lapsi.execution.progress import Stages
 from lapsi.report.columns import values_shown
-from lapsi.report.maps import umap_map
+from lapsi.report.maps import class_map, umap_map
 from lapsi.report.page import ReportSummary, write_report
 from lapsi.results.scores import Scores
 from lapsi.settings.settings import settings_from_dict
-from lapsi.settings.task import PAIRS
+from lapsi.settings.task import CLASSES, PAIRS
 
+PCA, BY_CLASS, UMAP = "pca", "classes", "umap"
+NAMED = {PCA: "PCA", BY_CLASS: "discriminants of the classes", UMAP: "UMAP"}
 FROM_PYTHON = (
     "There will be no pictures: the run was saved from Python, so its data are not known here. There "
     "lapsi.load_run(RUN).report('run.html', features=X) sketches them."
@@ -29,22 +31,27 @@ def report(run: Path, target: Path, layout: str, force: bool, quiet: bool) -> No
     """Writes a run as one HTML file, `target`."""
     scores = Scores.load(run)
     stages = Stages(not quiet)
-    if layout == "umap":
-        scores = _laid_out(scores, stages)
+    if layout == BY_CLASS and scores.task != CLASSES:
+        raise InputError(f"--map {BY_CLASS} is for samples of one class each, and this run is of {scores.task}; leave it out.")
+    if layout != PCA:
+        scores = _laid_out(scores, layout, stages)
     summary = _write(scores, target, layout, stages, force)
     if not quiet:
         with told(target):
             say(_in_words(summary, target, scores.task))
 
 
-def _laid_out(scores: Scores, stages: Stages) -> Scores:
-    """With the map of a UMAP of the features, made again as they were."""
+def _laid_out(scores: Scores, layout: str, stages: Stages) -> Scores:
+    """With another map of the features, made again as they were."""
     from lapsi.cli.data import reopen_features  # all else of a report needs no torch
 
     dataset = reopen_features(scores, stages)
     standardizer = standardizer_of(dataset.survey, settings_from_dict(scores.provenance.settings).model.standardize)
-    with stages.stage("umap"):
-        return replace(scores, map=umap_map(dataset.features.read(rows_of(scores, dataset.ids)), standardizer))
+    with stages.stage("map"):
+        features = dataset.features.read(rows_of(scores, dataset.ids))
+        by_class = layout == BY_CLASS
+        on_map = class_map(features, standardizer, scores.label_codes) if by_class else umap_map(features, standardizer)
+        return replace(scores, map=on_map)
 
 
 def _write(scores: Scores, target: Path, layout: str, stages: Stages, force: bool) -> ReportSummary:
@@ -53,7 +60,7 @@ def _write(scores: Scores, target: Path, layout: str, stages: Stages, force: boo
 
     def write(path: Path) -> None:
         summary = write_report(
-            scores, path, content=raw.content, positions=raw.positions, features=raw.features, map_name=layout.upper()
+            scores, path, content=raw.content, positions=raw.positions, features=raw.features, map_name=NAMED[layout]
         )
         summaries.append(summary)
 

@@ -13,7 +13,7 @@ import pandas as pd
 import typer
 from rich.console import Console
 
-from lapsi.cli.data import open_and_tell, tell_table
+from lapsi.cli.data import open_and_tell, sketch_and_tell, tell_table
 from lapsi.cli.effects import require_extractor_effect, require_sense
 from lapsi.cli.generated import Options
 from lapsi.cli.options import called, to_absolute, to_changed_spec, to_settings
@@ -22,7 +22,7 @@ from lapsi.cli.show import tell_left_out, tell_run
 from lapsi.cli.terminal import INTERRUPTED, say, told
 from lapsi.cli.unfinished import BY
 from lapsi.data.dataset import Dataset
-from lapsi.data.opening import Opened, sketch_data
+from lapsi.data.opening import Opened
 from lapsi.data.readers.arrays import read_indices
 from lapsi.data.told_targets import doubt
 from lapsi.data.told_targets import in_words as targets_in_words
@@ -37,7 +37,7 @@ from lapsi.execution.device import require_device
 from lapsi.execution.disk import in_words
 from lapsi.execution.progress import Stages
 from lapsi.measuring import add_measures, required_measures
-from lapsi.report.overview import save_overview
+from lapsi.report.overview import flipped_in, gallery_images, save_overview
 from lapsi.results.paths import is_whole, not_begun, unfinished_path
 from lapsi.results.run_directory import LEFT_OUT, PICTURE, require_free
 from lapsi.results.scores import Scores
@@ -149,7 +149,7 @@ def _require_start(run: Path, force: bool, new: bool) -> None:
 
 def _write(scores: Scores, opened: Opened, output: Path, force: bool) -> None:
     def beside(directory: Path) -> None:
-        save_overview(scores, directory / PICTURE)
+        save_overview(scores, directory / PICTURE, gallery_images(scores, opened.content), flipped_in(scores))
         if len(opened.left_out) > 0:
             write_table(opened.left_out, directory / LEFT_OUT)
 
@@ -222,7 +222,7 @@ def _rows(options: Options, dataset: Dataset) -> np.ndarray:
 def _tell_plan(given: set[str], options: Options, name: str, settings: Settings, stages: Stages, as_json: bool) -> None:
     """What the run will cost; of images and texts a few are embedded to see how long all will take."""
     require_device(settings.execution.device)
-    dataset, embedding = sketch_data(to_changed_spec(options), name, stages)
+    dataset, embedding = sketch_and_tell(to_changed_spec(options), name, stages)
     tell_table(dataset, stages)
     require_extractor_effect(given, embedding is not None)
     n_scored = len(_rows(options, dataset))

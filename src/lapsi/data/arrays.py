@@ -67,6 +67,16 @@ def are_uneven(values: Any) -> bool:
     return len(lengths) > 1
 
 
+def require_even(features: Any) -> None:
+    """Refuses lists of numbers, one a sample, that are not all of one length.
+
+    Raises:
+        InputError: where they are not.
+    """
+    if are_uneven(features):
+        raise InputError("The rows of the features differ in length; expected as many numbers for each sample.")
+
+
 def one_dimensional(values: Any, name: str, n_samples: int) -> np.ndarray:
     """One value a sample (N,), in the byte order of this machine.
 
@@ -93,8 +103,7 @@ def feature_matrix(features: Any) -> np.ndarray:
     """
     if hasattr(features, "toarray"):
         raise InputError("Sparse features were passed, but dense ones are required: pass features.toarray().")
-    if are_uneven(features):
-        raise InputError("The rows of the features differ in length; expected as many numbers for each sample.")
+    require_even(features)
     try:
         matrix = to_numpy(features)
         if matrix.dtype.kind in "OUS":

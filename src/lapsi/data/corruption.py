@@ -36,8 +36,9 @@ def corrupt_samples(samples: Samples, corruption: Corruption) -> Samples:
     if pd.isna(samples.labels).any():
         raise InputError("Labels are missing; remove these samples or label them before texts are replaced.")
     generator = _generator(corruption, LOREM)
-    touched = _draw(generator, n, corruption.lorem_ipsum)
     texts = samples.columns["text"].to_numpy(dtype=object).copy()
+    drawn = _draw(generator, n, corruption.lorem_ipsum)
+    touched = drawn[~pd.isna(texts[drawn])]  # a gap stays one
     texts[touched] = lorem_ipsum([len(text) for text in texts[touched]], int(generator.integers(2**31)))
     classes = np.unique(samples.labels)
     labels = samples.labels.copy()

@@ -243,6 +243,10 @@ def make_columns(columns: Mapping[str, Any] | pd.DataFrame | None, n_samples: in
         InputError: when a column has another length or more than one axis, or holds what a Parquet file cannot, or when two
             have one name.
     """
+    if not isinstance(columns, Mapping | pd.DataFrame | None):
+        raise InputError(
+            f"columns are a {type(columns).__name__}; expected values by name, e.g. {{'group': [...]}}, or a frame."
+        )
     whole: dict[str, Any] = {}
     for key, held in ({} if columns is None else columns).items():
         name = str(key)

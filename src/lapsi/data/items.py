@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,10 +87,12 @@ def content_of_values(values: Any, kind: str) -> Content:
                 "'lapsi embed FOLDER'."
             )
         raise InputError(f"One {kind} was passed by itself; expected a list of them.")
+    if isinstance(values, Mapping) or not isinstance(values, Iterable):
+        raise InputError(f"The {kind}s are a {type(values).__name__}; expected a list of them.")
     several = values if isinstance(values, np.ndarray) else list(values)
     if kind == TEXT:
         return checked_texts(list(several), "The texts")
-    if len(several) > 0 and isinstance(several[0], str | Path):
+    if len(several) == 0 or isinstance(several[0], str | Path):
         return ImageFiles([Path(path) for path in several])
     if not isinstance(several, np.ndarray) and several and all(isinstance(image, Image.Image) for image in several):
         return ItemImages([(image,) for image in several], 0, 0.0, 255.0)

@@ -28,6 +28,7 @@ from lapsi.data.tables.frames import is_frame, library_of, to_arrow, to_pandas
 from lapsi.errors import InputError
 
 FRAME, ITEMS, LIST = "The frame", "The data set", "The list"
+LABELS_ARGUMENT = "labels="
 GIVEN = "labels (given)"  # what the column of labels is called that were passed beside a frame
 FIELDS = (*LABEL_NAMES, "class")
 HELD = (
@@ -116,7 +117,7 @@ def _of_rows(held: Any, known: Known) -> Dataset | Samples:
         raise InputError(f"A {type(held).__name__} is read once and has no length; load the data set without streaming.")
     names = list(rows.column_names)
     is_named = known.labels is None or known.name is not None
-    label = choose_name(known.name, FIELDS, names, "labels", ITEMS) if is_named else None
+    label = choose_name(known.name, FIELDS, names, "labels", ITEMS, named=LABELS_ARGUMENT) if is_named else None
     labels = known.labels if label is None else rows_values(rows, label)
     if raw_column(rows, known.names) is None:
         return known.features(to_pandas(rows.with_format("arrow")[:]).drop(columns=[label] if label else []), labels, ITEMS)
@@ -128,7 +129,11 @@ def _of_frame(held: Any, known: Known) -> Dataset | Samples:
     """Of a frame with a column of texts or images, or with columns of any kind."""
     table = to_arrow(held)
     if not holds_raw(table.column_names, known.names):
-        usual = choose_name(None, FIELDS, table.column_names, "labels", FRAME) if known.labels is None else None
+        usual = (
+            choose_name(None, FIELDS, table.column_names, "labels", FRAME, named=LABELS_ARGUMENT)
+            if known.labels is None
+            else None
+        )
         return known.features(held, known.labels if usual is None else usual, FRAME)
     names = known.names
     if known.labels is not None and known.name is None:
@@ -176,7 +181,7 @@ def _labels_of(held: Any, known: Known) -> Any:
         return known.labels
     first = held[0]
     if isinstance(first, Mapping):
-        key: Any = choose_name(known.name, FIELDS, list(map(str, first)), "labels", "An item")
+        key: Any = choose_name(known.name, FIELDS, list(map(str, first)), "labels", "An item", named=LABELS_ARGUMENT)
     elif known.name is not None or not isinstance(first, tuple | list) or len(first) < 2:
         raise InputError("The items hold no labels that are known; pass labels as an array with one value for each item.")
     else:

@@ -14,7 +14,7 @@ from lapsi.data.blocks import ArrayBlocks
 from lapsi.data.composed import ChosenBlocks
 from lapsi.data.corruption import corrupt_dataset, corrupt_samples
 from lapsi.data.dataset import Dataset
-from lapsi.data.extractors.embedding import MODEL_OPTION, embed_content, trial
+from lapsi.data.extractors.embedding import COMMAND, Door, embed_content, trial
 from lapsi.data.part import ChosenContent
 from lapsi.data.readers.columns import listed
 from lapsi.data.readers.labels import changes_of
@@ -65,11 +65,11 @@ def with_features(
     stages: Stages,
     tell: Callable[[str], None],
     backend: Backend = HERE,
-    model_named: str = MODEL_OPTION,
+    door: Door = COMMAND,
 ) -> Opened:
     """A source that is open, as `open_data` gives it; its record does not say what opened it.
 
-    `model_named`: the option or argument that names the extractor, for errors.
+    `door`: what errors call the options or arguments of the caller.
 
     Raises:
         InputError: as the extractor says.
@@ -89,7 +89,7 @@ def with_features(
         whole = corrupt_dataset(samples.with_features(np.zeros((len(everything), 1)), everything), corruption)
         cache = None if spec.cache is None else Path(spec.cache)
         embedded = embed_content(
-            samples.content, spec.extractor, cache, stages, skip_bad=spec.skip_bad, backend=backend, named=model_named
+            samples.content, spec.extractor, cache, stages, skip_bad=spec.skip_bad, backend=backend, door=door
         )
         content = samples.content.whole if isinstance(samples.content, ChosenContent) else samples.content
         left_out = [*samples.unread, *((content.name(position), reason) for position, reason in embedded.left_out.items())]
@@ -121,13 +121,17 @@ def _terms(licence: str) -> str:
     return f"Terms: {licence}" if licence else ""
 
 
-def sketch_data(spec: DataSpec, name: str, stages: Stages) -> tuple[Dataset, dict[str, Any] | None]:
+def sketch_data(
+    spec: DataSpec, name: str, stages: Stages, tell: Callable[[str], None]
+) -> tuple[Dataset, dict[str, Any] | None]:
     """A data set of the shape that the run will have, and what making its features will take (None where they are given).
 
-    The features of images and texts are those of a few samples, repeated.
+    The features of images and texts are those of a few samples, repeated; `tell` is told what `open_data` tells.
     """
     source = open_spec(spec)
     changes_of(spec)  # refuses what the run would refuse
+    tell(source.said)
+    tell(_terms(source.made_by.get("licence", "") if isinstance(source, Dataset) else source.licence))
     if isinstance(source, Dataset):
         return replace(source, source=name), None
     with stages.stage("try extractor"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,12 @@ from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.errors import InputError
 
 IMAGE, TEXT = "image", "text"
+SKIP_OPTION = "--skip-bad"
 NAMED_AT_MOST = 5
 SHOWN_AT_MOST = 60  # signs of a value in a message
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what Pillow raises on damaged files
+
+T = TypeVar("T")
 
 
 class Content(ABC):
@@ -71,23 +74,24 @@ class ImageFiles(Content):
     """Images in files of their own.
 
     Attributes:
-        paths: (N,) of the samples.
+        paths: (N,) of the samples; None where the source holds none.
     """
 
     kind = IMAGE
-    paths: Sequence[Path]
+    paths: Sequence[Path | None]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def name(self, position: int) -> str:
-        return str(self.paths[position])
+        path = self.paths[position]
+        return f"image {position}" if path is None else str(path)
 
     def read(self, position: int) -> bytes:
-        return read_file(self.paths[position])
+        return read_file(present(self.paths[position]))
 
     def require(self, position: int) -> None:
-        require_regular(self.paths[position])
+        require_regular(present(self.paths[position]))
 
     @property
     def decode(self) -> Callable[[bytes], Image.Image]:
@@ -158,10 +162,10 @@ class ImageArrays(Content):
 @final
 @dataclass(frozen=True, slots=True)
 class Texts(Content):
-    """Texts, in memory or in a column that reads them from disk."""
+    """Texts, in memory or in a column that reads them from disk; None where the source holds none."""
 
     kind = TEXT
-    values: Sequence[str]
+    values: Sequence[str | None]
 
     def __len__(self) -> int:
         return len(self.values)
@@ -170,14 +174,30 @@ class Texts(Content):
         return f"text {position}"
 
     def read(self, position: int) -> bytes:
-        return self.values[position].encode("utf-8", "surrogatepass")
+        return present(self.values[position]).encode("utf-8", "surrogatepass")
 
     def require(self, position: int) -> None:
-        """All are there until they are read."""
+        present(self.values[position])
 
     @property
     def decode(self) -> Callable[[bytes], str]:
         return _decode_text
+
+
+def present(value: T | None) -> T:
+    """What a row of a source holds.
+
+    Raises:
+        OSError: when that is nothing.
+    """
+    if value is None:
+        raise OSError("the row holds nothing")
+    return value
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: None or NaN."""
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def require_regular(path: str | Path) -> None:
@@ -200,16 +220,16 @@ def read_file(path: str | Path) -> bytes:
     return Path(path).read_bytes()
 
 
-def tell_unreadable(bad: Sequence[tuple[str, str]], what: str, *, can_skip: bool = True, is_all: bool = True) -> str:
+def tell_unreadable(bad: Sequence[tuple[str, str]], what: str, *, skip: str = SKIP_OPTION, is_all: bool = True) -> str:
     """The message about names that cannot be read, each with its reason.
 
-    `what`: of which they are; `can_skip`: an option leaves them out; `is_all`: there are no others.
+    `what`: of which they are; `skip`: the option or argument that leaves them out, or ""; `is_all`: there are no others.
     """
     shown = "; ".join(f"{name} ({reason})" for name, reason in bad[:NAMED_AT_MOST])
     more = f" and {len(bad) - NAMED_AT_MOST:,} more" if len(bad) > NAMED_AT_MOST else ""
-    skip = "; --skip-bad leaves them out" if can_skip else ""
+    way = f"; {skip} leaves them out" if skip else ""
     count = f"{len(bad):,}" if is_all else f"At least {len(bad):,}"
-    return f"{count} of the {what} cannot be read: {shown}{more}. Mend or remove them{skip}."
+    return f"{count} of the {what} cannot be read: {shown}{more}. Mend or remove them{way}."
 
 
 def _decode_text(raw: bytes) -> str:
@@ -259,18 +279,19 @@ def image_arrays(values: Any) -> ImageArrays:
 
 
 def checked_texts(values: Sequence[Any], place: str) -> Texts:
-    """Texts in memory.
+    """Texts in memory, some of which may be missing.
 
     Raises:
-        InputError: when one is missing or no string, naming `place`.
+        InputError: when one is no string, naming `place`.
     """
-    for row, value in enumerate(values):
+    held = [None if is_missing(value) else value for value in values]
+    for row, value in enumerate(held):
         if isinstance(value, bytes) or (isinstance(value, str) and not _is_utf8(value)):
             raise InputError(f"{place}: row {row} is no text in UTF-8; save it in UTF-8.")
-        if not isinstance(value, str):
-            held = "nothing" if pd.api.types.is_scalar(value) and pd.isna(value) else shorten(repr(value), SHOWN_AT_MOST)
-            raise InputError(f"{place}: row {row} holds {held} where a text is expected; remove the row or fill it in.")
-    return Texts(values)
+        if value is not None and not isinstance(value, str):
+            shown = shorten(repr(value), SHOWN_AT_MOST)
+            raise InputError(f"{place}: row {row} holds {shown} where a text is expected; remove the row or fill it in.")
+    return Texts(held)
 
 
 def _is_utf8(text: str) -> bool:

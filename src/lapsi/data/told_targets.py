@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lapsi.data.targets import ClassTargets, MultiLabelTargets, RealTargets, Targets
+from lapsi.data.targets import ClassTargets, MultiLabelTargets, RealTargets, Targets, label_set
+
+SHOWN = 40  # letters of a class
 
 
 def in_words(targets: Targets) -> str:
@@ -20,9 +22,15 @@ def in_words(targets: Targets) -> str:
 
 
 def doubt(targets: Targets) -> str:
-    """Why they are hardly labels: most classes have one sample; "" where that is not so."""
+    """Why they are hardly classes: most have one sample, or some are written as several labels; "" where that is not so."""
     if not isinstance(targets, ClassTargets):
         return ""
+    several = [name for name in map(str, targets.classes) if len(label_set(name)) > 1]
+    if several:
+        return (
+            f"{len(several):,} of {len(targets.classes):,} classes are written as several labels, e.g. {several[0][:SHOWN]!r}; "
+            "each such text counts as one class. For several labels a sample ask for task 'multilabel'."
+        )
     sizes = _sizes(targets)
     single = int((sizes == 1).sum())
     if 2 * single <= len(sizes):

@@ -31,6 +31,7 @@ def embed_columns(scores: Scores, rows: np.ndarray, texts: list[str] | None, tex
     table = scores.table.iloc[rows]
     measures = page_measures(scores)
     shown = {*APART, *(column.name for column in measures)}
+    of_table = set(values_shown(scores))
     marked = table["corrupted"].fillna(False).astype(bool) if "corrupted" in table else None
     return {
         "n": len(rows),
@@ -39,7 +40,11 @@ def embed_columns(scores: Scores, rows: np.ndarray, texts: list[str] | None, tex
         "ids": as_strings(table["id"]),
         "targets": view_of(scores).embed(scores, rows),
         "measures": {column.name: _numbers(table[column.name]) for column in measures},
-        "extra": [_extra(column, table[column.name]) for column in page_columns(scores) if column.name not in shown],
+        "extra": [
+            _extra(column, table[column.name], column.name in of_table)
+            for column in page_columns(scores)
+            if column.name not in shown
+        ],
         "texts": None if texts is None else [shorten(text, text_limit) for text in texts],
         "corrupted": None if marked is None else pack(marked.to_numpy(np.uint8)),
         "checks": [{"title": title, "data": pack(mask[rows].astype(np.uint8))} for title, mask in found(scores).items()],
@@ -90,9 +95,10 @@ def _numbers(values: pd.Series) -> dict[str, str]:
     return pack(values.to_numpy(np.uint32) if is_count else values.to_numpy(np.float32, na_value=np.nan))
 
 
-def _extra(column: Column, values: pd.Series) -> dict[str, Any]:
-    """Any other column: numbers, codes of a few names, or strings."""
-    record = {"key": column.name, "title": column.title, "help": column.help, "check": column.measure == CHECK}
+def _extra(column: Column, values: pd.Series, is_value: bool) -> dict[str, Any]:
+    """Any other column: numbers, codes of a few names, or strings; `is_value`: features were made of it."""
+    record: dict[str, Any] = {"key": column.name, "title": column.title, "help": column.help}
+    record |= {"check": column.measure == CHECK, "kept": column.measure == SOURCE and not is_value and column.name != "path"}
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if is_number and (column.is_number or column.name not in TRAVELLING):
         return record | {"kind": "number", "data": pack(values.to_numpy(np.float64, na_value=np.nan))}

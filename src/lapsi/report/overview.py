@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from lapsi.data.samples import IMAGE, Content
+from lapsi.data.samples import IMAGE, UNREADABLE, Content
 from lapsi.plots.distributions import mark_floor
 from lapsi.plots.galleries import draw_cells
 from lapsi.plots.style import HIGH, INK, LOW
@@ -53,14 +54,25 @@ def save_overview(
 
 
 def gallery_images(scores: Scores, content: Content | None) -> np.ndarray | None:
-    """(n, SIDE, SIDE) grey values of the scored samples, of those at both ends alone; None where the data are no images."""
+    """(n, SIDE, SIDE) grey values of the scored samples, of those at both ends alone; None where the data are no images.
+
+    What cannot be read any more stays black.
+    """
     if content is None or content.kind != IMAGE:
         return None
     images, order = np.zeros((len(scores), SIDE, SIDE), np.uint8), np.argsort(scores.lsi, kind="stable")
     for row in {*order[:GALLERY_COLUMNS].tolist(), *order[-GALLERY_COLUMNS:].tolist()}:
-        picture = content.decode(content.read(int(scores.table["row"].iloc[row])))
-        images[row] = np.asarray(picture.convert("L").resize((SIDE, SIDE)))
+        with suppress(*UNREADABLE):
+            picture = content.decode(content.read(int(scores.table["row"].iloc[row])))
+            images[row] = np.asarray(picture.convert("L").resize((SIDE, SIDE)))
     return images
+
+
+def flipped_in(scores: Scores) -> np.ndarray | None:
+    """(n,) bool: the samples whose label was flipped on purpose; None where none was, or other things were changed too."""
+    if set(scores.provenance.corruption) - {"seed", "n_corrupted"} != {"flip_labels"}:
+        return None
+    return scores.table["corrupted"].to_numpy(bool)
 
 
 def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None) -> Axes:

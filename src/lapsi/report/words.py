@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,15 @@ REFERENCES = {
     "exact": "models trained to convergence without them",
     "removal form": "models trained to convergence without them",
     "trained alone": "models trained one at a time in float64",
+}
+
+OF_THE_CACHE = ("cache", "n_from_cache", "left_out")
+CHANGES: dict[str, Callable[[Any], str]] = {
+    "human_labels": lambda _: "labels that people gave in the place of the given ones",
+    "flip_labels": lambda value: f"{100 * value:.3g}% of the labels flipped",
+    "lorem_ipsum": lambda value: f"{100 * value:.3g}% of the texts replaced by lorem ipsum",
+    "noise": lambda value: f"noise of {value:g} standard deviations on features",
+    "noise_classes": lambda names: f"only of {', '.join(map(str, names))}",
 }
 
 
@@ -201,9 +211,17 @@ def _provenance(scores: Scores) -> list[tuple[str, str]]:
         ("seconds", f"{sum(provenance.seconds.values()):.1f} ({seconds})"),
         ("data hash", provenance.data_hash),
     ]
-    pairs += [(f"extractor: {name}", value) for name, value in _flat(provenance.extractor or {}) if value != NOTHING]
-    pairs += [(f"changed on purpose: {name}", value) for name, value in _flat(provenance.corruption) if value != NOTHING]
+    made_by = {name: value for name, value in (provenance.extractor or {}).items() if name not in OF_THE_CACHE}
+    pairs += [(f"extractor: {name}", value) for name, value in _flat(made_by) if value != NOTHING]
+    changed = _changed(provenance.corruption)
+    pairs += [("changed on purpose", changed)] if changed else []
     return pairs + ([("licence", provenance.licence)] if provenance.licence else [])
+
+
+def _changed(corruption: dict[str, Any]) -> str:
+    """What was changed on purpose, e.g. "10% of the labels flipped; in all 180 samples"; "" for nothing."""
+    told = [say(corruption[name]) for name, say in CHANGES.items() if corruption.get(name)]
+    return "; ".join([*told, f"in all {counted(corruption.get('n_corrupted', 0))}"]) if told else ""
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lapsi.errors import InputError
 from lapsi.settings.execution import DEVICE_HELP
 from lapsi.settings.option import Choice, Flag, Integer, Name, check_options, option
 
@@ -50,4 +51,9 @@ class ExtractorSettings:
     )
 
     def __post_init__(self) -> None:
+        if callable(self.model):
+            raise InputError(
+                f"model is a {type(self.model).__name__}; expected a folder or a name on the hub. Make features by a model of "
+                "your own and pass them to lapsi.score; lapsi.score_network scores the training data of a network."
+            )
         check_options(self)

@@ -11,12 +11,13 @@ from lapsi.analysis.checks.datalab import ORDER
 from lapsi.results.columns import Column
 
 SHARE = 0.1
+CHANCE = 0.01  # above it an order may be one
 SMALLEST = 0.001  # that is told
 
 
 @final
 class Order(Check):
-    """Datalab's test of the order by permutations, which calls it no chance below 0.05."""
+    """Datalab's test of the order by permutations, taken at 0.01."""
 
     name: ClassVar[str] = "order"
     title: ClassVar[str] = "order"
@@ -36,8 +37,8 @@ class Order(Check):
     def answer(self, given: Given) -> Answer:
         assert given.audit is not None
         scores, chance = given.audit.scores(ORDER), float(given.audit.info[ORDER]["p-value"])
+        ordered, flags = chance < CHANCE, np.zeros(len(scores), bool)
         worst = np.argsort(scores, kind="stable")[: max(1, round(SHARE * len(scores)))]
-        ordered, flags = bool(given.audit.flags(ORDER).any()), np.zeros(len(scores), bool)
         flags[worst] = ordered
         told = f"p = {chance:.2g}" if chance >= SMALLEST else f"p < {SMALLEST:g}"
         said = f"the order is no chance ({told}): {counted(len(worst), 'sample')} stand among their like most"

@@ -15,7 +15,7 @@ from lapsi.errors import InputError
 from lapsi.execution.files import require_file_free
 from lapsi.results.paths import require_run
 
-LAYOUTS = ("pca", "umap")
+LAYOUTS = ("pca", "classes", "umap")
 
 
 def report(
@@ -24,7 +24,12 @@ def report(
         Path | None, typer.Option("--output", "-o", "--to", help="HTML file to write; default: RUN.html.")
     ] = None,
     layout: Annotated[
-        str, typer.Option("--map", metavar="|".join(LAYOUTS), help="How the features are laid out in the plane.")
+        str,
+        typer.Option(
+            "--map",
+            metavar="|".join(LAYOUTS),
+            help="How the features are laid out in the plane; classes: as these are farthest apart.",
+        ),
     ] = "pca",
     force: Force = False,
     quiet: Quiet = False,

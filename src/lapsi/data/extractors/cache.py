@@ -1,9 +1,10 @@
 """What extractors gave, kept on disk by the content of the samples.
 
-CACHE/<extractor>/extractor.json says which model and settings; beside it lies one .safetensors file for every run of samples
-(a shard), named by a hash of their bytes. So an interrupted extraction goes on where it stopped, the same data are not embedded
-again, and a change of the data, the model or a setting never meets old features. A sample that is taken out or put in moves all
-that follow to other shards.
+CACHE/features/<extractor>/extractor.json says which model and settings; beside it lies one .safetensors file for every run of
+samples (a shard), named by a hash of their bytes. So an interrupted extraction goes on where it stopped, the same data are not
+embedded again, and a change of the data, the model or a setting never meets old features. A sample that is taken out or put in
+moves all that follow to other shards. CACHE/extractors/ holds which extractor a model and settings are, so that none is loaded
+where all features are there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lapsi.errors import LapsiError
 from lapsi.execution.files import write_file
 
 CACHE_VARIABLE = "LAPSI_CACHE"
@@ -111,6 +114,33 @@ def open_cache(root: Path, identity: dict[str, Any]) -> FeatureCache:
     if not record.exists():
         write_file(record, lambda path: path.write_text(text, encoding="utf-8"), force=True)
     return FeatureCache(folder)
+
+
+def remember(root: Path, asked: dict[str, Any] | None, identity: dict[str, Any]) -> None:
+    """Keeps which extractor something that was asked for is, so that its features are found without loading it.
+
+    A cache that cannot be written stays as it is.
+    """
+    if asked is not None:
+        with suppress(OSError, LapsiError):
+            write_file(_known(root, asked), lambda path: path.write_text(json.dumps(identity), encoding="utf-8"), force=True)
+
+
+def recall(root: Path, asked: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The identity that was kept for what is asked for; None where there is none, or it is damaged."""
+    if asked is None:
+        return None
+    try:
+        identity = json.loads(_known(root, asked).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    same = isinstance(identity, dict) and all(identity.get(name) == asked[name] for name in ("kind", "model", "revision"))
+    return identity if same else None
+
+
+def _known(root: Path, asked: dict[str, Any]) -> Path:
+    text = json.dumps(asked, sort_keys=True)
+    return root / "extractors" / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.json"
 
 
 def empty_features(n_samples: int, n_features: int, limit_bytes: float, folder: Path) -> Tensor:

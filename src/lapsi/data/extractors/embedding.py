@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
@@ -18,12 +21,12 @@ import torch
 from torch import Tensor
 
 from lapsi.data.extractors.base import DEFAULT_MODELS, Extractor
-from lapsi.data.extractors.cache import Shard, default_cache, digest_of, empty_features, open_cache
+from lapsi.data.extractors.cache import Shard, default_cache, digest_of, empty_features, open_cache, recall, remember
 from lapsi.data.extractors.images import image_extractor
-from lapsi.data.extractors.loading import NoModelError, advice_of
+from lapsi.data.extractors.loading import NoModelError, advice_of, local_revision
 from lapsi.data.extractors.texts import text_extractor
 from lapsi.data.items import content_of_values
-from lapsi.data.samples import IMAGE, TEXT, Content, tell_unreadable
+from lapsi.data.samples import IMAGE, SKIP_OPTION, TEXT, Content, tell_unreadable
 from lapsi.errors import InputError, first_line
 from lapsi.execution.backend import HERE, Backend, Task, open_backend
 from lapsi.execution.device import require_device
@@ -37,6 +40,22 @@ SHARD_ROWS = 512  # what a kill may lose
 BATCHES_AHEAD = 2
 MODEL_OPTION = "--model"
 MAPPED_SHARE = 0.25  # of the memory that is free: larger features stay on disk
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What errors call the options or arguments of whoever asks for features.
+
+    Attributes:
+        model: names the extractor.
+        skip: leaves samples out that cannot be read; "" where nothing does.
+    """
+
+    model: str = MODEL_OPTION
+    skip: str = SKIP_OPTION
+
+
+COMMAND = Door()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +115,7 @@ def embed(
     with open_backend(execution or Execution()) as backend:
         folder = None if cache is None else Path(cache)
         stages = Stages(progress)
-        return embed_content(content, settings, folder, stages, skip_bad=None, backend=backend, named="model=").features
+        return embed_content(content, settings, folder, stages, backend=backend, door=Door("model=", "")).features
 
 
 def load_extractor(kind: str, settings: ExtractorSettings, named: str = MODEL_OPTION) -> Extractor:
@@ -119,9 +138,9 @@ def embed_content(
     cache: Path | None,
     stages: Stages,
     *,
-    skip_bad: bool | None = False,
+    skip_bad: bool = False,
     backend: Backend = HERE,
-    named: str = MODEL_OPTION,
+    door: Door = COMMAND,
 ) -> Embedded:
     """Features of all samples, from the cache where it has them.
 
@@ -130,9 +149,9 @@ def embed_content(
         settings: which model, and how.
         cache: its folder; None: the default.
         stages: shows the progress.
-        skip_bad: leave samples out that cannot be read; None: they cannot be.
+        skip_bad: leave samples out that cannot be read.
         backend: embeds what the cache does not have.
-        named: the option or argument that names the model, for errors.
+        door: what errors call the options or arguments of the caller.
 
     Raises:
         InputError: the model cannot be loaded; or a sample cannot be read and `skip_bad` is off, naming it.
@@ -140,14 +159,13 @@ def embed_content(
     if len(content) == 0:
         raise InputError(f"There is no {content.kind} to embed; expected at least 2.")
     if not skip_bad:
-        absent = _missing(content)
-        if absent:
-            raise InputError(_unreadable(content, absent, can_skip=skip_bad is not None))
+        require_present(content, door)
+    late = _LateExtractor(content.kind, settings, cache or default_cache(), door.model)
     with stages.stage("load model"):
-        extractor = load_extractor(content.kind, settings, named)
-        shards = open_cache(cache or default_cache(), extractor.identity())
-    gathered = _Gathered(content, shards.folder, skip_bad)
-    digest = hashlib.blake2b(repr(extractor.identity()).encode(), digest_size=16)
+        identity = late.identity()
+    shards = open_cache(late.cache, identity)
+    gathered = _Gathered(content, shards.folder, skip_bad, door.skip)
+    digest = hashlib.blake2b(repr(identity).encode(), digest_size=16)
 
     def missing() -> Iterator[RawShard]:
         for start in range(0, len(content), SHARD_ROWS):
@@ -155,21 +173,62 @@ def embed_content(
             raw = RawShard(start, list(readers.map(lambda row: _attempt(lambda: content.read(row)), rows)))
             digest.update(digest_of([sample for sample in raw.samples if isinstance(sample, bytes)]))
             found = shards.find(raw.samples) if raw.is_whole else None
-            if found is not None and all(_fails(content, raw.samples[position], extractor) for position in found.bad):
+            if found is not None and all(_fails(content, raw.samples[position], late.loaded()) for position in found.bad):
                 advance(len(rows))
                 gathered.take(start, found, was_cached=True)
             else:
                 yield raw
 
     with stages.stage("embed", len(content)) as advance, ThreadPoolExecutor(_n_readers(), "lapsi-read") as readers:
-        extraction = Extraction(extractor, content.decode, settings.batch_size)
-        for raw, shard in backend.map(extraction, missing(), advance):
-            if raw.is_whole:  # a file that is missing today may be there tomorrow
-                shards.keep(raw.samples, shard)
-            gathered.take(raw.start, shard, was_cached=False)
+        parts = missing()
+        for first in parts:  # the model is loaded where the cache lacks something
+            extraction = Extraction(late.loaded(), content.decode, settings.batch_size)
+            for raw, shard in backend.map(extraction, chain([first], parts), advance):
+                if raw.is_whole:  # a file that is missing today may be there tomorrow
+                    shards.keep(raw.samples, shard)
+                gathered.take(raw.start, shard, was_cached=False)
     features, kept, left_out = gathered.everything()
-    record = extractor.identity() | {"n_from_cache": gathered.n_cached, "left_out": len(left_out), "cache": str(shards.folder)}
+    record = identity | {"n_from_cache": gathered.n_cached, "left_out": len(left_out), "cache": str(shards.folder)}
     return Embedded(features, kept, left_out, record, digest.hexdigest())
+
+
+@final
+class _LateExtractor:
+    """An extractor that is loaded where it is first needed; whose features those of the cache are, is remembered there."""
+
+    def __init__(self, kind: str, settings: ExtractorSettings, cache: Path, named: str) -> None:
+        self._kind, self._settings, self.cache, self._named = kind, settings, cache, named
+        self._extractor: Extractor | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """As `Extractor.identity`."""
+        require_device(self._settings.device)
+        known = None if self._extractor is not None else recall(self.cache, self._asked())
+        return self.loaded().identity() if known is None else known
+
+    def loaded(self) -> Extractor:
+        """The extractor.
+
+        Raises:
+            InputError: when it cannot be loaded, or is not the one that was remembered.
+        """
+        if self._extractor is None:
+            asked = self._asked()
+            self._extractor = load_extractor(self._kind, self._settings, self._named)
+            known, identity = recall(self.cache, asked), self._extractor.identity()
+            if known != identity:
+                remember(self.cache, self._asked(), identity)
+            if known not in (None, identity):
+                raise InputError(f"What is known of the model {identity['model']} has changed meanwhile; run it again.")
+        return self._extractor
+
+    def _asked(self) -> dict[str, Any] | None:
+        """All that the identity follows from, without loading anything; None where no model is at hand."""
+        model, settings = self._settings.model or DEFAULT_MODELS[self._kind], self._settings
+        revision = local_revision(model)
+        choices = {name: getattr(settings, name) for name in ("pooling", "normalize", "max_tokens", "dtype")}
+        made_by = {name: version(name) for name in ("lapsi", "transformers") if find_spec(name) is not None}
+        return None if revision is None else {"kind": self._kind, "model": model, "revision": revision} | choices | made_by
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -253,8 +312,8 @@ class Extraction(Task[RawShard, Shard]):
 class _Gathered:
     """Shards put together in the order of their samples, whichever comes first."""
 
-    def __init__(self, content: Content, folder: Path, skip_bad: bool | None) -> None:
-        self._content, self._folder, self._skip_bad = content, folder, skip_bad
+    def __init__(self, content: Content, folder: Path, skip_bad: bool, skip: str) -> None:
+        self._content, self._folder, self._skip_bad, self._skip = content, folder, skip_bad, skip
         self._features: Tensor | None = None
         self._early: dict[int, Shard] = {}
         self._kept: list[np.ndarray] = []
@@ -266,7 +325,7 @@ class _Gathered:
         bad = {start + position: reason for position, reason in shard.bad.items()}
         if bad and not self._skip_bad:
             is_all = len(shard.kept) + len(shard.bad) == len(self._content)
-            raise InputError(_unreadable(self._content, bad, can_skip=self._skip_bad is not None, is_all=is_all))
+            raise InputError(_unreadable(self._content, bad, self._skip, is_all=is_all))
         self.n_cached += len(shard.kept) if was_cached else 0
         self._early[start] = shard
         while self._next in self._early:
@@ -292,9 +351,20 @@ class _Gathered:
             InputError: when no sample could be read.
         """
         if self._features is None:
-            n_samples, left_out = len(self._content), _unreadable(self._content, self._left_out)
+            n_samples, left_out = len(self._content), _unreadable(self._content, self._left_out, "")
             raise InputError(f"None of the {n_samples:,} samples can be read. {left_out}")
         return self._features[: self._n_done].numpy(), np.concatenate(self._kept), self._left_out
+
+
+def require_present(content: Content, door: Door = COMMAND) -> None:
+    """Refuses samples that need no reading to be known unreadable; cheap.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    absent = _missing(content)
+    if absent:
+        raise InputError(_unreadable(content, absent, door.skip))
 
 
 def trial(content: Content, settings: ExtractorSettings, named: str = MODEL_OPTION) -> tuple[np.ndarray, float, str]:
@@ -317,7 +387,7 @@ def trial(content: Content, settings: ExtractorSettings, named: str = MODEL_OPTI
         good = [value for value in prepared if not isinstance(value, _Bad)]
         if not good:
             reasons = {row: bad.reason for row, bad in zip(rows, prepared, strict=True)}
-            raise InputError(_unreadable(content, reasons, is_all=n_tried == len(content)))
+            raise InputError(_unreadable(content, reasons, "", is_all=n_tried == len(content)))
         return extractor(good)
 
     run()  # the first pass is slower than those that follow
@@ -364,6 +434,6 @@ def _missing(content: Content) -> dict[int, str]:
         return {row: reason for part in parts for row, reason in part.items()}
 
 
-def _unreadable(content: Content, bad: dict[int, str], *, can_skip: bool = True, is_all: bool = True) -> str:
+def _unreadable(content: Content, bad: dict[int, str], skip: str, *, is_all: bool = True) -> str:
     named = [(content.name(position), reason) for position, reason in bad.items()]
-    return tell_unreadable(named, f"{len(content):,} samples", can_skip=can_skip, is_all=is_all)
+    return tell_unreadable(named, f"{len(content):,} samples", skip=skip, is_all=is_all)

@@ -119,13 +119,22 @@ def advice_of(kind: str, named: str) -> str:
 
 def revision_of(model: str) -> str:
     """Commit of a model that was loaded from the hub, or hash of the files of a local folder."""
+    revision = local_revision(model)
+    assert revision is not None, model
+    return revision
+
+
+def local_revision(model: str) -> str | None:
+    """The revision of a model that is a folder or in the local cache of the hub; None for any other."""
     folder = Path(model)
     if not folder.is_dir():
-        from huggingface_hub import try_to_load_from_cache
+        try:
+            from huggingface_hub import try_to_load_from_cache
 
-        cached = try_to_load_from_cache(model, "config.json")
-        assert isinstance(cached, str), model
-        return Path(cached).parent.name  # …/snapshots/COMMIT/config.json
+            cached = try_to_load_from_cache(model, "config.json")
+        except (ImportError, ValueError):  # not installed, or no name of a model
+            return None
+        return Path(cached).parent.name if isinstance(cached, str) else None  # …/snapshots/COMMIT/config.json
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted({file for pattern in MODEL_FILES for file in folder.rglob(pattern)}):
         digest.update(str(file.relative_to(folder)).encode())

@@ -123,8 +123,12 @@ def meant(asked: str, names: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
-def choose_name(asked: str | None, usual: Iterable[str], names: list[str], what: str, place: str, more: str = "") -> str:
+def choose_name(
+    asked: str | None, usual: Iterable[str], names: list[str], what: str, place: str, more: str = "", named: str = ""
+) -> str:
     """`asked`, or the first of the usual names that the source has.
+
+    `named`: the option or argument that names it, for errors; "": the option --`what`.
 
     Raises:
         InputError: when there is none; `more` is added to the advice.
@@ -133,9 +137,8 @@ def choose_name(asked: str | None, usual: Iterable[str], names: list[str], what:
         return require_name(asked, names, what, place)
     found = first_of(usual, names)
     if found is None:
-        raise InputError(
-            f"{place}: which holds the {what}? Name it with --{what}{more}; it has {listed(names)}.{_parted(names)}"
-        )
+        way = f"Name it with {named or f'--{what}'}{more}"
+        raise InputError(f"{place}: which holds the {what}? {way}; it has {listed(names)}.{_parted(names)}")
     return found
 
 

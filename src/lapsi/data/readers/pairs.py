@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lapsi.data.arrays import decoded, feature_matrix, one_dimensional, to_numpy
 from lapsi.data.dataset import make_columns
-from lapsi.data.extractors.embedding import embed_content, trial
+from lapsi.data.extractors.embedding import Door, embed_content, require_present, trial
 from lapsi.data.pairs import Pairs, make_pairs, shuffle_pairs
 from lapsi.data.readers.columns import IMAGE_NAMES, RESERVED, TEXT_NAMES, choose_name, first_of, require_name
 from lapsi.data.readers.containers import NamedArrays, open_arrays
@@ -41,7 +41,7 @@ class _Side:
     name: str
     features: Any = None
     content: Content | None = None
-    paths: list[Path] | None = None
+    paths: list[Path | None] | None = None
 
     def __len__(self) -> int:
         return len(self.features if self.content is None else self.content)
@@ -78,14 +78,18 @@ def open_pairs(path: Path, asked: PairSource, stages: Stages, cache: Path | None
     found = _read(path, asked, stages, cache)
     ids, known, taken = found.ids, found.columns, found.taken
     record: dict[str, Any] = {}
+    if not asked.skip_bad:
+        for side in found.sides:
+            if side.content is not None:
+                require_present(side.content)
     sides, left_out = [], [] if taken is None else list(taken.left_out)
     for side, model in zip(found.sides, (asked.image_model, asked.text_model), strict=True):
         if side.content is None:
             sides.append((side.features, np.arange(len(side))))
             continue
         settings = ExtractorSettings(model)
-        named = _model_option(side.content)
-        made = embed_content(side.content, settings, cache, stages, skip_bad=asked.skip_bad, backend=backend, named=named)
+        door = Door(_model_option(side.content))
+        made = embed_content(side.content, settings, cache, stages, skip_bad=asked.skip_bad, backend=backend, door=door)
         sides.append((made.features, made.kept))
         left_out += [(side.content.name(position), reason) for position, reason in made.left_out.items()]
         record[side.content.kind] = made.record
@@ -253,7 +257,7 @@ def _columns(path: Path, asked: PairSource, arrays: NamedArrays, sides: tuple[_S
     if captions is not None:
         carried[TEXT] = arrays.load(captions)
     if images.paths is not None:
-        carried["path"] = [str(each.absolute()) for each in images.paths]
+        carried["path"] = [None if each is None else str(each.absolute()) for each in images.paths]
     elif files is not None and files != images.name:
         folder = path.parent if asked.image_folder is None else Path(asked.image_folder)
         named = decoded(one_dimensional(arrays.load(files), "files", n), "files").tolist()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from lapsi.data.arrays import one_dimensional, to_numpy
 from lapsi.data.dataset import make_columns, make_weights
@@ -22,7 +21,16 @@ from lapsi.data.readers.columns import (
 )
 from lapsi.data.readers.containers import NamedArrays, ids_of, open_arrays
 from lapsi.data.readers.unreadable import reading
-from lapsi.data.samples import Content, EncodedImages, ImageFiles, Samples, checked_texts, image_arrays
+from lapsi.data.samples import (
+    Content,
+    EncodedImages,
+    ImageFiles,
+    Samples,
+    checked_texts,
+    image_arrays,
+    is_missing,
+    present,
+)
 from lapsi.errors import InputError
 
 
@@ -41,7 +49,7 @@ def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) ->
     `arrays`: what the file holds, where it was opened already.
 
     Raises:
-        InputError: for a missing column (naming those present), an empty text or path, and what cannot be read.
+        InputError: for a missing column (naming those present), a column of neither, and what cannot be read.
     """
     arrays = open_arrays(path) if arrays is None else arrays
     columns.refuse(("features", "prefix", "class_names", "drop"), f"{path.name} is read as texts or images")
@@ -67,7 +75,7 @@ def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) ->
     else:
         content, paths = image_column(values, path)
         if paths is not None:
-            carried["path"] = [str(each.absolute()) for each in paths]
+            carried["path"] = [None if each is None else str(each.absolute()) for each in paths]
             ids = _own_ids(paths, path.parent) if ids is None else ids
     n = len(content)
     ids = None if ids is None else one_dimensional(ids, "ids", n)
@@ -77,14 +85,17 @@ def read_raw(path: Path, columns: Columns, arrays: NamedArrays | None = None) ->
     return Samples(content, labelled, ids, carried_along, str(path), weights=weights, task=columns.task, said=arrays.said)
 
 
-def _own_ids(paths: list[Path], folder: Path) -> np.ndarray | None:
+def _own_ids(paths: list[Path | None], folder: Path) -> np.ndarray | None:
     """Paths are good names for samples where none stands twice."""
-    names = [path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path) for path in paths]
+    names = [
+        f"row {row}" if path is None else path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+        for row, path in enumerate(paths)
+    ]
     return to_numpy(names) if len(set(names)) == len(names) else None
 
 
-def image_column(values: Any, path: Path) -> tuple[Content, list[Path] | None]:
-    """The content, and the paths where it is one of files; those in a table are relative to its folder."""
+def image_column(values: Any, path: Path) -> tuple[Content, list[Path | None] | None]:
+    """The content, and the paths where it is one of files; those in a table are relative to its folder, None for gaps."""
     if values.dtype.kind != "O" and values.ndim > 1:
         return image_arrays(values), None
     if len(values) == 0:
@@ -93,16 +104,13 @@ def image_column(values: Any, path: Path) -> tuple[Content, list[Path] | None]:
         values = np.array(
             [None if value is None else value.get("bytes") or value.get("path") for value in values], dtype=object
         )
-    missing = pd.isna(values)
-    if missing.any():
-        raise InputError(
-            f"{path.name}: {int(missing.sum())} images are missing, the first in row {int(missing.argmax())}; remove the rows."
-        )
-    if isinstance(values[0], bytes):
-        return EncodedImages([f"image {row} of {path.name}" for row in range(len(values))], values.__getitem__), None
-    if not isinstance(values[0], str):
-        raise InputError(
-            f"{path.name}: the images are of type {type(values[0]).__name__}; expected paths, or the bytes of files."
-        )
-    paths = [path.parent / value for value in values]
+    held = [None if is_missing(value) else value for value in values]
+    first = next((value for value in held if value is not None), None)
+    if first is None:
+        raise InputError(f"{path.name}: all {len(values):,} images are missing; expected paths, or the bytes of files.")
+    if isinstance(first, bytes):
+        return EncodedImages([f"image {row} of {path.name}" for row in range(len(held))], lambda row: present(held[row])), None
+    if not isinstance(first, str):
+        raise InputError(f"{path.name}: the images are of type {type(first).__name__}; expected paths, or the bytes of files.")
+    paths = [None if value is None else path.parent / value for value in held]
     return ImageFiles(paths), paths

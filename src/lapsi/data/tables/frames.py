@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from lapsi.data.arrays import require_even
 from lapsi.data.readers.containers import values_of
 from lapsi.errors import InputError
 
@@ -51,11 +52,12 @@ def to_pandas(frame: Any) -> pd.DataFrame:
 
 
 def require_numbers(frame: Any) -> None:
-    """Refuses a frame of pandas with a column that cannot become numbers as it is; anything else passes.
+    """Refuses a frame of pandas with a column that cannot become numbers as it is, and uneven lists; anything else passes.
 
     Raises:
         InputError: naming the column and what it holds.
     """
+    require_even(frame)
     if not isinstance(frame, pd.DataFrame):
         return
     for place, kind in enumerate(frame.dtypes):

@@ -1,6 +1,8 @@
 // Clouds of points: LSI against confidence with its quadrants, and the map of the features.
 
 const MANY = 6000;
+const VERY_MANY = 20000;
+const TURNS = 16;  // in which many points are drawn, so that none of the groups hides the others
 const NEAR = 12;  // pixels
 const SHAPES = ['circle', 'square', 'triangle', 'diamond'];
 const LEGEND_ENTRIES = 32;
@@ -21,7 +23,7 @@ function makeCloud(options) {
   function draw(ctx, area) {
     place(area);
     options.frame(ctx, area);
-    size = n > 20000 ? 1.1 : n > MANY ? 1.6 : n > 1500 ? 2.3 : 3.2;
+    size = n > VERY_MANY ? 1 : n > MANY ? 1.4 : n > 1500 ? 2.3 : 3.2;
     if (view.filtered) drawRows(ctx, (row) => !view.mask[row], () => 0, () => ({ colour: theme.faint, shape: 'square' }), 1);
     drawRows(ctx, (row) => view.mask[row], options.group, options.style, options.groups());
     if (planted) ring(ctx, (row) => view.mask[row] && plantedRows[row]);
@@ -29,16 +31,22 @@ function makeCloud(options) {
   }
 
   function drawRows(ctx, accepts, group, style, groups) {
-    const parts = Array.from({ length: groups }, () => []);
-    for (let row = 0; row < n; row++) if (accepts(row)) parts[group(row)].push(row);
-    parts.forEach((rows, each) => {
-      if (!rows.length) return;
-      const { colour, shape } = style(each);
+    const turns = n > MANY ? TURNS : 1;
+    const parts = Array.from({ length: turns * groups }, () => []);
+    const order = parts.map((_, place) => place);
+    if (turns > 1) order.sort((a, b) => Math.floor(a / groups) - Math.floor(b / groups) || lot(a) - lot(b));
+    for (let row = 0; row < n; row++) if (accepts(row)) parts[(turns > 1 ? turnOf(row) : 0) * groups + group(row)].push(row);
+    ctx.globalAlpha = n > VERY_MANY ? 0.4 : n > MANY ? 0.65 : 1;
+    for (const place of order) {
+      const rows = parts[place];
+      if (!rows.length) continue;
+      const { colour, shape } = style(place % groups);
       ctx.fillStyle = colour;
       ctx.beginPath();
       for (const row of rows) trace(ctx, n > MANY && shape === 'circle' ? 'square' : shape, px[row], py[row], size);
       ctx.fill();
-    });
+    }
+    ctx.globalAlpha = 1;
   }
 
   function ring(ctx, accepts) {
@@ -91,6 +99,10 @@ function makeCloud(options) {
   });
   return plot;
 }
+
+/** Of 32 bits, spread evenly whatever the order that is counted in (steps of the golden ratio). */
+const lot = (place) => Math.imul(place + 1, 2654435761) >>> 0;
+const turnOf = (row) => Math.floor((lot(row) / 2 ** 32) * TURNS);
 
 function trace(ctx, shape, x, y, size) {
   if (shape === 'square') ctx.rect(x - size, y - size, 2 * size, 2 * size);

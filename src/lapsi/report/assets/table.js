@@ -6,6 +6,7 @@ const BUFFER = 6;  // rows beyond both edges
 const FINGERS = matchMedia('(pointer: coarse), (max-width: 640px)').matches;  // as the style has it
 const BEGINNING = 400;  // letters of a text
 const LETTER = 8.7;  // pixels of an average one
+const PATH_WIDTH = 260;
 
 /** Pixels that the longest of some names takes, within bounds. */
 const widthOf = (names, least, most) => {
@@ -22,16 +23,35 @@ const ending = (text, width) => {
 /** Of a measure; width in pixels, grow is the share of what is left over. */
 const measureColumn = (key, width) => ({ key, title: about.measures[key][0], help: about.measures[key][1], width, grow: 0, numeric: true });
 
+/** A column of the run that has no place of its own. */
+function extraColumn(column) {
+  const common = { key: `extra:${column.key}`, title: column.title, help: column.help, numeric: column.kind === 'number', grow: 1 };
+  const least = Math.max(112, 48 + LETTER * column.title.length);
+  if (column.key === 'path') return { ...common, width: PATH_WIDTH, cell: (row) => ending(extraText(column, row), PATH_WIDTH), full: (row) => extraText(column, row) };
+  return { ...common, width: column.kind === 'number' ? least : widthOf(column.names ?? column.values, least, 220), cell: (row) => extraText(column, row) };
+}
+
+/** The first columns stay where they are while the others scroll, where the window has room. */
+const stay = (node, { left }) => {
+  if (left === undefined) return node;
+  node.classList.add('stays');
+  node.style.left = `${left}px`;
+  return node;
+};
+
 const TABLE_COLUMNS = (() => {
-  const [idWidth, pathWidth] = [widthOf(data.ids, 104, 260), 260];
+  const idWidth = widthOf(data.ids, 104, 260);
   const columns = [{ key: 'mark', title: 'review', help: 'your decision', width: FINGERS ? 20 + 44 * ACTIONS.length : 140, grow: 0 }];
   if (pictures.kind !== 'none') columns.push({ key: null, title: '', width: 56, grow: 0, cell: (row) => pictureOf(row) });
+  columns.push({ key: 'id', title: 'id', help: 'identifier of the sample', width: idWidth, grow: 1, cell: (row) => ending(data.ids[row], idWidth), full: (row) => data.ids[row] });
+  columns.reduce((left, column) => { column.left = left; return left + column.width; }, 0);  // these stay in sight
   columns.push(
-    { key: 'id', title: 'id', help: 'identifier of the sample', width: idWidth, grow: 1, cell: (row) => ending(data.ids[row], idWidth), full: (row) => data.ids[row] },
     ...targets.columns(),
     ...(data.texts ? [{ key: 'text', title: 'text', help: 'its beginning', width: 280, grow: 3, cell: (row) => data.texts[row].slice(0, BEGINNING) }] : []),
     { ...measureColumn('lsi', 124), cell: (row) => number(data.measures.lsi[row]) },
-    ...targets.evidence(),
+    ...targets.evidence().slice(0, 1),
+    ...data.extra.filter(({ kept }) => kept).map(extraColumn),
+    ...targets.evidence().slice(1),
     { ...measureColumn('rank', 88), cell: (row) => count(data.measures.rank[row]) },
   );
   if (data.corrupted) {
@@ -41,14 +61,7 @@ const TABLE_COLUMNS = (() => {
     const badges = (row) => data.checks.filter(({ mask }) => mask[row]).map(({ title }) => title).join(', ');
     columns.push({ key: 'checks', title: 'checks', help: 'checks that found the sample', width: 200, grow: 1, cell: badges });
   }
-  for (const column of data.extra) {
-    if (column.check) continue;
-    const common = { key: `extra:${column.key}`, title: column.title, help: column.help, numeric: column.kind === 'number', grow: 1 };
-    const least = Math.max(112, 48 + LETTER * column.title.length);
-    if (column.key === 'path') columns.push({ ...common, width: pathWidth, cell: (row) => ending(extraText(column, row), pathWidth), full: (row) => extraText(column, row) });
-    else columns.push({ ...common, width: column.kind === 'number' ? least : widthOf(column.names ?? column.values, least, 220), cell: (row) => extraText(column, row) });
-  }
-  return columns;
+  return [...columns, ...data.extra.filter(({ check, kept }) => !check && !kept).map(extraColumn)];
 })();
 
 function qualityCell(row) {
@@ -80,10 +93,10 @@ function setUpTable() {
 
 function headCell(column) {
   const attributes = { class: column.numeric ? 'cell numeric' : 'cell', role: 'columnheader' };
-  if (column.key === null) return el('div', attributes);
+  if (column.key === null) return stay(el('div', attributes), column);
   const button = el('button', { type: 'button', title: column.help, onclick: () => sortTable(column) },
     el('span', {}, column.title), el('span', { class: 'arrow', 'aria-hidden': 'true' }));
-  return el('div', { ...attributes, 'data-key': column.key }, button);
+  return stay(el('div', { ...attributes, 'data-key': column.key }, button), column);
 }
 
 function sortTable(column) {
@@ -129,7 +142,7 @@ function tableRow(position) {
     const content = column.key === 'mark' ? markButtons(row, false) : column.cell(row);
     const cell = el('div', { class: column.numeric ? 'cell numeric' : 'cell', role: 'gridcell' }, content);
     if (typeof content === 'string' && content.length > 10) cell.title = column.full ? column.full(row) : content;
-    node.append(cell);
+    node.append(stay(cell, column));
   }
   node.style.transform = `translateY(${position * ROW_HEIGHT}px)`;
   showMark(node, row);

@@ -98,7 +98,7 @@ def score_network(
             `transformers.Trainer`, a Lightning module or its trainer, after training: data and batches are theirs.
         dataset: its training data, map-style: an item is (input, …, target), or a mapping with the target under `labels`,
             `label`, `targets`, `target` or `y`, whose other entries are arguments of the module by name; or a `DataLoader` of
-            them. A sample may be a text, with a target for each token.
+            them, or a Lightning data module. A sample may be a text, with a target for each token.
         loss: `"cross_entropy"`, `"next_token"`, `"bce"` or `"mse"`, or a loss module of torch of that kind; `"auto"`: next
             token for a causal language model of transformers, else cross entropy.
         params: what is in the posterior: `"all"` that requires a gradient, `"last_layer"`, or names of modules.

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from lapsi.analysis.maps import principal_map
 from lapsi.data.batches import Batches, batches_of
 from lapsi.data.dataset import DIGEST, make_columns, make_ids, make_weights
 from lapsi.data.handed_over import handed_over, predicts_next_token
@@ -36,7 +37,7 @@ from lapsi.models.module.layers import Layer
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.of_module import Told, Trained, module_problem
 from lapsi.results.evidence.choose import evidence_of
-from lapsi.results.provenance import Provenance
+from lapsi.results.provenance import FEATURES, Provenance
 from lapsi.results.scores import Scores
 from lapsi.scoring import Known, assembled, check_indices, checked, left_out
 from lapsi.settings.divergence import KL, required_order
@@ -149,7 +150,7 @@ def score_network(
 
 def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, backend: Backend) -> Scores:
     """The scores of the samples that were asked for."""
-    targets, batches = trained.targets, trained.problem.batches
+    targets, batches, features = trained.targets, trained.problem.batches, trained.features
     plan_network(trained, len(known.rows)).tell(stages)
     fit = _fit(trained.problem, trained.settings, len(known.rows), stages)
     decay = fit.problem.objective.weight_decay
@@ -164,6 +165,9 @@ def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, b
     verification = checked(fit, settings.execution, units, by_seed[0], stages)
     record = fit.record(torch.from_numpy(by_seed[0][PARAMS]))
     plan = {name: record.pop(name) for name in (UNCONVERGED, NOISE_FLOOR) if name in record}
+    if features is not None:
+        plan[FEATURES] = features.record
+        known = replace(known, map=principal_map(features.values), features=features.values)
     agreement = evidence_of(targets.task).agreement(targets, trained.outputs)
     provenance = Provenance(
         version=version("lapsi"),

@@ -421,10 +421,10 @@ def test_scores_show_in_a_notebook():
 
 def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
     features = np.random.default_rng(0).normal(size=(20, 3))
-    standardizer = standardizer_of(survey(ArrayBlocks(features)), "each")
+    inputs = standardizer_of(survey(ArrayBlocks(features)), "each").inputs(features)[:, :-1]
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(lapsi.InputError, match=r"lapsi\[umap\]"):
-        umap_map(features, standardizer)
+        umap_map(inputs)
 
     class Fake:
         def __init__(self, **settings):
@@ -435,7 +435,7 @@ def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
             return inputs[:, :2]
 
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
-    layout = umap_map(features, standardizer, seed=7)
+    layout = umap_map(inputs, seed=7)
     assert (layout.shape, layout.dtype) == ((20, 2), np.float32)
     page = report(replace(make_scores(20), map=layout), map_name="UMAP")[1]
     assert any("(UMAP, two dimensions)" in text for text in page.text)

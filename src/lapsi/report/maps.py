@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from lapsi.data.standardize import Standardizer
 from lapsi.errors import InputError
 
 
-def umap_map(features: np.ndarray, standardizer: Standardizer, seed: int = 0) -> np.ndarray:
-    """(n, 2) float32: features (n, d), scaled as for the probe, laid out by UMAP, which keeps neighbours together.
+def umap_map(inputs: np.ndarray, seed: int = 0) -> np.ndarray:
+    """(n, 2) float32: inputs (n, d) of the model, laid out by UMAP, which keeps neighbours together.
 
     Distances mean little.
 
@@ -22,8 +21,7 @@ def umap_map(features: np.ndarray, standardizer: Standardizer, seed: int = 0) ->
         raise InputError(
             "A UMAP needs the package umap-learn: pip install 'lapsi[umap]'; or use the PCA of the run."
         ) from error
-    if len(features) < 4:
-        raise InputError(f"A UMAP of {len(features)} samples means nothing; expected at least 4.")
-    inputs = standardizer.inputs(features)[:, :-1]
-    layout = umap.UMAP(n_components=2, n_neighbors=min(15, len(features) - 1), random_state=seed, n_jobs=1)
+    if len(inputs) < 4:
+        raise InputError(f"A UMAP of {len(inputs)} samples means nothing; expected at least 4.")
+    layout = umap.UMAP(n_components=2, n_neighbors=min(15, len(inputs) - 1), random_state=seed, n_jobs=1)
     return np.asarray(layout.fit_transform(inputs), dtype=np.float32)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
@@ -11,6 +11,7 @@ import lapsi
 from commands import run
 from lapsi.analysis.agreement import compare as agreement_of
 from lapsi.errors import InputError
+from lapsi.results.run_files import read_array
 from lapsi.results.verification import ranking_in_words
 
 N, FEATURES, CLASSES, WEIGHT_DECAY = 40, 5, 3, 0.05
@@ -216,6 +217,8 @@ def test_runs_are_saved_shown_compared_and_drawn_as_others(trained, tmp_path):
     scores = lapsi.score_network(module, data, params="last_layer", objective=DECAY, classes=list("abc"), **QUIET)
     loaded = lapsi.Scores.load(scores.save(tmp_path / "run"))
     assert loaded.table.equals(scores.table)
+    for name in ("features", "map", "neighbours"):
+        assert_array_equal(getattr(loaded, name), getattr(scores, name))
     assert loaded.classes.tolist() == ["a", "b", "c"]
     assert loaded.provenance.settings["network"] == {
         "module": "Sequential",
@@ -226,6 +229,35 @@ def test_runs_are_saved_shown_compared_and_drawn_as_others(trained, tmp_path):
     }
     probe = lapsi.score(data.tensors[0].numpy(), data.tensors[1].numpy(), verify=0, weight_decay=WEIGHT_DECAY, **QUIET)
     assert agreement_of(scores, probe).spearman > 0.5
+
+
+def test_samples_lie_by_what_goes_into_the_last_layer(trained, tmp_path):
+    module, data = trained
+    ids = [f"s{row}" for row in range(N)]
+    how = {"objective": DECAY, "execution": NO_CHECK, "ids": ids, **QUIET}
+    scores = lapsi.score_network(module, data, **how)
+    hidden = module[:2](data.tensors[0]).detach().numpy()
+    assert_allclose(scores.features, hidden, rtol=1e-6, atol=1e-7)
+    centred = hidden - hidden.mean(0)
+    left, size, _ = np.linalg.svd(centred, full_matrices=False)
+    assert_allclose(np.abs(scores.map), np.abs(left[:, :2] * size[:2]), rtol=1e-4, atol=1e-4)
+    distances = np.linalg.norm(hidden[:, None] - hidden, axis=2) + np.diag(np.full(N, np.inf))
+    assert_array_equal(scores.neighbours[:, 0], distances.argmin(1))
+    few = lapsi.score_network(module, data, indices=[31, 4, 7], **how)
+    assert_array_equal(np.sort(few.neighbours[:, :2], axis=1), [[4, 7], [7, 31], [4, 31]])
+    assert (few.neighbours[:, 2:] == -1).all()
+    picked = scores.from_pandas(scores.to_pandas().iloc[[31, 4]])
+    assert_array_equal(picked.features, scores.features[[31, 4]])
+    page = scores.report(tmp_path / "run.html").read_text()
+    assert 'id="map"' in page
+    assert "the 4 numbers that go into the last linear layer of the network" in page
+
+
+@pytest.mark.parametrize("array", [np.zeros(N), np.zeros((N - 1, 4)), np.zeros((N, 4), int), np.full((N, 4), np.nan)])
+def test_features_that_are_not_those_of_the_run_are_refused(tmp_path, array):
+    np.save(tmp_path / "features.npy", array)
+    with pytest.raises(ValueError, match=r"features.npy holds .*(floating-point numbers of shape \(40, any\)|not finite)"):
+        read_array(tmp_path / "features.npy", (N, None))
 
 
 def test_a_killed_run_goes_on(trained, tmp_path):

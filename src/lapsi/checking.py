@@ -45,7 +45,8 @@ def check(
 
     Args:
         scores: of the samples.
-        X: all data that they were made from, as in `lapsi.score`; None: only what needs no features is asked.
+        X: all data that they were made from, as in `lapsi.score`; None: only what needs no features is asked, or of a network
+            all by the features that the scores hold.
         y: their labels, or the name of a column of a frame; where given, the data are required to be those of the run.
         sample_weight, ids: as `lapsi.score` was given them; they belong to `y`.
         progress: draw progress bars on standard error.
@@ -55,7 +56,7 @@ def check(
     """
     require_datalab()
     if X is None:
-        return add_checks(scores, None, False, NOT_GIVEN, Stages(progress))
+        return add_checks(scores, scores.features, False, NOT_GIVEN if scores.features is None else "", Stages(progress))
     if y is not None:
         dataset = labelled(X, y, task=scores.task, weights=sample_weight, ids=ids)
         if not dataset.has_digest(scores.provenance.data_hash):

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from lapsi.analysis.maps import principal_map
 from lapsi.data.batches import Batches, batches_of
 from lapsi.data.dataset import DIGEST, make_columns, make_ids, make_weights
 from lapsi.data.handed_over import handed_over, predicts_next_token
@@ -36,7 +37,7 @@ from lapsi.models.module.layers import Layer
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.of_module import Told, Trained, module_problem
 from lapsi.results.evidence.choose import evidence_of
-from lapsi.results.provenance import Provenance
+from lapsi.results.provenance import FEATURES, Provenance
 from lapsi.results.scores import Scores
 from lapsi.scoring import Known, assembled, check_indices, checked, left_out
 from lapsi.settings.divergence import KL, required_order
@@ -98,7 +99,7 @@ def score_network(
             `transformers.Trainer`, a Lightning module or its trainer, after training: data and batches are theirs.
         dataset: its training data, map-style: an item is (input, …, target), or a mapping with the target under `labels`,
             `label`, `targets`, `target` or `y`, whose other entries are arguments of the module by name; or a `DataLoader` of
-            them. A sample may be a text, with a target for each token.
+            them, or a Lightning data module. A sample may be a text, with a target for each token.
         loss: `"cross_entropy"`, `"next_token"`, `"bce"` or `"mse"`, or a loss module of torch of that kind; `"auto"`: next
             token for a causal language model of transformers, else cross entropy.
         params: what is in the posterior: `"all"` that requires a gradient, `"last_layer"`, or names of modules.
@@ -149,7 +150,7 @@ def score_network(
 
 def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, backend: Backend) -> Scores:
     """The scores of the samples that were asked for."""
-    targets, batches = trained.targets, trained.problem.batches
+    targets, batches, features = trained.targets, trained.problem.batches, trained.features
     plan_network(trained, len(known.rows)).tell(stages)
     fit = _fit(trained.problem, trained.settings, len(known.rows), stages)
     decay = fit.problem.objective.weight_decay
@@ -164,6 +165,9 @@ def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, b
     verification = checked(fit, settings.execution, units, by_seed[0], stages)
     record = fit.record(torch.from_numpy(by_seed[0][PARAMS]))
     plan = {name: record.pop(name) for name in (UNCONVERGED, NOISE_FLOOR) if name in record}
+    if features is not None:
+        plan[FEATURES] = features.record
+        known = replace(known, map=principal_map(features.values), features=features.values)
     agreement = evidence_of(targets.task).agreement(targets, trained.outputs)
     provenance = Provenance(
         version=version("lapsi"),

@@ -288,7 +288,7 @@ def _scores(
     if trajectory is not None:
         trajectory.insert(0, "id", dataset.ids[rows][trajectory.pop("position")])
     on_map = _map(dataset, fit, model.standardizer, rows)
-    near = _neighbours(fit, rows, table)
+    near = _neighbours(_inputs(fit, rows), table)
     return Scores(table, evidence.prediction(seen), dataset.targets.names, provenance, trajectory, on_map, described, near)
 
 
@@ -310,15 +310,21 @@ def _map(dataset: Dataset, fit: Fit, standardizer: Standardizer, rows: np.ndarra
     return np.concatenate(blocks).astype(np.float32)
 
 
-def _neighbours(fit: Fit, rows: np.ndarray, table: pd.DataFrame) -> np.ndarray | None:
-    """(n, 5) the `row` of those of samples `rows` (n,) whose inputs lie nearest to each; None where these are too many to hold.
+def _inputs(fit: Fit, rows: np.ndarray) -> np.ndarray | None:
+    """(n, d) float32 of samples `rows` (n,), as the model reads them; None where these are too many to hold."""
+    problem = _probe(fit)
+    if len(rows) * problem.inputs.shape[1] > HELD_ENTRIES:
+        return None
+    return np.asarray(problem.plain_inputs(torch.from_numpy(rows))[:, :-1].to(torch.float32).cpu().numpy())
+
+
+def _neighbours(inputs: np.ndarray | None, table: pd.DataFrame) -> np.ndarray | None:
+    """(n, 5) the `row` of those samples of a table whose inputs (n, d) lie nearest to each; None where there are no inputs.
 
     Where there is no time for all, the least trusted and the most informative have theirs.
     """
-    problem = _probe(fit)
-    if len(rows) < 2 or len(rows) * problem.inputs.shape[1] > HELD_ENTRIES:
+    if inputs is None or len(inputs) < 2:
         return None
-    inputs = problem.plain_inputs(torch.from_numpy(rows))[:, :-1].to(torch.float32).cpu().numpy()
     least_trusted, highest = (np.argsort(table[name].to_numpy(), kind="stable") for name in ("label_quality", "rank"))
     in_turn = np.stack([least_trusted, highest], axis=1).ravel()
     places, first = np.unique(in_turn, return_index=True)
@@ -335,6 +341,7 @@ class Known:
         rows: (n,) which are scored.
         places: (N,) where each stands in its source; None: they are all of it.
         map: (N, 2) where they lie in the report, or None.
+        features: (N, d) float32, which are kept with the scores, or None.
     """
 
     ids: np.ndarray
@@ -342,6 +349,7 @@ class Known:
     rows: np.ndarray
     places: np.ndarray | None = None
     map: np.ndarray | None = None
+    features: np.ndarray | None = None
 
 
 def assembled(fit: Fit, targets: Targets, known: Known, by_seed: list[Arrays], provenance: Provenance) -> Scores:
@@ -361,8 +369,10 @@ def assembled(fit: Fit, targets: Targets, known: Known, by_seed: list[Arrays], p
     trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
     if trajectory is not None:
         trajectory.insert(0, "id", known.ids[known.rows][trajectory.pop("position")])
-    on_map = None if known.map is None else known.map[known.rows]
-    return Scores(table, evidence.prediction(seen), targets.names, provenance, trajectory, on_map, described)
+    on_map, features = (None if each is None else each[known.rows] for each in (known.map, known.features))
+    near = _neighbours(features, table)
+    predicted = evidence.prediction(seen)
+    return Scores(table, predicted, targets.names, provenance, trajectory, on_map, described, near, features)
 
 
 def check_indices(indices: Any, n_samples: int) -> np.ndarray:

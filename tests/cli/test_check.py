@@ -81,7 +81,7 @@ def test_a_missing_extra_is_told_before_the_data_are_opened(folder, monkeypatch)
     ("change", "reason"),
     [
         ({"data": {}}, "the run was saved from Python, where lapsi.check(scores, X) asks it"),
-        ({"factory": "train.py:trained"}, "the run is of a network, whose samples have no features"),
+        ({"factory": "train.py:trained"}, "the run is of a network, and keeps no features of its samples"),
     ],
 )
 def test_runs_without_features_are_asked_the_rest(folder, change, reason):

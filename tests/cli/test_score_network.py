@@ -1,6 +1,8 @@
 """`lapsi score-network`: a function that makes a module and its data, scored to a run directory."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,6 +37,12 @@ def named():
     module, dataset = make()
     return {"model": module, "dataset": dataset, "classes": ["a", "b", "c"]}
 
+def twice():
+    module, dataset = make()
+    X, y = dataset.tensors
+    X[29], y[29] = X[0], y[0]
+    return module, dataset
+
 def pictured():
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.randn(20, 3, 6, 6, generator=generator), torch.arange(20) % 2
@@ -64,9 +72,42 @@ def test_the_training_data_of_a_module_are_scored_from_a_file(folder):
     assert (folder / "run" / "overview.png").is_file()
     assert not (folder / "run.partial").exists()
     run("report", "run", "-q")
-    assert "seen by a network of 27 parameters" in (folder / "run.html").read_text()
+    page = (folder / "run.html").read_text()
+    assert "seen by a network of 27 parameters" in page
+    assert 'id="map"' in page
+    assert "the 3 numbers that go into the last linear layer of the network, &#39;2&#39;" in page
+    assert "Features (map, neighbours, checks): the 3 numbers that go into the last linear layer of the network, '2'." in words
     run("groups", "run", "-q")
     assert "the run is of Sequential (all parameters)" in fail(2, "groups", "run", "--leave-group-out", "--by", "label")
+
+
+@pytest.mark.slow
+def test_checks_and_another_map_go_by_the_features_that_the_run_keeps(folder, monkeypatch):
+    pytest.importorskip("cleanlab.datalab.datalab")
+    run("score-network", "made.py:twice", "-o", "run", "--weight-decay", "0.01", "--verify", "0", "-q")
+    (folder / "made.py").unlink()
+    told = json.loads(run("check", "run", "--json").stdout)
+    found = {each["check"]: each for each in told["findings"]}
+    assert found["duplicates"]["found"] >= 2
+    assert not {"duplicates", "outliers", "order"} & set(told["left_out"])
+    assert "no feature but those learned" in told["left_out"]["label given away"]
+    checked = lapsi.Scores.load(folder / "run")
+    assert checked.table["check_duplicate_set"][[0, 29]].nunique() == 1
+    assert checked.table["check_duplicate"][[0, 29]].notna().all()
+    again = lapsi.check(checked, progress=False)
+    assert again.table.equals(checked.table)
+
+    class Flat:
+        def __init__(self, **_):
+            pass
+
+        def fit_transform(self, inputs):
+            assert np.array_equal(inputs, checked.features)
+            return inputs[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Flat))
+    run("report", "run", "--map", "umap", "-q")
+    assert "(UMAP, two dimensions)" in " ".join((folder / "run.html").read_text().split())
 
 
 def test_options_reach_the_run(folder):

@@ -421,10 +421,10 @@ def test_scores_show_in_a_notebook():
 
 def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
     features = np.random.default_rng(0).normal(size=(20, 3))
-    standardizer = standardizer_of(survey(ArrayBlocks(features)), "each")
+    inputs = standardizer_of(survey(ArrayBlocks(features)), "each").inputs(features)[:, :-1]
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(lapsi.InputError, match=r"lapsi\[umap\]"):
-        umap_map(features, standardizer)
+        umap_map(inputs)
 
     class Fake:
         def __init__(self, **settings):
@@ -435,7 +435,7 @@ def test_umap_is_optional_and_named_in_the_page(report, monkeypatch):
             return inputs[:, :2]
 
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake))
-    layout = umap_map(features, standardizer, seed=7)
+    layout = umap_map(inputs, seed=7)
     assert (layout.shape, layout.dtype) == ((20, 2), np.float32)
     page = report(replace(make_scores(20), map=layout), map_name="UMAP")[1]
     assert any("(UMAP, two dimensions)" in text for text in page.text)
@@ -448,8 +448,7 @@ def test_a_map_of_the_classes_parts_what_principal_components_do_not(n_classes):
     codes = np.arange(240) % n_classes
     features = rng.normal(size=(240, 12)) * np.array([9, 8, 7] + [1] * 9)
     features[:, 3:][np.arange(240), codes] += 8
-    standardizer = standardizer_of(survey(ArrayBlocks(features)), "none")
-    layout = class_map(features, standardizer, codes)
+    layout = class_map(features, codes)
     assert (layout.shape, layout.dtype) == ((240, 2), np.float32)
 
     def parted(at):
@@ -463,11 +462,11 @@ def test_a_map_of_the_classes_parts_what_principal_components_do_not(n_classes):
 
 def test_chance_parts_no_classes_on_a_map():
     features, codes = np.random.default_rng(0).normal(size=(60, 200)), np.arange(60) % 2
-    layout = class_map(features, standardizer_of(survey(ArrayBlocks(features)), "none"), codes)
+    layout = class_map(features, codes)
     gap = abs(layout[codes == 0, 0].mean() - layout[codes == 1, 0].mean())
     assert gap < 4 * layout[codes == 0, 0].std()
     with pytest.raises(lapsi.InputError, match="there are 60 samples of 1. Take the PCA"):
-        class_map(features, standardizer_of(survey(ArrayBlocks(features)), "none"), np.zeros(60))
+        class_map(features, np.zeros(60))
 
 
 @pytest.mark.slow
@@ -480,7 +479,8 @@ def test_the_command_maps_the_classes(tmp_path, monkeypatch):
         assert run("score", f"{name}.npz", "-o", name, "--verify", 0, "--quiet", "--standardize", "each").returncode == 0
     assert run("report", "x", "--map", "classes", "--quiet").returncode == 0
     page = Document(tmp_path / "x.html")
-    expected = class_map(features, standardizer_of(survey(ArrayBlocks(features)), "each"), labels)
+    inputs = standardizer_of(survey(ArrayBlocks(features)), "each").inputs(features)[:, :-1]
+    expected = class_map(inputs, labels)
     np.testing.assert_allclose(unpack(page.json("column-data")["map"]).reshape(20, 2), expected, rtol=1e-5, atol=1e-6)
     assert any("(discriminants of the classes, two dimensions)" in text for text in page.text)
     assert "--map classes is for samples of one class each" in run("report", "y", "--map", "classes").stderr

@@ -31,7 +31,10 @@ def check(run: Path, to: Path | None, force: bool, quiet: bool, as_json: bool) -
     require_datalab()
     stages, scores = Stages(not quiet and not as_json), Scores.load(run)
     reason = without_features(scores)
-    features, is_table = (None, False) if reason else features_of(scores, reopen_features(scores, stages))
+    if reason or scores.features is not None:
+        features, is_table = scores.features, False
+    else:
+        features, is_table = features_of(scores, reopen_features(scores, stages))
     checked = add_checks(scores, features, is_table, reason, stages)
     path = save_beside(checked, run, to or run, force or to is None)
     record = record_of(checked)
@@ -45,9 +48,11 @@ def check(run: Path, to: Path | None, force: bool, quiet: bool, as_json: bool) -
 
 
 def without_features(scores: Scores) -> str:
-    """Why a run has no features to open again; "" where it has."""
-    if scores.provenance.factory:
-        return "the run is of a network, whose samples have no features"
+    """Why a run has no features, kept with it or to open again; "" where it has."""
+    if scores.features is not None:
+        return ""
+    if scores.provenance.factory or "network" in scores.provenance.settings:
+        return "the run is of a network, and keeps no features of its samples"
     if scores.task == PAIRS:
         return "the run is of pairs, which have no features of their own"
     return "" if scores.provenance.data else "the run was saved from Python, where lapsi.check(scores, X) asks it"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from lapsi.cli.reopen import Raw, reopen_raw, rows_of
 from lapsi.cli.terminal import say, told
 from lapsi.data.samples import TEXT
@@ -42,16 +44,20 @@ def report(run: Path, target: Path, layout: str, force: bool, quiet: bool) -> No
 
 
 def _laid_out(scores: Scores, layout: str, stages: Stages) -> Scores:
-    """With another map of the features, made again as they were."""
+    """With another map of the features, kept with the run or made again as they were."""
+    inputs = _made_again(scores, stages) if scores.features is None else scores.features
+    with stages.stage("map"):
+        found = class_map(inputs, scores.label_codes) if layout == BY_CLASS else umap_map(inputs)
+        return replace(scores, map=found)
+
+
+def _made_again(scores: Scores, stages: Stages) -> np.ndarray:
+    """(n, d) features as the probe read them."""
     from lapsi.cli.data import reopen_features  # all else of a report needs no torch
 
     dataset = reopen_features(scores, stages)
     standardizer = standardizer_of(dataset.survey, settings_from_dict(scores.provenance.settings).model.standardize)
-    with stages.stage("map"):
-        features = dataset.features.read(rows_of(scores, dataset.ids))
-        by_class = layout == BY_CLASS
-        on_map = class_map(features, standardizer, scores.label_codes) if by_class else umap_map(features, standardizer)
-        return replace(scores, map=on_map)
+    return standardizer.inputs(dataset.features.read(rows_of(scores, dataset.ids)))[:, :-1]
 
 
 def _write(scores: Scores, target: Path, layout: str, stages: Stages, force: bool) -> ReportSummary:

@@ -14,7 +14,7 @@ import numpy as np
 from lapsi.cli.show import tell_run
 from lapsi.cli.terminal import say, told
 from lapsi.cli.unfinished import until_whole
-from lapsi.data.handed_over import handed_over
+from lapsi.data.handed_over import handed_over, holds_module
 from lapsi.data.items import content_of
 from lapsi.data.samples import TEXT
 from lapsi.errors import InputError, first_line
@@ -77,10 +77,12 @@ def made_by(factory: str) -> dict[str, Any]:
     made = _function(factory)()
     if isinstance(made, tuple | list) and len(made) == 2:
         made = {"model": made[0], "dataset": made[1]}
+    if holds_module(made):
+        made = {"model": made}
     if not isinstance(made, Mapping) or "model" not in made:
         raise InputError(
-            f"{factory} returns a {type(made).__name__}; expected the module and its data set, or a mapping with 'model' and "
-            "'dataset'."
+            f"{factory} returns a {type(made).__name__}; expected the module and its data set, a trainer that has both, or a "
+            "mapping with 'model' and 'dataset'."
         )
     return dict(made)
 

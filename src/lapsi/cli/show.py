@@ -100,6 +100,7 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
         *_optimum_lines(scores),
         *_noise_lines(scores),
         *_draw_lines(scores),
+        *_feature_lines(scores),
         *_check_lines(scores),
     ]
     lines.append(_seconds_line(provenance.seconds))
@@ -262,6 +263,12 @@ def _draw_lines(scores: Scores) -> list[Text]:
     if "lsi_draw_error" in table:
         said.append(f"standard error of LSI from what is drawn: {table['lsi_draw_error'].median():.1%} (median)")
     return [Text(f"Draws: {'; '.join(said)}.")] if said else []
+
+
+def _feature_lines(scores: Scores) -> list[Text]:
+    """What stands for a sample of a network on the map."""
+    said = scores.provenance.features_in_words
+    return [cell(f"Features (map, neighbours, checks): {said}.")] if said else []
 
 
 def _check_lines(scores: Scores) -> list[Text]:

@@ -13,49 +13,113 @@ from lapsi.data.batches import COLLATED, TARGETS
 from lapsi.errors import InputError
 
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel")  # how the classes of transformers are called
+LIGHTNING = "LightningModule"
 
 
 def handed_over(model: Any, dataset: Any, collate: COLLATED | None) -> tuple[nn.Module, Any, COLLATED | None]:
     """The module, the data set and what makes batches of its items, None for that of torch.
 
     Args:
-        model: a module; a `Trainer` of transformers; or a Lightning module or trainer.
-        dataset: map-style, a `DataLoader`, or None for that of the trainer.
+        model: a module; a `Trainer` of transformers; or a Lightning module or trainer. Of a Lightning module that has no
+            `forward` the one part that has parameters.
+        dataset: map-style, a `DataLoader`, a Lightning data module, or None for that of the trainer.
         collate: goes before that of a trainer or loader.
 
     Raises:
-        InputError: when there is no module or no data set among them.
+        InputError: when there is no module or no data set among them, or there are several of which one is to be chosen.
     """
     module, own, batch = _of_trainer(model)
     dataset = own if dataset is None else dataset
     if dataset is None:
         raise InputError(f"No data set was given, and a {type(model).__name__} has none; give the training data as dataset.")
+    dataset = _only_loader(dataset)
     if isinstance(dataset, DataLoader):
         dataset, batch = dataset.dataset, dataset.collate_fn
     return module, dataset, collate or batch
 
 
 def predicts_next_token(module: nn.Module) -> bool:
-    """Whether it is a causal language model of transformers, as it is or within adapters."""
+    """Whether it is a causal language model of transformers: as it is, within adapters, or all of a Lightning module."""
     within = getattr(module, "get_base_model", None)
     base = within() if callable(within) else module
-    return type(base).__name__.endswith(LANGUAGE_MODELS)
+    parts = _with_parameters(base) if _is_lightning(base) else []
+    return type(base).__name__.endswith(LANGUAGE_MODELS) or (len(parts) == 1 and predicts_next_token(parts[0][1]))
+
+
+def holds_module(value: Any) -> bool:
+    """Whether it is a module, or a trainer of one."""
+    return isinstance(value, nn.Module) or hasattr(value, "lightning_module") or isinstance(_model_of(value), nn.Module)
 
 
 def _of_trainer(model: Any) -> tuple[nn.Module, Any, COLLATED | None]:
     if isinstance(model, nn.Module):
         trainer = getattr(model, "_trainer", None)  # that of Lightning, where it has trained the module
-        return model, None if trainer is None else getattr(trainer, "train_dataloader", None), None
-    module = getattr(model, "lightning_module", None)
-    if isinstance(module, nn.Module):
-        return module, getattr(model, "train_dataloader", None), None
-    module = getattr(model, "model", None)
+        return _that_is_called(model), None if trainer is None else getattr(trainer, "train_dataloader", None), None
+    if hasattr(model, "lightning_module"):
+        if not isinstance(model.lightning_module, nn.Module):
+            raise InputError(f"The {type(model).__name__} of Lightning has no module yet; hand it over after its fit.")
+        return _that_is_called(model.lightning_module), getattr(model, "train_dataloader", None), None
+    module = _model_of(model)
     if not isinstance(module, nn.Module):
         raise InputError(
             f"model is a {type(model).__name__}; expected a torch module, a Trainer of transformers, or a Lightning module."
         )
     batch = getattr(model, "data_collator", None)
     return module, getattr(model, "train_dataset", None), None if batch is None else _of_arguments(module, batch)
+
+
+def _model_of(trainer: Any) -> Any:
+    return getattr(trainer, "model", None)
+
+
+def _is_lightning(module: nn.Module) -> bool:
+    return any(each.__name__ == LIGHTNING for each in type(module).__mro__)
+
+
+def _with_parameters(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The parts that it is made of, by their names; metrics and losses have no parameters."""
+    return [(name, part) for name, part in module.named_children() if next(part.parameters(), None) is not None]
+
+
+def _that_is_called(module: nn.Module) -> nn.Module:
+    """The module, or the one part of a Lightning module that has no `forward`: its steps call that.
+
+    Raises:
+        InputError: when it has several parts, or parameters of its own.
+    """
+    owner = next(each for each in type(module).__mro__ if "forward" in vars(each))
+    if owner.__name__ != LIGHTNING:
+        return module
+    parts = _with_parameters(module)
+    if len(parts) != 1 or next(module.parameters(recurse=False), None) is not None:
+        called = ", ".join(name for name, _ in parts) or "none"
+        raise InputError(
+            f"The {type(module).__name__} has no forward (parts with parameters: {called}); give it one that returns the "
+            "outputs for an input, or hand over the part that does, with the data set."
+        )
+    return parts[0][1]
+
+
+def _only_loader(data: Any) -> Any:
+    """The loader of a data module, or the only one of several that a trainer of Lightning combines; all else as it is.
+
+    Raises:
+        InputError: when there are several.
+    """
+    makes = getattr(data, "train_dataloader", None)
+    data = makes() if callable(makes) else data
+    loaders = _loaders(getattr(data, "iterables", data))
+    if len(loaders) > 1:
+        raise InputError(f"The training data are those of {len(loaders)} loaders; give the one to score as dataset.")
+    return loaders[0] if loaders else data
+
+
+def _loaders(data: Any) -> list[DataLoader[Any]]:
+    """Those in nested lists and mappings; none where the first of these holds anything else."""
+    if isinstance(data, DataLoader):
+        return [data]
+    parts = list(data.values()) if isinstance(data, Mapping) else data if isinstance(data, list | tuple) else []
+    return [loader for part in parts for loader in _loaders(part)] if len(parts) > 0 and _loaders(parts[0]) else []
 
 
 def _of_arguments(module: nn.Module, batch: COLLATED) -> COLLATED:

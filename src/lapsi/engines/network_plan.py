@@ -60,6 +60,7 @@ def plan_network(trained: Trained, n_units: int) -> NetworkPlan:
     verify = min(settings.execution.verify, n_units)
     held = sum(value.numel() for value in problem.module.parameters())
     fixed = LIBRARIES_BYTES + (8 + problem.batches.dtype.itemsize) * held + trained.pass_bytes + problem.batches.items.n_bytes
+    fixed += 0 if trained.features is None else trained.features.values.nbytes
     if isinstance(settings.engine, Ekfac):
         refined = n_refined(problem, settings.engine, n_units)
         seconds = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lapsi.data.batches import IGNORED, Batches
+from lapsi.data.batches import IGNORED, Arguments, Batches
 from lapsi.data.targets import ClassTargets, MultiLabelTargets, RealTargets, Targets, TokenTargets
 from lapsi.errors import InputError
 from lapsi.execution.progress import Advance
@@ -19,6 +20,7 @@ from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.module.capture import pass_through
 from lapsi.models.module.footprint import Footprint, footprint
 from lapsi.models.module.layers import Layer
+from lapsi.models.module.penultimate import Features, Penultimate, penultimate
 from lapsi.models.module.roots import FewestRoots, Roots, directions_needed
 from lapsi.models.module.sample_loss import OnePrediction, SampleLoss, TokenPredictions
 from lapsi.models.module.signed_roots import SignedRoots, outputs_needed
@@ -48,6 +50,7 @@ class Trained:
         pass_bytes: that a pass takes.
         drawn: `drawn_median` and `drawn_most`, of the samples, the share of the trace of S that is drawn; empty where none is,
             or all.
+        features: what the module makes of the samples; None where it has no last linear layer.
     """
 
     problem: ModuleProblem
@@ -57,6 +60,7 @@ class Trained:
     n_directions: float
     pass_bytes: int
     drawn: dict[str, float] = field(default_factory=dict)
+    features: Features | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,19 +86,19 @@ def module_problem(
     Raises:
         InputError: when outputs and targets do not go together, or outputs are not finite.
     """
-    taken = footprint(model, layers, batches)
+    taken, last = footprint(model, layers, batches), penultimate(model, batches)
     size = told.pass_size or _pass_size(taken, settings.network.draws, batches)
     loss: SampleLoss
     drawn: dict[str, float] = {}
     if len(taken.shape) == 2 and settings.network.loss in (CROSS_ENTROPY, NEXT_TOKEN):
         loss = _token_loss(taken.shape[1], settings, batches.device)
         n_directions = float(loss.n_directions)
-        outputs, counts = _through(model, batches, size, _told_by(loss), advance)
+        outputs, counts, features = _through(model, batches, size, last, _told_by(loss), advance)
         targets: Targets = TokenTargets(counts)
         loss = replace(loss, order_by=torch.from_numpy(counts))
     else:
         _require_one_prediction(taken.shape, settings)
-        outputs, values = _through(model, batches, size, lambda found, given, rows: (found.double(), given), advance)
+        outputs, values, features = _through(model, batches, size, last, _as_they_are, advance)
         targets = _targets(settings.network.loss, values, outputs.shape[1], told.classes)
         settings = _with_noise(settings, targets, outputs, told.weights)
         left_out = _left_out(settings, 2.0 * outputs.size * sum(layer.n_params for layer in layers))
@@ -108,7 +112,7 @@ def module_problem(
     objective = Objective(decay, spec.prior_precision, spec.removal)
     problem = ModuleProblem(model, layers, batches, loss, objective, size, told.weights)
     held = size * taken.pass_bytes(round(n_directions), max(4, batches.dtype.itemsize))
-    return Trained(problem, settings, targets, outputs, n_directions, held, drawn)
+    return Trained(problem, settings, targets, outputs, n_directions, held, drawn, features)
 
 
 def _roots(
@@ -148,6 +152,10 @@ def _token_loss(n_outputs: int, settings: NetworkSettings, device: torch.device)
     return TokenPredictions(likelihood, spec.loss == NEXT_TOKEN, spec.tokens == MEAN, spec.draws, settings.execution.seed)
 
 
+def _as_they_are(outputs: Tensor, given: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    return outputs.double(), given
+
+
 def _told_by(loss: TokenPredictions) -> Read:
     """The loss of each text and how many of its tokens count."""
 
@@ -183,20 +191,27 @@ def _require_one_prediction(shape: Sequence[int], settings: NetworkSettings) -> 
         raise InputError(f"The module gives outputs of shape {tuple(shape)} for one sample; expected {expected}.")
 
 
-def _through(model: nn.Module, batches: Batches, size: int, read: Read, advance: Advance) -> tuple[np.ndarray, np.ndarray]:
-    """What is kept (N, …) of the outputs of the module for all samples, and of their targets."""
-    outputs, targets = [], []
+def _through(
+    model: nn.Module, batches: Batches, size: int, last: Penultimate | None, read: Read, advance: Advance
+) -> tuple[np.ndarray, np.ndarray, Features | None]:
+    """What is kept (N, …) of the outputs of the module for all samples, of their targets, and their features."""
+    outputs, targets, features = [], [], []
     for rows in torch.arange(len(batches)).split(size):
-        kept = read(*_outputs(model, batches, rows), rows)
+        given = batches.take(rows)
+        with ExitStack() as hooks:
+            seen = [] if last is None else hooks.enter_context(last.watched())
+            kept = read(_outputs(model, given, rows), given.targets, rows)
         outputs.append(kept[0].cpu())
         targets.append(kept[1].cpu())
+        if last is not None and seen and len(seen[-1]) == len(rows):
+            features.append(last.features(seen[-1], given).cpu())
         advance(len(rows))
-    return torch.cat(outputs).numpy(), torch.cat(targets).numpy()
+    found = None if last is None else last.of_all(features, len(batches))
+    return torch.cat(outputs).numpy(), torch.cat(targets).numpy(), found
 
 
-def _outputs(model: nn.Module, batches: Batches, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Of samples `rows` (n,) what the module gives (n, …), and what the data hold as targets (n, …)."""
-    given = batches.take(rows)
+def _outputs(model: nn.Module, given: Arguments, rows: Tensor) -> Tensor:
+    """What the module gives (n, …) for samples `rows` (n,)."""
     with torch.no_grad():
         found = pass_through(model, (), len(rows), *given.inputs, **given.named).outputs
     if found.ndim < 2 or len(found) != len(rows):
@@ -208,7 +223,7 @@ def _outputs(model: nn.Module, batches: Batches, rows: Tensor) -> tuple[Tensor, 
             f"The module gives outputs that are not finite, first for the sample in row {row}: its input holds such "
             "numbers, or training diverged. Mend or leave out the sample, or train the module again."
         )
-    return found, given.targets
+    return found
 
 
 def _targets(loss: str, values: np.ndarray, n_outputs: int, names: Sequence[str] | None) -> Targets:

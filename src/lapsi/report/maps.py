@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from lapsi.data.standardize import Standardizer
 from lapsi.errors import InputError
 
 
-def umap_map(features: np.ndarray, standardizer: Standardizer, seed: int = 0) -> np.ndarray:
-    """(n, 2) float32: features (n, d), scaled as for the probe, laid out by UMAP, which keeps neighbours together.
+def umap_map(inputs: np.ndarray, seed: int = 0) -> np.ndarray:
+    """(n, 2) float32: inputs (n, d) of the model, laid out by UMAP, which keeps neighbours together.
 
     Distances mean little.
 
@@ -22,21 +21,20 @@ def umap_map(features: np.ndarray, standardizer: Standardizer, seed: int = 0) ->
         raise InputError(
             "A UMAP needs the package umap-learn: pip install 'lapsi[umap]'; or use the PCA of the run."
         ) from error
-    if len(features) < 4:
-        raise InputError(f"A UMAP of {len(features)} samples means nothing; expected at least 4.")
-    inputs = standardizer.inputs(features)[:, :-1]
-    layout = umap.UMAP(n_components=2, n_neighbors=min(15, len(features) - 1), random_state=seed, n_jobs=1)
+    if len(inputs) < 4:
+        raise InputError(f"A UMAP of {len(inputs)} samples means nothing; expected at least 4.")
+    layout = umap.UMAP(n_components=2, n_neighbors=min(15, len(inputs) - 1), random_state=seed, n_jobs=1)
     return np.asarray(layout.fit_transform(inputs), dtype=np.float32)
 
 
-def class_map(features: np.ndarray, standardizer: Standardizer, codes: np.ndarray) -> np.ndarray:
-    """(n, 2) float32: features (n, d), scaled as for the probe, seen from where their classes are farthest apart.
+def class_map(inputs: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """(n, 2) float32: inputs (n, d) of the model, seen from where their classes are farthest apart.
 
     Fisher's first two discriminants, with the covariance within classes shrunk (Ledoit and Wolf 2004), so that classes are not
     told apart by chance. Two classes have one discriminant; there the second axis is the first principal component across it.
 
     Args:
-        features, standardizer: of the samples.
+        inputs: of the samples.
         codes: (n,) of their classes.
 
     Raises:
@@ -51,7 +49,6 @@ def class_map(features: np.ndarray, standardizer: Standardizer, codes: np.ndarra
             f"A map of the classes needs two of them and samples that share one; there are {len(codes):,} samples of "
             f"{len(classes):,}. Take the PCA of the run."
         )
-    inputs = standardizer.inputs(features)[:, :-1]
     seen = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=min(2, len(classes) - 1))
     layout = seen.fit(inputs, codes).transform(inputs)
     if layout.shape[1] == 1:

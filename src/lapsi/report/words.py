@@ -106,6 +106,7 @@ def _sentences(scores: Scores, view: View) -> list[str]:
     sentences = [
         f"The data set has {provenance.n_samples:,} samples {view.predicted(scores)}, {_described(provenance)}; {scored} were "
         "scored.",
+        *([f"Their features, by which the map lays them out, are {seen}."] if (seen := provenance.features_in_words) else []),
         f"LSI runs from {number(lsi.min())} to {number(lsi.max())} nats; half of the samples lie below "
         f"{number(float(np.median(lsi)))}. The highest {counted(top)} hold{'s' if top == 1 else ''} {share:.0%} of all LSI.",
     ]

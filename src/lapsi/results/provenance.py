@@ -9,6 +9,7 @@ from pydantic import Field
 
 from lapsi.settings.task import CLASSES
 
+FEATURES = "features"  # of the plan of a network
 Text = Annotated[str, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
@@ -88,6 +89,16 @@ class Provenance:
         named = self.data.get("columns", {}).get("group")
         found = next((each["name"] for each in self.table.get("columns", []) if each["role"] == "group"), "group")
         return str(named or found)
+
+    @property
+    def features_in_words(self) -> str:
+        """Which numbers of a network stand for a sample; "" where there are none."""
+        found = self.plan.get(FEATURES)
+        if not isinstance(found, dict) or not {"layer", "width", "kept"} <= found.keys():
+            return ""
+        projected = "" if found["kept"] == found["width"] else f", projected at random to {found['kept']}"
+        layer = f", {found['layer']!r}" if found["layer"] else ""
+        return f"the {found['width']} numbers that go into the last linear layer of the network{layer}{projected}"
 
     @property
     def noise_floor(self) -> dict[str, float]:

@@ -12,10 +12,10 @@ from lapsi.errors import RunExistsError
 from lapsi.execution.disk import told_when_full
 from lapsi.execution.files import MARKER, exchange, require_name, require_writable, sync
 from lapsi.results.record import read_json
-from lapsi.results.run_files import MAP, NEIGHBOURS, NUMBERS, PROBABILITIES, ROWS, TRAJECTORY
+from lapsi.results.run_files import FEATURES, MAP, NEIGHBOURS, NUMBERS, PROBABILITIES, ROWS, TRAJECTORY
 
 LEFT_OUT, PICTURE = "left_out.csv", "overview.png"
-FILES = {MARKER, ROWS, PROBABILITIES, NUMBERS, TRAJECTORY, MAP, NEIGHBOURS, LEFT_OUT, PICTURE}
+FILES = {MARKER, ROWS, PROBABILITIES, NUMBERS, TRAJECTORY, MAP, NEIGHBOURS, FEATURES, LEFT_OUT, PICTURE}
 
 
 def require_free(path: Path, force: bool) -> None:

@@ -21,6 +21,7 @@ TRAJECTORY = "trajectory.parquet"
 PROBABILITIES, NUMBERS = "loo_proba.npy", "loo_prediction.npy"
 MAP = "map.npy"
 NEIGHBOURS, NEAREST = "neighbours.npy", 5  # how many of each sample
+FEATURES = "features.npy"
 MAPPED_FROM = 2**26  # bytes
 BLOCK_ROWS = 2**16
 ALONG = {name: COLUMNS[name] for name in ("id", "lsi", "lsi_mean", "lsi_curvature")}
@@ -70,8 +71,8 @@ def require_file(directory: Path, name: str, record: RunRecord) -> Path:
     return path
 
 
-def read_array(path: Path, shape: tuple[int, int], kind: str = "f") -> np.ndarray:
-    """Finite numbers of this shape, floating-point ones or (kind "i") integers; many of them stay in the file.
+def read_array(path: Path, shape: tuple[int, int | None], kind: str = "f") -> np.ndarray:
+    """Finite numbers of this shape (None: of any width), floating-point ones or (kind "i") integers; many stay in the file.
 
     Raises:
         ValueError: when the file holds anything else, by its header before any memory is taken.
@@ -83,10 +84,12 @@ def read_array(path: Path, shape: tuple[int, int], kind: str = "f") -> np.ndarra
             raise ValueError(f"{path.name} has the version {version} of its format; expected (1, 0)")
         found, _, dtype = HEADERS[version](file)
         content = size - file.tell()
-    if found != shape or dtype.kind != kind:
-        raise ValueError(f"{path.name} holds {dtype} of shape {found}; expected {KINDS[kind]} of shape {shape}")
-    if content != dtype.itemsize * shape[0] * shape[1]:
-        raise ValueError(f"{path.name} holds {content:,} bytes of numbers; expected {dtype.itemsize * shape[0] * shape[1]:,}")
+    wanted = (shape[0], found[-1] if shape[1] is None and len(found) == 2 else shape[1])
+    if found != wanted or dtype.kind != kind:
+        expected = f"({shape[0]}, {'any' if shape[1] is None else shape[1]})"
+        raise ValueError(f"{path.name} holds {dtype} of shape {found}; expected {KINDS[kind]} of shape {expected}")
+    if content != dtype.itemsize * found[0] * found[1]:
+        raise ValueError(f"{path.name} holds {content:,} bytes of numbers; expected {dtype.itemsize * found[0] * found[1]:,}")
     array = np.load(path, mmap_mode="r" if content >= MAPPED_FROM else None, allow_pickle=False)
     if not all(np.isfinite(array[start : start + BLOCK_ROWS]).all() for start in range(0, len(array), BLOCK_ROWS)):
         raise ValueError(f"{path.name} holds numbers that are not finite")

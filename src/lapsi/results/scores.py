@@ -25,6 +25,7 @@ from lapsi.results.provenance import Provenance
 from lapsi.results.record import RunRecord, read_record
 from lapsi.results.run_directory import write_directory
 from lapsi.results.run_files import (
+    FEATURES,
     MAP,
     NEAREST,
     NEIGHBOURS,
@@ -57,11 +58,14 @@ class Scores:
         prediction: (n, K) of the models that never saw the sample: probabilities of classes or labels, float32, or numbers.
         outputs: (K,) the classes, labels or names of the numbers, the order of the columns of `prediction`.
         provenance: where the scores come from and how exact they are.
-        map: (n, 2) float32, where each sample lies on the first two principal components of the inputs of the probe; or None.
+        map: (n, 2) float32, where each sample lies on the first two principal components of the inputs of the probe, or of
+            `features`; or None.
         trajectory: lsi, lsi_mean, lsi_curvature (and lsi_std) by id and epoch, where scores were taken along the way.
         described: what columns mean that lapsi does not know itself.
         neighbours: (n, 5) int32, the `row` of the scored samples whose inputs lie nearest, the nearest first; -1 where there
             are fewer, or where so many samples would have taken long; or None.
+        features: (n, d) float32, what goes into the last linear layer of the network that was scored (`provenance.features`);
+            None for a probe, whose features are the data, and where a network has no such layer.
     """
 
     table: pd.DataFrame
@@ -72,6 +76,7 @@ class Scores:
     map: np.ndarray | None = None
     described: tuple[Column, ...] = ()
     neighbours: np.ndarray | None = None
+    features: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -213,13 +218,14 @@ class Scores:
         positions = pd.Index(self.table["id"]).get_indexer(table["id"])
         if (positions < 0).any() or len(np.unique(positions)) < len(positions):
             raise InputError("The frame names samples that were not scored, or one more than once; start from to_pandas().")
-        chosen = None if self.map is None else self.map[positions]
+        arrays = (self.map, self.neighbours, self.features)
+        chosen, near, features = (None if each is None else each[positions] for each in arrays)
         along = self.trajectory
         if along is not None:
             along = along[along["id"].isin(table["id"])].reset_index(drop=True)
         rows = with_ranks(table.reset_index(drop=True), by_class="rank_in_class" in table)
-        near = None if self.neighbours is None else self.neighbours[positions]
-        return Scores(rows, self.prediction[positions], self.outputs, self.provenance, along, chosen, self.described, near)
+        predicted = self.prediction[positions]
+        return Scores(rows, predicted, self.outputs, self.provenance, along, chosen, self.described, near, features)
 
     def with_measure(
         self,
@@ -285,7 +291,7 @@ class Scores:
     def save(self, path: str | Path, *, force: bool = False, beside: Callable[[Path], object] | None = None) -> Path:
         """Writes a run directory, whole or not at all.
 
-        Files: scores.parquet, loo_proba.npy, map.npy, neighbours.npy, run.json, trajectory.parquet.
+        Files: scores.parquet, loo_proba.npy, map.npy, neighbours.npy, features.npy, run.json, trajectory.parquet.
 
         Args:
             path: of the directory.
@@ -310,10 +316,9 @@ class Scores:
         np.save(directory / prediction_file(self.task), self.prediction, allow_pickle=False)
         if self.trajectory is not None:
             self.trajectory.to_parquet(directory / TRAJECTORY, index=False)
-        if self.map is not None:
-            np.save(directory / MAP, self.map, allow_pickle=False)
-        if self.neighbours is not None:
-            np.save(directory / NEIGHBOURS, self.neighbours, allow_pickle=False)
+        for name, array in ((MAP, self.map), (NEIGHBOURS, self.neighbours), (FEATURES, self.features)):
+            if array is not None:
+                np.save(directory / name, array, allow_pickle=False)
         files = {file.name: fingerprint(file) for file in sorted(directory.iterdir())}
         columns = {column.name: column for column in self.columns}
         record = RunRecord(self.provenance, self.outputs.tolist(), columns, files)
@@ -334,7 +339,8 @@ class Scores:
             task = record.provenance.task
             predicted = read_array(require_file(directory, prediction_file(task), record), (len(table), len(record.classes)))
             evidence_of(task).require(table, predicted, record.classes)
-            on_map, along, near = (find_file(directory, name, record) for name in (MAP, TRAJECTORY, NEIGHBOURS))
+            names = (MAP, TRAJECTORY, NEIGHBOURS, FEATURES)
+            on_map, along, near, features = (find_file(directory, name, record) for name in names)
             return cls(
                 table,
                 predicted,
@@ -344,6 +350,7 @@ class Scores:
                 None if on_map is None else read_array(on_map, (len(table), 2)),
                 record.described(),
                 None if near is None else read_array(near, (len(table), NEAREST), "i"),
+                None if features is None else read_array(features, (len(table), None)),
             )
         except UNREADABLE as error:
             raise InputError(

@@ -54,6 +54,11 @@ class Given:
         return self.scores.table["id"].to_numpy()
 
     @property
+    def told_apart(self) -> np.ndarray | None:
+        """The features, where one of them may give the label away: not those that a network learned from the labels."""
+        return self.features if self.scores.features is None else None
+
+    @property
     def shown(self) -> list[str]:
         """The columns of the run that features were made of, where the data are a table."""
         return [name for name in self.scores.provenance.table.get("shown", []) if name in self.scores.table]

@@ -41,7 +41,7 @@ class Giveaways(Check):
             return NO_CLASSES
         if len(given.scores) < LEAST:
             return f"there are fewer than {LEAST} samples"
-        return "" if _has_any(given) else given.reason or "there is no feature and no group"
+        return "" if _has_any(given) else given.reason or "there is no group, and no feature but those learned"
 
     def answer(self, given: Given) -> Answer:
         codes = given.scores.label_codes
@@ -92,12 +92,13 @@ def candidates(given: Given) -> Iterator[tuple[str, np.ndarray]]:
         is_number = pd.api.types.is_numeric_dtype(table[name]) and name not in GROUPS
         predicted = by_threshold(table[name].to_numpy(np.float64, na_value=np.nan), codes) if is_number else None
         yield name, by_value(table[name], codes) if predicted is None else predicted
-    if given.features is not None and not given.shown:
-        for place in range(given.features.shape[1]):
-            predicted = by_threshold(given.features[:, place], codes)
+    features = given.told_apart
+    if features is not None and not given.shown:
+        for place in range(features.shape[1]):
+            predicted = by_threshold(features[:, place], codes)
             if predicted is not None:
                 yield f"feature {place}", predicted
 
 
 def _has_any(given: Given) -> bool:
-    return given.features is not None or bool(given.shown) or any(name in given.scores.table for name in GROUPS)
+    return given.told_apart is not None or bool(given.shown) or any(name in given.scores.table for name in GROUPS)

@@ -21,8 +21,8 @@ def check(
 ) -> None:
     """Find duplicates, leaks between splits or groups, outliers, confused classes, weak groups and features that tell labels.
 
-    Each becomes columns of the run, which the report filters by. The data are opened again; runs without features (of networks,
-    pairs) are asked what needs none. Needs the extra 'check'.
+    Each becomes columns of the run, which the report filters by. The data are opened again, but of networks, whose runs
+    keep their features; runs without features (of pairs) are asked what needs none. Needs the extra 'check'.
     """
     require_run(run)
     from lapsi.cli import check as work

@@ -11,8 +11,8 @@ from lapsi.cli.generated import Options, with_options
 from lapsi.cli.options import NETWORK, AsJson, Force, Quiet, to_network
 
 FACTORY_HELP = (
-    "MODULE:FUNCTION or FILE.py:FUNCTION: a function that returns the trained module and its training data, as a pair or as a "
-    "mapping of arguments of lapsi.score_network."
+    "MODULE:FUNCTION or FILE.py:FUNCTION: a function that returns the trained module and its training data, as a pair, as a "
+    "trainer that has both, or as a mapping of arguments of lapsi.score_network."
 )
 
 

@@ -4,13 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from scipy.sparse import csr_array, random_array
 from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.decomposition import TruncatedSVD
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import lapsi
@@ -161,3 +163,45 @@ def test_a_column_of_no_numbers_is_named(estimator, name):
     for call in (lambda: estimator(verify=0).fit(odd, np.arange(40) % 2), lambda: fitted.predict(odd)):
         with pytest.raises(lapsi.InputError, match=f"Column '{name}' holds .*, which is no number; .* encode it first"):
             call()
+
+
+def sparse_features(width):
+    y = np.arange(60) % 3
+    random = random_array((60, width), density=0.1, rng=np.random.default_rng(1)).toarray()
+    return csr_array(random + np.equal.outer(y, np.arange(width))), y
+
+
+@pytest.mark.parametrize(("estimator", "proba"), [(LaplaceSampleInformation, True), (LaplaceSampleInformationRegressor, False)])
+@pytest.mark.parametrize("width", [40, 300])
+def test_sparse_features_go_the_way_of_score_when_fitted_and_when_predicted(estimator, proba, width):
+    X, y = sparse_features(width)
+    y = y if proba else y + np.arange(60) / 7
+    fitted = estimator(verify=0).fit(X, y)
+    assert fitted.n_features_in_ == width
+    assert (fitted.svd_ is None) == (width == 40)
+    known = TruncatedSVD(59, random_state=0).fit(X) if width == 300 else None
+    dense = X.toarray() if known is None else X.toarray() @ known.components_.T
+    predict = "predict_proba" if proba else "predict"
+    expected = getattr(estimator(verify=0).fit(dense, y), predict)(dense[:7])
+    for rows in (X[:7], X.tocsc()[:7], X.toarray()[:7]):
+        assert_allclose(getattr(fitted, predict)(rows), expected, rtol=1e-6)
+    scores = lapsi.score(X, y, verify=0, progress=False)
+    assert_allclose(fitted.lsi_, scores.lsi, rtol=1e-9)
+    assert fitted.scores_.provenance.data_hash == scores.provenance.data_hash
+    assert f"sparse, 60 × {width}" in fitted.scores_.provenance.table["columns"][0]["became"]
+    again = pickle.loads(pickle.dumps(fitted))
+    assert_allclose(getattr(again, predict)(X), getattr(fitted, predict)(X))
+    with pytest.raises(ValueError, match=f"expecting {width} features"):
+        fitted.predict(X[:, :-1])
+    assert fitted.fit(X.toarray(), y).svd_ is None
+
+
+def test_a_pipeline_of_sparse_categories_is_told(capsys):
+    words = np.array([[f"word {row % 7}", f"name {row % 3}"] for row in range(60)])
+    pipeline = make_pipeline(OneHotEncoder(), LaplaceSampleInformation(verify=0, progress=True)).fit(words, words[:, 1])
+    assert "sparse, 60 × 10, 20.00% not zero: as it is" in " ".join(capsys.readouterr().err.split())
+    assert pipeline.score(words, words[:, 1]) == 1
+    assert pipeline[-1].__sklearn_tags__().input_tags.sparse
+    gaps = csr_array(np.where(np.eye(60) > 0, np.nan, 0))
+    with pytest.raises(ValueError, match="NaN"):
+        LaplaceSampleInformation(verify=0).fit(gaps, words[:, 1])

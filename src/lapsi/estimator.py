@@ -9,12 +9,16 @@ from typing import Any, Self, final
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.decomposition import TruncatedSVD
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from lapsi.data.dataset import Dataset, make_dataset
+from lapsi.data.tables.column import TABLE, in_words
+from lapsi.data.tables.dataset import of_sparse
 from lapsi.data.tables.frames import require_numbers
+from lapsi.data.tables.sparse import is_sparse, reduced, reduced_alike
 from lapsi.data.targets import RealTargets
 from lapsi.execution.backend import open_backend
 from lapsi.execution.progress import Stages
@@ -34,14 +38,20 @@ class _Probe(BaseEstimator):
 
     scores_: Scores
     lsi_: np.ndarray
+    svd_: TruncatedSVD | None
     _probe: FittedModel
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     @abstractmethod
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Trains the probe and scores all samples; errors as in `lapsi.score`.
 
         Args:
-            X: (n_samples, n_features).
+            X: (n_samples, n_features); of a sparse matrix more than 100 features go through a truncated SVD.
             y: their targets.
             sample_weight: (n_samples,) how often each counts; None: once.
         """
@@ -55,8 +65,14 @@ class _Probe(BaseEstimator):
         settings = make_settings(**parameters)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
         named = ids if ids is not None and getattr(ids, "is_unique", False) else None
-        has_columns = hasattr(self, "feature_names_in_")  # of a frame
-        dataset = replace(make_dataset(X, y, task=task, weights=weights, ids=named), own_units=has_columns)
+        known: dict[str, Any] = {"task": task, "weights": weights, "ids": named}
+        if is_sparse(X):
+            found = reduced(X)
+            self.svd_, dataset = found.svd, of_sparse(found, y, **known)
+            stages.say("\n".join(in_words(dataset.made_by[TABLE])))
+        else:
+            has_columns = hasattr(self, "feature_names_in_")  # of a frame
+            self.svd_, dataset = None, replace(make_dataset(X, y, **known), own_units=has_columns)
         with open_backend(settings.execution) as backend:
             rows = np.arange(dataset.n_samples)
             self.scores_, self._probe = score_dataset(dataset, settings, rows, stages, backend=backend)
@@ -73,7 +89,8 @@ class _Probe(BaseEstimator):
     def _outputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         require_numbers(X)
-        return self._probe.outputs(validate_data(self, X, dtype=FLOATS, reset=False))
+        rows = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        return self._probe.outputs(reduced_alike(self.svd_, rows))
 
 
 @final
@@ -90,6 +107,8 @@ class LaplaceSampleInformation(ClassifierMixin, _Probe):
         classes_: (n_classes,) label values.
         coef_, intercept_: (n_classes, n_features) and (n_classes,), on the features as they are scaled (`standardize`); of
             a linear probe that was trained once: with several seeds predictions are a mean that no weights give.
+        svd_: the truncated SVD through which a sparse X of more than 100 features went, as what is predicted does; else None.
+            Then `coef_` is on its components.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
     """
 
@@ -154,13 +173,13 @@ class LaplaceSampleInformation(ClassifierMixin, _Probe):
         """Trains the probe and scores all samples; errors as in `lapsi.score`.
 
         Args:
-            X: (n_samples, n_features).
+            X: (n_samples, n_features); of a sparse matrix more than 100 features go through a truncated SVD.
             y: (n_samples,) classes.
             sample_weight: (n_samples,) how often each counts; None: once.
         """
         require_numbers(X)
         ids = getattr(X, "index", None)
-        X, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=FLOATS, ensure_min_samples=2)
         check_classification_targets(y)
         weights = sample_weight
         if isinstance(self.class_weight, Mapping):  # of each class, as everywhere in scikit-learn
@@ -204,6 +223,8 @@ class LaplaceSampleInformationRegressor(RegressorMixin, _Probe):
         noise_variance_: (n_outputs,) of the targets around the predictions.
         coef_, intercept_: (n_features,) and a number, or (n_outputs, n_features) and (n_outputs,), on the features as
             they are scaled (`standardize`); of a linear probe that was trained once.
+        svd_: the truncated SVD through which a sparse X of more than 100 features went, as what is predicted does; else None.
+            Then `coef_` is on its components.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
     """
 
@@ -275,13 +296,15 @@ class LaplaceSampleInformationRegressor(RegressorMixin, _Probe):
         """Trains the probe and scores all samples; errors as in `lapsi.score`.
 
         Args:
-            X: (n_samples, n_features).
+            X: (n_samples, n_features); of a sparse matrix more than 100 features go through a truncated SVD.
             y: (n_samples,) or (n_samples, n_outputs) numbers.
             sample_weight: (n_samples,) how often each counts; None: once.
         """
         require_numbers(X)
         ids = getattr(X, "index", None)
-        X, y = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2, multi_output=True, y_numeric=True)
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=FLOATS, ensure_min_samples=2, multi_output=True, y_numeric=True
+        )
         dataset = self._fit(X, y, sample_weight, ids, REGRESSION)
         assert isinstance(dataset.targets, RealTargets)
         self._targets, self._is_flat = dataset.targets.take(np.arange(0)), np.ndim(y) == 1

@@ -1,5 +1,6 @@
 """Reviewed files of arrays and of records come back as they came: .npz, .safetensors and .jsonl."""
 
+import hashlib
 import json
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -12,6 +13,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
+from scipy.sparse import csr_array, load_npz, save_npz
 
 import lapsi
 from commands import fail, run, succeed
@@ -232,7 +234,123 @@ def test_paths_in_records_are_relative_to_where_they_lie(models):
 
 
 def test_every_kind_has_a_writer():
-    assert tuple(REWRITERS) == REWRITTEN
+    assert set(REWRITTEN) < set(REWRITERS)
+
+
+LABELS_BESIDE = {
+    "y.npy": lambda: np.save("y.npy", CODES.astype(np.uint8)),
+    "y.txt": lambda: Path("y.txt").write_bytes(b"".join(b"%d%s" % (code, b"\r\n" if code else b"\n") for code in CODES)),
+    "known.npz:kind": lambda: np.savez(
+        "known.npz", kind=CODES.astype(np.int8), id=np.arange(N), names=NAMES, class_names=NAMES
+    ),
+    "known.csv:kind": lambda: known().to_csv("known.csv", index=False, sep=";"),
+    "known.tsv.gz:kind": lambda: known().to_csv("known.tsv.gz", index=False, sep="\t"),
+    "known.parquet:kind": lambda: known().astype({"kind": np.int8}).to_parquet("known.parquet"),
+    "known.jsonl:kind": lambda: known().to_json("known.jsonl", orient="records", lines=True),
+    "known.safetensors:kind": lambda: save_file({"kind": torch.from_numpy(CODES).short()}, "known.safetensors"),
+}
+
+
+def known():
+    return pd.DataFrame({"id": [f"0{row}" for row in range(N)], "kind": CODES, "more": np.arange(N) / 7, "weight": 2.0})
+
+
+def save_features(kind):
+    """X.npy, or X.npz with a sparse matrix of that kind."""
+    if kind == "dense":
+        np.save("X.npy", np.asfortranarray(X.astype(">f4")))
+        return "X.npy", "b.npy"
+    save_npz("X.npz", getattr(csr_array(np.where(X > 0, X, 0)), f"to{kind}")(), compressed=kind != "csc")
+    return "X.npz", "b.npz"
+
+
+@pytest.mark.parametrize("labels", LABELS_BESIDE)
+def test_labels_beside_features_come_back_in_their_kind_of_file(labels):
+    LABELS_BESIDE[labels]()
+    source, output = save_features("dense")
+    scored(source, "--labels", labels)
+    decide("1")
+    file = labels.partition(":")[0]
+    beside = f"b.labels.{file.partition('.')[2]}"
+    assert f"28 samples with all that X.npy and {file} hold to b.npy and {beside}: 2 removed, 1 relabelled" in applied(output)
+    assert_array_equal(np.load("b.npy"), X[KEPT])
+    assert np.load("b.npy").dtype == ">f4"
+    expected = CODES.copy()
+    expected[3] = 1
+    again = scored("b.npy", "--labels", labels.replace(file, beside), "--force")
+    assert again.table["label"].astype(int).tolist() == expected[KEPT].tolist()
+    log = pd.read_csv("b.npy.log.csv")
+    for column, path in (("sha256", "b.npy"), ("sha256_labels", beside)):
+        assert set(log[column]) == {hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+    held = {".npy": lambda: np.load(beside).dtype == np.uint8, ".txt": lambda: b"1\r\n" in Path(beside).read_bytes()}
+    assert held.get(Path(file).suffix, lambda: True)()
+    if file == "known.npz":
+        with np.load(beside) as after:
+            assert after["kind"].dtype == np.int8
+            assert_array_equal(after["id"], KEPT)
+            assert_array_equal(after["class_names"], NAMES)
+    if file == "known.csv":
+        lines, before = (Path(name).read_text().splitlines() for name in (beside, file))
+        at = 1 + KEPT.tolist().index(3)
+        assert lines[:at] + lines[at + 1 :] == [before[0], *(before[1 + row] for row in KEPT if row != 3)]
+        assert lines[at] == before[4].replace(";0;", ";1;")
+    if file == "known.parquet":
+        expected_table = (
+            known().astype({"kind": np.int8}).assign(kind=expected.astype(np.int8)).iloc[KEPT].reset_index(drop=True)
+        )
+        pd.testing.assert_frame_equal(pd.read_parquet(beside), expected_table)
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr"])
+def test_sparse_matrices_come_back_with_their_labels(kind):
+    LABELS_BESIDE["known.csv:kind"]()
+    np.save("w.npy", np.arange(N) + 1.0)
+    source, output = save_features(kind)
+    scored(source, "--labels", "known.csv:kind", "--ids", "known.csv:id", "--weights", "w.npy")
+    decide("1")
+    applied(output)
+    before, after = load_npz("X.npz"), load_npz("b.npz")
+    assert (type(after), after.dtype) == (type(before), before.dtype)
+    assert_array_equal(after.toarray(), before.toarray()[KEPT])
+    packed = [ZipFile(name).infolist()[0].compress_type for name in (source, output)]
+    assert packed[0] == packed[1]
+    assert_array_equal(np.load("b.weights.npy"), KEPT + 1)
+    kept = pd.read_csv("b.labels.csv", sep=";", dtype=str)
+    assert kept["id"].tolist() == [f"0{row}" for row in KEPT]
+    assert kept["kind"].tolist() == ["1" if row == 3 else str(CODES[row]) for row in KEPT]
+    assert sorted(path.name for path in Path().glob("b.*")) == ["b.labels.csv", "b.npz", "b.npz.log.csv", "b.weights.npy"]
+
+
+def test_files_beside_are_never_overwritten_and_nothing_is_half_written():
+    np.save("b.labels.npy", CODES)
+    source, _ = save_features("dense")
+    scored(source, "--labels", "b.labels.npy")
+    decide("1")
+    there = sorted(Path().iterdir())
+    for name in ("b.npy", "b.labels.npy"):
+        assert "never overwritten" in fail(3, "apply", "run", "--review", "review.csv", "-o", name, "--force")
+    Path("c.labels.npy").write_text("mine")
+    assert "c.labels.npy exists already" in fail(3, "apply", "run", "--review", "review.csv", "-o", "c.npy")
+    Path("c.labels.npy").unlink()
+    np.save("b.labels.npy", CODES[::-1])
+    assert "have changed since the run" in fail(2, "apply", "run", "--review", "review.csv", "-o", "c.npy")
+    assert sorted(Path().iterdir()) == there
+
+
+def test_labels_that_are_no_line_or_in_several_files_are_refused():
+    Path("y.txt").write_text("".join(f"{code}\n" for code in CODES))
+    source, output = save_features("dense")
+    scored(source, "--labels", "y.txt")
+    decide("two\nlines")
+    assert "is no line of y.txt" in fail(2, "apply", "run", "--review", "review.csv", "-o", output, "--new-classes")
+    for part in range(2):
+        np.save(f"y-{part}.npy", CODES[15 * part : 15 * part + 15])
+    scored(source, "--labels", "y-*.npy", "--force")
+    decide("1")
+    assert "labels are in 2 files, which are not written again" in fail(
+        2, "apply", "run", "--review", "review.csv", "-o", output
+    )
+    assert not list(Path().glob("b.*"))
 
 
 def test_what_cannot_come_back_is_one_line_and_writes_nothing():
@@ -282,6 +400,6 @@ def test_records_that_run_over_lines_are_refused():
     ],
 )
 def test_new_labels_widen_a_type_only_where_they_must(held, new, expected):
-    found = Decided(2, 1, np.arange(2), np.array([1]), new, np.array(["y"])).written(held)
+    found = Decided(2, (1,), np.arange(2), np.array([1]), new, np.array(["y"])).written(held)
     assert_array_equal(found, expected)
     assert found.dtype == expected.dtype

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +12,7 @@ from lapsi.analysis.review import Cleaned
 from lapsi.analysis.reviewed import reviewed_targets
 from lapsi.data.readers.columns import LABEL_NAMES, first_of
 from lapsi.data.rewriting.decided import Decided
+from lapsi.data.rewriting.tables import as_cell
 from lapsi.errors import InputError
 from lapsi.results.scores import Scores
 from lapsi.settings.task import CLASSES
@@ -53,7 +53,7 @@ def restored(cleaned: Cleaned, scores: Scores, source: pd.DataFrame, decimal: st
     decided = cleaned.table["label"].to_numpy(dtype=object)
     changed = decided.astype(str) != given[places]
     values = source[label].to_numpy(dtype=object, copy=True)
-    values[rows[places[changed]]] = [_alike(new, source[label], decimal) for new in decided[changed]]
+    values[rows[places[changed]]] = [as_cell(new, source[label], decimal) for new in decided[changed]]
     gone = np.setdiff1d(rows, rows[places])
     told = source.assign(**{label: pd.Series(values, index=source.index).infer_objects()})
     return told.drop(index=source.index[gone]).reset_index(drop=True)
@@ -63,12 +63,13 @@ def decided_of(cleaned: Cleaned, scores: Scores) -> Decided:
     """What was decided about each sample of the source of a run; those that were not scored stay."""
     rows, n_source = scores.table["row"].to_numpy(), scores.provenance.n_source or scores.provenance.n_samples
     places = pd.Index(scores.table["id"]).get_indexer(pd.Index(cleaned.table["id"]))
-    columns = [name for name in reviewed_targets(scores).columns if name != "label"] or ["label"]
+    held = reviewed_targets(scores).columns
+    columns = [name for name in held if name != "label"] or held
     before, after = scores.table.iloc[places][columns].astype(str), cleaned.table[columns]
     changed = (before.to_numpy() != after.astype(str).to_numpy()).any(1)
     values = [tuple(row) if len(columns) > 1 else row[0] for row in after[changed].itertuples(index=False, name=None)]
     kept = np.setdiff1d(np.arange(n_source), np.setdiff1d(rows, rows[places]))
-    return Decided(n_source, scores.provenance.n_features, kept, rows[places[changed]], values, scores.outputs)
+    return Decided(n_source, (scores.provenance.n_features,), kept, rows[places[changed]], values, scores.outputs)
 
 
 def _same(held: pd.Series, given: pd.Series, decimal: str) -> np.ndarray:
@@ -78,25 +79,6 @@ def _same(held: pd.Series, given: pd.Series, decimal: str) -> np.ndarray:
         plain = held.str.replace(decimal, ".", regex=False) if pd.api.types.is_string_dtype(held) else held
         same |= pd.to_numeric(plain, errors="coerce").to_numpy() == given.to_numpy()
     return same
-
-
-def _alike(label: object, column: pd.Series, decimal: str) -> object:
-    """A new label as the column holds the others: as text where it is one of texts."""
-    if not pd.api.types.is_string_dtype(column):
-        return label
-    return str(label).replace(".", decimal) if isinstance(label, float) else str(label)
-
-
-def moved_paths(table: pd.DataFrame, column: str | None, before: Path, after: Path) -> pd.DataFrame:
-    """A table whose paths in a column were relative to one folder, and are then to another."""
-    if column is None or before.resolve() == after.resolve():
-        return table
-    start = after.resolve()
-    paths = [
-        value if os.path.isabs(value) else Path(os.path.relpath(before.resolve() / value, start)).as_posix()
-        for value in table[column].astype(str)
-    ]
-    return table.assign(**{column: paths})
 
 
 @dataclass(frozen=True, slots=True)

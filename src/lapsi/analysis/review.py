@@ -146,7 +146,7 @@ def _rows_of(scores: Scores, review: pd.DataFrame, targets: Reviewed) -> np.ndar
         if record["row"] != str(row) or not targets.same(row, record["label"]):
             raise InputError(
                 f"The review belongs to another run: sample {record['id']!r} stands there in row {record['row']} with "
-                f"{targets.noun} {record['label']!r}, here in row {row} with {str(scores.table['label'].iloc[row])!r}."
+                f"{targets.noun} {record['label']!r}, here in row {row} with {str(scores.table[targets.named_by].iloc[row])!r}."
             )
         if record["action"] == RELABEL and targets.same(row, record["new_label"]):
             raise InputError(

@@ -26,7 +26,8 @@ class Reviewed(ABC):
     scores: Scores
     noun: ClassVar[str]  # what a target is called
     done: ClassVar[str]  # what is told of those with a new one
-    may_be_empty: ClassVar[bool]  # whether an empty text is a target
+    named_by: ClassVar[str]  # the column of the table by which a review tells which sample it means
+    may_be_empty: ClassVar[bool]  # whether no text is an answer to relabel, be it that it is refused
 
     @property
     @abstractmethod
@@ -52,6 +53,7 @@ class ReviewedClasses(Reviewed):
 
     noun: ClassVar[str] = "label"
     done: ClassVar[str] = "relabelled"
+    named_by: ClassVar[str] = "label"
     may_be_empty: ClassVar[bool] = False
 
     @property
@@ -73,6 +75,7 @@ class ReviewedLabels(Reviewed):
 
     noun: ClassVar[str] = "labels"
     done: ClassVar[str] = "relabelled"
+    named_by: ClassVar[str] = "label"
     may_be_empty: ClassVar[bool] = True
 
     @property
@@ -101,6 +104,7 @@ class ReviewedNumbers(Reviewed):
 
     noun: ClassVar[str] = "target"
     done: ClassVar[str] = "changed"
+    named_by: ClassVar[str] = "label"
     may_be_empty: ClassVar[bool] = False
 
     @property
@@ -124,12 +128,13 @@ class ReviewedNumbers(Reviewed):
 
 
 @final
-class ReviewedWhole(Reviewed):
-    """What has no label that could be changed, the tokens of a text or a pair: a review keeps or removes it."""
+class ReviewedTokens(Reviewed):
+    """The tokens of a text, which are no label that could be changed: a review keeps or removes it."""
 
-    noun: ClassVar[str] = "sample"
+    noun: ClassVar[str] = "length"
     done: ClassVar[str] = "changed"
-    may_be_empty: ClassVar[bool] = False
+    named_by: ClassVar[str] = "label"
+    may_be_empty: ClassVar[bool] = True
 
     @property
     def columns(self) -> list[str]:
@@ -139,21 +144,46 @@ class ReviewedWhole(Reviewed):
         return text == str(self.scores.table["label"].iloc[row])
 
     def read(self, record: dict[str, str], new_classes: bool) -> list[Any]:
-        raise InputError(f"The review changes {record['id']!r}, which has no label that it could; keep or remove it.")
+        raise _unchangeable("text", record)
+
+
+@final
+class ReviewedPairs(Reviewed):
+    """Two sides that belong together or not: a review keeps or removes them, and names a pair by its leave-one-out rank."""
+
+    noun: ClassVar[str] = "rank"
+    done: ClassVar[str] = "changed"
+    named_by: ClassVar[str] = "loo_label"
+    may_be_empty: ClassVar[bool] = True
+
+    @property
+    def columns(self) -> list[str]:
+        return []
+
+    def same(self, row: int, text: str) -> bool:
+        given, numbers = self.scores.table["loo_label"].iloc[row], _numbers(text)
+        return numbers is not None and list(map(np.float32, numbers)) == [np.float32(given)]  # what the page holds of it
+
+    def read(self, record: dict[str, str], new_classes: bool) -> list[Any]:
+        raise _unchangeable("pair", record)
 
 
 REVIEWED: dict[str, type[Reviewed]] = {
     CLASSES: ReviewedClasses,
     MULTILABEL: ReviewedLabels,
     REGRESSION: ReviewedNumbers,
-    TOKENS: ReviewedWhole,
-    PAIRS: ReviewedWhole,
+    TOKENS: ReviewedTokens,
+    PAIRS: ReviewedPairs,
 }
 
 
 def reviewed_targets(scores: Scores) -> Reviewed:
     """The targets of a run, of whatever kind."""
     return REVIEWED[scores.task](scores)
+
+
+def _unchangeable(kind: str, record: dict[str, str]) -> InputError:
+    return InputError(f"The review relabels {record['id']!r}, but a {kind} has no label to change; keep or remove it.")
 
 
 def _numbers(text: str) -> list[float] | None:

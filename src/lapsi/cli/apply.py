@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -10,30 +9,33 @@ from pathlib import Path
 
 import pandas as pd
 
-from lapsi.analysis.restored import ImageFile, decided_of, moved_paths, restored, restored_folder
+from lapsi.analysis.restored import ImageFile, decided_of, restored, restored_folder
 from lapsi.analysis.review import REMOVE, Cleaned, apply_review, read_review
+from lapsi.cli.apply_parts import Part, write_parts
 from lapsi.cli.terminal import say, told
-from lapsi.data.readers.columns import IMAGE_NAMES, first_of
+from lapsi.data.readers.columns import IMAGE_NAMES, file_and_name, first_of
 from lapsi.data.readers.layouts import DELIMITED, Layout, kind_of
+from lapsi.data.readers.shard_names import holds_features_alone
 from lapsi.data.readers.whole_tables import WHOLE_TABLES, read_whole
 from lapsi.data.rewriting.decided import REWRITTEN
+from lapsi.data.rewriting.tables import with_moved
 from lapsi.data.writing import require_table_kind, write_table
 from lapsi.errors import InputError, RunExistsError
-from lapsi.execution.files import require_file_free, write_file, write_files
+from lapsi.execution.files import require_file_free, write_file
 from lapsi.results.run_directory import require_free, write_directory
 from lapsi.results.scores import Scores
+from lapsi.settings.task import PAIRS
 
 LINK, COPY = "link", "copy"
+OF_FILES = ("labels", "ids", "weights", "group", "split", "reference_labels")  # columns that may be in files of their own
 
 
 def apply(run: Path, review: Path, output: Path, new_classes: bool, images: str, force: bool, quiet: bool) -> None:
     """Writes the samples of a run as a review decided, and a log of what was changed."""
     scores = Scores.load(run)
-    data, source = scores.provenance.data, scores.provenance.source
-    opened = data.get("shards") or [data.get("source") or source]  # these are absolute
-    _require_not_source(output, [Path(source), *map(Path, opened), review, run])
-    cleaned = apply_review(scores, read_review(review), new_classes=new_classes)
     log = output.with_name(f"{output.name}.log.csv")
+    _require_not_source([output, log], [*_sources(scores), review, run])
+    cleaned = apply_review(scores, read_review(review), new_classes=new_classes)
     if output.suffix:
         what = _write_table(cleaned, scores, output, log, force)
     else:
@@ -42,7 +44,7 @@ def apply(run: Path, review: Path, output: Path, new_classes: bool, images: str,
         removed = int((cleaned.log["action"] == REMOVE).sum())
         with told(output):
             say(
-                f"{what} to {output}: {removed:,} removed, {len(cleaned.log) - removed:,} "
+                f"{what}: {removed:,} removed, {len(cleaned.log) - removed:,} "
                 f"{cleaned.done}, {cleaned.n_kept:,} kept, {cleaned.n_unsure:,} unsure and left as they are. Log: {log}"
             )
 
@@ -55,15 +57,12 @@ def _write_table(cleaned: Cleaned, scores: Scores, output: Path, log: Path, forc
     came = _as_it_came(cleaned, scores, output)
     written, layout = (_relative(cleaned.table, output.absolute().parent), None) if came is None else came
 
-    _write_both(cleaned, output, log, lambda file: write_table(written, file, layout), force)
-    return f"{len(written):,} samples{'' if came is None else ' with all their columns'}"
+    write_parts(cleaned.log, log, [Part(output, output, lambda file: write_table(written, file, layout))], force)
+    return f"{len(written):,} samples{'' if came is None else ' with all their columns'} to {output}"
 
 
 def _write_alike(cleaned: Cleaned, scores: Scores, output: Path, log: Path, force: bool) -> str:
-    """As a file of the kind that was scored, with all that it holds."""
-    from lapsi.cli.reopen import reopen_raw, spec_of  # only these read features
-    from lapsi.data.rewriting.choose import rewrite
-
+    """As a file of the kind that was scored, with all that it holds; so are the files of labels beside one of features."""
     data = scores.provenance.data
     source = Path(data.get("source", ""))
     is_other = kind_of(source) != kind_of(output) or bool(data.get("shards"))
@@ -72,21 +71,15 @@ def _write_alike(cleaned: Cleaned, scores: Scores, output: Path, log: Path, forc
             f"{output.name} is a file of kind {kind_of(output)!r}, as which only a run of one such file that is still there "
             "and was not changed on purpose can be written; write .csv, .parquet or .json."
         )
-    reopen_raw(scores)  # refuses data that have changed since
-    columns, decided = spec_of(scores).columns, decided_of(cleaned, scores)
-    folder = output.absolute().parent if "path" in scores.table else source.absolute().parent
-    _write_both(cleaned, output, log, lambda file: rewrite(source, file, columns, decided, folder), force)
-    return f"{len(decided.kept):,} samples with all that {source.name} holds"
+    from lapsi.cli.apply_alike import parts_alike  # only this reads features
 
-
-def _write_both(cleaned: Cleaned, output: Path, log: Path, write_data: Callable[[Path], object], force: bool) -> None:
-    def write(log_file: Path, data_file: Path) -> None:
-        write_data(data_file)
-        with data_file.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        write_table(cleaned.log.assign(sha256=digest), log_file)
-
-    write_files((log, output), write, force)  # in this order: a cleaned data set never stands beside an older log
+    parts = parts_alike(cleaned, scores, source, output)
+    sources = [part.source for part in parts]
+    _require_not_source([part.path for part in parts], [*_sources(scores), *sources])
+    write_parts(cleaned.log, log, parts, force)
+    holds = f"{' and '.join(each.name for each in sources)} hold{'s' if len(sources) == 1 else ''}"
+    n_kept, outputs = len(decided_of(cleaned, scores).kept), " and ".join(str(part.path) for part in parts)
+    return f"{n_kept:,} samples with all that {holds} to {outputs}"
 
 
 def _as_it_came(cleaned: Cleaned, scores: Scores, output: Path) -> tuple[pd.DataFrame, Layout | None] | None:
@@ -100,13 +93,35 @@ def _as_it_came(cleaned: Cleaned, scores: Scores, output: Path) -> tuple[pd.Data
         return None
     is_text = kind_of(output) in DELIMITED
     source, layout = read_whole(path, as_text=is_text)
-    table = restored(cleaned, scores, source, layout.decimal)
+    of = _pairs_kept if scores.task == PAIRS else _samples_kept
+    found = of(cleaned, scores, source, layout.decimal)
+    if found is None:
+        return None
+    table, images = found
+    moved = with_moved(table, images, path.parent, output.absolute().parent)
+    return moved, layout.written_as(kind_of(output)) if is_text else None
+
+
+def _samples_kept(
+    cleaned: Cleaned, scores: Scores, source: pd.DataFrame, decimal: str
+) -> tuple[pd.DataFrame, str | None] | None:
+    """Of the table of labelled samples what was decided, and its column with files of images; None where it is another now."""
+    table = restored(cleaned, scores, source, decimal)
     if table is None:
         return None
-    asked = data.get("columns", {}).get("images")
-    images = asked or (first_of(IMAGE_NAMES, list(table.columns)) if "path" in scores.table else None)
-    moved = moved_paths(table, images, path.parent, output.absolute().parent)
-    return moved, layout.written_as(kind_of(output)) if is_text else None
+    asked = scores.provenance.data.get("columns", {}).get("images")
+    return table, asked or (first_of(IMAGE_NAMES, list(table.columns)) if "path" in scores.table else None)
+
+
+def _pairs_kept(cleaned: Cleaned, scores: Scores, source: pd.DataFrame, decimal: str) -> tuple[pd.DataFrame, str | None] | None:
+    """The same of a table of pairs."""
+    from lapsi.cli.reopen_pairs import reopen_pairs
+
+    try:
+        pairs = reopen_pairs(scores)
+    except InputError:
+        return None
+    return (source.iloc[decided_of(cleaned, scores).kept], pairs.paths) if len(source) == pairs.n_source else None
 
 
 def _relative(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -149,8 +164,18 @@ def _link(source: Path, target: Path) -> None:
 PLACED: dict[str, Callable[[Path, Path], object]] = {LINK: _link, COPY: shutil.copy2}
 
 
-def _require_not_source(output: Path, sources: list[Path]) -> None:
-    if output.resolve() in {source.resolve() for source in sources}:
-        raise RunExistsError(
-            f"{output} is what the cleaned data set is made from, so it is never overwritten; choose another path."
-        )
+def _sources(scores: Scores) -> list[Path]:
+    """The files that a run was made from."""
+    data, source = scores.provenance.data, scores.provenance.source
+    opened = [Path(each) for each in data.get("shards") or [data.get("source") or source]]  # these are absolute
+    named = [data.get("columns", {}).get(name) for name in OF_FILES] if holds_features_alone(opened[0]) else []
+    return [Path(source), *opened, *(file_and_name(name)[0] for name in named if name is not None)]
+
+
+def _require_not_source(outputs: list[Path], sources: list[Path]) -> None:
+    taken = {source.resolve() for source in sources}
+    for output in outputs:
+        if output.resolve() in taken:
+            raise RunExistsError(
+                f"{output} is what the cleaned data set is made from, so it is never overwritten; choose another path."
+            )

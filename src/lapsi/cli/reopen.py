@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,9 +39,18 @@ def spec_of(scores: Scores) -> DataSpec:
         raise InputError("The run is of a network, whose data have no features; this is for data with features.")
     if scores.task == PAIRS:
         raise InputError("The run is of pairs; this is for data with features and labels.")
+    return read_spec(data_of(scores))
+
+
+def data_of(scores: Scores) -> dict[str, Any]:
+    """What a run keeps of what opened its data.
+
+    Raises:
+        InputError: when it was not made by the command line.
+    """
     if not scores.provenance.data:
         raise InputError("The run was saved from Python, so the command line does not know its data; do this from Python too.")
-    return read_spec(scores.provenance.data)
+    return scores.provenance.data
 
 
 def rows_of(scores: Scores, ids: np.ndarray) -> np.ndarray:
@@ -91,7 +101,7 @@ def reopen_raw(scores: Scores) -> Raw:
         not isinstance(source, Dataset) or scores.provenance.corruption or source.has_digest(scores.provenance.data_hash)
     )
     if not same.all() or not unchanged:
-        raise InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")
+        raise changed(scores)
     if isinstance(source, Dataset):
         return Raw(features=ChosenBlocks(source.features, positions))
     return Raw(content=source.content, positions=positions)
@@ -109,3 +119,8 @@ def _raw_of_factory(scores: Scores) -> Raw:
             "were scored; score them again."
         )
     return Raw(content_of(dataset), scores.table["row"].to_numpy())
+
+
+def changed(scores: Scores) -> InputError:
+    """What is told of a run whose data are others now."""
+    return InputError(f"The data of {scores.provenance.source} have changed since the run; score them again.")

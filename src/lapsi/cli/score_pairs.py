@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from lapsi.cli.show import tell_left_out, tell_run
 from lapsi.cli.terminal import say, told
 from lapsi.cli.unfinished import until_whole
 from lapsi.data.readers.pairs import open_pairs, sketch_pairs
+from lapsi.data.spec import record_of_pairs
 from lapsi.data.writing import write_table
 from lapsi.engines.base import Plan
 from lapsi.execution.backend import open_backend
@@ -52,6 +53,7 @@ def score_pairs(call: Call, output: Path, force: bool, quiet: bool, as_json: boo
     stages = Stages(not quiet and not as_json)
     with until_whole(output, force, "lapsi score-pairs") as keep, open_backend(call.settings.execution) as backend:
         pairs = open_pairs(call.source, call.asked, stages, call.cache, backend)
+        pairs = replace(pairs, record=pairs.record | {"data": record_of_pairs(call.source, call.asked)})
         if call.asked.rows is not None and stages.show:
             say(f"A trial on {len(pairs):,} of {pairs.n_source:,} pairs, drawn at random.", "dim", error=True)
         rows = _rows(call, len(pairs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from lapsi.data.readers.columns import Columns
@@ -10,6 +11,7 @@ from lapsi.errors import InputError, first_line
 from lapsi.settings.corruption import CORRUPTION, Corruption
 from lapsi.settings.extractor import RAW, ExtractorSettings
 from lapsi.settings.option import Flag, Integer, Name, check_options, option
+from lapsi.settings.pair_source import PairSource
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,16 +78,12 @@ def read_spec(record: dict[str, Any]) -> DataSpec:
     Raises:
         InputError: when it cannot be used.
     """
-
-    def known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-        return {each.name: values[each.name] for each in fields(kind) if each.name in values}
-
     try:
-        changes = known(Corruption, record.get("corruption", {}))
+        changes = _known(Corruption, record.get("corruption", {}))
         return DataSpec(
             source=record["source"],
-            columns=Columns(**known(Columns, record.get("columns", {}))),
-            extractor=ExtractorSettings(**known(ExtractorSettings, record.get("extractor", {}))),
+            columns=Columns(**_known(Columns, record.get("columns", {}))),
+            extractor=ExtractorSettings(**_known(ExtractorSettings, record.get("extractor", {}))),
             human_labels=changes.pop("human_labels", None),
             shards=tuple(map(str, record.get("shards", ()))),
             corruption=Corruption(**changes),
@@ -93,3 +91,26 @@ def read_spec(record: dict[str, Any]) -> DataSpec:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"What the run keeps of its data cannot be used ({first_line(error)}); score them again.") from error
+
+
+def record_of_pairs(source: Path, asked: PairSource) -> dict[str, Any]:
+    """What opens a file of pairs, as plain JSON values; the names of files are independent of the folder."""
+    folder = None if asked.image_folder is None else str(Path(asked.image_folder).absolute())
+    return {"source": str(source.absolute()), "pairs": {**asdict(asked), "keep": list(asked.keep), "image_folder": folder}}
+
+
+def read_pairs_record(record: dict[str, Any]) -> tuple[Path, PairSource]:
+    """What `record_of_pairs` gave; what it does not say has its default, and what is not known is left out.
+
+    Raises:
+        InputError: when it cannot be used.
+    """
+    try:
+        return Path(record["source"]), PairSource(**_known(PairSource, record["pairs"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"What the run keeps of its pairs cannot be used ({first_line(error)}); score them again.") from error
+
+
+def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Of what was kept that which a class has a field for."""
+    return {each.name: values[each.name] for each in fields(kind) if each.name in values}

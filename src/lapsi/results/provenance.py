@@ -41,7 +41,8 @@ class Provenance:
         n_source: samples of the source, those that could not be read among them; None where that was not kept.
         data: what opened the data, to open them again; empty from Python. source; columns (fields of
             `lapsi.data.readers.columns.Columns`); split; data_dir; extractor (fields of `ExtractorSettings`); corruption
-            (fields of `Corruption`, human labels by their file); cache; skip_bad.
+            (fields of `Corruption`, human labels by their file); cache; skip_bad. Of pairs: source; pairs (fields of
+            `lapsi.settings.pair_source.PairSource`).
         regularization: how the weight decay and the scaling in `settings` were chosen (fields of
             `lapsi.results.regularization.Regularization`), or None where both were given.
         measures: of each measure that was added to the run, where it comes from.

@@ -93,6 +93,7 @@ class _Data:
     cache: Text | None = None
     skip_bad: Flag = False
     shards: list[Text] = field(default_factory=list)
+    pairs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

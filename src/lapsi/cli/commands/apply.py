@@ -29,8 +29,8 @@ def apply(
 ) -> None:
     """Write the samples of a run as a review decided, and a log of what was changed; the source stays as it is.
 
-    A table comes back with all its columns and the labels under their own name, a file of arrays or records with all that it
-    holds, images of a folder as such a folder.
+    A table comes back with all its columns and the labels under their own name, a file of arrays, records or pairs with all
+    that it holds, features whose labels are in another file with that beside them, images of a folder as such a folder.
 
     The log names the data set that it belongs to by the SHA-256 of its file.
     """

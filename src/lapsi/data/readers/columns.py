@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from pathlib import Path
 
 from lapsi.errors import InputError
 from lapsi.settings.extractor import RAW
@@ -97,6 +98,14 @@ class Columns:
         """Names of the files beside a `.npy` file, by what they hold."""
         carried = {"group": self.group, "split": self.split, "reference_label": self.reference_labels}
         return {"labels": self.labels, "ids": self.ids, "weights": self.weights, **carried}
+
+
+def file_and_name(place: str) -> tuple[Path, str]:
+    """What "FILE" or "FILE:NAME" names; "" where it names no array or column."""
+    if ":" not in place or Path(place).exists():
+        return Path(place), ""
+    file, _, name = place.rpartition(":")
+    return Path(file), name
 
 
 def require_name(asked: str, names: list[str], what: str, place: str) -> str:

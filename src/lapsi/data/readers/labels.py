@@ -10,7 +10,7 @@ import numpy as np
 
 from lapsi.data.arrays import to_numpy
 from lapsi.data.readers.cifar_n import load_labels
-from lapsi.data.readers.columns import LABEL_NAMES, choose_name
+from lapsi.data.readers.columns import LABEL_NAMES, choose_name, file_and_name
 from lapsi.data.readers.containers import NamedArrays, held_arrays, open_arrays
 from lapsi.data.readers.mapped import load_npy
 from lapsi.data.readers.unreadable import reading
@@ -45,14 +45,11 @@ def read_values(place: str, what: str, usual: Sequence[str]) -> np.ndarray:
     Raises:
         InputError: as `read_labels`.
     """
-    file, name = place, ""
-    if ":" in place and not Path(place).exists():
-        file, _, name = place.rpartition(":")
-    path = Path(file)
+    path, name = file_and_name(place)
     if path.suffix.lower() not in (".npy", ".txt"):
         arrays = _open_torch(path) if path.suffix.lower() == ".pt" else open_arrays(path)
         with reading(path):
-            return to_numpy(arrays.load(choose_name(name or None, usual, arrays.names, what, path.name, f" {file}:NAME")))
+            return to_numpy(arrays.load(choose_name(name or None, usual, arrays.names, what, path.name, f" {path}:NAME")))
     if name:
         raise InputError(f"{path.name} holds one array without a name, so {name!r} does not apply to it.")
     if not path.is_file():

@@ -48,7 +48,7 @@ class _Side:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Read:
+class PairFile:
     """What a file of pairs holds, before any features are made.
 
     Attributes:
@@ -56,15 +56,39 @@ class _Read:
         ids: (N,) as asked for, or None to number the pairs.
         columns: (N rows) what travels along.
         taken: the rows that these are, where not all of the file are taken.
+        named: what is known to hold a value for each pair.
+        paths: what holds the files of the images, where these are relative to the folder of the file; else None.
     """
 
     sides: tuple[_Side, _Side]
     ids: Any
     columns: pd.DataFrame
     taken: _TakenRows | None
+    named: frozenset[str]
+    paths: str | None
 
     def __len__(self) -> int:
         return len(self.sides[0])
+
+    @property
+    def n_source(self) -> int:
+        """Pairs of the file."""
+        return len(self) if self.taken is None else self.taken.n_source
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of the sides that hold such."""
+        return tuple(np.shape(side.features)[1] for side in self.sides if side.content is None)
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Where rows (n,) of the file stand among these; -1 where they are not."""
+        return pd.Index(np.arange(len(self)) if self.taken is None else self.taken.rows).get_indexer(pd.Index(rows))
+
+    def digest(self) -> str | None:
+        """Hash of the pairs, as `Pairs.digest`; None where features of a side would have to be made first."""
+        if any(side.content is not None for side in self.sides):
+            return None
+        return make_pairs(self.sides[0].features, self.sides[1].features, ids=self.ids, columns=self.columns).digest()
 
 
 def open_pairs(path: Path, asked: PairSource, stages: Stages, cache: Path | None = None, backend: Backend = HERE) -> Pairs:
@@ -75,7 +99,7 @@ def open_pairs(path: Path, asked: PairSource, stages: Stages, cache: Path | None
     Raises:
         InputError: for a missing column (naming those present), an option without effect, and what cannot be read.
     """
-    found = _read(path, asked, stages, cache)
+    found = read_pairs(path, asked, stages, cache)
     ids, known, taken = found.ids, found.columns, found.taken
     record: dict[str, Any] = {}
     if not asked.skip_bad:
@@ -116,7 +140,7 @@ def sketch_pairs(
     Raises:
         InputError: as `open_pairs`.
     """
-    found = _read(path, asked, stages, cache)
+    found = read_pairs(path, asked, stages, cache)
     sides, embeddings = [], []
     for side, model in zip(found.sides, (asked.image_model, asked.text_model), strict=True):
         if side.content is None:
@@ -133,7 +157,12 @@ def _model_option(content: Content) -> str:
     return f"--{content.kind}-model"
 
 
-def _read(path: Path, asked: PairSource, stages: Stages, cache: Path | None) -> _Read:
+def read_pairs(path: Path, asked: PairSource, stages: Stages, cache: Path | None = None) -> PairFile:
+    """What a file of pairs holds; no features are made.
+
+    Raises:
+        InputError: as `open_pairs`.
+    """
     arrays = open_arrays(path)
     if arrays.said:
         stages.say(arrays.said)
@@ -150,7 +179,10 @@ def _read(path: Path, asked: PairSource, stages: Stages, cache: Path | None) -> 
         ids = ids if asked.ids is None else arrays.load(require_name(asked.ids, arrays.names, "ids", path.name))
     nothing = np.zeros((len(images), 1))
     make_pairs(nothing, nothing, ids=ids, columns=known)  # refuses before the work
-    return _Read((images, texts), ids, known, taken)
+    named = {images.name, texts.name, asked.ids, files, *asked.keep, *CAPTIONS, asked.captions} - {None}
+    beside = None if asked.image_folder is not None or files == images.name else files
+    paths = images.name if images.paths is not None else beside
+    return PairFile((images, texts), ids, known, taken, frozenset(map(str, named)), paths)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

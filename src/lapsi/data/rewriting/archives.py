@@ -9,39 +9,33 @@ from zipfile import ZipFile
 import numpy as np
 
 from lapsi.data.readers.class_names import class_names, name_labels
-from lapsi.data.readers.columns import CLASS_NAMES, ID_NAMES, LABEL_NAMES, Columns, choose_name
+from lapsi.data.readers.columns import Columns
 from lapsi.data.readers.containers import open_arrays
-from lapsi.data.readers.shard_names import is_sparse_file
 from lapsi.data.rewriting.decided import Decided
-from lapsi.errors import InputError
+from lapsi.data.rewriting.named import Named
+from lapsi.data.rewriting.paths import mover
 
 
-def rewrite_npz(source: Path, target: Path, columns: Columns, decided: Decided, folder: Path) -> None:
+def rewrite_npz(source: Path, target: Path, named: Named, decided: Decided, folder: Path) -> None:
     """The arrays of a file, those that go by sample without the samples that were removed; as they lie there, packed as there.
 
     A new class gets the next number where the file names classes.
     """
-    if is_sparse_file(source):
-        raise InputError(f"{source.name} holds a sparse matrix, and labels are elsewhere; write .csv, .parquet or .json.")
-    arrays = open_arrays(source)
-    label = choose_name(columns.labels, LABEL_NAMES, arrays.names, "labels", source.name)
-    called, new = columns.class_names or CLASS_NAMES, dict[str, np.ndarray]()
+    arrays, new = open_arrays(source), dict[str, np.ndarray]()
     if len(decided.changed) > 0:
-        new[label], names = _written(arrays.load(label), class_names(arrays, columns, source), decided)
-        new |= {} if names is None else {called: names}
-    by_sample = {label, *ID_NAMES, columns.ids, columns.weights, *columns.carried(arrays.names, source.name).values()}
+        assert named.labels is not None
+        called = named.class_names if named.class_names in arrays.names else None
+        known = None if called is None else class_names(arrays, Columns(class_names=called), source)
+        new[named.labels], names = _written(arrays.load(named.labels), known, decided)
+        new |= {} if names is None or called is None else {called: names}
+    if named.paths is not None:
+        new[named.paths] = _moved(arrays.load(named.paths), source.absolute().parent, folder)
     with ZipFile(source) as before, ZipFile(target, "w", before.infolist()[0].compress_type) as after:
         for name in arrays.names:
             array = new[name] if name in new else arrays.load(name)
-            if name != called and array.ndim > 0 and len(array) == decided.n_source:
-                if array.ndim == 1 and decided.n_source == decided.n_features and name not in by_sample:
-                    raise InputError(
-                        f"{source.name} has as many samples as features, {len(array)}, and it is not known which of them the "
-                        f"array {name!r} goes by; write .csv, .parquet or .json."
-                    )
-                array = array[decided.kept]
+            whole = array[decided.kept] if named.cut(name, array.shape, decided, source.name) else array
             with after.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
+                np.lib.format.write_array(file, whole, allow_pickle=False)
 
 
 def _written(held: np.ndarray, names: np.ndarray | None, decided: Decided) -> tuple[np.ndarray, np.ndarray | None]:
@@ -52,3 +46,9 @@ def _written(held: np.ndarray, names: np.ndarray | None, decided: Decided) -> tu
     known += sorted({label for label in decided.labels if label not in known}, key=str)
     codes = decided.written(held, [known.index(label) for label in decided.labels])
     return codes, None if len(known) == len(names) else np.array(known)
+
+
+def _moved(paths: np.ndarray, before: Path, after: Path) -> np.ndarray:
+    """Paths (N,) of images as they are in another folder."""
+    new = np.array(list(map(mover(before, after), paths.tolist())))
+    return paths if (new == paths).all() else new

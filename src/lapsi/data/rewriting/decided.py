@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from lapsi.data.targets import label_set
 from lapsi.errors import InputError
 
-REWRITTEN = (".npz", ".jsonl", ".safetensors")  # kinds of files
+REWRITTEN = (".npz", ".npy", ".jsonl", ".safetensors")  # kinds of files
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +20,7 @@ class Decided:
 
     Attributes:
         n_source: their number.
-        n_features: that each has.
+        widths: how many features each has; of pairs those of each side that holds such.
         kept: (n,) positions of those that stay, ascending.
         changed: (k,) positions of those with a new label, among `kept`.
         labels: (k,) these: a class; a number, or a tuple of several; several labels as one text.
@@ -28,11 +28,15 @@ class Decided:
     """
 
     n_source: int
-    n_features: int
+    widths: tuple[int, ...]
     kept: np.ndarray
     changed: np.ndarray
     labels: list[Any]
     outputs: np.ndarray
+
+    def without_labels(self) -> Decided:
+        """The same for a file that holds no labels: who stays."""
+        return replace(self, changed=self.changed[:0], labels=[])
 
     def written(self, held: np.ndarray, labels: Sequence[Any] | None = None) -> np.ndarray:
         """Labels of all samples (n_source,), or indicators or numbers (n_source, K), with the new ones among them.

@@ -14,12 +14,12 @@ import pyarrow.parquet
 from safetensors import SafetensorError, safe_open
 
 from lapsi.data.labels import make_targets
-from lapsi.data.readers.columns import LABEL_NAMES, Columns, choose_name
 from lapsi.data.readers.containers import FEATURES, MADE_BY, SAMPLES
 from lapsi.data.rewriting.decided import Decided
+from lapsi.data.rewriting.named import Named
 
 
-def rewrite_safetensors(source: Path, target: Path, columns: Columns, decided: Decided, folder: Path) -> None:
+def rewrite_safetensors(source: Path, target: Path, named: Named, decided: Decided, folder: Path) -> None:
     """The tensors of a file, those that go by sample without the samples that were removed; types and header stay."""
     import torch
     from safetensors.torch import save_file
@@ -37,10 +37,11 @@ def rewrite_safetensors(source: Path, target: Path, columns: Columns, decided: D
             SAMPLES: torch.frombuffer(bytearray(table), dtype=torch.uint8),
         }
     else:
-        label = choose_name(columns.labels, LABEL_NAMES, list(tensors), "labels", source.name)
-        tensors[label] = torch.from_numpy(decided.written(tensors[label].numpy()))
+        if len(decided.changed) > 0:
+            assert named.labels is not None
+            tensors[named.labels] = torch.from_numpy(decided.written(tensors[named.labels].numpy()))
         new = {
-            name: tensor[kept] if tensor.ndim > 0 and len(tensor) == decided.n_source else tensor
+            name: tensor[kept] if named.cut(name, tuple(tensor.shape), decided, source.name) else tensor
             for name, tensor in tensors.items()
         }
     try:

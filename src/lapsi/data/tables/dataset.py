@@ -15,7 +15,7 @@ from lapsi.data.readers.columns import require_name
 from lapsi.data.tables.column import FEATURE, GROUP, IDS, SHOWN, TABLE, record_of
 from lapsi.data.tables.encode import Encoded, encode
 from lapsi.data.tables.frames import hash_of, holds_samples, is_frame, to_pandas
-from lapsi.data.tables.sparse import is_sparse, reduced
+from lapsi.data.tables.sparse import Reduced, is_sparse, reduced
 from lapsi.errors import InputError
 
 KEPT = 64  # columns of a table that travel along with the samples
@@ -51,9 +51,7 @@ def labelled(
     """
     known = {"task": task, "weights": weights, "ids": ids, "columns": columns, "source": source}
     if is_sparse(X):
-        features, column, digest = reduced(X)
-        made = make_dataset(features, y, **known)
-        return replace(made, features_hash=digest, made_by={TABLE: record_of([column], "scikit-learn")})
+        return of_sparse(reduced(X), y, **known)
     if holds_samples(X):
         raise InputError(
             f"X is a {type(X).__name__} of samples, not of features; pass it to lapsi.score_samples, or to lapsi.score_network "
@@ -83,12 +81,22 @@ def features_alone(X: Any) -> tuple[np.ndarray, bool]:
         InputError: as `labelled`.
     """
     if is_sparse(X):
-        return reduced(X)[0], False
+        return reduced(X).features, False
     frame = to_pandas(X) if is_frame(X) else None
     if frame is None or _holds_numbers(frame):
         return feature_matrix(X if frame is None else frame), False
     index = not isinstance(frame.index, pd.RangeIndex) and frame.index.is_unique
     return encode(frame, "The frame", chosen=False, has_ids=index).features, True
+
+
+def of_sparse(found: Reduced, y: Any, **known: Any) -> Dataset:
+    """The data set of a sparse matrix in few dimensions; `known`: as `make_dataset` takes it.
+
+    Raises:
+        InputError: as `make_dataset`.
+    """
+    made = make_dataset(found.features, y, **known)
+    return replace(made, features_hash=found.digest, made_by={TABLE: record_of([found.column], "scikit-learn")})
 
 
 def of_encoded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,30 @@ from lapsi.errors import InputError
 DIMENSIONS = 100
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Reduced:
+    """A sparse matrix (N, d) in few dense dimensions.
+
+    Attributes:
+        features: (N, k).
+        column: what became of it.
+        digest: a hash of what it holds; "" where the features are all of that.
+        svd: through which it went; None where it is as it was.
+    """
+
+    features: np.ndarray
+    column: TableColumn
+    digest: str
+    svd: TruncatedSVD | None
+
+
 def is_sparse(value: Any) -> bool:
     """Whether an object is a sparse matrix or array of scipy."""
     return issparse(value)
 
 
-def reduced(matrix: Any) -> tuple[np.ndarray, TableColumn, str]:
-    """Features (N, k) of a sparse matrix (N, d), what became of it, and a hash of what it holds.
+def reduced(matrix: Any) -> Reduced:
+    """The features of a sparse matrix (N, d).
 
     At most `DIMENSIONS` columns stay as they are; more go through a truncated SVD (Halko, Martinsson and Tropp 2011).
 
@@ -36,7 +54,7 @@ def reduced(matrix: Any) -> tuple[np.ndarray, TableColumn, str]:
     share = f"{rows.nnz / max(1, n * d):.2%}"
     if d <= DIMENSIONS:
         became = f"sparse, {n:,} × {d:,}, {share} not zero: as it is"
-        return rows.toarray(), TableColumn("features", FEATURE, became, d), ""
+        return Reduced(rows.toarray(), TableColumn("features", FEATURE, became, d), "", None)
     k = max(1, min(DIMENSIONS, n - 1, d - 1))
     svd = TruncatedSVD(k, random_state=0)
     found = svd.fit_transform(rows.astype(np.float64))
@@ -47,4 +65,11 @@ def reduced(matrix: Any) -> tuple[np.ndarray, TableColumn, str]:
     digest = hashlib.blake2b(repr((rows.shape, k)).encode(), digest_size=16)
     for part in (rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data.astype(np.float64)):
         digest.update(np.ascontiguousarray(part).data)
-    return found, TableColumn("features", FEATURE, became, k), digest.hexdigest()
+    return Reduced(found, TableColumn("features", FEATURE, became, k), digest.hexdigest(), svd)
+
+
+def reduced_alike(svd: TruncatedSVD | None, rows: Any) -> np.ndarray:
+    """Features (n, k) of other rows (n, d), sparse or not, by the SVD of a sparse matrix before; None: as they are."""
+    if svd is not None:
+        return np.asarray(svd.transform(rows))
+    return np.asarray(rows.toarray() if is_sparse(rows) else rows)

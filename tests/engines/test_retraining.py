@@ -104,9 +104,8 @@ def test_probabilities_are_averaged_and_come_from_models_that_never_saw_the_samp
 
 @pytest.mark.slow
 def test_converged_retraining_agrees_with_the_closed_form(data):
-    retrained = lapsi.score(
-        *data, engine="retrain", recipe=Recipe(learning_rate=0.4, epochs=600, seeds=1), weight_decay=0.05, dtype="float64", **QUIET
-    )
+    recipe = Recipe(learning_rate=0.4, epochs=600, seeds=1)
+    retrained = lapsi.score(*data, engine="retrain", recipe=recipe, weight_decay=0.05, dtype="float64", **QUIET)
     closed = lapsi.score(*data, standardize="each", weight_decay=0.05, dtype="float64", refine=8, **QUIET)
     assert_allclose(retrained.lsi, closed.lsi, rtol=1e-5)
     assert_allclose(retrained.loo_proba, closed.loo_proba, rtol=1e-5)

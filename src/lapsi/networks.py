@@ -39,7 +39,7 @@ from lapsi.problem.of_module import Told, Trained, module_problem
 from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.provenance import FEATURES, Provenance
 from lapsi.results.scores import Scores
-from lapsi.scoring import Known, assembled, check_indices, checked, left_out
+from lapsi.scoring import Known, Laid, assembled, check_indices, checked, left_out
 from lapsi.settings.divergence import KL, required_order
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
@@ -164,10 +164,10 @@ def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, b
         kept.release()
     verification = checked(fit, settings.execution, units, by_seed[0], stages)
     record = fit.record(torch.from_numpy(by_seed[0][PARAMS]))
-    plan = {name: record.pop(name) for name in (UNCONVERGED, NOISE_FLOOR) if name in record}
+    plan, laid = {name: record.pop(name) for name in (UNCONVERGED, NOISE_FLOOR) if name in record}, Laid()
     if features is not None:
         plan[FEATURES] = features.record
-        known = replace(known, map=principal_map(features.values), features=features.values)
+        laid = Laid(principal_map(features.values)[known.rows], features.values[known.rows], keeps_inputs=True)
     agreement = evidence_of(targets.task).agreement(targets, trained.outputs)
     provenance = Provenance(
         version=version("lapsi"),
@@ -187,7 +187,7 @@ def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, b
         plan=plan | trained.drawn | {"n_params": fit.problem.n_params},
         **({"train_accuracy": None} | agreement | record),
     )
-    return assembled(fit, targets, known, by_seed, provenance)
+    return assembled(fit, targets, known, by_seed, provenance, laid)
 
 
 def _fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, stages: Stages) -> EkfacFit | ModuleRetrainFit:

@@ -32,7 +32,7 @@ from lapsi.problem.objective import Objective
 from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
-from lapsi.scoring import Known, assembled, check_indices, checked, left_out
+from lapsi.scoring import Known, Laid, assembled, check_indices, checked, left_out
 from lapsi.settings.divergence import KL, required_order
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
@@ -166,7 +166,8 @@ def score_pair_set(
         **details,
     )
     on_map = principal_map(joint_embeddings(problem, torch.from_numpy(by_seed[0][PARAMS])))
-    return assembled(fit, targets, Known(pairs.ids, pairs.columns, rows, pairs.rows, on_map), by_seed, provenance)
+    known = Known(pairs.ids, pairs.columns, rows, pairs.rows)
+    return assembled(fit, targets, known, by_seed, provenance, Laid(on_map[rows]))
 
 
 def plan_pair_set(pairs: Pairs, settings: PairSettings, n_units: int) -> tuple[PairPlan, float]:

@@ -20,7 +20,7 @@ from lapsi.data.dataset import Dataset
 from lapsi.data.standardize import Standardizer
 from lapsi.data.tables.column import TABLE, in_words
 from lapsi.data.tables.dataset import labelled
-from lapsi.data.targets import RealTargets, Targets
+from lapsi.data.targets import Targets
 from lapsi.data.told_targets import doubt
 from lapsi.data.told_targets import in_words as in_words_of_targets
 from lapsi.engines.base import Fit, single_rows, work_of
@@ -49,7 +49,8 @@ from lapsi.settings.engine import EngineSpec, Retrain
 from lapsi.settings.execution import Execution
 from lapsi.settings.model import ModelSpec
 from lapsi.settings.objective import ObjectiveSpec
-from lapsi.settings.settings import Settings, make_settings, settings_from_dict
+from lapsi.settings.settings import Settings, make_settings
+from lapsi.settings.stored import stored_settings
 from lapsi.settings.task import REGRESSION
 from lapsi.training.regularization import regularized
 
@@ -186,7 +187,9 @@ def score_dataset(
         "regularization": None if chosen.record is None else chosen.record.to_dict(),
     }
     provenance = _provenance(given, settings, dict(stages.seconds), details)
-    return _scores(dataset, rows, fit, by_seed, model, provenance), model
+    known = Known(dataset.ids, dataset.columns, rows, dataset.rows)
+    laid = Laid(_map(dataset, fit, standardizer, rows), _inputs(fit, rows))
+    return assembled(fit, dataset.targets, known, by_seed, provenance, laid), model
 
 
 def _tell_targets(targets: Targets, stages: Stages) -> None:
@@ -269,29 +272,6 @@ def _provenance(dataset: Dataset, settings: Settings, seconds: dict[str, float],
     )
 
 
-def _scores(
-    dataset: Dataset, rows: np.ndarray, fit: Fit, by_seed: list[Arrays], model: FittedModel, provenance: Provenance
-) -> Scores:
-    evidence, measures = evidence_of(dataset.targets.task), lsi_columns(by_seed, fit.curvature.form)
-    combined = _combined(fit, [arrays.pop("outputs") for arrays in by_seed])
-    train_loss = np.stack([arrays["train_loss"] for arrays in by_seed])
-    settings = settings_from_dict(provenance.settings)
-    noise = settings.objective.noise
-    seen = Seen(dataset.targets.take(rows), combined, train_loss, measures.get("leverage"), noise)
-    known = evidence.columns(dataset.targets.names)
-    samples = {"id": dataset.ids[rows], "row": dataset.rows[rows]}
-    table = build_table(samples | measures | evidence.compute(seen), known)
-    table = table.join(dataset.columns.iloc[rows].reset_index(drop=True))
-    own = tuple(known[name] for name in table if name in known and not known[name].means(find_column(name)))
-    described = (*lsi_described(settings.order, known), *own)
-    trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
-    if trajectory is not None:
-        trajectory.insert(0, "id", dataset.ids[rows][trajectory.pop("position")])
-    on_map = _map(dataset, fit, model.standardizer, rows)
-    near = _neighbours(_inputs(fit, rows), table)
-    return Scores(table, evidence.prediction(seen), dataset.targets.names, provenance, trajectory, on_map, described, near)
-
-
 def _combined(fit: Fit, outputs: list[np.ndarray]) -> np.ndarray:
     """(n, K) outputs that predict as the models of all seeds, (n, K) each, do together; written over those of the first."""
     combined = outputs[0]
@@ -340,39 +320,61 @@ class Known:
         ids, columns: of all of them.
         rows: (n,) which are scored.
         places: (N,) where each stands in its source; None: they are all of it.
-        map: (N, 2) where they lie in the report, or None.
-        features: (N, d) float32, which are kept with the scores, or None.
     """
 
     ids: np.ndarray
     columns: pd.DataFrame
     rows: np.ndarray
     places: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Laid:
+    """Where n scored samples lie.
+
+    Attributes:
+        map: (n, 2) in the report, or None.
+        inputs: (n, d) among which the nearest to each are looked for, or None.
+        keeps_inputs: whether they are kept with the scores.
+    """
+
     map: np.ndarray | None = None
-    features: np.ndarray | None = None
+    inputs: np.ndarray | None = None
+    keeps_inputs: bool = False
 
 
-def assembled(fit: Fit, targets: Targets, known: Known, by_seed: list[Arrays], provenance: Provenance) -> Scores:
-    """The scores of what was found of the samples of a model that is no probe."""
+NOWHERE = Laid()
+
+
+def assembled(
+    fit: Fit, targets: Targets, known: Known, by_seed: list[Arrays], provenance: Provenance, laid: Laid = NOWHERE
+) -> Scores:
+    """The scores of what was found of the samples; the outputs of `by_seed` are used up."""
     evidence, measures = evidence_of(targets.task), lsi_columns(by_seed, fit.curvature.form)
-    noise = tuple(provenance.settings["objective"]["noise_variance"]) if isinstance(targets, RealTargets) else ()
-    outputs = fit.problem.combine(torch.from_numpy(np.stack([each["outputs"] for each in by_seed]))).numpy()
-    train_loss = np.stack([each["train_loss"] for each in by_seed])
-    seen = Seen(targets.take(known.rows), outputs, train_loss, measures.get("leverage"), noise)
+    settings, rows = stored_settings(provenance.settings), known.rows
+    outputs = _combined(fit, [arrays.pop("outputs") for arrays in by_seed])
+    train_loss = np.stack([arrays["train_loss"] for arrays in by_seed])
+    seen = Seen(targets.take(rows), outputs, train_loss, measures.get("leverage"), settings.objective.noise)
     of_targets = evidence.columns(targets.names)
-    places = known.rows if known.places is None else known.places[known.rows]
-    table = build_table({"id": known.ids[known.rows], "row": places} | measures | evidence.compute(seen), of_targets)
-    table = table.join(known.columns.iloc[known.rows].reset_index(drop=True))
+    samples = {"id": known.ids[rows], "row": rows if known.places is None else known.places[rows]}
+    table = build_table(samples | measures | evidence.compute(seen), of_targets)
+    table = table.join(known.columns.iloc[rows].reset_index(drop=True))
     ours = [of_targets[name] for name in table if name in of_targets]
     own = tuple(column for column in ours if not column.means(find_column(column.name)))
-    described = (*lsi_described(provenance.settings["order"], of_targets), *own)
     trajectory = lsi_trajectory(by_seed) if provenance.settings["engine"].get("every") is not None else None
     if trajectory is not None:
-        trajectory.insert(0, "id", known.ids[known.rows][trajectory.pop("position")])
-    on_map, features = (None if each is None else each[known.rows] for each in (known.map, known.features))
-    near = _neighbours(features, table)
-    predicted = evidence.prediction(seen)
-    return Scores(table, predicted, targets.names, provenance, trajectory, on_map, described, near, features)
+        trajectory.insert(0, "id", known.ids[rows][trajectory.pop("position")])
+    return Scores(
+        table,
+        evidence.prediction(seen),
+        targets.names,
+        provenance,
+        trajectory,
+        laid.map,
+        (*lsi_described(settings.order, of_targets), *own),
+        _neighbours(laid.inputs, table),
+        laid.inputs if laid.keeps_inputs else None,
+    )
 
 
 def check_indices(indices: Any, n_samples: int) -> np.ndarray:

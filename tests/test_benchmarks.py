@@ -269,11 +269,14 @@ def test_networks(figures, tmp_path, kind):
         data = tmp_path / "reviews.parquet"
         texts = [" ".join(rng.choice(["good", "bad", "film", "plot"], 8)) for _ in range(12)]
         pd.DataFrame({"text": texts, "label": np.arange(12) % 2}).to_parquet(data)
-    found = figures("networks", kind, data, "--samples", 12, "--width", 8, "--epochs", 2, "--limit", 4)
+    checks = ("--verify", 3, "--check-epochs", 1)
+    found = figures("networks", kind, data, "--samples", 12, "--width", 8, "--epochs", 2, "--limit", 4, *checks)
     assert (found["n_samples"], found["n_scored"]) == (12, 4)
     assert found["factor"] > 0
     assert found["median_lsi"] > 0
     assert found["n_params"] > 1000
+    assert (found["n_unfinished"], found["check_epochs"]) == (0, 1)
+    assert -1 <= found["spearman"] <= 1
 
 
 def test_language_model(figures, tmp_path):

@@ -84,13 +84,21 @@ def test_what_is_scored_is_compared_with_training_on_without_it(trained, curvatu
     )
     told = scores.provenance.verification
     assert told["reference"] == "trained on"
-    assert told["failure"] == ""
+    assert (told["failure"], told["n_unfinished"]) == ("", 0)
     assert told["spearman"] > 0.7
     assert 0.1 < told["median_ratio"] < 3
     assert scores.lsi[0] > np.median(scores.lsi)
     assert scores.table["suggested_label"].notna()[0]
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_checks_that_run_out_of_passes_are_told(trained, monkeypatch):
+    monkeypatch.setattr("lapsi.engines.ekfac.fit.MOST_PASSES", 2)
+    scores = lapsi.score_network(*trained, objective=DECAY, execution=lapsi.Execution(verify=3), **QUIET)
+    told = scores.provenance.verification
+    assert told["n_unfinished"] == 3
+    assert "3 of them did not come to an optimum" in ranking_in_words(told)
 
 
 @pytest.mark.slow

@@ -193,7 +193,8 @@ def _accuracy_line(verification: dict[str, Any] | None) -> Text:
         return cell(f"Accuracy: NOT measured, the check failed: {verification['failure']}", "bold red")
     if reference == TRAINED_ON:
         poor = (verification.get("spearman") or 0.0) < TRUSTED
-        return Text(f"Accuracy: {ranking_in_words(verification)}", style="bold red" if poor else "")
+        doubtful = "yellow" if verification.get("n_unfinished") else ""
+        return Text(f"Accuracy: {ranking_in_words(verification)}", style="bold red" if poor else doubtful)
     text = (
         f"Accuracy: checked {len(verification['rows'])} samples against {REFERENCES.get(reference, 'a reference')} "
         f"({reference}): largest relative error {verification['max_relative_error']:.1e}, "

@@ -4,7 +4,7 @@ wherever a backend does them."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -19,7 +19,7 @@ from lapsi.execution.checkpoint import Arrays, Checkpoint
 from lapsi.execution.progress import Advance
 from lapsi.precision.base import Terms, joined
 from lapsi.precision.divergence import Divergence
-from lapsi.problem.removed import Removed
+from lapsi.problem.removed import AT_OPTIMUM, Removed
 from lapsi.results.verification import (
     Drawn,
     Verification,
@@ -31,6 +31,7 @@ from lapsi.results.verification import (
 
 LSI_MEAN, LSI_CURVATURE, EPOCHS, PARAMS = "lsi_mean", "lsi_curvature", "epochs", "params"
 POSITIONS = "positions"
+NONE = torch.ones(0, dtype=torch.bool)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,6 +179,7 @@ def _checked(fit: Fit, units: Units, lsi: np.ndarray, drawn: Drawn, advance: Adv
         fit.reference_name,
         None if beyond is None else relative_errors(lsi[picked], beyond),
     )
+    told = replace(told, n_unfinished=sum(int((~removed.diagnostics.get(AT_OPTIMUM, NONE)).sum()) for removed in found))
     return with_agreement(told, lsi[picked], truth if beyond is None else beyond)
 
 

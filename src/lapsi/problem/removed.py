@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 DRAW_ERROR = "lsi_draw_error"  # among the diagnostics
+AT_OPTIMUM = "at_optimum"  # among those of a reference that is trained on: whether it came there
 LSI_IMAGE, LSI_TEXT = "lsi_image", "lsi_text"  # of each projection of pairs alone
 CLOSED_FORM, CORRECTED, REFINED, CONVERGED, TRAINED = "closed form", "corrected", "refined", "converged", "trained"
 

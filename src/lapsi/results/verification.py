@@ -17,6 +17,10 @@ WHAT_TO_DO = (
     "with, --weight-decay (in Python objective=lapsi.ObjectiveSpec(weight_decay=…)), which 'auto' can only guess, and train "
     "until it converges."
 )
+UNFINISHED = (
+    "of them did not come to an optimum in the passes that a check may take, so that this says less than it seems: train the "
+    "network until it converges, or check by a recipe (Ekfac(recipe=…))."
+)
 TRUSTED = 0.9  # rank correlation with it, below which a ranking is not to be trusted
 
 
@@ -39,6 +43,7 @@ class Verification:
         spearman, pearson, median_ratio: of the reported values and the reference (the exact one, where there is one): their
             rank correlation, the correlation of their logarithms, and the median of reported / reference; None for fewer than
             three samples, or where the check failed.
+        n_unfinished: of the samples, those whose reference ran out of passes before it was at an optimum.
     """
 
     rows: tuple[Count, ...]
@@ -52,6 +57,7 @@ class Verification:
     spearman: Real | None = None
     pearson: Real | None = None
     median_ratio: Real | None = None
+    n_unfinished: Count = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -83,6 +89,9 @@ def ranking_in_words(verification: dict[str, Any]) -> str:
         f"{spearman:.2f}, the correlation of the logarithms {verification['pearson']:.2f}, the median ratio "
         f"{verification['median_ratio']:.2g}."
     )
+    unfinished = verification.get("n_unfinished", 0)
+    if unfinished > 0:
+        text = f"{text} {unfinished} {UNFINISHED}"
     return text if spearman >= TRUSTED else f"{text} The ranking of this run is not to be trusted. {WHAT_TO_DO}"
 
 

@@ -16,6 +16,7 @@ from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
 
 GRADIENT_TOLERANCE = 1e-6  # of the mean loss
+PASSES_USED_UP = 1  # the status of L-BFGS-B
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,13 @@ class ModuleOptimum:
         params: (P,) float64.
         grad_norm: of the mean-form objective there.
         n_evaluations: passes over the data.
+        is_converged: whether it ended at a small gradient, or where no step was to be found; not when the passes were used up.
     """
 
     params: Tensor
     grad_norm: float
     n_evaluations: int
+    is_converged: bool
 
 
 def in_float64(problem: ModuleProblem) -> ModuleProblem:
@@ -62,7 +65,7 @@ def module_optimum(problem: ModuleProblem, start: Tensor, most: int) -> ModuleOp
     result = minimize(mean_loss, start.numpy(), jac=True, method="L-BFGS-B", options=options)
     params = torch.from_numpy(result.x)
     set_params(problem.layers, params)
-    return ModuleOptimum(params, float(np.linalg.norm(result.jac)), int(result.nfev))
+    return ModuleOptimum(params, float(np.linalg.norm(result.jac)), int(result.nfev), result.status != PASSES_USED_UP)
 
 
 def value_and_gradient(problem: ModuleProblem) -> tuple[float, Tensor]:

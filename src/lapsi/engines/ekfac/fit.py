@@ -22,7 +22,7 @@ from lapsi.linalg.conjugate_gradients import Solution, conjugate_gradients
 from lapsi.models.likelihoods.base import weighted
 from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
-from lapsi.problem.removed import CLOSED_FORM, DRAW_ERROR, REFINED, TRAINED, Removed
+from lapsi.problem.removed import AT_OPTIMUM, CLOSED_FORM, DRAW_ERROR, REFINED, TRAINED, Removed
 from lapsi.results.verification import TRAINED_ON
 from lapsi.settings.recipe import Recipe
 from lapsi.training.module_optimum import in_float64, module_optimum, set_params
@@ -209,7 +209,7 @@ class EkfacFit(Fit):
     def reference(self, units: Units) -> Iterator[Removed]:
         """Trained on from the given weights, in float64: with all samples, and without each."""
         moved, rows = in_float64(self.problem), single_rows(units)
-        for position, (params, shift) in enumerate(self._trained_on(moved, rows)):
+        for position, (params, shift, at_optimum) in enumerate(self._trained_on(moved, rows)):
             row = rows[position]
             set_params(moved.layers, params + shift)
             outputs = moved.outputs(params + shift, row[None])
@@ -226,23 +226,25 @@ class EkfacFit(Fit):
                 outputs[:, None],
                 TRAINED,
                 torch.full((1,), torch.nan, dtype=torch.float64),
+                {} if self.recipe is not None else {AT_OPTIMUM: torch.tensor([at_optimum])},
                 own=own,
                 own_paired=paired,
             )
 
-    def _trained_on(self, moved: ModuleProblem, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Params with all samples and the shift (P,) without each of `rows` (n,): by the recipe, or from the optimum to that
-        without the sample."""
+    def _trained_on(self, moved: ModuleProblem, rows: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
+        """Params with all samples, the shift (P,) without each of `rows` (n,), and whether both are optima: by the recipe, or
+        from the optimum to that without the sample."""
         if self.recipe is not None:
             trainer = StackedTrainer(moved, self.recipe, 1)
             for row in rows:
                 (last,) = trainer(row[None], self.problem.params, self.seed, {self.recipe.epochs}, lambda _: None)
-                yield last.params, last.shift[0]
+                yield last.params, last.shift[0], False
             return
-        whole = module_optimum(moved, self.problem.params, MOST_PASSES).params
+        whole = module_optimum(moved, self.problem.params, MOST_PASSES)
         for row in rows:
-            set_params(moved.layers, whole)
-            yield whole, module_optimum(moved.remove(row[None]), whole, MOST_PASSES).params - whole
+            set_params(moved.layers, whole.params)
+            found = module_optimum(moved.remove(row[None]), whole.params, MOST_PASSES)
+            yield whole.params, found.params - whole.params, whole.is_converged and found.is_converged
 
     def n_checks(self, verify: int, n_units: int) -> int:
         return min(verify, n_units)

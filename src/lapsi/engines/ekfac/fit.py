@@ -213,7 +213,7 @@ class EkfacFit(Fit):
             row = rows[position]
             set_params(moved.layers, params + shift)
             outputs = moved.outputs(params + shift, row[None])
-            set_params(moved.layers, params)
+            set_params(moved.layers, self.problem.params)  # of which the sums of the curvature are
             (said,) = said_by(moved, row[None])
             own, paired = self.curvature.own(said), None
             if isinstance(self.curvature, BasisCurvature) and said.n_drawn > 0:

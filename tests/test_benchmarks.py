@@ -279,6 +279,15 @@ def test_networks(figures, tmp_path, kind):
     assert -1 <= found["spearman"] <= 1
 
 
+def test_small_network(figures):
+    found = figures("small_network", "--samples", 40, "--hidden", 2, "--weight-decay", 0.1, "--checks", 4)
+    assert found["gradient_norm"] < 1e-4
+    for name in ("ekfac", "ekfac refined", "full", "diag", "diag refined"):
+        assert -1 <= found[name]["spearman"] <= 1
+        assert found[name]["n_unfinished"] <= 4
+        assert 0 <= found[name]["auroc_of_wrong_labels"] <= 1
+
+
 def test_language_model(figures, tmp_path):
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(["good", "bad", "film", "plot", "it", "is"], 10)) for _ in range(30)]

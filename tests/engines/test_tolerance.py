@@ -10,7 +10,7 @@ import oracles
 from lapsi.engines.newton import plan
 from lapsi.engines.removal import chord
 from lapsi.engines.removal.streams import FLOOR
-from lapsi.engines.removal.tolerance import Price, Probe
+from lapsi.engines.removal.tolerance import HIGHEST_SHARE, Missing, Price, Probe, Refinement
 
 N, CLASSES, WEIGHT_DECAY = 90, 3, 0.02
 QUIET = {"weight_decay": WEIGHT_DECAY, "standardize": "each", "verify": 0, "progress": False}
@@ -107,6 +107,23 @@ def test_samples_whose_steps_do_not_contract_are_fitted_anew_where_the_budget_re
     assert_array_equal(np.flatnonzero(scarce["lsi_error"] < 1e-6), [first])
     assert set(scarce["refinement"][fitted].drop(first)) == {"closed form"}
     assert (scarce["lsi_error"][fitted].drop(first) > 1e-3).all()
+
+
+@pytest.mark.parametrize("asked", [0, 3])
+def test_a_part_of_the_budget_is_for_the_highest_lsi(asked):
+    """Whose estimated errors need not be the largest: those of 100 rows are the higher the lower LSI is."""
+    lsi, errors = np.arange(1.0, 101.0), np.linspace(0.2, 0.1, 100)
+    budget = 40.0
+    missing = Missing(floor=0.0, closed=1.0, corrected=1e-6, by_correction=1.0, by_square=1.0)
+    refinement = Refinement(None, None, object(), missing, 1e-3, Price(0.5, 1.0, 1e9), budget, asked)
+    corrected = refinement.to_correct(errors, np.ones(100))
+    assert_array_equal(corrected, np.arange(int(0.95 * budget / 0.5)))
+    left = errors.copy()
+    left[corrected] = 0
+    chosen, n_fits = refinement.to_converge(left, lsi, len(corrected))
+    n_first = int(HIGHEST_SHARE * budget)
+    assert_array_equal(np.sort(chosen), np.arange(100 - asked - n_first, 100))
+    assert n_fits == asked
 
 
 def test_small_data_are_converged_to_the_end_whatever_the_tolerance(data, expected):

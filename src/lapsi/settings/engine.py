@@ -73,8 +73,8 @@ class Local:
         coupled: outputs that are solved together, each with those most coupled to it. More are nearer to the exact step and
             take more memory and time; all of them are the exact step.
         tolerance: the relative error of LSI that is asked for. The rows of the largest estimated error are refined first,
-            within a quarter of the run's cost (a third, where all outputs are solved together); `lsi_error` and `refinement`
-            mark those that stay above.
+            within a quarter of the run's cost (seven tenths, where all outputs are solved together), those of the highest LSI
+            before them within a twentieth of that; `lsi_error` and `refinement` mark those that stay above.
         converge: samples of the highest LSI that are refined to the tolerance whatever that takes, or `"all"`.
     """
 

@@ -20,6 +20,7 @@ from lapsi.problem.removed import CLOSED_FORM, CONVERGED, CORRECTED, Removed
 
 FEWEST_PROBES, MOST_PROBES = 64, 1024
 PROBE_SHARE = 0.1  # of the budget
+HIGHEST_SHARE = 0.05  # of the budget, for converging samples of the highest LSI: they move farthest, and are looked at first
 STEEPEST = 100.0  # half of the relative change of LSI for one of the shift; more was not seen
 SPREAD = 2.0  # of what one step leaves over the largest among the probes
 NEARLY_FREE = 0.1  # of the price of converging
@@ -90,7 +91,7 @@ class Refinement:
 
         Those above the tolerance of which that is expected to leave no more than the tolerance beyond the floor, or all where
         it costs next to nothing; of all samples the `errors` (n,) of LSI, and how far their outputs `moved` (n,). What it
-        would take to converge the others is kept of the budget, half of it at most.
+        would take to converge the others is kept of the budget, half of it at most, and always a part for the highest LSI.
         """
         if self.neighbours is None:
             return np.arange(0)
@@ -98,7 +99,8 @@ class Refinement:
         hopeful = above[left[above] <= self.tolerance]
         others = (len(above) - len(hopeful)) * self.price.converging
         nearly_free = self.price.correcting <= NEARLY_FREE * self.price.converging
-        n_corrected = int((self.budget - min(self.budget / 2, others)) / self.price.correcting)
+        kept = min(self.budget / 2, max(others, HIGHEST_SHARE * self.budget))
+        n_corrected = int((self.budget - kept) / self.price.correcting)
         return (above if nearly_free else hopeful)[:n_corrected]
 
     def to_converge(self, errors: np.ndarray, lsi: np.ndarray, n_corrected: int) -> tuple[np.ndarray, int]:
@@ -106,9 +108,12 @@ class Refinement:
 
         Also how many of them may be fitted anew, where their steps do not contract. What the budget does not reach stays.
         """
-        above = _largest_first(errors, self.tolerance)
-        is_highest = np.isin(above, np.argsort(-lsi, kind="stable")[: self.highest])
+        above, by_lsi = _largest_first(errors, self.tolerance), np.argsort(-lsi, kind="stable")
+        is_highest = np.isin(above, by_lsi[: self.highest])
         highest, others = above[is_highest], above[~is_highest]
+        n_first = self.highest + int(HIGHEST_SHARE * self.budget / self.price.converging)
+        is_first = np.isin(others, by_lsi[:n_first])
+        others = np.concatenate([others[is_first], others[~is_first]])
         spent = n_corrected * self.price.correcting if n_corrected > 0 else 0.0
         budget = max(0.0, self.budget - spent)
         others = others[: int(budget / self.price.converging)]

@@ -142,7 +142,7 @@ def _write_folder(cleaned: Cleaned, scores: Scores, output: Path, log: Path, ima
     require_file_free(log, force)
     write_directory(output, lambda folder: _place(files, folder, PLACED[images]), force=False)
     write_file(log, lambda path: write_table(cleaned.log, path), force)
-    return f"{len(files):,} images"
+    return f"{len(files):,} images to {output}"
 
 
 def _place(files: list[ImageFile], folder: Path, place: Callable[[Path, Path], object]) -> None:

@@ -199,11 +199,12 @@ class _LateExtractor:
     def __init__(self, kind: str, settings: ExtractorSettings, cache: Path, named: str) -> None:
         self._kind, self._settings, self.cache, self._named = kind, settings, cache, named
         self._extractor: Extractor | None = None
+        self._asked = self._told()  # the files of a model are read for it, so once
 
     def identity(self) -> dict[str, Any]:
         """As `Extractor.identity`."""
         require_device(self._settings.device)
-        known = None if self._extractor is not None else recall(self.cache, self._asked())
+        known = None if self._extractor is not None else recall(self.cache, self._asked)
         return self.loaded().identity() if known is None else known
 
     def loaded(self) -> Extractor:
@@ -213,16 +214,16 @@ class _LateExtractor:
             InputError: when it cannot be loaded, or is not the one that was remembered.
         """
         if self._extractor is None:
-            asked = self._asked()
             self._extractor = load_extractor(self._kind, self._settings, self._named)
-            known, identity = recall(self.cache, asked), self._extractor.identity()
+            known, identity = recall(self.cache, self._asked), self._extractor.identity()
             if known != identity:
-                remember(self.cache, self._asked(), identity)
+                asked = self._told() if self._asked is None else self._asked  # a model that was not at hand is now
+                remember(self.cache, asked, identity)
             if known not in (None, identity):
                 raise InputError(f"What is known of the model {identity['model']} has changed meanwhile; run it again.")
         return self._extractor
 
-    def _asked(self) -> dict[str, Any] | None:
+    def _told(self) -> dict[str, Any] | None:
         """All that the identity follows from, without loading anything; None where no model is at hand."""
         model, settings = self._settings.model or DEFAULT_MODELS[self._kind], self._settings
         revision = local_revision(model)

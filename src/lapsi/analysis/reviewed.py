@@ -127,45 +127,46 @@ class ReviewedNumbers(Reviewed):
         return numbers if wanted == 1 else [as_shown(np.array([numbers]))[0], *numbers]
 
 
-@final
-class ReviewedTokens(Reviewed):
-    """The tokens of a text, which are no label that could be changed: a review keeps or removes it."""
+class ReviewedWhole(Reviewed):
+    """What has no label that could be changed: a review keeps or removes it."""
 
-    noun: ClassVar[str] = "length"
     done: ClassVar[str] = "changed"
-    named_by: ClassVar[str] = "label"
     may_be_empty: ClassVar[bool] = True
+    kind: ClassVar[str]  # what it is
 
     @property
     def columns(self) -> list[str]:
         return []
+
+    def read(self, record: dict[str, str], new_classes: bool) -> list[Any]:
+        raise InputError(
+            f"The review relabels {record['id']!r}, but a {self.kind} has no label to change; keep or remove it."
+        )
+
+
+@final
+class ReviewedTokens(ReviewedWhole):
+    """The tokens of a text."""
+
+    noun: ClassVar[str] = "length"
+    named_by: ClassVar[str] = "label"
+    kind: ClassVar[str] = "text"
 
     def same(self, row: int, text: str) -> bool:
         return text == str(self.scores.table["label"].iloc[row])
 
-    def read(self, record: dict[str, str], new_classes: bool) -> list[Any]:
-        raise _unchangeable("text", record)
-
 
 @final
-class ReviewedPairs(Reviewed):
-    """Two sides that belong together or not: a review keeps or removes them, and names a pair by its leave-one-out rank."""
+class ReviewedPairs(ReviewedWhole):
+    """Two sides that belong together or not; a review names a pair by its leave-one-out rank."""
 
     noun: ClassVar[str] = "rank"
-    done: ClassVar[str] = "changed"
     named_by: ClassVar[str] = "loo_label"
-    may_be_empty: ClassVar[bool] = True
-
-    @property
-    def columns(self) -> list[str]:
-        return []
+    kind: ClassVar[str] = "pair"
 
     def same(self, row: int, text: str) -> bool:
         given, numbers = self.scores.table["loo_label"].iloc[row], _numbers(text)
         return numbers is not None and list(map(np.float32, numbers)) == [np.float32(given)]  # what the page holds of it
-
-    def read(self, record: dict[str, str], new_classes: bool) -> list[Any]:
-        raise _unchangeable("pair", record)
 
 
 REVIEWED: dict[str, type[Reviewed]] = {
@@ -180,10 +181,6 @@ REVIEWED: dict[str, type[Reviewed]] = {
 def reviewed_targets(scores: Scores) -> Reviewed:
     """The targets of a run, of whatever kind."""
     return REVIEWED[scores.task](scores)
-
-
-def _unchangeable(kind: str, record: dict[str, str]) -> InputError:
-    return InputError(f"The review relabels {record['id']!r}, but a {kind} has no label to change; keep or remove it.")
 
 
 def _numbers(text: str) -> list[float] | None:

@@ -73,13 +73,14 @@ def _write_alike(cleaned: Cleaned, scores: Scores, output: Path, log: Path, forc
         )
     from lapsi.cli.apply_alike import parts_alike  # only this reads features
 
-    parts = parts_alike(cleaned, scores, source, output)
+    decided = decided_of(cleaned, scores)
+    parts = parts_alike(decided, scores, source, output)
     sources = [part.source for part in parts]
     _require_not_source([part.path for part in parts], [*_sources(scores), *sources])
     write_parts(cleaned.log, log, parts, force)
     holds = f"{' and '.join(each.name for each in sources)} hold{'s' if len(sources) == 1 else ''}"
-    n_kept, outputs = len(decided_of(cleaned, scores).kept), " and ".join(str(part.path) for part in parts)
-    return f"{n_kept:,} samples with all that {holds} to {outputs}"
+    outputs = " and ".join(str(part.path) for part in parts)
+    return f"{len(decided.kept):,} samples with all that {holds} to {outputs}"
 
 
 def _as_it_came(cleaned: Cleaned, scores: Scores, output: Path) -> tuple[pd.DataFrame, Layout | None] | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lapsi.analysis.restored import decided_of
-from lapsi.analysis.review import Cleaned
 from lapsi.cli.apply_parts import Part
 from lapsi.cli.reopen import reopen_raw, spec_of
 from lapsi.cli.reopen_pairs import reopen_pairs
@@ -20,13 +18,12 @@ from lapsi.results.scores import Scores
 from lapsi.settings.task import PAIRS
 
 
-def parts_alike(cleaned: Cleaned, scores: Scores, source: Path, output: Path) -> list[Part]:
+def parts_alike(decided: Decided, scores: Scores, source: Path, output: Path) -> list[Part]:
     """The files to write: `output` as the file `source` of a run, and beside it those that hold labels and what else is known.
 
     Raises:
         InputError: when the data have changed since the run, or a file is none that is written again.
     """
-    decided = decided_of(cleaned, scores)
     if scores.task == PAIRS:
         pairs = reopen_pairs(scores)
         return [_part(source, output, Named(paths=pairs.paths, by_sample=pairs.named), replace(decided, widths=pairs.widths))]

@@ -226,19 +226,19 @@ class EkfacFit(Fit):
                 outputs[:, None],
                 TRAINED,
                 torch.full((1,), torch.nan, dtype=torch.float64),
-                {} if self.recipe is not None else {AT_OPTIMUM: torch.tensor([at_optimum])},
+                {} if at_optimum is None else {AT_OPTIMUM: torch.tensor([at_optimum])},
                 own=own,
                 own_paired=paired,
             )
 
-    def _trained_on(self, moved: ModuleProblem, rows: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
-        """Params with all samples, the shift (P,) without each of `rows` (n,), and whether both are optima: by the recipe, or
+    def _trained_on(self, moved: ModuleProblem, rows: Tensor) -> Iterator[tuple[Tensor, Tensor, bool | None]]:
+        """Params with all samples, the shift (P,) without each of `rows` (n,), and whether both are optima: by the recipe (None), or
         from the optimum to that without the sample."""
         if self.recipe is not None:
             trainer = StackedTrainer(moved, self.recipe, 1)
             for row in rows:
                 (last,) = trainer(row[None], self.problem.params, self.seed, {self.recipe.epochs}, lambda _: None)
-                yield last.params, last.shift[0], False
+                yield last.params, last.shift[0], None
             return
         whole = module_optimum(moved, self.problem.params, MOST_PASSES)
         for row in rows:

@@ -232,8 +232,8 @@ class EkfacFit(Fit):
             )
 
     def _trained_on(self, moved: ModuleProblem, rows: Tensor) -> Iterator[tuple[Tensor, Tensor, bool | None]]:
-        """Params with all samples, the shift (P,) without each of `rows` (n,), and whether both are optima: by the recipe (None), or
-        from the optimum to that without the sample."""
+        """Params with all samples, the shift (P,) without each of `rows` (n,), and whether both are optima: by the recipe
+        (None), or from the optimum to that without the sample."""
         if self.recipe is not None:
             trainer = StackedTrainer(moved, self.recipe, 1)
             for row in rows:

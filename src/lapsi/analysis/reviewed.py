@@ -139,9 +139,7 @@ class ReviewedWhole(Reviewed):
         return []
 
     def read(self, record: dict[str, str], new_classes: bool) -> list[Any]:
-        raise InputError(
-            f"The review relabels {record['id']!r}, but a {self.kind} has no label to change; keep or remove it."
-        )
+        raise InputError(f"The review relabels {record['id']!r}, but a {self.kind} has no label to change; keep or remove it.")
 
 
 @final

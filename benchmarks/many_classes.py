@@ -125,7 +125,12 @@ def main() -> None:
     highest = np.isin(rows, np.argsort(-scores.lsi)[: arguments.converge])
     estimated, made = scores.table["lsi_error"].to_numpy(), scores.table["refinement"].to_numpy()
     below = np.argsort(np.argsort(scores.lsi)) / len(scores)
-    worst = rows[np.argsort(-errors)[:WORST]]
+    order = np.argsort(-errors)
+
+    def told(check: int) -> dict[str, object]:
+        row, error = rows[check], float(errors[check])
+        return {"below": round(float(below[row]), 4), "made": made[row], "error": error, "estimate": float(estimated[row])}
+
     record = {
         "data": arguments.data.name,
         "shape": [dataset.n_samples, dataset.n_features, dataset.n_classes],
@@ -144,15 +149,8 @@ def main() -> None:
         "max_error": float(errors.max()),
         "max_error_of_highest": float(errors[highest].max()) if highest.any() else None,
         "beyond_their_estimate": int((errors > estimated[rows]).sum()),
-        "worst": [
-            {
-                "below": round(float(below[row]), 3),
-                "made": made[row],
-                "error": float(errors[rows == row][0]),
-                "estimate": float(estimated[row]),
-            }
-            for row in worst
-        ],
+        "worst": [told(row) for row in order[:WORST]],
+        "worst_of_highest": [told(row) for row in order[highest[order]][:WORST]],
         "median_estimate": float(np.median(estimated)),
         "made": scores.table["refinement"].value_counts().to_dict(),
         "n_above": scores.provenance.plan["n_above"],

@@ -1,5 +1,7 @@
 """Accuracy on request: rows above the tolerance are refined, the largest errors first; those out of reach are marked."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,10 @@ import lapsi
 import oracles
 from lapsi.engines.newton import plan
 from lapsi.engines.removal import chord
+from lapsi.engines.removal.fit import ClosedFormFit, Course
 from lapsi.engines.removal.streams import FLOOR
 from lapsi.engines.removal.tolerance import HIGHEST_SHARE, Missing, Price, Probe, Refinement
+from lapsi.problem.removed import CLOSED_FORM
 
 N, CLASSES, WEIGHT_DECAY = 90, 3, 0.02
 QUIET = {"weight_decay": WEIGHT_DECAY, "standardize": "each", "verify": 0, "progress": False}
@@ -124,6 +128,26 @@ def test_a_part_of_the_budget_is_for_the_highest_lsi(asked):
     n_first = int(HIGHEST_SHARE * budget)
     assert_array_equal(np.sort(chosen), np.arange(100 - asked - n_first, 100))
     assert n_fits == asked
+
+
+def test_samples_that_others_leave_among_the_highest_are_converged_too():
+    """A closed form may be lower than all that were converged, and higher than what they then turned out to be."""
+    missing = Missing(floor=0.0, closed=1.0, corrected=1.0, by_correction=1.0, by_square=1.0)
+    refinement = Refinement(None, None, None, missing, 1e-3, Price(np.inf, 1.0, 1e9), 0.0, 2)
+    fit = ClosedFormFit(SimpleNamespace(part_units=4), None, Course(CLOSED_FORM, 0, 1e-3, True), refinement, {})
+    lsi, errors = np.arange(10.0), np.full(10, 0.1)
+    found = {"lsi_mean": lsi[None], "lsi_curvature": np.zeros((1, 10)), "lsi_error": errors, "output_change": np.ones(10)}
+    done, rounds, saved = fit.parts(10), [], []
+    while parts := fit.further(done, found, saved.append):
+        chosen = np.concatenate([part.positions for part in parts])
+        rounds.append(sorted(chosen))
+        lsi[chosen] -= 2.5  # of each that is converged
+        errors[chosen] = 0
+        done += parts
+    assert rounds == [[8, 9], [7], [6]]  # 9, 8 become 6.5, 5.5; 7 becomes 4.5, 6 then 3.5, and 6.5, 5.5 are the highest
+    names = [part.name for part in done]
+    assert len(set(names)) == len(names)
+    assert sum(saved) + 4 == fit.later_steps(10)
 
 
 def test_small_data_are_converged_to_the_end_whatever_the_tolerance(data, expected):

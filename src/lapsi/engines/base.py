@@ -192,7 +192,7 @@ class Fit(ABC):
         Args:
             done: all parts so far.
             found: of all units, as `evaluate` gives it; also `lsi_error` (n,) and what the removals tell beside their shifts.
-            advance: told the steps of `later_steps` that turn out not to be taken.
+            advance: told the steps of `later_steps` that turn out not to be taken; less than 0 where they are taken after all.
         """
 
     @abstractmethod

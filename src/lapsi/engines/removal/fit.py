@@ -75,8 +75,11 @@ class ClosedFormFit(Fit):
         return [replace(part, is_final=not self.course.goes_on) for part in first]
 
     def further(self, done: Sequence[Part], found: Arrays, advance: Advance) -> list[Part]:
-        """Better shifts of those of which too much is estimated to be missing: corrected first, what is left then converged."""
-        if self.refinement is None or not self.course.goes_on or done[-1].way == TO_TOLERANCE:
+        """Better shifts of those of which too much is estimated to be missing: corrected first, what is left then converged.
+
+        Then those that the converged ones have left among the highest, until the highest of the ranking are all converged.
+        """
+        if self.refinement is None or not self.course.goes_on:
             return []
         errors = np.nan_to_num(found["lsi_error"], nan=np.inf)
         if done[-1].way == CLOSED_FORM:
@@ -85,10 +88,16 @@ class ClosedFormFit(Fit):
             if len(chosen) > 0:
                 return again(parts_of("corrected", chosen, self.step.part_units, CORRECTED))
         lsi = np.nan_to_num(found["lsi_mean"][-1] + found["lsi_curvature"][-1], nan=np.inf)
-        n_corrected = sum(len(part.positions) for part in done if part.way == CORRECTED)
-        chosen, n_fits = self.refinement.to_converge(errors, lsi, n_corrected)
-        advance(len(errors) - len(chosen))
-        parts = again(parts_of("converged", chosen, CONVERGED_UNITS, TO_TOLERANCE))
+        tried = [part.positions for part in done if part.way == TO_TOLERANCE]
+        if tried:
+            chosen = self.refinement.to_converge_next(errors, lsi, np.concatenate(tried))
+            name, n_fits, n_saved = f"converged{len(done)}", len(chosen), -len(chosen)
+        else:
+            n_corrected = sum(len(part.positions) for part in done if part.way == CORRECTED)
+            chosen, n_fits = self.refinement.to_converge(errors, lsi, n_corrected)
+            name, n_saved = "converged", len(errors) - len(chosen)
+        advance(n_saved)
+        parts = again(parts_of(name, chosen, CONVERGED_UNITS, TO_TOLERANCE))
         return [replace(part, allowance=len(range(number, n_fits, len(parts)))) for number, part in enumerate(parts)]
 
     def mending(self, positions: np.ndarray) -> list[Part]:

@@ -120,6 +120,12 @@ class Refinement:
         n_fits = int((budget - len(others) * self.price.converging) / self.price.fitting)
         return np.concatenate([highest, others]), len(highest) + n_fits
 
+    def to_converge_next(self, errors: np.ndarray, lsi: np.ndarray, tried: np.ndarray) -> np.ndarray:
+        """Positions (k,) of those that have come to be among the highest `lsi` (n,) since others were `tried` (m,)."""
+        highest = np.argsort(-lsi, kind="stable")[: self.highest]
+        above = highest[errors[highest] > self.tolerance]
+        return above[~np.isin(above, tried)]
+
     def corrected(self, rows: Tensor, positions: np.ndarray) -> Iterator[Removed]:
         """Samples at some positions (k,) of `rows` with the second-order term of their neighbours."""
         assert self.neighbours is not None

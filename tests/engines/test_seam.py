@@ -35,6 +35,10 @@ class Poisson(Likelihood):
     n_outputs = K
     basis = torch.eye(K, dtype=torch.float64)
 
+    @property
+    def sees_level(self):
+        return True
+
     def in_outputs(self):
         return self
 

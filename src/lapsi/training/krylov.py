@@ -59,16 +59,28 @@ class KrylovFit:
 class BlockPreconditioner:
     """Inverse of the diagonal blocks of a Hessian by their Cholesky factors; build it with `block_preconditioner`.
 
+    Where the loss sees no level of the outputs, it is the inverse of the blocks among the vectors that sum to 0 over the
+    outputs, and that of the L2 strength on the level, both exact there.
+
     Attributes:
         factors: (F, D, D) float32.
+        joint: (D, D) float32, Cholesky factor of the sum of the inverse blocks; None where the loss sees the level.
+        l2: strength of the L2 term.
     """
 
     factors: Tensor
+    joint: Tensor | None
+    l2: float
 
     def __call__(self, vectors: Tensor, rows: Tensor) -> Tensor:
         """Of vectors (r, F, D); the same for all units."""
         columns = vectors.permute(1, 2, 0).to(self.factors.dtype)
-        return torch.cholesky_solve(columns, self.factors).permute(2, 0, 1).to(vectors.dtype)
+        solved = torch.cholesky_solve(columns, self.factors)
+        if self.joint is not None:
+            shared = torch.cholesky_solve(solved.sum(0), self.joint)
+            solved -= torch.cholesky_solve(shared.expand_as(columns), self.factors)
+            solved += columns.mean(0) / self.l2
+        return solved.permute(2, 0, 1).to(vectors.dtype)
 
 
 @final
@@ -97,8 +109,12 @@ def block_preconditioner(problem: LinearProblem, params: Tensor) -> BlockPrecond
         terms = [terms_that_matter(everyone, variance, LEFT_OUT) for variance in variances.T]
         for block, added in zip(blocks, squares(inputs, terms), strict=True):
             block.add_(added)
-    blocks.diagonal(dim1=1, dim2=2).add_(problem.objective.l2(problem.total))
-    return BlockPreconditioner(float32_factor(blocks))
+    l2 = problem.objective.l2(problem.total)
+    blocks.diagonal(dim1=1, dim2=2).add_(l2)
+    factors = float32_factor(blocks)
+    if problem.likelihood.sees_level:
+        return BlockPreconditioner(factors, None, l2)
+    return BlockPreconditioner(factors, float32_factor(sum(torch.cholesky_inverse(factor) for factor in factors)), l2)
 
 
 def float32_factor(matrices: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ CHUNK_BYTES = 256 * 2**20
 ROWS_AT_A_TIME = 8192
 PART_UNITS = 8192  # samples of like predictions share products
 REFIT_CHUNK = 64
-SOLVE_TOLERANCE = 1e-3
+SOLVE_TOLERANCE = 0.01
 REFIT_TOLERANCE = 1e-8
 REFIT_SHARE = 0.01  # of what may remain: LSI may go far more steeply than with the square of the shift
 
@@ -205,7 +205,7 @@ class LocalRemoval(Removal):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Solve:
-    """(H − J S Jᵀ)⁻¹ of gradients (r, K, D) of some units (r,), to a thousandth, in float32."""
+    """(H − J S Jᵀ)⁻¹ of gradients (r, K, D) of some units (r,), to a hundredth, in float32."""
 
     problem: LinearProblem
     params: Tensor

@@ -96,7 +96,8 @@ def approach(
         remaining = compared.of_lsi(size if count == 0 and before is None else _to_go(size, last))
         converged = shrinks & (remaining <= tolerance[active])
         left[active[converged]] = remaining[converged]
-        arrives = compared.of_lsi(size * (size / last) ** (CHORD_STEPS - 1 - count)) <= tolerance[active]
+        to_come = (size / last) ** (CHORD_STEPS - 1 - count)
+        arrives = compared.of_lsi(_to_go(size, last) * to_come) <= tolerance[active]
         goes_on = shrinks & ~converged & arrives
         if not bool(goes_on.any()):
             break

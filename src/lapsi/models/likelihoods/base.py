@@ -30,6 +30,11 @@ class Likelihood(ABC):
     def basis(self) -> Tensor:
         """V (K, F) float64, orthonormal columns: the directions of z that the loss sees. The identity where it sees all."""
 
+    @property
+    @abstractmethod
+    def sees_level(self) -> bool:
+        """Whether the loss changes where the same number is added to all outputs."""
+
     @abstractmethod
     def in_outputs(self) -> Self:
         """The same with the identity as its basis: a direction for every output, whether the loss sees it or not."""

@@ -32,6 +32,10 @@ class Bernoulli(Likelihood):
     def n_outputs(self) -> int:
         return len(self.basis)
 
+    @property
+    def sees_level(self) -> bool:
+        return True
+
     def in_outputs(self) -> Bernoulli:
         return self
 

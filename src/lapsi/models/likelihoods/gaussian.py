@@ -33,6 +33,10 @@ class Gaussian(Likelihood):
     def n_outputs(self) -> int:
         return len(self.basis)
 
+    @property
+    def sees_level(self) -> bool:
+        return True
+
     def in_outputs(self) -> Gaussian:
         return self
 

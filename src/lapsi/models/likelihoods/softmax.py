@@ -37,6 +37,10 @@ class Softmax(Likelihood):
     def n_outputs(self) -> int:
         return len(self.basis)
 
+    @property
+    def sees_level(self) -> bool:
+        return False
+
     def in_outputs(self) -> Softmax:
         return Softmax(torch.eye(self.n_outputs, dtype=self.basis.dtype, device=self.basis.device))
 

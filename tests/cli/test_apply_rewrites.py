@@ -161,6 +161,40 @@ def test_tensors_come_back_with_their_types_and_their_header(dtype):
         assert len(after.get_tensor("mean")) == 3
 
 
+@pytest.mark.parametrize("kind", ["tensor", "list"])
+def test_a_dictionary_of_tensors_comes_back_with_its_types(kind):
+    labels = torch.from_numpy(CODES).short() if kind == "tensor" else NAMES[CODES].tolist()
+    held = {"x": torch.from_numpy(X).to(torch.bfloat16), "y": labels, "mean": torch.zeros(3), "names": ["no", "sample"]}
+    torch.save(held, "a.pt")
+    scored("a.pt", "--features", "x", "--labels", "y")
+    decide("1" if kind == "tensor" else "bee")
+    applied("b.pt")
+    after = torch.load("b.pt", weights_only=True)
+    assert list(after) == list(held)
+    assert torch.equal(after["x"], held["x"][KEPT])
+    assert after["names"] == held["names"]
+    assert len(after["mean"]) == 3
+    expected = [1 if row == 3 else CODES[row] for row in KEPT]
+    if kind == "tensor":
+        assert after["y"].dtype == torch.int16
+        assert after["y"].tolist() == expected
+    else:
+        assert after["y"] == NAMES[expected].tolist()
+
+
+@pytest.mark.parametrize("kind", ["feather", "arrow"])
+def test_arrow_tables_come_back_with_all_their_columns(kind):
+    held = pd.DataFrame({"embedding": list(X), "name": pd.Categorical(NAMES[CODES]), "note": "as it is"})
+    held.to_feather(f"a.{kind}")
+    scored(f"a.{kind}", "--labels", "name")
+    decide("bee")
+    applied(f"b.{kind}")
+    after = pd.read_feather(f"b.{kind}")
+    assert list(after) == list(held)
+    assert_array_equal(np.stack(after["embedding"]), X[KEPT])
+    assert_array_equal(after["name"], NAMES[[1 if row == 3 else CODES[row] for row in KEPT]])
+
+
 def test_embedded_samples_come_back_as_such(models):
     texts = [f"a text {row} of {NAMES[row % 3]}" for row in range(N)]
     pd.DataFrame({"text": texts, "label": NAMES[CODES], "author": CODES // 2}).to_csv("a.csv", index=False)

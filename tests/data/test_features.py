@@ -1,6 +1,10 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 
@@ -26,11 +30,26 @@ def write_safetensors(path):
 
 def write_wide(path):
     frame = pd.DataFrame(X, columns=[f"f{column}" for column in range(11)]).assign(label=NAMES, ids=IDS, other=1.0)
-    frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_csv(path, index=False)
+    write = {".parquet": frame.to_parquet, ".feather": frame.to_feather}.get(path.suffix, partial(frame.to_csv, index=False))
+    write(path)
 
 
 def write_lists(path):
     pd.DataFrame({"embedding": list(X), "label": pd.Categorical(NAMES)}).to_parquet(path)
+
+
+def write_stream(path):
+    table = pa.table({"embedding": list(X), "label": NAMES.tolist()})
+    with pa.ipc.new_stream(path, table.schema) as stream:
+        stream.write_table(table)
+
+
+def write_tensors(path):
+    torch.save({"features": torch.from_numpy(X), "labels": torch.from_numpy(Y), "names": NAMES.tolist()}, path)
+
+
+def write_brain_floats(path):
+    torch.save({"features": torch.from_numpy(X).to(torch.bfloat16), "labels": torch.from_numpy(Y)}, path)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +61,10 @@ def write_lists(path):
         ("a.parquet", write_wide, Columns(prefix="f", ids="ids"), ["ant", "bee", "cat"]),
         ("a.csv", write_wide, Columns(prefix="f", labels="label"), ["ant", "bee", "cat"]),
         ("a.parquet", write_lists, Columns(features="embedding"), ["ant", "bee", "cat"]),
+        ("a.feather", write_wide, Columns(prefix="f", ids="ids"), ["ant", "bee", "cat"]),
+        ("a.arrow", write_stream, Columns(), ["ant", "bee", "cat"]),
+        ("a.pt", write_tensors, Columns(), [0, 1, 2]),
+        ("a.pth", write_tensors, Columns(labels="names"), ["ant", "bee", "cat"]),
     ],
 )
 def test_every_kind_of_file_gives_the_same_data(tmp_path, name, write, columns, classes):
@@ -50,7 +73,7 @@ def test_every_kind_of_file_gives_the_same_data(tmp_path, name, write, columns, 
     assert_array_equal(np.asarray(dataset.features, "float32"), X)
     assert_array_equal(dataset.labels, Y)
     assert_array_equal(dataset.classes, classes)
-    assert_array_equal(dataset.ids, np.arange(12) if write in (write_safetensors, write_lists) else IDS)
+    assert_array_equal(dataset.ids, IDS if write in (write_npz, write_wide) else np.arange(12))
 
 
 def test_npy_pairs(tmp_path):
@@ -89,7 +112,7 @@ def test_wrong_files_are_told(tmp_path):
         read_dataset(tmp_path / "a.npz", Columns())
     with pytest.raises(InputError, match="is a directory"):
         read_dataset(tmp_path, Columns())
-    for name in ("a.npz", "a.npy", "a.safetensors", "a.parquet"):
+    for name in ("a.npz", "a.npy", "a.safetensors", "a.parquet", "a.feather", "a.arrow", "a.pt"):
         (tmp_path / name).write_bytes(b"no such thing")
         with pytest.raises(InputError, match="cannot be read as"):
             read_dataset(tmp_path / name, Columns(labels=str(tmp_path / name)))
@@ -112,6 +135,21 @@ def test_pickles_are_never_run(tmp_path):
     np.savez(tmp_path / "a.npz", features=np.array([object()] * 12), labels=Y)
     with pytest.raises(InputError, match="cannot be read"):
         read_dataset(tmp_path / "a.npz", Columns())
+
+
+def test_tensors_without_names_and_objects_are_told(tmp_path):
+    torch.save(torch.from_numpy(X), tmp_path / "one.pt")
+    with pytest.raises(InputError, match=r"one.pt holds one tensor without a name; expected a dictionary, e.g. torch.save"):
+        read_dataset(tmp_path / "one.pt", Columns())
+    torch.save({"features": X, "labels": RuntimeError("run")}, tmp_path / "object.pt")
+    with pytest.raises(InputError, match="object.pt cannot be read as .pt"):
+        read_dataset(tmp_path / "object.pt", Columns())
+
+
+def test_brain_floats_of_a_dictionary_are_read_as_they_are(tmp_path):
+    write_brain_floats(tmp_path / "a.pt")
+    features = np.asarray(read_dataset(tmp_path / "a.pt", Columns()).features)
+    assert_array_equal(features, torch.from_numpy(X).to(torch.bfloat16).float().numpy())
 
 
 def test_lists_of_unequal_length_are_told(tmp_path):

@@ -33,9 +33,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to s
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing run or file.")]
 
 SOURCE_HELP = (
-    "Features (.npz, .npy, .safetensors, .parquet, .csv, .tsv, .csv.gz, .jsonl), shards of them (a folder, a pattern or "
-    "several files), a table with columns of any kind or of texts or image paths, an image folder (or .zip) with one subfolder "
-    "a class, a saved Hugging Face data set, hf:NAME on the hub, or a named data set such as digits or cifar10."
+    "Features (.npz, .npy, .safetensors, .pt, .parquet, .feather, .arrow, .csv, .tsv, .csv.gz, .jsonl), shards of them (a "
+    "folder, a pattern or several files), a table with columns of any kind or of texts or image paths, an image folder (or "
+    ".zip) with one subfolder a class, a saved Hugging Face data set, hf:NAME on the hub, or a named data set such as digits "
+    "or cifar10."
 )
 
 

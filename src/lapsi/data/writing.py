@@ -13,11 +13,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from lapsi.data.dataset import Dataset
+from lapsi.data.readers.arrow_files import ARROW
 from lapsi.data.readers.containers import FEATURES, MADE_BY, SAMPLES
 from lapsi.data.readers.layouts import COMPRESSED, DELIMITED, Layout, kind_of, layout_of_kind
 from lapsi.errors import InputError
 
-WRITTEN = (*DELIMITED, ".parquet", ".json")
+WRITTEN = (*DELIMITED, ".parquet", *ARROW, ".json")
 JSON_ROWS = 50_000
 
 
@@ -57,6 +58,8 @@ def write_table(table: pd.DataFrame, path: Path, layout: Layout | None = None) -
         _write_delimited(table, path, layout or layout_of_kind(kind))
     elif kind == ".parquet":
         table.to_parquet(path, index=False)
+    elif kind in ARROW:
+        table.reset_index(drop=True).to_feather(path)
     else:
         _write_json(table, path)
 

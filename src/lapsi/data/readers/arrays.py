@@ -1,4 +1,4 @@
-"""Labelled features in files of their own: .npz, .npy pairs, .safetensors, .parquet, .csv, .tsv and .jsonl, one or several."""
+"""Labelled features in files of their own, one or several: arrays with names, .npy with others beside it, and tables."""
 
 from __future__ import annotations
 

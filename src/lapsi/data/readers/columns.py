@@ -13,7 +13,7 @@ from lapsi.settings.objective import TARGETS
 from lapsi.settings.option import Choice, Listed, Name, Words, check_options, flag_of, option
 from lapsi.settings.task import TASKS
 
-FEATURE_NAMES = ("features", "X", "x", "embeddings", "features_train", "X_train")
+FEATURE_NAMES = ("features", "X", "x", "embeddings", "embedding", "features_train", "X_train")
 LABEL_NAMES = ("labels", "label", "y", "target", "labels_train", "y_train")
 IMAGE_NAMES = ("image", "img", "images", "path", "file_name", "filepath", "image_path")
 TEXT_NAMES = ("text", "texts", "sentence", "review", "content")

@@ -1,4 +1,4 @@
-"""What files of features hold, by name, read when it is asked for: .npz, .safetensors, .parquet, .csv, .tsv and .jsonl."""
+"""What files of features hold, by name, read when it is asked for: arrays, tensors and tables."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ import pyarrow.parquet
 from safetensors import safe_open
 
 from lapsi.data.arrays import EXACT
+from lapsi.data.readers.arrow_files import ARROW, read_arrow
 from lapsi.data.readers.columns import ID_NAMES, first_of
 from lapsi.data.readers.feature_columns import feature_rows
 from lapsi.data.readers.layouts import DELIMITED, in_words, kind_of
 from lapsi.data.readers.mapped import brain_floats, mapped_member
 from lapsi.data.readers.parquet import parquet_features
 from lapsi.data.readers.text_tables import Cells, csv_cells, exact_column, jsonl_cells, magnitude, read_csv, read_jsonl
+from lapsi.data.readers.torch_files import TENSORS, read_tensors
 from lapsi.data.readers.unreadable import reading
 from lapsi.errors import InputError
 
 FEATURES, SAMPLES, MADE_BY = "features", "samples", "lapsi"  # in files of write_features
-TABLES = (".parquet", *DELIMITED, ".jsonl")
+TABLES = (".parquet", *ARROW, *DELIMITED, ".jsonl")
 MAPPED_FROM = 2**26  # bytes of a member of an .npz file
 
 
@@ -151,6 +153,34 @@ def _open_parquet(path: Path) -> NamedArrays:
     return NamedArrays(list(names), load, partial(parquet_features, path), load, column, is_table=True)
 
 
+def _open_arrow(path: Path) -> NamedArrays:
+    table = read_arrow(path)
+
+    def load(name: str) -> np.ndarray:
+        return values_of(table[name])
+
+    def features(names: list[str]) -> np.ndarray:
+        return feature_rows(table, names, path)
+
+    return NamedArrays(table.column_names, load, features, load, table.column, is_table=True)
+
+
+def _open_tensors(path: Path) -> NamedArrays:
+    import torch
+
+    held = read_tensors(path)
+
+    def load(name: str) -> Any:
+        return held[name] if isinstance(held[name], torch.Tensor) else np.asarray(held[name])
+
+    def features(names: list[str]) -> Any:
+        rows = load(names[0])
+        is_brain = isinstance(rows, torch.Tensor) and rows.dtype == torch.bfloat16 and rows.ndim == 2
+        return brain_floats(rows.contiguous()) if is_brain else rows
+
+    return NamedArrays(list(held), load, features, load)
+
+
 def _open_delimited(path: Path) -> NamedArrays:
     table, layout = read_csv(path)
     return _of_text(path, table, partial(csv_cells, path, layout), in_words(layout, path))
@@ -186,7 +216,9 @@ OPENERS: dict[str, Callable[[Path], NamedArrays]] = {
     ".npz": _open_npz,
     ".safetensors": _open_safetensors,
     ".parquet": _open_parquet,
+    **dict.fromkeys(ARROW, _open_arrow),
+    **dict.fromkeys(TENSORS, _open_tensors),
     **dict.fromkeys(DELIMITED, _open_delimited),
     ".jsonl": _open_jsonl,
 }
-KINDS = (".npz", ".npy", ".safetensors", *TABLES)
+KINDS = (".npz", ".npy", ".safetensors", *TENSORS, *TABLES)

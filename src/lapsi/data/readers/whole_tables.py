@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from lapsi.data.readers.arrow_files import ARROW, read_arrow
 from lapsi.data.readers.layouts import DELIMITED, Layout, kind_of, open_text
 from lapsi.data.readers.text_tables import layout_of, require_closed_quotes
 from lapsi.data.readers.unreadable import reading
 
-WHOLE_TABLES = (*DELIMITED, ".parquet")
+WHOLE_TABLES = (*DELIMITED, ".parquet", *ARROW)
 
 
 def read_whole(path: Path, as_text: bool) -> tuple[pd.DataFrame, Layout]:
@@ -23,6 +24,8 @@ def read_whole(path: Path, as_text: bool) -> tuple[pd.DataFrame, Layout]:
         InputError: when it cannot be read.
     """
     with reading(path):
+        if kind_of(path) in ARROW:
+            return read_arrow(path).to_pandas(), Layout()
         if kind_of(path) not in DELIMITED:
             return pd.read_parquet(path), Layout()
         layout = layout_of(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lapsi.data.readers.layouts import kind_of
 from lapsi.data.readers.shard_names import is_sparse_file
+from lapsi.data.readers.torch_files import TENSORS
 from lapsi.data.readers.whole_tables import WHOLE_TABLES
 from lapsi.data.rewriting.archives import rewrite_npz
 from lapsi.data.rewriting.arrays import rewrite_npy
@@ -17,12 +18,14 @@ from lapsi.data.rewriting.named import Named
 from lapsi.data.rewriting.records import rewrite_jsonl
 from lapsi.data.rewriting.tables import rewrite_table
 from lapsi.data.rewriting.tensors import rewrite_safetensors
+from lapsi.data.rewriting.torch_files import rewrite_tensors
 
 REWRITERS: dict[str, Callable[[Path, Path, Named, Decided, Path], None]] = {
     ".npz": rewrite_npz,
     ".npy": rewrite_npy,
     ".jsonl": rewrite_jsonl,
     ".safetensors": rewrite_safetensors,
+    **dict.fromkeys(TENSORS, rewrite_tensors),
     ".txt": rewrite_lines,
     **dict.fromkeys(WHOLE_TABLES, rewrite_table),
 }

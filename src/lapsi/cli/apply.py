@@ -13,7 +13,7 @@ from lapsi.analysis.restored import ImageFile, decided_of, restored, restored_fo
 from lapsi.analysis.review import REMOVE, Cleaned, apply_review, read_review
 from lapsi.cli.apply_parts import Part, write_parts
 from lapsi.cli.terminal import say, told
-from lapsi.data.readers.columns import IMAGE_NAMES, file_and_name, first_of
+from lapsi.data.readers.columns import IMAGE_NAMES, IN_FILES, file_and_name, first_of
 from lapsi.data.readers.layouts import DELIMITED, Layout, kind_of
 from lapsi.data.readers.shard_names import holds_features_alone
 from lapsi.data.readers.whole_tables import WHOLE_TABLES, read_whole
@@ -27,7 +27,6 @@ from lapsi.results.scores import Scores
 from lapsi.settings.task import PAIRS
 
 LINK, COPY = "link", "copy"
-OF_FILES = ("labels", "ids", "weights", "group", "split", "reference_labels")  # columns that may be in files of their own
 
 
 def apply(run: Path, review: Path, output: Path, new_classes: bool, images: str, force: bool, quiet: bool) -> None:
@@ -169,7 +168,7 @@ def _sources(scores: Scores) -> list[Path]:
     """The files that a run was made from."""
     data, source = scores.provenance.data, scores.provenance.source
     opened = [Path(each) for each in data.get("shards") or [data.get("source") or source]]  # these are absolute
-    named = [data.get("columns", {}).get(name) for name in OF_FILES] if holds_features_alone(opened[0]) else []
+    named = [data.get("columns", {}).get(name) for name in IN_FILES.values()] if holds_features_alone(opened[0]) else []
     return [Path(source), *opened, *(file_and_name(name)[0] for name in named if name is not None)]
 
 

@@ -114,7 +114,10 @@ def block_preconditioner(problem: LinearProblem, params: Tensor) -> BlockPrecond
     factors = float32_factor(blocks)
     if problem.likelihood.sees_level:
         return BlockPreconditioner(factors, None, l2)
-    return BlockPreconditioner(factors, float32_factor(sum(torch.cholesky_inverse(factor) for factor in factors)), l2)
+    joint = torch.zeros_like(factors[0])
+    for factor in factors:
+        joint += torch.cholesky_inverse(factor)
+    return BlockPreconditioner(factors, float32_factor(joint), l2)
 
 
 def float32_factor(matrices: Tensor) -> Tensor:

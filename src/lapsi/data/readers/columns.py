@@ -18,6 +18,8 @@ LABEL_NAMES = ("labels", "label", "y", "target", "labels_train", "y_train")
 IMAGE_NAMES = ("image", "img", "images", "path", "file_name", "filepath", "image_path")
 TEXT_NAMES = ("text", "texts", "sentence", "review", "content")
 ID_NAMES = ("id", "ids", "sample_id")
+# what files beside one of features may hold: the attribute of `Columns` that names them
+IN_FILES = {name: name for name in ("labels", "ids", "weights", "group", "split")} | {"reference_label": "reference_labels"}
 CLASS_NAMES = "class_names"
 LISTED_AT_MOST = 12
 RESERVED = {"id", "row", "label", "path", "text", "original_label", "corrupted", "corruption"}
@@ -96,8 +98,7 @@ class Columns:
 
     def files(self) -> dict[str, str | None]:
         """Names of the files beside a `.npy` file, by what they hold."""
-        carried = {"group": self.group, "split": self.split, "reference_label": self.reference_labels}
-        return {"labels": self.labels, "ids": self.ids, "weights": self.weights, **carried}
+        return {what: getattr(self, name) for what, name in IN_FILES.items()}
 
 
 def file_and_name(place: str) -> tuple[Path, str]:

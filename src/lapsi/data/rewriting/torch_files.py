@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +16,15 @@ def rewrite_tensors(source: Path, target: Path, named: Named, decided: Decided, 
     """What goes by sample without the samples that were removed, tensors as tensors and lists as lists; types stay."""
     import torch
 
-    new, kept = {}, torch.from_numpy(decided.kept)
+    new: dict[str, Any] = {}
     for name, value in read_tensors(source).items():
         is_tensor = isinstance(value, torch.Tensor)
-        held = value if is_tensor else np.asarray(value)
+        held: Any = value if is_tensor else np.asarray(value)
         if name == named.labels and len(decided.changed) > 0:
             written = decided.written(np.asarray(held))
             held = torch.from_numpy(written) if is_tensor else written
         if named.cut(name, tuple(held.shape), decided, source.name):
-            held = held[kept] if is_tensor else held[decided.kept]
+            held = held[decided.kept]
         new[name] = held.clone() if is_tensor else held.tolist()
     with target.open("wb") as file:
         torch.save(new, file)

@@ -8,6 +8,7 @@ import pytest
 import lapsi
 import oracles
 from commands import fail, run
+from lapsi.execution.checkpoint import Checkpoint
 
 NOTE = "no guarantee of differential privacy"
 
@@ -41,6 +42,35 @@ def test_one_run(folder, tmp_path):
     assert [row["order"] for row in told["rows"]] == [2.0]
     assert told["rows"][0]["max"] == scores.table["renyi_2"].max()
     assert NOTE in told["note"]
+
+
+@pytest.mark.slow
+def test_what_was_stopped_goes_on(folder, tmp_path, monkeypatch):
+    trained = ["--epochs", 5, "--seeds", 3, "--verify", 0, "--quiet"]
+    assert run("score", folder / "x.npz", "-o", tmp_path / "c", *trained).returncode == 0
+    call = ("privacy", tmp_path / "c", "--orders", "2", "--quiet", "--to")
+    succeed(*call[1:], tmp_path / "whole")
+    save, saved = Checkpoint.save, []
+
+    def stop_after_two(self, name, arrays):
+        save(self, name, arrays)
+        saved.append(name)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", stop_after_two)
+        stopped = run(*call, tmp_path / "new")
+        assert stopped.returncode == 130
+        assert f"Finished parts are kept in {tmp_path / 'new.partial'}" in " ".join(stopped.stderr.split())
+        other = fail(2, "privacy", tmp_path / "c", "--orders", "2,4", "--quiet", "--to", tmp_path / "new")
+        assert "was begun with other data or settings: orders was" in other
+        saved.append("not the second")
+        succeed(*call[1:], tmp_path / "new")
+    assert len(saved) == 4
+    found, expected = (lapsi.load_run(tmp_path / name).table["renyi_2"] for name in ("new", "whole"))
+    np.testing.assert_array_equal(found, expected)
+    assert not (tmp_path / "new.partial").exists()
 
 
 @pytest.mark.slow

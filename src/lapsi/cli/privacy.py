@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lapsi.cli.data import reopen_features
 from lapsi.cli.measure import save_beside
 from lapsi.cli.show import to_json, to_records
 from lapsi.cli.terminal import cell, say, told
+from lapsi.cli.unfinished import until_whole
 from lapsi.errors import InputError
 from lapsi.execution.files import write_file
 from lapsi.execution.progress import Stages
@@ -51,12 +53,13 @@ def one(run: Path, orders: Sequence[float] | None, to: Path | None, output: Path
     _require_picture(output)
     asked, scores = checked_orders(ORDERS if orders is None else orders), Scores.load(run)
     required_settings(scores)
-    stages = Stages(not way.quiet and not way.as_json)
-    if any(column_of(order) not in scores.table for order in asked):
-        scores = add_orders(scores, reopen_features(scores, stages), asked, stages)
+    with nullcontext() if to is None else until_whole(to, way.force, "lapsi privacy") as keep:
+        if any(column_of(order) not in scores.table for order in asked):
+            stages = Stages(not way.quiet and not way.as_json)
+            scores = add_orders(scores, reopen_features(scores, stages), asked, stages, keep)
+        if to is not None:
+            save_beside(scores, run, to, way.force)
     table = by_order(scores, asked)
-    if to is not None:
-        save_beside(scores, run, to, way.force)
     if output is not None:
         _draw(plots.by_order(scores, asked), output, way)
     shown = {"order": [f"{order:g}" for order in table.index], **_nats(table, (*SHOWN, "max"))}

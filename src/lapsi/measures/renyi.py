@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.engines.base import Fit, work_of
 from lapsi.engines.choose import make_engine
 from lapsi.engines.evaluate import Observation, evaluate, n_steps
+from lapsi.engines.identity import identity
 from lapsi.errors import InputError
 from lapsi.execution.backend import open_backend
-from lapsi.execution.checkpoint import open_checkpoint
+from lapsi.execution.checkpoint import Keep, open_checkpoint
 from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
 from lapsi.measures.lsi import observation
@@ -48,6 +50,7 @@ def privacy(
     *,
     ids: Any = None,
     sample_weight: Any = None,
+    checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> Scores:
     """Scores with the Rényi divergences of their samples, D_α(with ‖ without) in nats, in columns of their own.
@@ -61,6 +64,7 @@ def privacy(
         X, y: all data that they were made from, as in `lapsi.score`.
         orders: α of each column `renyi_α`; those that are there already stay.
         ids, sample_weight: as `lapsi.score` was given them.
+        checkpoint: directory where finished parts are kept; the same call goes on with them. None keeps none.
         progress: draw progress bars on standard error.
 
     Returns:
@@ -71,7 +75,8 @@ def privacy(
         MemoryLimitError, ConvergenceError: as `lapsi.score`.
     """
     dataset = make_dataset(X, y, task=scores.task, weights=sample_weight, ids=ids)
-    return add_orders(scores, dataset, orders, Stages(progress))
+    keep = None if checkpoint is None else Keep(Path(checkpoint), {})
+    return add_orders(scores, dataset, orders, Stages(progress), keep)
 
 
 def checked_orders(orders: Sequence[float]) -> tuple[float, ...]:
@@ -86,8 +91,8 @@ def checked_orders(orders: Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted({float(order) for order in found}))
 
 
-def add_orders(scores: Scores, dataset: Dataset, orders: Sequence[float], stages: Stages) -> Scores:
-    """The same of the data set that the scores were made from.
+def add_orders(scores: Scores, dataset: Dataset, orders: Sequence[float], stages: Stages, keep: Keep | None = None) -> Scores:
+    """The same of the data set that the scores were made from; `keep`: where finished parts are kept.
 
     Raises:
         InputError: as `privacy`.
@@ -99,7 +104,7 @@ def add_orders(scores: Scores, dataset: Dataset, orders: Sequence[float], stages
     if not dataset.has_digest(scores.provenance.data_hash):
         raise InputError("The data are not those of the run; expected features, labels and ids as they were scored.")
     rows = pd.Index(dataset.ids).get_indexer(pd.Index(scores.table["id"]))
-    values = _left_out(dataset, settings, rows, missing, stages)
+    values = _left_out(dataset, settings, rows, missing, stages, keep)
     columns = [_column(order) for order in missing]
     table = pd.DataFrame(values, columns=[column.name for column in columns]).assign(id=scores.table["id"].to_numpy())
     before = scores.provenance.measures.get(RENYI, {"orders": []})
@@ -143,22 +148,32 @@ def observed(fit: Fit, orders: Sequence[float]) -> Observation:
     return Observation(compute, {**of_samples.shapes, RENYI: (len(orders),)}, of_samples.gaps | {RENYI})
 
 
-def _left_out(dataset: Dataset, settings: Settings, rows: np.ndarray, orders: Sequence[float], stages: Stages) -> np.ndarray:
+def _left_out(
+    dataset: Dataset, settings: Settings, rows: np.ndarray, orders: Sequence[float], stages: Stages, keep: Keep | None
+) -> np.ndarray:
     """Divergences (n, o) of samples `rows` (n,), means over the seeds."""
     require_device(settings.execution.device)
     if isinstance(settings.engine, Retrain):
         settings = replace(settings, engine=replace(settings.engine, every=None))
     dataset, work = weighed(dataset, settings), work_of(dataset, len(rows))
-    plan = make_engine(settings).plan(work)
-    chosen = regularized(dataset, settings, stages)
-    fit = make_engine(chosen.settings).fit(dataset, chosen.standardizer, plan, stages)
-    units = torch.as_tensor(rows)[:, None].to(settings.execution.device or "cpu")
-    unkept = open_checkpoint(None, {}, {})
-    with (
-        open_backend(settings.execution) as backend,
-        stages.stage("leave-one-out", n_steps(fit, len(units), unkept)) as advance,
-    ):
-        by_seed = evaluate(fit, units, observed(fit, orders), unkept, advance, backend)
+    engine = make_engine(settings)
+    plan = engine.plan(work)
+    if keep is not None:
+        keep.require_room(plan.kept_bytes, 0)
+    began = identity(dataset, settings, rows) | {"orders": list(orders)}
+    checkpoint = open_checkpoint(keep, began, engine.kept(plan))
+    try:
+        chosen = regularized(dataset, settings, stages)
+        kept = engine.continued(plan, checkpoint.plan)
+        fit = make_engine(chosen.settings).fit(dataset, chosen.standardizer, kept, stages)
+        units = torch.as_tensor(rows)[:, None].to(settings.execution.device or "cpu")
+        with (
+            open_backend(settings.execution) as backend,
+            stages.stage("leave-one-out", n_steps(fit, len(units), checkpoint)) as advance,
+        ):
+            by_seed = evaluate(fit, units, observed(fit, orders), checkpoint, advance, backend)
+    finally:
+        checkpoint.release()
     found = np.mean([arrays[RENYI] for arrays in by_seed], 0)
     if not (found >= 0).all():
         bad = int((~(found >= 0)).any(1).sum())

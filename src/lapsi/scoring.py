@@ -21,6 +21,7 @@ from lapsi.data.standardize import Standardizer
 from lapsi.data.tables.column import TABLE, in_words
 from lapsi.data.tables.dataset import labelled
 from lapsi.data.targets import Targets
+from lapsi.data.told_features import doubt_features
 from lapsi.data.told_targets import doubt
 from lapsi.data.told_targets import in_words as in_words_of_targets
 from lapsi.engines.base import Fit, single_rows, work_of
@@ -159,7 +160,7 @@ def score_dataset(
     taken = [name for name in dataset.columns if name in evidence.columns(dataset.targets.names)]
     if taken:
         raise InputError(f"A column of the samples is named {taken[0]!r}, as one of the scores is; rename it.")
-    _tell_targets(dataset.targets, stages)
+    _tell_data(dataset, stages)
     dataset = weighed(dataset, settings)
     work = work_of(dataset, len(rows))
     by_data = chosen_engine(settings, work)
@@ -192,13 +193,18 @@ def score_dataset(
     return assembled(fit, dataset.targets, known, by_seed, provenance, laid), model
 
 
-def _tell_targets(targets: Targets, stages: Stages) -> None:
-    """What they are, before the work."""
-    known, hardly = in_words_of_targets(targets), doubt(targets)
+def _tell_data(dataset: Dataset, stages: Stages) -> None:
+    """What the labels are, and what may be wrong with them and the features, before the work."""
+    known = in_words_of_targets(dataset.targets)
     if known:
         stages.say(f"labels: {known}")
-    if hardly:
-        stages.say(f"Caution: {hardly}")
+    for each in doubts(dataset):
+        stages.say(f"Caution: {each}")
+
+
+def doubts(dataset: Dataset) -> list[str]:
+    """Why its scores may not mean much, as far as that is seen before the work."""
+    return [each for each in (doubt(dataset.targets), doubt_features(dataset.survey)) if each]
 
 
 def run_bytes(dataset: Dataset, settings: Settings, n_scored: int) -> int:

@@ -24,7 +24,6 @@ from lapsi.cli.unfinished import BY
 from lapsi.data.dataset import Dataset
 from lapsi.data.opening import Opened
 from lapsi.data.readers.arrays import read_indices
-from lapsi.data.told_targets import doubt
 from lapsi.data.told_targets import in_words as targets_in_words
 from lapsi.data.writing import write_table
 from lapsi.engines.base import work_of
@@ -41,7 +40,7 @@ from lapsi.report.overview import flipped_in, gallery_images, save_overview
 from lapsi.results.paths import is_whole, not_begun, unfinished_path
 from lapsi.results.run_directory import LEFT_OUT, PICTURE, require_free
 from lapsi.results.scores import Scores
-from lapsi.scoring import check_indices, run_bytes, score_dataset
+from lapsi.scoring import check_indices, doubts, run_bytes, score_dataset
 from lapsi.settings.execution import LOCAL
 from lapsi.settings.settings import Settings
 
@@ -232,15 +231,14 @@ def _tell_plan(given: set[str], options: Options, name: str, settings: Settings,
     plan = engine.plan(work)
     seconds = engine.seconds(plan, work, dataset)
     disk = {"kept_bytes": plan.kept_bytes, "run_bytes": run_bytes(dataset, chosen.settings, n_scored)}
-    labels, hardly = targets_in_words(dataset.targets), doubt(dataset.targets)
+    labels, cautions = targets_in_words(dataset.targets), doubts(dataset)
     if as_json:
         told = plan_as_dict(engine.name, plan, seconds) | disk | chosen.record()
-        cautions = [hardly] if hardly else []
         print(json.dumps(told | {"embedding": embedding, "labels": labels, "cautions": cautions}, indent=2))
     else:
         parts, whole = (in_words(size) for size in disk.values())
         plan = replace(plan, notes=(*plan.notes, ("disk", f"{parts} of finished parts, then {whole}")))
         called = f"{engine.name}: {chosen.reason}" if chosen.reason else engine.name
         print_plan(called, plan, seconds, [] if embedding is None else [embedding], Console(), labels)
-        if hardly:
-            say(f"Caution: {hardly}", "yellow")
+        for each in cautions:
+            say(f"Caution: {each}", "yellow")

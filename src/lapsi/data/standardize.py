@@ -74,10 +74,15 @@ def standardizer_of(features: Survey, standardize: str) -> Standardizer:
         return Standardizer(np.zeros(len(std)), np.ones(len(std)))
     if ((std > 0) & (std < SMALLEST_DEVIATION)).any():
         raise InputError(TOO_SMALL)
-    constant = std <= CONSTANT_BELOW * np.abs(features.mean)
+    constant = is_constant(features)
     if standardize == ONE:
         std = np.full_like(std, _root_mean(std[~constant]))
     return Standardizer(features.mean, np.where(constant, 0.0, 1 / np.where(constant, 1.0, std)))
+
+
+def is_constant(features: Survey) -> np.ndarray:
+    """(d,) bool: whether a feature is the same for every sample."""
+    return np.sqrt(features.variance) <= CONSTANT_BELOW * np.abs(features.mean)
 
 
 def _root_mean(deviations: np.ndarray) -> float:

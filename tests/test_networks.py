@@ -504,6 +504,13 @@ def test_checked_samples_are_trained_on_by_a_recipe_where_one_is_given(trained):
     assert lapsi.score_network(module, data, engine=short, **how).provenance.verification["median_ratio"] > 10
 
 
+def test_samples_that_a_module_does_not_take_are_one_line():
+    data = TensorDataset(torch.randn(20, 4), torch.arange(20) % 3)
+    message = r"does not take sample 0 of the data set .\(1, 4\) float32.: mat1 and mat2 shapes cannot be multiplied .*\.$"
+    with pytest.raises(lapsi.InputError, match=message):
+        lapsi.score_network(nn.Linear(5, 3), data, objective=DECAY, **QUIET)
+
+
 def test_the_cost_is_told_and_what_does_not_fit_is_refused(trained, capsys):
     module, data = trained
     lapsi.score_network(module, data, objective=DECAY, execution=lapsi.Execution(verify=2))

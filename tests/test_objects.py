@@ -260,7 +260,7 @@ def raising(_):
         (lambda item: item | {"text": "a\udcff"}, "The data set: row 7 is no text in UTF-8"),
         (lambda item: {"label": 1}, "Item 7 of the data set cannot be read .KeyError: 'text'."),
         (lambda item: {"text": "a"}, "Item 7 of the data set cannot be read .KeyError: 'label'."),
-        (lambda item: item | {"label": None}, "1 labels are missing .* the first at row 7"),
+        (lambda item: item | {"label": None}, "One label is missing .* at row 7"),
         (raising, "Item 7 of the data set cannot be read .RuntimeError: the file is damaged.; mend it"),
     ],
 )

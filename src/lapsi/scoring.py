@@ -22,7 +22,7 @@ from lapsi.data.tables.column import TABLE, in_words
 from lapsi.data.tables.dataset import labelled
 from lapsi.data.targets import Targets
 from lapsi.data.told_features import doubt_features
-from lapsi.data.told_targets import doubt
+from lapsi.data.told_targets import alike, doubt
 from lapsi.data.told_targets import in_words as in_words_of_targets
 from lapsi.engines.base import Fit, single_rows, work_of
 from lapsi.engines.choose import chosen_engine, make_engine
@@ -204,7 +204,7 @@ def _tell_data(dataset: Dataset, stages: Stages) -> None:
 
 def doubts(dataset: Dataset) -> list[str]:
     """Why its scores may not mean much, as far as that is seen before the work."""
-    return [each for each in (doubt(dataset.targets), doubt_features(dataset.survey)) if each]
+    return [each for each in (alike(dataset.targets), doubt(dataset.targets), doubt_features(dataset.survey)) if each]
 
 
 def run_bytes(dataset: Dataset, settings: Settings, n_scored: int) -> int:

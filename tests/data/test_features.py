@@ -163,7 +163,7 @@ def test_missing_values_of_a_table_are_told(tmp_path):
     with pytest.raises(InputError, match="NaN.*row 1, column 0"):
         read_dataset(tmp_path / "a.csv", Columns(prefix="f"))
     (tmp_path / "b.csv").write_text("f0,label\n1,1\n2,\n3,2\n")
-    with pytest.raises(InputError, match="1 labels are missing"):
+    with pytest.raises(InputError, match="One label is missing"):
         read_dataset(tmp_path / "b.csv", Columns(prefix="f"))
 
 

@@ -99,12 +99,12 @@ def test_blank_cells_are_missing(tmp_path, models):
     assert samples.columns["group"].isna().sum() == 6
     assert set(samples.columns["word"]) == {"NA", "b"}
     frame.assign(label=["", *Y[1:]]).to_csv("b.csv", index=False)
-    assert "1 labels are missing" in fail(2, "score", "b.csv", "--model", models["text"], "-o", "run", "--quiet")
+    assert "One label is missing" in fail(2, "score", "b.csv", "--model", models["text"], "-o", "run", "--quiet")
     assert (
         "remove these samples"
         in fail(2, "score", "b.csv", "--model", models["text"], "--lorem-ipsum", 0.5, "-o", "run", "--quiet").lower()
     )
-    assert "1 labels are missing" in fail(2, "score", "b.csv", "--model", "never/asked", "-o", "run", "--quiet")
+    assert "One label is missing" in fail(2, "score", "b.csv", "--model", "never/asked", "-o", "run", "--quiet")
     frame.assign(text=["", *["good"] * 11]).to_csv("c.csv", index=False)
     assert "of the 12 samples cannot be read: text 0 (the row holds nothing)" in fail(
         2, "score", "c.csv", "--model", models["text"], "-o", "run", "--quiet"
@@ -273,7 +273,7 @@ def test_folders_that_are_no_classes(tmp_path):
 
 
 def test_gaps_in_plain_lists():
-    with pytest.raises(lapsi.InputError, match="1 labels are missing"):
+    with pytest.raises(lapsi.InputError, match="One label is missing"):
         lapsi.score(X, ["a", "b"] * 5 + [float("nan"), "a"], progress=False)
     with pytest.raises(lapsi.InputError, match="mix types"):
         lapsi.score(X, ["a", 3] * 6, progress=False)

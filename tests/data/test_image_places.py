@@ -58,7 +58,7 @@ def test_one_folder_inside_is_gone_into_and_said(tmp_path, photos, depth):
 def test_splits_below_one_folder_are_found_by_name(tmp_path, photos):
     for split in ("train", "test"):
         shutil.copytree(photos, tmp_path / "download" / "all" / split)
-    with pytest.raises(lapsi.InputError, match="look like splits.*--split test"):
+    with pytest.raises(lapsi.InputError, match="look like splits.*--split train"):
         open_source(str(tmp_path / "download"), Columns())
     same(open_source(str(tmp_path / "download"), Columns(), "train"), open_source(str(photos), Columns()))
     with pytest.raises(lapsi.InputError, match="has no split 'tune'"):
@@ -90,7 +90,7 @@ def test_a_split_of_a_zip_file(tmp_path, photos):
     found = open_source(str(path), Columns(), "train")
     same(found, open_source(str(photos), Columns()))
     assert found.columns["split"].unique().tolist() == ["train"]
-    with pytest.raises(lapsi.InputError, match="both.zip/top .test, train. look like splits; name one, e.g. --split test"):
+    with pytest.raises(lapsi.InputError, match="both.zip/top .test, train. look like splits; name one, e.g. --split train"):
         open_source(str(path), Columns())
     with pytest.raises(lapsi.InputError, match="has no split 'tune'; it holds test, train"):
         open_source(str(path), Columns(), "tune")

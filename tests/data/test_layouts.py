@@ -134,6 +134,17 @@ def test_a_reviewed_table_comes_back_in_its_layout(flowers, file):
     assert after == [line.replace("tulip", "rose") if row == 4 else line for row, line in enumerate(before) if row != 6]
 
 
+def test_lines_end_as_they_did(flowers):
+    flowers.to_csv("dos.csv", index=False, lineterminator="\r\n")
+    succeed("score", "dos.csv", "--labels", "kind", "--ids", "name", "--verify", 0, "-o", "run", "-q")
+    decide(lapsi.load_run("run"), (3, "relabel", "rose"), (5, "remove", ""))
+    succeed("apply", "run", "--review", "review.csv", "-o", "cleaned.csv", "-q")
+    before, after = (Path(file).read_bytes().split(b"\n") for file in ("dos.csv", "cleaned.csv"))
+    assert after == [line.replace(b"tulip", b"rose") if row == 4 else line for row, line in enumerate(before) if row != 6]
+    succeed("export", "run", "--into", "dos.csv", "--to", "both.csv")
+    assert Path("both.csv").read_bytes().count(b"\r\n") == N + 1
+
+
 def _lines(file):
     content = Path(file).read_bytes()
     return (gzip.decompress(content) if file.endswith(".gz") else content).decode().splitlines()

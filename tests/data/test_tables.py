@@ -276,6 +276,45 @@ def test_an_index_of_names_goes_before_a_column_of_ids():
     assert given.ids[0] == 5
 
 
+def test_numbers_that_are_left_of_rows_go_behind_a_column_of_ids():
+    """An index of integers is what a filter or a shuffle leaves of the numbers of the rows."""
+    order = np.random.default_rng(1).permutation(N)[:50]
+    held = labelled(FRAME.iloc[order], Y[order])
+    assert held.ids.tolist() == FRAME["person_id"].iloc[order].tolist()
+    without = labelled(FRAME.drop(columns="person_id").iloc[order], Y[order])
+    assert without.ids.tolist() == order.tolist()
+
+
+def test_labels_of_the_same_rows_in_another_order_are_refused():
+    labels = pd.Series(Y)
+    shuffled = FRAME.sample(frac=1, random_state=0)
+    for frame in (shuffled, shuffled[["age"]].fillna(0)):
+        with pytest.raises(lapsi.InputError, match=r"same samples as that of X in another order; put y .* y.loc\[X.index\]"):
+            labelled(frame, labels)
+        aligned = labelled(frame, labels.loc[frame.index])
+        assert_array_equal(aligned.labels, Y[frame.index])
+        assert labelled(frame, labels.to_numpy()).labels.tolist() == Y.tolist()
+    assert labelled(FRAME, labels.set_axis(np.arange(N) + 100)).labels.tolist() == Y.tolist()  # other samples say nothing
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_a_column_of_vectors_is_features(tmp_path, kind):
+    vectors = RNG.normal(size=(N, 5))
+    frame = pd.DataFrame({"who": FRAME["person_id"], "seen": [kind(row) for row in vectors]})
+    held = labelled(frame, Y)
+    assert_array_equal(np.asarray(held.features), vectors)
+    assert held.ids.tolist() == FRAME["person_id"].tolist()
+    assert list(held.columns) == []
+    beside = labelled(frame.assign(age=FRAME["age"]), Y)
+    assert np.asarray(beside.features).shape == (N, 7)
+    assert "seen 5 numbers" in " ".join(" ".join(in_words(beside.made_by[TABLE])).split())
+    changed = frame.assign(age=FRAME["age"])
+    changed["seen"] = [kind(row) for row in vectors + 1e-12]
+    assert labelled(changed, Y).digest() != beside.digest()
+    pa.parquet.write_table(pa.table({"seen": list(vectors), "label": Y}), tmp_path / "x.parquet")
+    assert_array_equal(np.asarray(open_source(str(tmp_path / "x.parquet"), Columns()).features), vectors)
+
+
 def test_names_that_are_taken_are_kept_under_others():
     frame = FRAME[["age", "work"]].assign(rank=FRAME["work"], text=FRAME["notes"])
     held = labelled(frame, Y)
@@ -338,6 +377,9 @@ def test_sparse_features_lie_as_in_an_exact_svd(kind):
             "has 60 rows but 70 categories .a 35, b 35., more than can be told apart",
         ),
         (pd.concat([FRAME[["age", "work"]], FRAME[["age"]]], axis=1), "Two columns of The frame are named 'age'"),
+        (FRAME[:0], "The frame has no rows; expected at least 2"),
+        (pd.DataFrame({"a": [[1.0, 2.0]] * (N - 1) + [[1.0]]}), "a .left out: it holds list, of which no features are made"),
+        (pd.DataFrame({name: ["x"] * N for name in "abcdef"}), "d .left out: the same for every sample.; and 2 more.$"),
     ],
 )
 def test_frames_that_cannot_be_used(frame, message):

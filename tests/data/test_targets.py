@@ -9,7 +9,7 @@ import lapsi
 from lapsi.data.dataset import make_dataset
 from lapsi.data.labels import make_targets
 from lapsi.data.targets import ClassTargets, MultiLabelTargets, RealTargets
-from lapsi.data.told_targets import doubt, in_words
+from lapsi.data.told_targets import alike, doubt, in_words
 
 RNG = np.random.default_rng(0)
 BITS = RNG.integers(0, 2, (12, 3))
@@ -182,3 +182,13 @@ def test_classes_of_one_sample_are_doubted_where_they_are_most():
     few, many = (make_dataset(np.eye(6), list(labels)).targets for labels in ("aabbcd", "aabcde"))
     assert doubt(few) == ""
     assert doubt(many).startswith("4 of 5 classes have one sample only")
+
+
+def test_classes_that_differ_by_case_or_spaces_are_told():
+    names = np.array(["barolo", "Barolo", "barolo ", "dolcetto"])[np.arange(40) % 4]
+    told = alike(make_targets(pd.Series(names), 40, None))
+    assert told == (
+        "The classes 'Barolo', 'barolo', 'barolo ' differ by case or spaces alone; each counts as a class of its own."
+    )
+    assert alike(make_targets(pd.Series(np.where(names == "dolcetto", "a", "b")), 40, None)) == ""
+    assert alike(make_targets(pd.Series(np.arange(40) % 4), 40, None)) == ""

@@ -1,6 +1,7 @@
 """Where scores cannot mean much, they say so."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
@@ -90,3 +91,19 @@ def test_few_samples_say_nothing_of_shares():
     few = make_scores(19, n_classes=2)
     few.map[3] = 1e6
     assert cautions(few) == []
+
+
+def test_networks_that_stand_at_no_optimum_or_rank_otherwise():
+    X, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+    scores = lapsi.score(X + y[:, None], y, verify=0, progress=False)
+    told = scores.provenance
+    assert scores.cautions == []
+    far = replace(told, plan=told.plan | {"unconverged": 3.0})
+    (said,) = replace(scores, provenance=far).cautions
+    assert said.startswith("The weights are 3.0e+00 nats from an optimum, and a sample moves them by ")
+    near = replace(told, plan=told.plan | {"unconverged": 1e-12})
+    assert replace(scores, provenance=near).cautions == []
+    checked = {"reference": "trained on", "spearman": 0.5, "rows": [0, 1, 2, 3]}
+    (said,) = replace(scores, provenance=replace(told, verification=checked)).cautions
+    assert said.startswith("The ranking of this run is not to be trusted: among 4 samples")
+    assert replace(scores, provenance=replace(told, verification=checked | {"spearman": 0.95})).cautions == []

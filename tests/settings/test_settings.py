@@ -202,7 +202,11 @@ def test_every_short_name_reaches_the_run(engine, idle):
 def test_names_that_are_none_are_refused_with_the_list(door, more):
     with pytest.raises(InputError) as caught:
         door(*more, learning_rates=0.1)
-    assert str(caught.value) == f"There is no setting 'learning_rates'; the settings are {', '.join(setting_names())}."
+    told = str(caught.value)
+    assert told.startswith("There is no setting 'learning_rates'; the settings are engine, curvature, ")
+    assert ", ".join(setting_names()) in told
+    with pytest.raises(InputError, match="There is no setting 'curvatur'; .* Did you mean 'curvature'[?]"):
+        door(*more, curvatur="full")
 
 
 ROUTINE_OF_GROUPS = ("standardize", "device", "memory_limit", "verify", "backend", "address", "worker_cpus")

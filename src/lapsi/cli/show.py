@@ -97,7 +97,6 @@ def print_run(scores: Scores, n_extremes: int, console: Console) -> None:
         _accuracy_line(provenance.verification),
         *_above_lines(provenance, settings),
         *_infinite_lines(scores),
-        *_optimum_lines(scores),
         *_noise_lines(scores),
         *_draw_lines(scores),
         *_feature_lines(scores),
@@ -229,21 +228,6 @@ def _above_lines(provenance: Provenance, settings: Settings | NetworkSettings | 
 def _infinite_lines(scores: Scores) -> list[Text]:
     """One where LSI is infinite of some samples."""
     return [Text(scores.infinite_in_words, style="yellow")] if scores.infinite_in_words else []
-
-
-def _optimum_lines(scores: Scores) -> list[Text]:
-    """One where a network stands farther from an optimum of its loss than its samples move it."""
-    unconverged, median = scores.provenance.plan.get("unconverged"), float(scores.table["lsi_mean"].median())
-    if not isinstance(unconverged, float) or unconverged <= median:
-        return []
-    return [
-        Text(
-            f"Optimum: the weights are {unconverged:.1e} nats from one, and a sample moves them by {median:.1e} (median): "
-            "training has not ended there, or with another weight decay (pass its own with --weight-decay). What one step says "
-            "of leaving is then rough.",
-            style="yellow",
-        )
-    ]
 
 
 def _noise_lines(scores: Scores) -> list[Text]:

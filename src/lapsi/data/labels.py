@@ -73,10 +73,10 @@ def to_classes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     missing = pd.isna(labels)
     if missing.any():
-        raise InputError(
-            f"{int(missing.sum())} labels are missing (NaN or None), the first at row {int(np.argmax(missing))}. "
-            "Remove these samples or label them."
-        )
+        count, first = int(missing.sum()), int(np.argmax(missing))
+        told = "One label is missing" if count == 1 else f"{count:,} labels are missing"
+        where = f"at row {first}" if count == 1 else f"the first at row {first}"
+        raise InputError(f"{told} (NaN or None), {where}, counted from 0. Remove these samples or label them.")
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all() or (labels != np.floor(labels)).any():
             raise InputError(

@@ -41,6 +41,22 @@ def doubt(targets: Targets) -> str:
     )
 
 
+def alike(targets: Targets) -> str:
+    """Which classes differ by case or spaces alone; "" where none do."""
+    if not isinstance(targets, ClassTargets) or targets.classes.dtype.kind not in "OU":
+        return ""
+    by_letters: dict[str, list[str]] = {}
+    for name in map(str, targets.classes):
+        by_letters.setdefault(" ".join(name.casefold().split()), []).append(name)
+    same = [names for names in by_letters.values() if len(names) > 1]
+    if not same:
+        return ""
+    more = f", and so do {len(same) - 1} more sets" if len(same) > 1 else ""
+    return (
+        f"The classes {', '.join(map(repr, same[0]))} differ by case or spaces alone{more}; each counts as a class of its own."
+    )
+
+
 def _sizes(targets: ClassTargets) -> np.ndarray:
     """(C,) samples of each class."""
     return np.bincount(targets.codes, minlength=len(targets.classes))

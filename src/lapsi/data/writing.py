@@ -70,7 +70,7 @@ def _write_delimited(table: pd.DataFrame, path: Path, layout: Layout) -> None:
         index=False,
         sep=layout.separator,
         decimal=layout.decimal,
-        lineterminator="\r\n" if _holds_returns(table) else "\n",
+        lineterminator="\r\n" if _holds_returns(table) else layout.line_end,
         compression={"method": "gzip", "mtime": 0} if kind_of(path).endswith(COMPRESSED) else None,
     )
 

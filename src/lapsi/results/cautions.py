@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lapsi.results.verification import TRAINED_ON, TRUSTED, WHAT_TO_DO
 from lapsi.settings.task import CLASSES, REGRESSION
 
 if TYPE_CHECKING:
@@ -21,7 +22,30 @@ NAMED = 3  # samples or classes in a sentence
 def cautions(scores: Scores) -> list[str]:
     """Sentences, most important first; none where nothing was found."""
     fit = _of_classes(scores) if scores.task == CLASSES else _of_numbers(scores) if scores.task == REGRESSION else []
-    return [*fit, *_alone(scores), *_far_off(scores)]
+    return [*_otherwise_ranked(scores), *_not_at_an_optimum(scores), *fit, *_alone(scores), *_far_off(scores)]
+
+
+def _otherwise_ranked(scores: Scores) -> list[str]:
+    """Whether a network that trained on without samples ranks them otherwise."""
+    checked = scores.provenance.verification or {}
+    spearman = checked.get("spearman")
+    if checked.get("reference") != TRAINED_ON or spearman is None or spearman >= TRUSTED:
+        return []
+    return [
+        f"The ranking of this run is not to be trusted: among {len(checked['rows'])} samples that training went on without, "
+        f"the rank correlation of LSI with theirs is {spearman:.2f}. {WHAT_TO_DO}"
+    ]
+
+
+def _not_at_an_optimum(scores: Scores) -> list[str]:
+    """Whether a network stands farther from an optimum of its loss than its samples move it."""
+    unconverged, median = scores.provenance.plan.get("unconverged"), float(scores.table["lsi_mean"].median())
+    if not isinstance(unconverged, float) or unconverged <= median:
+        return []
+    return [
+        f"The weights are {unconverged:.1e} nats from an optimum, and a sample moves them by {median:.1e} (median): training "
+        "has not ended there, or with another weight decay (give its own). What one step says of leaving is then rough."
+    ]
 
 
 def _of_classes(scores: Scores) -> list[str]:

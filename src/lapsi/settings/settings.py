@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 from lapsi.errors import InputError
@@ -137,7 +138,10 @@ def make_settings(engine: str | EngineSpec = AUTO, curvature: str = "diag", **ch
     spec = _engine(engine, made["model"], choices)
     told = {name: choices.pop(name) for name in DIVERGENCE if name in choices}
     if choices:
-        raise InputError(f"There is no setting {next(iter(choices))!r}; the settings are {', '.join(setting_names())}.")
+        asked, names = next(iter(choices)), ["engine", "curvature", *PARTS, *setting_names()]
+        near = get_close_matches(asked, names, n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"There is no setting {asked!r}; the settings are {', '.join(names)}.{meant}")
     return Settings(engine=spec, curvature=curvature, **told, **made)
 
 

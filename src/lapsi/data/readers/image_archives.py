@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from lapsi.data.readers.columns import listed
-from lapsi.data.readers.image_folders import SPLITS, where_found
+from lapsi.data.readers.image_folders import SPLITS, to_train_on, where_found
 from lapsi.data.samples import EncodedImages, Samples
 from lapsi.errors import InputError, first_line
 from lapsi.execution.disk import in_words
@@ -58,7 +58,9 @@ def read_image_archive(path: Path, split: str | None = None) -> Samples:
         raise InputError(f"{told}; expected one a class, at least 2.")
     parts = [_below(names, f"{top}{name}/") for name in classes]
     if {name.lower() for name in classes} <= SPLITS and len(parts[0]) > 1 and all(part == parts[0] for part in parts):
-        raise InputError(f"The folders of {place} ({listed(classes)}) look like splits; name one, e.g. --split {classes[0]}.")
+        raise InputError(
+            f"The folders of {place} ({listed(classes)}) look like splits; name one, e.g. --split {to_train_on(classes)}."
+        )
 
     def fetch(position: int) -> bytes:
         size = archive.getinfo(inside[position]).file_size

@@ -15,6 +15,7 @@ from lapsi.data.samples import ImageFiles, Samples, tell_unreadable
 from lapsi.errors import InputError
 from lapsi.execution.files import holds_run
 
+TRAIN = "train"
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 Unread = list[tuple[str, str]]  # names and reasons
 
@@ -158,7 +159,7 @@ def _shown(path: Path) -> str:
 
 
 def _splits(root: Path, names: list[str]) -> str | None:
-    """The first of the subfolders where they are named as splits are, and hold the same subfolders and no images."""
+    """The one to train on, or the first, of subfolders named as splits that hold the same subfolders and no images."""
     if not {name.lower() for name in names} <= SPLITS:
         return None
     inner = []
@@ -167,4 +168,9 @@ def _splits(root: Path, names: list[str]) -> str | None:
         if not all(entry.is_dir() for entry in entries):
             return None
         inner.append({entry.name for entry in entries})
-    return names[0] if len(inner[0]) > 1 and all(each == inner[0] for each in inner) else None
+    return to_train_on(names) if len(inner[0]) > 1 and all(each == inner[0] for each in inner) else None
+
+
+def to_train_on(splits: list[str]) -> str:
+    """The split that is called so, or the first."""
+    return next((name for name in splits if name.lower().startswith(TRAIN)), splits[0])

@@ -26,17 +26,19 @@ class Layout:
     Attributes:
         separator: what stands between its columns.
         decimal: what stands before fractions.
+        line_end: what ends its lines.
     """
 
     separator: str = ","
     decimal: str = "."
+    line_end: str = "\n"
 
     def written_as(self, kind: str) -> Layout:
         """How its cells are written, as they are, to a file of a kind: `;` parts columns where `,` stands in numbers."""
         separator = SEPARATORS[kind.removesuffix(COMPRESSED)]
         if self.separator != "\t" and separator != "\t":
             separator = self.separator
-        return Layout(";" if separator == self.decimal else separator, self.decimal)
+        return Layout(";" if separator == self.decimal else separator, self.decimal, self.line_end)
 
 
 def kind_of(path: Path) -> str:
@@ -76,6 +78,16 @@ def separator_of(path: Path) -> str:
     """
     with open_text(path) as file:
         return separator_in(file.read(HEAD), layout_of_kind(kind_of(path)).separator)
+
+
+def line_end_of(path: Path) -> str:
+    """What ends the first line of a file of text.
+
+    Raises:
+        OSError, EOFError, zlib.error: when it cannot be read.
+    """
+    with open_text(path) as file:
+        return "\r\n" if QUOTED.sub(b"", file.read(HEAD)).partition(b"\n")[0].endswith(b"\r") else "\n"
 
 
 def separator_in(head: bytes, usual: str = ",") -> str:

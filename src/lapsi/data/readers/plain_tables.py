@@ -11,7 +11,7 @@ import pyarrow as pa
 from lapsi.data.readers.columns import FEATURE_NAMES, Columns, first_of, require_name
 from lapsi.data.readers.containers import NamedArrays, values_of
 from lapsi.data.readers.feature_columns import is_list
-from lapsi.data.tables.encode import Encoded, encode
+from lapsi.data.tables.encode import Encoded, NoFeaturesError, encode
 from lapsi.errors import InputError
 
 
@@ -52,7 +52,10 @@ def table_features(arrays: NamedArrays, columns: Columns, others: set[str | None
     frame = pd.DataFrame({name: _column(arrays, name) for name in names})
     has_group = columns.group is not None
     place, chosen = path.name, columns.features is not None
-    return frame, encode(frame, place, chosen=chosen, has_ids=columns.ids is not None, has_group=has_group)
+    try:
+        return frame, encode(frame, place, chosen=chosen, has_ids=columns.ids is not None, has_group=has_group)
+    except NoFeaturesError as error:
+        raise InputError(f"{error} Name some with --features.") from error
 
 
 def _column(arrays: NamedArrays, name: str) -> pd.Series:

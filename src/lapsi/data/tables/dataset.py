@@ -43,7 +43,8 @@ def labelled(
 
     Args:
         X: as `make_dataset` takes it; or a frame of pandas, polars or Arrow with columns of any kind; or a sparse matrix.
-        y: as `make_dataset` takes it, or the name of a column of the frame.
+        y: as `make_dataset` takes it, or the name of a column of the frame. It is paired by position, as in scikit-learn; one
+            that holds the index of the frame in another order is refused.
         task, weights, ids, columns, source: as `make_dataset` takes them.
 
     Raises:
@@ -65,13 +66,32 @@ def labelled(
         named = list(map(str, frame.columns)).index(name)
         X, y = frame.drop(columns=frame.columns[named]), frame.iloc[:, named]
     frame = to_pandas(X)
+    _require_order(frame.index, y)
     if _holds_numbers(frame):
         return replace(make_dataset(X, y, **known), own_units=_is_named(frame))
     index = frame.index if frame.index.is_unique and not isinstance(frame.index, pd.RangeIndex) else None
-    named_ids = ids if ids is not None else index
+    # integers are what is left of the numbers of the rows where some were taken away: a column of ids knows better
+    known_ids = ids if ids is not None or index is None or pd.api.types.is_integer_dtype(index) else index
     has_group = columns is not None and GROUP in columns
-    encoded = encode(frame, "The frame", chosen=False, has_ids=named_ids is not None, has_group=has_group)
-    return of_encoded(frame.reset_index(drop=True), encoded, y, **known | {"ids": named_ids})
+    encoded = encode(frame, "The frame", chosen=False, has_ids=known_ids is not None, has_group=has_group)
+    if known_ids is None and not encoded.names(IDS):
+        known_ids = index
+    return of_encoded(frame.reset_index(drop=True), encoded, y, **known | {"ids": known_ids})
+
+
+def _require_order(index: pd.Index, y: Any) -> None:
+    """Refuses labels that hold the same samples in another order.
+
+    Raises:
+        InputError: saying how to put them right.
+    """
+    own = y.index if isinstance(y, pd.Series | pd.DataFrame) else index
+    if len(own) != len(index) or own.equals(index) or not (own.is_unique and index.is_unique and own.isin(index).all()):
+        return
+    raise InputError(
+        "The index of y holds the same samples as that of X in another order; put y in the order of X, y.loc[X.index], or pass "
+        "y.to_numpy() where they stand side by side."
+    )
 
 
 def features_alone(X: Any) -> tuple[np.ndarray, bool]:
@@ -121,7 +141,7 @@ def of_encoded(
     travelling: dict[str, Any] = {} if columns is None else {str(name): values for name, values in columns.items()}
     if found_group:
         travelling[GROUP] = _plain(frame[found_group[0]])
-    kept = [column.name for column in encoded.columns if column.role not in (IDS, GROUP)]
+    kept = [column.name for column in encoded.columns if column.role not in (IDS, GROUP) and column.name not in encoded.vectors]
     shown = {}
     for name in kept[:KEPT]:
         called = OTHER.format(name) if name in TAKEN or name in travelling else name

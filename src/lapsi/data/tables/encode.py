@@ -26,6 +26,10 @@ BOXED = ("boolean", "integer", "floating", "mixed-integer-float", "decimal")  # 
 NAMED = 4  # columns in a message
 
 
+class NoFeaturesError(InputError):
+    """No column of a table can be made features of."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
     """A table as features.
@@ -35,12 +39,14 @@ class Encoded:
         columns: what became of each column, in their order.
         by: what encoded it.
         is_plain: whether the features are the columns themselves, number for number.
+        vectors: names of the columns that hold several numbers a sample.
     """
 
     features: np.ndarray
     columns: tuple[TableColumn, ...]
     by: str
     is_plain: bool
+    vectors: frozenset[str] = frozenset()
 
     def names(self, role: str) -> list[str]:
         """Of the columns of a role."""
@@ -57,9 +63,12 @@ def encode(frame: pd.DataFrame, place: str, *, chosen: bool, has_ids: bool = Tru
         has_ids, has_group: whether it is known what names the samples and their groups, which else a column may do.
 
     Raises:
-        InputError: when skrub is needed and missing; when no column can be used, or a number is infinite; and when there
-            are more categories than samples.
+        NoFeaturesError: when no column can be used.
+        InputError: when skrub is needed and missing; when there are no rows, or a number is infinite; and when there are more
+            categories than samples.
     """
+    if len(frame) == 0:
+        raise InputError(f"{place} has no rows; expected at least 2.")
     names, frame = [str(name) for name in frame.columns], frame.rename(columns=str)
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
@@ -68,8 +77,9 @@ def encode(frame: pd.DataFrame, place: str, *, chosen: bool, has_ids: bool = Tru
     if complex_ones:
         raise InputError(f"Column {complex_ones[0]!r} of {place} holds complex numbers; expected real ones: take their parts.")
     numbers = {name: _numbers(frame[name]) for name in names}
-    apart = {} if chosen else roles_of(frame, has_ids=has_ids, has_group=has_group, by_words=False)
-    others = [name for name, found in numbers.items() if found is None and name not in apart]
+    vectors = {name: found for name in names if (found := _vectors(frame[name])) is not None}
+    apart = {} if chosen else roles_of(frame.drop(columns=list(vectors)), has_ids=has_ids, has_group=has_group, by_words=False)
+    others = [name for name in names if numbers[name] is None and name not in vectors and name not in apart]
     clean = _cleaned(frame[others], place, [name for name in numbers if name not in others and name not in apart])
     if others and not chosen:
         known = {each.role for each in apart.values()}
@@ -78,17 +88,21 @@ def encode(frame: pd.DataFrame, place: str, *, chosen: bool, has_ids: bool = Tru
     for name, found in numbers.items():
         if name in apart:
             continue
+        if name in vectors:
+            parts[name] = _Part(vectors[name], f"{vectors[name].shape[1]} numbers", is_plain=True)
+            continue
         values = found if found is not None else _numbers(clean[name])
         parts[name] = _of_numbers(name, values, place) if values is not None else _of_others(clean[name])
     columns = tuple(apart[name] if name in apart else parts[name].column(name) for name in names)
     used = [part for part in parts.values() if part.values.shape[1] > 0]
     if not used:
         told = "; ".join(f"{column.name} ({column.became})" for column in columns[:NAMED]) or "no column beside the labels"
-        raise InputError(f"{place} has no column that features can be made of: {told}. Name some with --features.")
+        more = f"; and {len(columns) - NAMED} more" if len(columns) > NAMED else ""
+        raise NoFeaturesError(f"{place} has no column that features can be made of: {told}{more}.")
     _require_fewer_categories(parts, len(frame), place)
     is_plain = all(part.is_plain for part in used)
     by = f"skrub {version('skrub')}" if others else "numbers as they are" if is_plain else "numbers, gaps filled"
-    return Encoded(np.concatenate([part.values for part in used], axis=1), columns, by, is_plain)
+    return Encoded(np.concatenate([part.values for part in used], axis=1), columns, by, is_plain, frozenset(vectors))
 
 
 def gaps_of(frame: pd.DataFrame, place: str) -> pd.DataFrame:
@@ -126,6 +140,17 @@ def _numbers(values: pd.Series) -> np.ndarray | None:
         return values.astype(np.float64).to_numpy() if types.infer_dtype(values, skipna=True) in BOXED else None
     is_number = types.is_numeric_dtype(values) or types.is_bool_dtype(values)
     return values.to_numpy(np.float64, na_value=np.nan) if is_number and not types.is_complex_dtype(values) else None
+
+
+def _vectors(values: pd.Series) -> np.ndarray | None:
+    """(N, k) float64 of a column of lists or arrays of k numbers each; None where it holds something else, or a gap."""
+    if values.dtype != np.dtype(object) or not isinstance(values.iloc[0], list | tuple | np.ndarray):
+        return None
+    try:
+        found = np.array([np.asarray(each, np.float64) for each in values])
+    except (TypeError, ValueError):
+        return None
+    return found if found.ndim == 2 and found.shape[1] > 0 and np.isfinite(found).all() else None
 
 
 def _of_numbers(name: str, values: np.ndarray, place: str) -> _Part:

@@ -83,5 +83,6 @@ def hash_of(frame: pd.DataFrame, by: str) -> str:
             digest.update(np.ascontiguousarray(values.to_numpy(np.float64, na_value=np.nan)).data)
         else:
             known = values.astype(object).where(values.notna(), None)
-            digest.update("\0".join(repr(None if value is None else str(value)) for value in known).encode())
+            whole = (value.tolist() if isinstance(value, np.ndarray) else value for value in known)  # else it is cut
+            digest.update("\0".join(repr(None if value is None else str(value)) for value in whole).encode())
     return digest.hexdigest()

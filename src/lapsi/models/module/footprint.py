@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lapsi.data.batches import Batches
+from lapsi.errors import InputError, LapsiError, first_line
 from lapsi.models.module.capture import pass_through
 from lapsi.models.module.layers import Layer
 
@@ -44,7 +46,22 @@ def footprint(module: nn.Module, layers: Sequence[Layer], batches: Batches) -> F
     found = []
     for row in torch.linspace(0, len(batches) - 1, min(LOOKED_AT, len(batches))).long().unique():
         given = batches.take(row[None])
-        passed = pass_through(module, layers, 1, *given.inputs, **given.named)
+        try:
+            passed = pass_through(module, layers, 1, *given.inputs, **given.named)
+        except LapsiError:
+            raise
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            shapes = [*map(_shape, given.inputs), *(f"{name} {_shape(each)}" for name, each in given.named.items())]
+            raise InputError(
+                f"The module does not take sample {int(row)} of the data set ({', '.join(shapes)}): {first_line(error)}."
+            ) from error
         inputs = sum(each.numel() for each in passed.inputs())
         found.append(Footprint(tuple(passed.outputs.shape[1:]), inputs, sum(each.numel() for each in passed.left.values())))
     return max(found, key=lambda each: each.inputs + each.left)
+
+
+def _shape(given: Any) -> str:
+    """E.g. "(1, 3, 32, 32) float32"."""
+    return (
+        f"{tuple(given.shape)} {str(given.dtype).removeprefix('torch.')}" if isinstance(given, Tensor) else type(given).__name__
+    )

@@ -75,7 +75,8 @@ class Local:
         tolerance: the relative error of LSI that is asked for. The rows of the largest estimated error are refined first,
             within a quarter of the run's cost (seven tenths, where all outputs are solved together), those of the highest LSI
             before them within a twentieth of that; `lsi_error` and `refinement` mark those that stay above.
-        converge: samples of the highest LSI that are refined to the tolerance whatever that takes, or `"all"`.
+        converge: how many samples of the highest LSI, as it then is, are refined to the tolerance whatever that takes; or
+            `"all"`.
     """
 
     name: ClassVar[str] = "local"

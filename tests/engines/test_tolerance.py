@@ -124,14 +124,18 @@ def test_a_part_of_the_budget_is_for_the_highest_lsi(asked):
     assert_array_equal(corrected, np.arange(int(0.95 * budget / 0.5)))
     left = errors.copy()
     left[corrected] = 0
-    chosen, n_fits = refinement.to_converge(left, lsi, len(corrected))
+    highest, others, n_fits = refinement.to_converge(left, lsi, len(corrected))
     n_first = int(HIGHEST_SHARE * budget)
-    assert_array_equal(np.sort(chosen), np.arange(100 - asked - n_first, 100))
-    assert n_fits == asked
+    assert_array_equal(np.sort(highest), np.arange(100 - asked, 100))
+    assert_array_equal(np.sort(others), np.arange(100 - asked - n_first, 100 - asked))
+    assert n_fits == 0
 
 
 def test_samples_that_others_leave_among_the_highest_are_converged_too():
-    """A closed form may be lower than all that were converged, and higher than what they then turned out to be."""
+    """A closed form may be lower than all that were converged, and higher than what they then turned out to be.
+
+    Each of them may be fitted anew, and of the others as many as the budget leaves.
+    """
     missing = Missing(floor=0.0, closed=1.0, corrected=1.0, by_correction=1.0, by_square=1.0)
     refinement = Refinement(None, None, None, missing, 1e-3, Price(np.inf, 1.0, 1e9), 0.0, 2)
     fit = ClosedFormFit(SimpleNamespace(part_units=4), None, Course(CLOSED_FORM, 0, 1e-3, True), refinement, {})
@@ -141,6 +145,7 @@ def test_samples_that_others_leave_among_the_highest_are_converged_too():
     while parts := fit.further(done, found, saved.append):
         chosen = np.concatenate([part.positions for part in parts])
         rounds.append(sorted(chosen))
+        assert [part.allowance for part in parts] == [len(part.positions) for part in parts]
         lsi[chosen] -= 2.5  # of each that is converged
         errors[chosen] = 0
         done += parts
@@ -148,6 +153,21 @@ def test_samples_that_others_leave_among_the_highest_are_converged_too():
     names = [part.name for part in done]
     assert len(set(names)) == len(names)
     assert sum(saved) + 4 == fit.later_steps(10)
+
+
+def test_others_of_which_a_fit_was_lacking_are_fitted_where_they_come_to_be_among_the_highest():
+    missing = Missing(floor=0.0, closed=1.0, corrected=1.0, by_correction=1.0, by_square=1.0)
+    refinement = Refinement(None, None, None, missing, 1e-3, Price(np.inf, 1.0, 10.0), 13.0, 2)
+    fit = ClosedFormFit(SimpleNamespace(part_units=10), None, Course(CLOSED_FORM, 0, 1e-3, True), refinement, {})
+    lsi, errors = np.arange(6.0), np.full(6, 0.1)
+    found = {"lsi_mean": lsi[None], "lsi_curvature": np.zeros((1, 6)), "lsi_error": errors, "output_change": np.ones(6)}
+    done = fit.parts(6)
+    highest, others = fit.further(done, found, lambda _: None)
+    assert (sorted(highest.positions), highest.allowance) == ([4, 5], 2)
+    assert (sorted(others.positions), others.allowance) == ([0, 1, 2, 3], 0)
+    lsi[[4, 5]], errors[[4, 5]] = 0.5, 0  # the others found no fit
+    (again,) = fit.further([*done, highest, others], found, lambda _: None)
+    assert (sorted(again.positions), again.allowance) == ([2, 3], 2)
 
 
 def test_small_data_are_converged_to_the_end_whatever_the_tolerance(data, expected):

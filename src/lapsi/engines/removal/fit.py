@@ -88,17 +88,21 @@ class ClosedFormFit(Fit):
             if len(chosen) > 0:
                 return again(parts_of("corrected", chosen, self.step.part_units, CORRECTED))
         lsi = np.nan_to_num(found["lsi_mean"][-1] + found["lsi_curvature"][-1], nan=np.inf)
-        tried = [part.positions for part in done if part.way == TO_TOLERANCE]
+        tried = [part for part in done if part.way == TO_TOLERANCE]
         if tried:
-            chosen = self.refinement.to_converge_next(errors, lsi, np.concatenate(tried))
-            name, n_fits, n_saved = f"converged{len(done)}", len(chosen), -len(chosen)
+            fitted = [part.positions for part in tried if part.allowance == len(part.positions)]
+            highest = self.refinement.to_converge_next(errors, lsi, np.concatenate([np.arange(0), *fitted]))
+            others, n_fits = np.arange(0), 0
+            advance(-len(highest))
         else:
             n_corrected = sum(len(part.positions) for part in done if part.way == CORRECTED)
-            chosen, n_fits = self.refinement.to_converge(errors, lsi, n_corrected)
-            name, n_saved = "converged", len(errors) - len(chosen)
-        advance(n_saved)
-        parts = again(parts_of(name, chosen, CONVERGED_UNITS, TO_TOLERANCE))
-        return [replace(part, allowance=len(range(number, n_fits, len(parts)))) for number, part in enumerate(parts)]
+            highest, others, n_fits = self.refinement.to_converge(errors, lsi, n_corrected)
+            advance(len(errors) - len(highest) - len(others))
+        first = parts_of(f"highest{len(done)}", highest, CONVERGED_UNITS, TO_TOLERANCE)
+        then = parts_of("converged", others, CONVERGED_UNITS, TO_TOLERANCE)
+        shares = [len(range(number, n_fits, len(then))) for number in range(len(then))]
+        allowed = [*(len(part.positions) for part in first), *shares]
+        return again([replace(part, allowance=fits) for part, fits in zip([*first, *then], allowed, strict=True)])
 
     def mending(self, positions: np.ndarray) -> list[Part]:
         return again(parts_of("mended", positions, CONVERGED_UNITS, CONVERGED)) if self.course.goes_on else []

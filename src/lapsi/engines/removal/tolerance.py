@@ -103,10 +103,10 @@ class Refinement:
         n_corrected = int((self.budget - kept) / self.price.correcting)
         return (above if nearly_free else hopeful)[:n_corrected]
 
-    def to_converge(self, errors: np.ndarray, lsi: np.ndarray, n_corrected: int) -> tuple[np.ndarray, int]:
-        """Positions (k,) of the samples that are converged: of the highest LSI, then of the largest of all `errors` (n,).
+    def to_converge(self, errors: np.ndarray, lsi: np.ndarray, n_corrected: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Positions (k,) of the samples of the highest LSI, which are converged, and (m,) of others, the largest errors first.
 
-        Also how many of them may be fitted anew, where their steps do not contract. What the budget does not reach stays.
+        Also how many of the others may be fitted anew, where their steps do not contract. What the budget does not reach stays.
         """
         above, by_lsi = _largest_first(errors, self.tolerance), np.argsort(-lsi, kind="stable")
         is_highest = np.isin(above, by_lsi[: self.highest])
@@ -118,10 +118,10 @@ class Refinement:
         budget = max(0.0, self.budget - spent)
         others = others[: int(budget / self.price.converging)]
         n_fits = int((budget - len(others) * self.price.converging) / self.price.fitting)
-        return np.concatenate([highest, others]), len(highest) + n_fits
+        return highest, others, n_fits
 
     def to_converge_next(self, errors: np.ndarray, lsi: np.ndarray, tried: np.ndarray) -> np.ndarray:
-        """Positions (k,) of those that have come to be among the highest `lsi` (n,) since others were `tried` (m,)."""
+        """Positions (k,) of those that have come to be among the highest `lsi` (n,), but for those that were `tried` (m,)."""
         highest = np.argsort(-lsi, kind="stable")[: self.highest]
         above = highest[errors[highest] > self.tolerance]
         return above[~np.isin(above, tried)]

@@ -14,7 +14,9 @@ from lapsi.results.paths import require_run
 def check(
     run: Run,
     *,
-    to: Annotated[Path | None, typer.Option(help="Run directory to write instead of adding to the run.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", "-o", "--output", help="Run directory to write instead of adding to the run.")
+    ] = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: AsJson = False,

@@ -281,6 +281,7 @@ def test_numbers_that_are_left_of_rows_go_behind_a_column_of_ids():
     order = np.random.default_rng(1).permutation(N)[:50]
     held = labelled(FRAME.iloc[order], Y[order])
     assert held.ids.tolist() == FRAME["person_id"].iloc[order].tolist()
+    assert held.source == "a frame"
     without = labelled(FRAME.drop(columns="person_id").iloc[order], Y[order])
     assert without.ids.tolist() == order.tolist()
 

@@ -37,7 +37,7 @@ def labelled(
     weights: Any = None,
     ids: Any = None,
     columns: Mapping[str, Any] | pd.DataFrame | None = None,
-    source: str = "arrays",
+    source: str | None = None,
 ) -> Dataset:
     """`make_dataset` of what people hold.
 
@@ -45,12 +45,12 @@ def labelled(
         X: as `make_dataset` takes it; or a frame of pandas, polars or Arrow with columns of any kind; or a sparse matrix.
         y: as `make_dataset` takes it, or the name of a column of the frame. It is paired by position, as in scikit-learn; one
             that holds the index of the frame in another order is refused.
-        task, weights, ids, columns, source: as `make_dataset` takes them.
+        task, weights, ids, columns, source: as `make_dataset` takes them; the source is called by what X is.
 
     Raises:
         InputError: as `make_dataset` and `encode`.
     """
-    known = {"task": task, "weights": weights, "ids": ids, "columns": columns, "source": source}
+    known = {"task": task, "weights": weights, "ids": ids, "columns": columns, "source": source or _called(X)}
     if is_sparse(X):
         return of_sparse(reduced(X), y, **known)
     if holds_samples(X):
@@ -77,6 +77,10 @@ def labelled(
     if known_ids is None and not encoded.names(IDS):
         known_ids = index
     return of_encoded(frame.reset_index(drop=True), encoded, y, **known | {"ids": known_ids})
+
+
+def _called(X: Any) -> str:
+    return "a sparse matrix" if is_sparse(X) else "a frame" if is_frame(X) else "arrays"
 
 
 def _require_order(index: pd.Index, y: Any) -> None:

@@ -30,7 +30,7 @@ from lapsi.curvature.basis import plain_basis
 from lapsi.curvature.diagonals import RootSquares
 from lapsi.curvature.said import said_by
 from lapsi.data.batches import batches_of
-from lapsi.engines.retrain.module import trained_on_all
+from lapsi.engines.retrain.module import models_at_once, trained_on_all
 from lapsi.models.module.choose import layers_of
 from lapsi.precision.diag import DiagPrecision
 from lapsi.precision.divergence import KULLBACK_LEIBLER
@@ -40,7 +40,7 @@ from lapsi.settings.network import NetworkSettings, NetworkSpec
 from lapsi.training.module_optimum import in_float64, set_params
 from lapsi.training.stacked import StackedTrainer
 
-CLASSES, RATE, AT_ONCE = 3, 0.05, 20
+CLASSES, RATE, PART = 3, 0.05, 20
 OBJECTIVE = lapsi.ObjectiveSpec(weight_decay=5e-4)
 NETWORK, LAST, PROBE, STEP = NAMES = ("whole network", "last layer", "probe", "one step")
 NEAR = 0.05
@@ -75,8 +75,8 @@ def divergences(problem: ModuleProblem, params: Tensor, shifts: Tensor) -> dict[
 
 def shifts_of(problem: ModuleProblem, recipe: lapsi.Recipe, start: Tensor, work: Path) -> Tensor:
     """(n, P) float64 of the models without each sample, some at once; finished parts are kept."""
-    trainer, found = StackedTrainer(problem, recipe, AT_ONCE), []
-    for part in torch.arange(problem.n_samples).split(AT_ONCE):
+    trainer, found = StackedTrainer(problem, recipe, models_at_once(problem, recipe)), []
+    for part in torch.arange(problem.n_samples).split(PART):
         kept = work / f"{int(part[0]):05}.pt"
         if not kept.exists():
             (last,) = trainer(part, start, 0, {recipe.epochs}, lambda _: None)

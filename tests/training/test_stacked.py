@@ -7,8 +7,11 @@ from torch.testing import assert_close
 from torch.utils.data import TensorDataset
 
 from lapsi.data.batches import batches_of
+from lapsi.engines.retrain import module as retrain_module
+from lapsi.engines.retrain.module import models_at_once
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.models.module.choose import layers_of
+from lapsi.models.module.footprint import footprint
 from lapsi.models.module.roots import FewestRoots
 from lapsi.models.module.sample_loss import OnePrediction
 from lapsi.problem.module import ModuleProblem
@@ -70,6 +73,16 @@ def test_each_model_is_the_one_that_torch_trains_alone(problem, optimizer, at_on
     assert float(last.shift[:3].abs().max()) > 1e-4
     assert float(last.shift[3].abs().max()) < 1e-12
     assert told == [1] * EPOCHS
+
+
+def test_models_whose_steps_fill_the_caches_are_trained_one_by_one(problem, monkeypatch):
+    whole, batches = Recipe(), Recipe(batching="shuffled", batch_size=4)
+    assert models_at_once(problem, whole) == models_at_once(problem, batches) == retrain_module.PART_MODELS
+    one = footprint(problem.module, problem.layers, problem.batches)
+    monkeypatch.setattr(retrain_module, "CACHED_BYTES", 8 * (one.inputs + one.left) * (N - 1))
+    assert (models_at_once(problem, whole), models_at_once(problem, batches)) == (1, retrain_module.PART_MODELS)
+    monkeypatch.setattr(retrain_module, "MODEL_BYTES", 3 * retrain_module.model_bytes(problem))
+    assert models_at_once(problem, batches) == 3
 
 
 def test_snapshots_are_those_of_shorter_trainings(problem):

@@ -37,13 +37,13 @@ def steps_per_epoch(recipe: Recipe, n_samples: int) -> int:
     """Steps that one epoch takes."""
     if recipe.batching == "full":
         return 1
-    size = _size(recipe, n_samples)
+    size = rows_per_step(recipe, n_samples)
     return round(n_samples / size) if recipe.batching == "poisson" else -(-n_samples // size)
 
 
 def batches(recipe: Recipe, n_samples: int, random: np.random.Generator, device: torch.device) -> Iterator[Batch]:
     """The batches of one epoch; `random` decides what is random about them."""
-    size, shrinks = _size(recipe, n_samples), not recipe.public_divisor
+    size, shrinks = rows_per_step(recipe, n_samples), not recipe.public_divisor
     if recipe.batching == "poisson":
         for _ in range(steps_per_epoch(recipe, n_samples)):
             members = random.choice(n_samples, random.binomial(n_samples, size / n_samples), replace=False)
@@ -56,5 +56,6 @@ def batches(recipe: Recipe, n_samples: int, random: np.random.Generator, device:
         yield Batch(rows, stop - start if shrinks else size, shrinks)
 
 
-def _size(recipe: Recipe, n_samples: int) -> int:
+def rows_per_step(recipe: Recipe, n_samples: int) -> int:
+    """Samples of a batch, of Poisson batches on average."""
     return n_samples if recipe.batch_size is None else min(recipe.batch_size, n_samples)

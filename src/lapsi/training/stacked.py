@@ -105,7 +105,11 @@ class StackedLoss:
         lacks = self.indices[:, None] == rows
         left = own * ~lacks
         leaving = (own * lacks).sum(1, keepdim=True) if batch.shrinks else 0.0
-        found = vmap(gradient, chunk_size=self.at_once)(params.base + params.change, left)
+        own_params = params.base + params.change
+        if self.at_once > 1:
+            found = vmap(gradient, chunk_size=self.at_once)(own_params, left)
+        else:
+            found = torch.stack([gradient(*each) for each in zip(own_params, left, strict=True)])
         return Pair(mean, found / (whole - leaving) - total / whole)
 
 

@@ -20,6 +20,7 @@ from lapsi.engines.retrain.plan import n_checks, training_parts
 from lapsi.errors import InputError
 from lapsi.execution.checkpoint import Arrays
 from lapsi.execution.progress import Advance, Stages
+from lapsi.models.module.footprint import footprint
 from lapsi.precision.divergence import of_order
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.removed import TRAINED, Removed
@@ -27,11 +28,12 @@ from lapsi.settings.engine import Retrain
 from lapsi.settings.network import NetworkSettings
 from lapsi.settings.recipe import Recipe
 from lapsi.training.module_optimum import in_float64, set_params, value_and_gradient
-from lapsi.training.sampling import steps_per_epoch
+from lapsi.training.sampling import rows_per_step, steps_per_epoch
 from lapsi.training.stacked import NOBODY, StackedTrainer, outputs_at
 
 PART_MODELS = 32
 MODEL_BYTES = 2**30  # of what models taken together hold
+CACHED_BYTES = 2**21  # of what goes through the layers of one in a step: with more, convolutions side by side are slower
 NOISE_FLOOR = "noise_floor"  # in the record of a fit, nats
 ROUNDING, ORDER = "rounding", "order"
 
@@ -138,8 +140,18 @@ def module_retrain_fit(problem: ModuleProblem, settings: NetworkSettings, stages
     curvature = ExactCurvature(problem, structure, plain, of_order(settings.order))
     with stages.stage("noise") as advance:
         floor = _noise_floor(curvature, spec.recipe, (start, whole), seed, advance)
-    at_once = max(1, min(PART_MODELS, MODEL_BYTES // model_bytes(problem)))
-    return ModuleRetrainFit(StackedTrainer(problem, spec.recipe, at_once), start, curvature, spec, seed, floor)
+    trainer = StackedTrainer(problem, spec.recipe, models_at_once(problem, spec.recipe))
+    return ModuleRetrainFit(trainer, start, curvature, spec, seed, floor)
+
+
+def models_at_once(problem: ModuleProblem, recipe: Recipe) -> int:
+    """How many are trained together: as many as memory holds; one, where a step of that fills the caches of a processor."""
+    given = problem.batches
+    if problem.params.device.type == "cpu":
+        taken, n_rows = footprint(problem.module, problem.layers, given), rows_per_step(recipe, problem.n_samples)
+        if n_rows * (taken.inputs + taken.left) * given.dtype.itemsize > CACHED_BYTES:
+            return 1
+    return max(1, min(PART_MODELS, MODEL_BYTES // model_bytes(problem)))
 
 
 def model_bytes(problem: ModuleProblem) -> int:

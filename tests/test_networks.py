@@ -535,10 +535,3 @@ def test_renyi_divergences_of_a_network(trained, curvature):
     assert others[-1].provenance.settings["order"] == 4.0
     (told,) = (column for column in others[-1].columns if column.name == "lsi")
     assert told.help.startswith("Rényi divergence of order 4, D(with ‖ without)")
-
-
-@pytest.mark.parametrize(("spearman", "is_trusted"), [(0.89, False), (0.9, True)])
-def test_a_ranking_that_is_not_to_be_trusted_comes_with_what_to_do(spearman, is_trusted):
-    told = ranking_in_words({"rows": [0, 1, 2], "spearman": spearman, "pearson": 0.5, "median_ratio": 1.0})
-    for words in ("not to be trusted", "--weight-decay", "objective=lapsi.ObjectiveSpec(weight_decay="):
-        assert (words in told) != is_trusted

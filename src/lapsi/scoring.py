@@ -202,9 +202,10 @@ def _tell_data(dataset: Dataset, stages: Stages) -> None:
         stages.say(f"Caution: {each}")
 
 
-def doubts(dataset: Dataset) -> list[str]:
-    """Why its scores may not mean much, as far as that is seen before the work."""
-    return [each for each in (alike(dataset.targets), doubt(dataset.targets), doubt_features(dataset.survey)) if each]
+def doubts(dataset: Dataset, *, features: bool = True) -> list[str]:
+    """Why its scores may not mean much, as far as that is seen before the work; `features`: whether these are its own."""
+    told = (alike(dataset.targets), doubt(dataset.targets), doubt_features(dataset.survey) if features else "")
+    return [each for each in told if each]
 
 
 def run_bytes(dataset: Dataset, settings: Settings, n_scored: int) -> int:

@@ -7,6 +7,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from numpy.testing import assert_array_equal
@@ -180,6 +181,51 @@ def test_a_dictionary_of_tensors_comes_back_with_its_types(kind):
         assert after["y"].tolist() == expected
     else:
         assert after["y"] == NAMES[expected].tolist()
+
+
+@pytest.mark.parametrize("labels", [torch.from_numpy(CODES), CODES.tolist(), tuple(CODES.tolist())])
+def test_classes_that_a_dictionary_of_tensors_names_are_counted(labels):
+    held = {
+        "features": torch.from_numpy(X),
+        "labels": labels,
+        "class_names": NAMES.tolist(),
+        "tags": [["a"], ["a", 1]] * (N // 2),
+    }
+    torch.save(held, "a.pt")
+    scored("a.pt")
+    decide("dog")
+    applied("b.pt", "--new-classes")
+    after = torch.load("b.pt", weights_only=True)
+    assert after["class_names"] == [*NAMES, "dog"]
+    assert type(after["labels"]) is type(labels)
+    assert [int(code) for code in after["labels"]] == [3 if row == 3 else CODES[row] for row in KEPT]
+    assert after["tags"] == [held["tags"][row] for row in KEPT]
+
+
+def test_sets_of_labels_in_a_dictionary_of_tensors_come_back_as_such():
+    torch.save({"features": torch.from_numpy(X), "labels": SETS}, "a.pt")
+    scored("a.pt")
+    decide("ant|dog")
+    applied("b.pt")
+    after = torch.load("b.pt", weights_only=True)["labels"]
+    assert after == [["ant", "dog"] if row == 3 else SETS[row] for row in KEPT]
+
+
+def test_a_stream_of_arrow_comes_back_as_one_with_its_types():
+    counts = pa.array([None, *range(1, N)], pa.int16())
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), X.shape[1])
+    names = pa.array(NAMES[CODES].tolist()).dictionary_encode()
+    held = pa.table({"features": vectors, "count": counts, "name": names}).replace_schema_metadata({"made": "by hand"})
+    with pa.ipc.new_stream("a.arrow", held.schema) as stream:
+        stream.write_table(held)
+    scored("a.arrow", "--labels", "name")
+    decide("bee")
+    applied("b.arrow")
+    after = pa.ipc.open_stream("b.arrow").read_all()
+    assert after.schema.equals(held.schema, check_metadata=True)
+    assert after["count"].to_pylist() == [counts[row].as_py() for row in KEPT]
+    assert after["name"].to_pylist() == NAMES[[1 if row == 3 else CODES[row] for row in KEPT]].tolist()
+    assert_array_equal(np.stack(after["features"].to_numpy()), X[KEPT])
 
 
 @pytest.mark.parametrize("kind", ["feather", "arrow"])

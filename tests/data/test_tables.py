@@ -284,6 +284,8 @@ def test_numbers_that_are_left_of_rows_go_behind_a_column_of_ids():
     assert held.source == "a frame"
     without = labelled(FRAME.drop(columns="person_id").iloc[order], Y[order])
     assert without.ids.tolist() == order.tolist()
+    named = FRAME.iloc[order].rename_axis("patient")
+    assert labelled(named, Y[order]).ids.tolist() == order.tolist()
 
 
 def test_labels_of_the_same_rows_in_another_order_are_refused():
@@ -296,6 +298,11 @@ def test_labels_of_the_same_rows_in_another_order_are_refused():
         assert_array_equal(aligned.labels, Y[frame.index])
         assert labelled(frame, labels.to_numpy()).labels.tolist() == Y.tolist()
     assert labelled(FRAME, labels.set_axis(np.arange(N) + 100)).labels.tolist() == Y.tolist()  # other samples say nothing
+    by_two = labels.set_axis(pd.MultiIndex.from_arrays([np.arange(N), np.arange(N)]))
+    assert labelled(FRAME, by_two).labels.tolist() == Y.tolist()
+    others = labels.loc[shuffled.index]
+    for frame in (polars.from_pandas(shuffled), pa.Table.from_pandas(shuffled, preserve_index=False)):
+        assert labelled(frame, others).labels.tolist() == others.tolist()  # whose rows have no names
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array])
@@ -380,6 +387,12 @@ def test_sparse_features_lie_as_in_an_exact_svd(kind):
         (pd.concat([FRAME[["age", "work"]], FRAME[["age"]]], axis=1), "Two columns of The frame are named 'age'"),
         (FRAME[:0], "The frame has no rows; expected at least 2"),
         (pd.DataFrame({"a": [[1.0, 2.0]] * (N - 1) + [[1.0]]}), "a .left out: it holds list, of which no features are made"),
+        (pd.DataFrame({"a": [["1", "2"]] * N}), "a .left out: it holds list, of which no features are made"),
+        (
+            pd.DataFrame({"a": [[1.0, 2.0]] * 3 + [[1.0, np.nan]] * (N - 3)}),
+            "Column 'a' of The frame holds no finite .* row 3",
+        ),
+        (pd.DataFrame({"a": [None] + [[1.0, 2.0]] * (N - 1)}), "Column 'a' of The frame holds a gap, or .* in row 0; mend or"),
         (pd.DataFrame({name: ["x"] * N for name in "abcdef"}), "d .left out: the same for every sample.; and 2 more.$"),
     ],
 )

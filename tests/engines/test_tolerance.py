@@ -11,9 +11,11 @@ import lapsi
 import oracles
 from lapsi.engines.newton import plan
 from lapsi.engines.removal import chord
+from lapsi.engines.removal.base import Compared
 from lapsi.engines.removal.fit import ClosedFormFit, Course
 from lapsi.engines.removal.streams import FLOOR
 from lapsi.engines.removal.tolerance import HIGHEST_SHARE, Missing, Price, Probe, Refinement
+from lapsi.execution.checkpoint import OURS
 from lapsi.problem.removed import CLOSED_FORM
 
 N, CLASSES, WEIGHT_DECAY = 90, 3, 0.02
@@ -124,7 +126,8 @@ def test_a_part_of_the_budget_is_for_the_highest_lsi(asked):
     assert_array_equal(corrected, np.arange(int(0.95 * budget / 0.5)))
     left = errors.copy()
     left[corrected] = 0
-    highest, others, n_fits = refinement.to_converge(left, lsi, len(corrected))
+    highest = refinement.highest_left(left, lsi, [])
+    others, n_fits = refinement.others(left, lsi, len(corrected))
     n_first = int(HIGHEST_SHARE * budget)
     assert_array_equal(np.sort(highest), np.arange(100 - asked, 100))
     assert_array_equal(np.sort(others), np.arange(100 - asked - n_first, 100 - asked))
@@ -152,6 +155,7 @@ def test_samples_that_others_leave_among_the_highest_are_converged_too():
     assert rounds == [[8, 9], [7], [6]]  # 9, 8 become 6.5, 5.5; 7 becomes 4.5, 6 then 3.5, and 6.5, 5.5 are the highest
     names = [part.name for part in done]
     assert len(set(names)) == len(names)
+    assert all(OURS.fullmatch(f"{name}.npz") for name in names)  # else they are not cleared away
     assert sum(saved) + 4 == fit.later_steps(10)
 
 
@@ -168,6 +172,20 @@ def test_others_of_which_a_fit_was_lacking_are_fitted_where_they_come_to_be_amon
     lsi[[4, 5]], errors[[4, 5]] = 0.5, 0  # the others found no fit
     (again,) = fit.further([*done, highest, others], found, lambda _: None)
     assert (sorted(again.positions), again.allowance) == ([2, 3], 2)
+
+
+@pytest.mark.parametrize(("factor", "n_steps", "arrives"), [(0.3, 5, True), (0.9, 2, False)])
+def test_steps_that_cannot_arrive_stop_early(monkeypatch, factor, n_steps, arrives):
+    """Each leaves a share of what was missing; sixteen of 0.9 leave a fifth, though the last of them is small itself."""
+    optimum, taken = torch.full((1, 2, 2), 10.0, dtype=torch.float64), []
+    step = SimpleNamespace(compared=lambda change, shift: Compared(change.norm()[None] / shift.norm(), torch.ones(1)))
+    removal = SimpleNamespace(step=step, newton_step=lambda: optimum + 1.0)
+    monkeypatch.setattr(chord, "chord_step", lambda _, shift: taken.append(1) or (1 - factor) * (shift - optimum))
+    came = chord.approach(removal, 3e-3 if factor == 0.9 else 1e-3)
+    assert len(taken) == n_steps
+    assert bool(came.remaining.isfinite()) == arrives
+    if arrives:
+        assert float((came.shift / optimum - 1).abs().max()) <= float(came.remaining) <= 1e-3
 
 
 def test_small_data_are_converged_to_the_end_whatever_the_tolerance(data, expected):

@@ -106,4 +106,6 @@ def test_networks_that_stand_at_no_optimum_or_rank_otherwise():
     checked = {"reference": "trained on", "spearman": 0.5, "rows": [0, 1, 2, 3]}
     (said,) = replace(scores, provenance=replace(told, verification=checked)).cautions
     assert said.startswith("The ranking of this run is not to be trusted: among 4 samples")
-    assert replace(scores, provenance=replace(told, verification=checked | {"spearman": 0.95})).cautions == []
+    assert "--weight-decay (in Python objective=lapsi.ObjectiveSpec(weight_decay=" in said
+    for sound in (0.9, None, float("nan")):
+        assert replace(scores, provenance=replace(told, verification=checked | {"spearman": sound})).cautions == []

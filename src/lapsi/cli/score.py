@@ -231,7 +231,7 @@ def _tell_plan(given: set[str], options: Options, name: str, settings: Settings,
     plan = engine.plan(work)
     seconds = engine.seconds(plan, work, dataset)
     disk = {"kept_bytes": plan.kept_bytes, "run_bytes": run_bytes(dataset, chosen.settings, n_scored)}
-    labels, cautions = targets_in_words(dataset.targets), doubts(dataset)
+    labels, cautions = targets_in_words(dataset.targets), doubts(dataset, features=embedding is None)
     if as_json:
         told = plan_as_dict(engine.name, plan, seconds) | disk | chosen.record()
         print(json.dumps(told | {"embedding": embedding, "labels": labels, "cautions": cautions}, indent=2))

@@ -138,6 +138,11 @@ class Part:
     seed: int = 0
     n_epochs: int = 1
 
+    @property
+    def all_may_cost(self) -> bool:
+        """Whether none of its units is left as it is for want of an allowance."""
+        return self.allowance >= len(self.positions)
+
     def units_of(self, units: Units) -> Units:
         """Its own among all units that were asked for, on their device."""
         if isinstance(units, Tensor):

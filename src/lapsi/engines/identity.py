@@ -14,7 +14,7 @@ from lapsi.settings.network import NetworkSettings
 from lapsi.settings.pairs import PairSettings
 from lapsi.settings.settings import Settings
 
-IDENTITY_FORMAT = 3  # of the parts that unfinished work keeps
+IDENTITY_FORMAT = 4  # of the parts that unfinished work keeps
 # what changes no part, and may change when a run goes on
 ROUTINE = ("memory_limit", "verify", *WORKERS)
 

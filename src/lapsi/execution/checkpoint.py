@@ -20,7 +20,7 @@ from lapsi.execution.disk import require_room
 from lapsi.execution.files import PROGRESS, write_file
 
 LOCK = ".lock"
-OURS = re.compile(r"(seed\d+|corrected|converged|refined|mended)-part\d+\.npz|\..*\.tmp")
+OURS = re.compile(r"(seed\d+|corrected|converged|highest\d+|refined|mended)-part\d+\.npz|\..*\.tmp")
 IN_WORDS = {"data": "the data have changed (features, labels or ids)", "rows": "other samples are to be scored"}
 UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, RuntimeError, zlib.error)
 Arrays = dict[str, np.ndarray]

@@ -159,7 +159,7 @@ def _left_out(
     engine = make_engine(settings)
     plan = engine.plan(work)
     if keep is not None:
-        keep.require_room(plan.kept_bytes, 0)
+        keep.require_room(plan.kept_bytes + 8 * len(orders) * len(rows), 0)
     began = identity(dataset, settings, rows) | {"orders": list(orders)}
     checkpoint = open_checkpoint(keep, began, engine.kept(plan))
     try:

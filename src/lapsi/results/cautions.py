@@ -29,7 +29,7 @@ def _otherwise_ranked(scores: Scores) -> list[str]:
     """Whether a network that trained on without samples ranks them otherwise."""
     checked = scores.provenance.verification or {}
     spearman = checked.get("spearman")
-    if checked.get("reference") != TRAINED_ON or spearman is None or spearman >= TRUSTED:
+    if checked.get("reference") != TRAINED_ON or spearman is None or not spearman < TRUSTED:
         return []
     return [
         f"The ranking of this run is not to be trusted: among {len(checked['rows'])} samples that training went on without, "
@@ -39,8 +39,9 @@ def _otherwise_ranked(scores: Scores) -> list[str]:
 
 def _not_at_an_optimum(scores: Scores) -> list[str]:
     """Whether a network stands farther from an optimum of its loss than its samples move it."""
-    unconverged, median = scores.provenance.plan.get("unconverged"), float(scores.table["lsi_mean"].median())
-    if not isinstance(unconverged, float) or unconverged <= median:
+    unconverged = scores.provenance.plan.get("unconverged")
+    median = float(scores.table["lsi_mean"].median()) if isinstance(unconverged, float) else np.inf
+    if unconverged is None or unconverged <= median:
         return []
     return [
         f"The weights are {unconverged:.1e} nats from an optimum, and a sample moves them by {median:.1e} (median): training "

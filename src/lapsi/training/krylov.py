@@ -77,9 +77,9 @@ class BlockPreconditioner:
         columns = vectors.permute(1, 2, 0).to(self.factors.dtype)
         solved = torch.cholesky_solve(columns, self.factors)
         if self.joint is not None:
-            shared = torch.cholesky_solve(solved.sum(0), self.joint)
-            solved -= torch.cholesky_solve(shared.expand_as(columns), self.factors)
-            solved += columns.mean(0) / self.l2
+            level = columns.mean(0) / self.l2
+            columns = columns - torch.cholesky_solve(solved.sum(0), self.joint)
+            solved = torch.cholesky_solve(columns, self.factors, out=solved).add_(level)
         return solved.permute(2, 0, 1).to(vectors.dtype)
 
 

@@ -17,7 +17,10 @@ def export(
     to: Annotated[
         Path,
         typer.Option(
-            "--to", "-o", "--output", help="File to write: .csv, .tsv, .parquet or .json; or a folder, with a saved data set."
+            "--to",
+            "-o",
+            "--output",
+            help="File to write: .csv, .tsv, .parquet, .feather or .json; or a folder, with a saved data set.",
         ),
     ],
     into: Annotated[

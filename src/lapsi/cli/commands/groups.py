@@ -27,7 +27,8 @@ def groups(
     ] = None,
     options: Options,
     to: Annotated[
-        Path | None, typer.Option("--to", "-o", "--output", help="Also write the table: .csv, .tsv, .parquet or .json.")
+        Path | None,
+        typer.Option("--to", "-o", "--output", help="Also write the table: .csv, .tsv, .parquet, .feather or .json."),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,

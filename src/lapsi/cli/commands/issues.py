@@ -27,7 +27,7 @@ def issues(
             "--to",
             "-o",
             "--output",
-            help="Also write all, the least trusted first: .csv, .tsv, .parquet or .json.",
+            help="Also write all, the least trusted first: .csv, .tsv, .parquet, .feather or .json.",
         ),
     ] = None,
     force: Force = False,

@@ -12,8 +12,8 @@ from lapsi.cli.options import PAIRS, AsJson, Force, Quiet, to_pairs
 from lapsi.errors import InputError
 
 SOURCE_HELP = (
-    "File with the pairs, a row each: .npz, .safetensors, .parquet, .csv, .tsv or .jsonl, with features of both sides, or with "
-    "images and captions."
+    "File with the pairs, a row each: .npz, .safetensors, .pt, .parquet, .feather, .arrow, .csv, .tsv or .jsonl, with features "
+    "of both sides, or with images and captions."
 )
 
 

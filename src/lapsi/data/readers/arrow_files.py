@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 ARROW = (".feather", ".arrow")
+MAGIC = b"ARROW1"  # files begin with it
 
 
 def read_arrow(path: Path) -> pa.Table:
@@ -16,8 +17,10 @@ def read_arrow(path: Path) -> pa.Table:
         OSError, pa.ArrowException: when it cannot be read as such.
     """
     with pa.memory_map(str(path)) as file:
-        try:
-            return pa.ipc.open_file(file).read_all()
-        except pa.ArrowInvalid:
-            file.seek(0)
-            return pa.ipc.open_stream(file).read_all()
+        return (pa.ipc.open_stream if is_stream(path) else pa.ipc.open_file)(file).read_all()
+
+
+def is_stream(path: Path) -> bool:
+    """Whether it is a stream, not a file with a table of its batches at the end."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) != MAGIC

@@ -171,7 +171,9 @@ def _open_tensors(path: Path) -> NamedArrays:
     held = read_tensors(path)
 
     def load(name: str) -> Any:
-        return held[name] if isinstance(held[name], torch.Tensor) else np.asarray(held[name])
+        value = held[name]
+        is_flat = isinstance(value, list | tuple) and not any(isinstance(each, list | tuple) for each in value)
+        return np.asarray(value) if is_flat else value
 
     def features(names: list[str]) -> Any:
         rows = load(names[0])

@@ -26,7 +26,7 @@ def rewrite_npz(source: Path, target: Path, named: Named, decided: Decided, fold
         assert named.labels is not None
         called = named.class_names if named.class_names in arrays.names else None
         known = None if called is None else class_names(arrays, Columns(class_names=called), source)
-        new[named.labels], names = _written(arrays.load(named.labels), known, decided)
+        new[named.labels], names = relabelled(arrays.load(named.labels), known, decided)
         new |= {} if names is None or called is None else {called: names}
     if named.paths is not None:
         new[named.paths] = _moved(arrays.load(named.paths), source.absolute().parent, folder)
@@ -38,8 +38,8 @@ def rewrite_npz(source: Path, target: Path, named: Named, decided: Decided, fold
                 np.lib.format.write_array(file, whole, allow_pickle=False)
 
 
-def _written(held: np.ndarray, names: np.ndarray | None, decided: Decided) -> tuple[np.ndarray, np.ndarray | None]:
-    """All labels, and the names of classes that they count, None where these stay."""
+def relabelled(held: np.ndarray, names: np.ndarray | None, decided: Decided) -> tuple[np.ndarray, np.ndarray | None]:
+    """All labels (n_source,), and the names of classes that they count, None where these stay."""
     if names is None or name_labels(held, names) is held:
         return decided.written(held), None
     known: list[Any] = names.tolist()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from lapsi.data.readers.arrow_files import ARROW
 from lapsi.data.readers.layouts import kind_of
 from lapsi.data.readers.shard_names import is_sparse_file
 from lapsi.data.readers.torch_files import TENSORS
 from lapsi.data.readers.whole_tables import WHOLE_TABLES
 from lapsi.data.rewriting.archives import rewrite_npz
 from lapsi.data.rewriting.arrays import rewrite_npy
+from lapsi.data.rewriting.arrow_tables import rewrite_arrow
 from lapsi.data.rewriting.decided import Decided
 from lapsi.data.rewriting.lines import rewrite_lines
 from lapsi.data.rewriting.matrices import rewrite_sparse
@@ -28,6 +30,7 @@ REWRITERS: dict[str, Callable[[Path, Path, Named, Decided, Path], None]] = {
     **dict.fromkeys(TENSORS, rewrite_tensors),
     ".txt": rewrite_lines,
     **dict.fromkeys(WHOLE_TABLES, rewrite_table),
+    **dict.fromkeys(ARROW, rewrite_arrow),
 }
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from lapsi.data.readers.arrow_files import ARROW
 from lapsi.data.readers.torch_files import TENSORS
 from lapsi.data.targets import label_set
 from lapsi.errors import InputError
 
-REWRITTEN = (".npz", ".npy", ".jsonl", ".safetensors", *TENSORS)  # kinds of files
+REWRITTEN = (".npz", ".npy", ".jsonl", ".safetensors", *TENSORS, *ARROW)  # kinds of files
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,7 +26,7 @@ def rewrite_table(source: Path, target: Path, named: Named, decided: Decided, fo
         raise InputError(f"{source.name} has {len(table):,} rows for {decided.n_source:,} samples; write another kind of file.")
     if len(decided.changed) > 0:
         assert named.labels is not None
-        table = table.assign(**{named.labels: _written(table[named.labels], decided, layout.decimal)})
+        table = table.assign(**{named.labels: relabelled_column(table[named.labels], decided, layout.decimal)})
     kept = with_moved(table.iloc[decided.kept], named.paths, source.absolute().parent, folder)
     write_table(kept, target, layout.written_as(kind_of(target)) if is_text else None)
 
@@ -45,7 +45,7 @@ def as_cell(label: Any, column: pd.Series, decimal: str) -> Any:
     return str(label).replace(".", decimal) if isinstance(label, float) else str(label)
 
 
-def _written(column: pd.Series, decided: Decided, decimal: str) -> pd.Series:
+def relabelled_column(column: pd.Series, decided: Decided, decimal: str) -> pd.Series:
     """A column of labels with the new ones in it, in its type where that holds them."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind != "O":
         return pd.Series(decided.written(column.to_numpy()), index=column.index)

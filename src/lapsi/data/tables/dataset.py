@@ -65,13 +65,14 @@ def labelled(
         name = require_name(y, list(map(str, frame.columns)), "labels", "The frame")
         named = list(map(str, frame.columns)).index(name)
         X, y = frame.drop(columns=frame.columns[named]), frame.iloc[:, named]
+    _require_order(X, y)
     frame = to_pandas(X)
-    _require_order(frame.index, y)
     if _holds_numbers(frame):
         return replace(make_dataset(X, y, **known), own_units=_is_named(frame))
     index = frame.index if frame.index.is_unique and not isinstance(frame.index, pd.RangeIndex) else None
-    # integers are what is left of the numbers of the rows where some were taken away: a column of ids knows better
-    known_ids = ids if ids is not None or index is None or pd.api.types.is_integer_dtype(index) else index
+    # integers without a name are what is left of the numbers of rows that were taken away: a column of ids knows better
+    is_left = index is not None and index.name is None and pd.api.types.is_integer_dtype(index)
+    known_ids = ids if ids is not None or is_left else index
     has_group = columns is not None and GROUP in columns
     encoded = encode(frame, "The frame", chosen=False, has_ids=known_ids is not None, has_group=has_group)
     if known_ids is None and not encoded.names(IDS):
@@ -83,14 +84,18 @@ def _called(X: Any) -> str:
     return "a sparse matrix" if is_sparse(X) else "a frame" if is_frame(X) else "arrays"
 
 
-def _require_order(index: pd.Index, y: Any) -> None:
-    """Refuses labels that hold the same samples in another order.
+def _require_order(X: Any, y: Any) -> None:
+    """Refuses labels whose index holds the same samples as that of a frame of pandas in another order.
 
     Raises:
         InputError: saying how to put them right.
     """
-    own = y.index if isinstance(y, pd.Series | pd.DataFrame) else index
-    if len(own) != len(index) or own.equals(index) or not (own.is_unique and index.is_unique and own.isin(index).all()):
+    if not isinstance(X, pd.DataFrame) or not isinstance(y, pd.Series | pd.DataFrame):
+        return
+    index, own = X.index, y.index
+    if len(own) != len(index) or own.equals(index) or not (own.is_unique and index.is_unique):
+        return
+    if own.nlevels != index.nlevels or (index.get_indexer(own) < 0).any():
         return
     raise InputError(
         "The index of y holds the same samples as that of X in another order; put y in the order of X, y.loc[X.index], or pass "
@@ -154,7 +159,7 @@ def of_encoded(
     made = make_dataset(encoded.features, y, task=task, weights=weights, ids=ids, columns=travelling, source=source)
     features = [shown[column.name] for column in encoded.columns if column.role == FEATURE and column.name in shown]
     used = [column.name for column in encoded.columns if column.role == FEATURE]
-    digest = "" if encoded.is_plain else hash_of(frame[used], encoded.by)
+    digest = "" if encoded.is_plain else hash_of(frame[used], encoded.by, encoded.vectors)
     record = record_of(encoded.columns, encoded.by) | {SHOWN: features}
     return replace(made, features_hash=digest, made_by={TABLE: record}, own_units=True)
 

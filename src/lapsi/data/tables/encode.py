@@ -77,7 +77,7 @@ def encode(frame: pd.DataFrame, place: str, *, chosen: bool, has_ids: bool = Tru
     if complex_ones:
         raise InputError(f"Column {complex_ones[0]!r} of {place} holds complex numbers; expected real ones: take their parts.")
     numbers = {name: _numbers(frame[name]) for name in names}
-    vectors = {name: found for name in names if (found := _vectors(frame[name])) is not None}
+    vectors = {name: found for name in names if (found := _vectors(name, frame[name], place)) is not None}
     apart = {} if chosen else roles_of(frame.drop(columns=list(vectors)), has_ids=has_ids, has_group=has_group, by_words=False)
     others = [name for name in names if numbers[name] is None and name not in vectors and name not in apart]
     clean = _cleaned(frame[others], place, [name for name in numbers if name not in others and name not in apart])
@@ -142,15 +142,29 @@ def _numbers(values: pd.Series) -> np.ndarray | None:
     return values.to_numpy(np.float64, na_value=np.nan) if is_number and not types.is_complex_dtype(values) else None
 
 
-def _vectors(values: pd.Series) -> np.ndarray | None:
-    """(N, k) float64 of a column of lists or arrays of k numbers each; None where it holds something else, or a gap."""
-    if values.dtype != np.dtype(object) or not isinstance(values.iloc[0], list | tuple | np.ndarray):
+def _vectors(name: str, values: pd.Series, place: str) -> np.ndarray | None:
+    """(N, k) float64 of a column of lists or arrays of k numbers each; None where it holds something else.
+
+    Raises:
+        InputError: when one of them is missing, or not finite.
+    """
+    known = values.dropna() if values.dtype == np.dtype(object) else values.iloc[:0]
+    if len(known) == 0 or not all(isinstance(each, list | tuple | np.ndarray) for each in known):
+        return None
+    if len({len(each) for each in known}) > 1 or np.asarray(known.iloc[0]).dtype.kind not in "iuf":
         return None
     try:
-        found = np.array([np.asarray(each, np.float64) for each in values])
+        found = np.array([np.asarray(each, np.float64) for each in known])
     except (TypeError, ValueError):
         return None
-    return found if found.ndim == 2 and found.shape[1] > 0 and np.isfinite(found).all() else None
+    if found.ndim != 2 or found.shape[1] == 0:
+        return None
+    wrong = values.isna().to_numpy(copy=True)
+    wrong[~wrong] = ~np.isfinite(found).all(1)
+    if wrong.any():
+        told = "no finite numbers" if len(known) == len(values) else "a gap, or no finite numbers,"
+        raise InputError(f"Column {name!r} of {place} holds {told} in row {int(np.argmax(wrong))}; mend or --drop it.")
+    return found
 
 
 def _of_numbers(name: str, values: np.ndarray, place: str) -> _Part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -73,16 +74,20 @@ def require_numbers(frame: Any) -> None:
             ) from error
 
 
-def hash_of(frame: pd.DataFrame, by: str) -> str:
-    """Of all that a frame holds, and of what encodes it: the last bits of features that a library makes may differ."""
+def hash_of(frame: pd.DataFrame, by: str, vectors: Collection[str] = ()) -> str:
+    """Of all that a frame holds, and of what encodes it: the last bits of features that a library makes may differ.
+
+    `vectors`: columns of several numbers a sample.
+    """
     digest = hashlib.blake2b(by.encode(), digest_size=16)
     for name in frame:
         values = frame[name]
         digest.update(repr(str(name)).encode())
-        if pd.api.types.is_numeric_dtype(values.dtype):
+        if name in vectors:
+            digest.update(np.array(values.tolist(), np.float64).data)
+        elif pd.api.types.is_numeric_dtype(values.dtype):
             digest.update(np.ascontiguousarray(values.to_numpy(np.float64, na_value=np.nan)).data)
         else:
             known = values.astype(object).where(values.notna(), None)
-            whole = (value.tolist() if isinstance(value, np.ndarray) else value for value in known)  # else it is cut
-            digest.update("\0".join(repr(None if value is None else str(value)) for value in whole).encode())
+            digest.update("\0".join(repr(None if value is None else str(value)) for value in known).encode())
     return digest.hexdigest()

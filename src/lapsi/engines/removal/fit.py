@@ -89,15 +89,12 @@ class ClosedFormFit(Fit):
                 return again(parts_of("corrected", chosen, self.step.part_units, CORRECTED))
         lsi = np.nan_to_num(found["lsi_mean"][-1] + found["lsi_curvature"][-1], nan=np.inf)
         tried = [part for part in done if part.way == TO_TOLERANCE]
-        if tried:
-            fitted = [part.positions for part in tried if part.allowance == len(part.positions)]
-            highest = self.refinement.to_converge_next(errors, lsi, np.concatenate([np.arange(0), *fitted]))
-            others, n_fits = np.arange(0), 0
-            advance(-len(highest))
-        else:
+        fitted = [part.positions for part in tried if part.all_may_cost]
+        highest, others, n_fits = self.refinement.highest_left(errors, lsi, fitted), np.arange(0), 0
+        if not tried:
             n_corrected = sum(len(part.positions) for part in done if part.way == CORRECTED)
-            highest, others, n_fits = self.refinement.to_converge(errors, lsi, n_corrected)
-            advance(len(errors) - len(highest) - len(others))
+            others, n_fits = self.refinement.others(errors, lsi, n_corrected)
+        advance((0 if tried else len(errors)) - len(highest) - len(others))
         first = parts_of(f"highest{len(done)}", highest, CONVERGED_UNITS, TO_TOLERANCE)
         then = parts_of("converged", others, CONVERGED_UNITS, TO_TOLERANCE)
         shares = [len(range(number, n_fits, len(then))) for number in range(len(then))]

@@ -3,7 +3,7 @@ accurate it is)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -103,28 +103,26 @@ class Refinement:
         n_corrected = int((self.budget - kept) / self.price.correcting)
         return (above if nearly_free else hopeful)[:n_corrected]
 
-    def to_converge(self, errors: np.ndarray, lsi: np.ndarray, n_corrected: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """Positions (k,) of the samples of the highest LSI, which are converged, and (m,) of others, the largest errors first.
+    def highest_left(self, errors: np.ndarray, lsi: np.ndarray, tried: Sequence[np.ndarray]) -> np.ndarray:
+        """Positions (k,) of the samples of the highest `lsi` (n,) that are converged in any case, but for those `tried`."""
+        highest = np.argsort(-lsi, kind="stable")[: self.highest]
+        above = highest[errors[highest] > self.tolerance]
+        return above[~np.isin(above, np.concatenate([np.arange(0), *tried]))]
 
-        Also how many of the others may be fitted anew, where their steps do not contract. What the budget does not reach stays.
+    def others(self, errors: np.ndarray, lsi: np.ndarray, n_corrected: int) -> tuple[np.ndarray, int]:
+        """Positions (k,) of other samples that are converged: a part of the highest `lsi` (n,), then the largest `errors` (n,).
+
+        Also how many of them may be fitted anew, where their steps do not contract. What the budget does not reach stays.
         """
         above, by_lsi = _largest_first(errors, self.tolerance), np.argsort(-lsi, kind="stable")
-        is_highest = np.isin(above, by_lsi[: self.highest])
-        highest, others = above[is_highest], above[~is_highest]
+        others = above[~np.isin(above, by_lsi[: self.highest])]
         n_first = self.highest + int(HIGHEST_SHARE * self.budget / self.price.converging)
         is_first = np.isin(others, by_lsi[:n_first])
         others = np.concatenate([others[is_first], others[~is_first]])
         spent = n_corrected * self.price.correcting if n_corrected > 0 else 0.0
         budget = max(0.0, self.budget - spent)
         others = others[: int(budget / self.price.converging)]
-        n_fits = int((budget - len(others) * self.price.converging) / self.price.fitting)
-        return highest, others, n_fits
-
-    def to_converge_next(self, errors: np.ndarray, lsi: np.ndarray, tried: np.ndarray) -> np.ndarray:
-        """Positions (k,) of those that have come to be among the highest `lsi` (n,), but for those that were `tried` (m,)."""
-        highest = np.argsort(-lsi, kind="stable")[: self.highest]
-        above = highest[errors[highest] > self.tolerance]
-        return above[~np.isin(above, tried)]
+        return others, int((budget - len(others) * self.price.converging) / self.price.fitting)
 
     def corrected(self, rows: Tensor, positions: np.ndarray) -> Iterator[Removed]:
         """Samples at some positions (k,) of `rows` with the second-order term of their neighbours."""

@@ -48,7 +48,7 @@ def footprint(module: nn.Module, layers: Sequence[Layer], batches: Batches) -> F
         given = batches.take(row[None])
         try:
             passed = pass_through(module, layers, 1, *given.inputs, **given.named)
-        except LapsiError:
+        except (LapsiError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             shapes = [*map(_shape, given.inputs), *(f"{name} {_shape(each)}" for name, each in given.named.items())]

@@ -158,9 +158,12 @@ def share_along(shift: Tensor, along: Tensor) -> Tensor:
 
 def local_slope(samples: Samples, nearest: Tensor) -> LocalSlope:
     """Of the outputs nearest to each, `nearest` (K, p) or some of them."""
-    few = nearest[:, : samples.cuts.slopes]
-    columns = [torch.stack(list(samples.slopes(output, others))) for output, others in enumerate(few.tolist())]
-    return LocalSlope(LocalColumns(few, torch.stack(columns)), samples.cuts.of_shift)
+    few, model = nearest[:, : samples.cuts.slopes], samples.problem.model
+    columns = samples.inputs.new_empty(*few.shape, model.n_plain_features, model.n_features)  # once: it is large
+    for output, others in enumerate(few.tolist()):
+        for place, slope in enumerate(samples.slopes(output, others)):
+            columns[output, place] = slope
+    return LocalSlope(LocalColumns(few, columns), samples.cuts.of_shift)
 
 
 def slope_along(problem: LinearProblem, params: Tensor, shift: Tensor) -> Tensor:

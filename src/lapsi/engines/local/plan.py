@@ -26,7 +26,7 @@ BETTERED = 3  # outputs of the gradient from which a shift is bettered, as seen
 SUPPORT = 8  # outputs of which a sample says something, as seen
 CORRECTING_PACE = 6  # as often as products alone would take: rows and columns are gathered, and the closed form is taken again
 CONVERGING_PASSES = 6  # gradients and changes of the curvature that converging a sample to the tolerance takes
-REFIT_PASSES = 60  # products of the Hessian and of its preconditioner that fitting a sample anew takes
+REFIT_PASSES = 40  # products of the Hessian and of its preconditioner that fitting a sample anew takes
 CONVERGE_FLOOR = 2e11  # below it every sample is converged
 BUDGET_SHARE = 0.25  # of the cost of the rest, for refining to the tolerance
 EXACT_SHARE = 0.7  # the same where all outputs are solved together
@@ -79,7 +79,8 @@ def plan_local(work: Work, settings: Settings) -> Plan:
         budget = max(BUDGET_FLOOR, (EXACT_SHARE if coupled == k else BUDGET_SHARE) * sum(flop.values()))
         cheapest = min(price.correcting, price.converging)
         n_refined = min(work.n_units, int(budget / cheapest))
-        flop["refine"] = FEWEST_PROBES * price.converging + n_refined * cheapest + spec.highest(work.n_units) * price.converging
+        in_any_case = price.converging + (0.0 if coupled == k else price.fitting)  # steps of few outputs often do not arrive
+        flop["refine"] = FEWEST_PROBES * price.converging + n_refined * cheapest + spec.highest(work.n_units) * in_any_case
     flop["verify"] = min(settings.execution.verify, work.n_units) * price.fitting
     if settings.is_open:
         flop[STAGE] = choice_flop(*work.shape, settings)

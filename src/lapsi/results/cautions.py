@@ -40,8 +40,10 @@ def _otherwise_ranked(scores: Scores) -> list[str]:
 def _not_at_an_optimum(scores: Scores) -> list[str]:
     """Whether a network stands farther from an optimum of its loss than its samples move it."""
     unconverged = scores.provenance.plan.get("unconverged")
-    median = float(scores.table["lsi_mean"].median()) if isinstance(unconverged, float) else np.inf
-    if unconverged is None or unconverged <= median:
+    if not isinstance(unconverged, float):
+        return []
+    median = float(scores.table["lsi_mean"].median())
+    if unconverged <= median:
         return []
     return [
         f"The weights are {unconverged:.1e} nats from an optimum, and a sample moves them by {median:.1e} (median): training "

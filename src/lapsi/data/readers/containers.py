@@ -20,9 +20,9 @@ from lapsi.data.readers.arrow_files import ARROW, read_arrow
 from lapsi.data.readers.columns import ID_NAMES, first_of
 from lapsi.data.readers.feature_columns import feature_rows
 from lapsi.data.readers.layouts import DELIMITED, in_words, kind_of
-from lapsi.data.readers.mapped import brain_floats, mapped_member
+from lapsi.data.readers.mapped import mapped_member, rows_of
 from lapsi.data.readers.parquet import parquet_features
-from lapsi.data.readers.text_tables import Cells, csv_cells, exact_column, jsonl_cells, magnitude, read_csv, read_jsonl
+from lapsi.data.readers.text_tables import csv_cells, exact_column, jsonl_cells, magnitude, read_csv, read_jsonl
 from lapsi.data.readers.torch_files import TENSORS, read_tensors
 from lapsi.data.readers.unreadable import reading
 from lapsi.errors import InputError
@@ -117,8 +117,7 @@ def _open_safetensors(path: Path) -> NamedArrays:
     archive = safe_open(path, framework="pt")  # maps the file: what is not touched is not read
 
     def features(names: list[str]) -> Any:
-        tensor = archive.get_tensor(names[0])
-        return tensor if tensor.ndim != 2 or archive.get_slice(names[0]).get_dtype() != "BF16" else brain_floats(tensor)
+        return rows_of(archive.get_tensor(names[0]))
 
     if MADE_BY not in (archive.metadata() or {}):
         return NamedArrays(list(archive.keys()), archive.get_tensor, features, archive.get_tensor)
@@ -156,19 +155,16 @@ def _open_parquet(path: Path) -> NamedArrays:
 def _open_arrow(path: Path) -> NamedArrays:
     table = read_arrow(path)
 
-    def load(name: str) -> np.ndarray:
-        return values_of(table[name])
-
-    def features(names: list[str]) -> np.ndarray:
-        return feature_rows(table, names, path)
-
-    return NamedArrays(table.column_names, load, features, load, table.column, is_table=True)
+    return _of_table(path, table, table.column)
 
 
 def _open_tensors(path: Path) -> NamedArrays:
-    import torch
+    return named_tensors(read_tensors(path))
 
-    held = read_tensors(path)
+
+def named_tensors(held: dict[str, Any]) -> NamedArrays:
+    """Tensors and lists by their names."""
+    import torch
 
     def load(name: str) -> Any:
         value = held[name]
@@ -177,27 +173,26 @@ def _open_tensors(path: Path) -> NamedArrays:
 
     def features(names: list[str]) -> Any:
         rows = load(names[0])
-        is_brain = isinstance(rows, torch.Tensor) and rows.dtype == torch.bfloat16 and rows.ndim == 2
-        return brain_floats(rows.contiguous()) if is_brain else rows
+        return rows_of(rows) if isinstance(rows, torch.Tensor) else rows
 
     return NamedArrays(list(held), load, features, load)
 
 
 def _open_delimited(path: Path) -> NamedArrays:
     table, layout = read_csv(path)
-    return _of_text(path, table, partial(csv_cells, path, layout), in_words(layout, path))
+    return _of_table(path, table, partial(exact_column, table, cells=partial(csv_cells, path, layout)), in_words(layout, path))
 
 
 def _open_jsonl(path: Path) -> NamedArrays:
-    return _of_text(path, read_jsonl(path), partial(jsonl_cells, path))
+    table = read_jsonl(path)
+    return _of_table(path, table, partial(exact_column, table, cells=partial(jsonl_cells, path)))
 
 
-def _of_text(path: Path, table: pa.Table, cells: Cells, said: str = "") -> NamedArrays:
+def _of_table(path: Path, table: pa.Table, column: Callable[[str], pa.ChunkedArray], said: str = "") -> NamedArrays:
+    """A table in memory, its columns by `column`."""
+
     def load(name: str) -> np.ndarray:
         return values_of(column(name))
-
-    def column(name: str) -> pa.ChunkedArray:
-        return exact_column(table, name, cells)
 
     def features(names: list[str]) -> np.ndarray:
         return feature_rows(table, names, path)

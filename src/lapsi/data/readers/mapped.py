@@ -57,11 +57,13 @@ def mapped_member(path: Path, name: str, least: int) -> np.ndarray | None:
         return np.memmap(path, dtype, "r", file.tell(), shape, "F" if in_columns else "C")
 
 
-def brain_floats(tensor: Tensor) -> BrainFloats:
-    """The rows of a tensor (N, d) of bfloat16."""
+def rows_of(tensor: Tensor) -> Tensor | BrainFloats:
+    """The rows of a tensor (N, d), where they lie."""
     import torch  # no other file of features needs it
 
-    return BrainFloats(tensor.view(torch.uint16).numpy())
+    if tensor.dtype != torch.bfloat16 or tensor.ndim != 2:
+        return tensor
+    return BrainFloats(tensor.contiguous().view(torch.uint16).numpy())
 
 
 @final

@@ -13,14 +13,12 @@ from lapsi.data.rewriting.decided import Decided
 from lapsi.data.rewriting.named import Named
 from lapsi.data.rewriting.paths import mover
 from lapsi.data.rewriting.tables import relabelled_column
-from lapsi.errors import InputError
 
 
 def rewrite_arrow(source: Path, target: Path, named: Named, decided: Decided, folder: Path) -> None:
     """The rows of the samples that stay; relative paths of images stay right in `folder`."""
     table = read_arrow(source)
-    if len(table) != decided.n_source:
-        raise InputError(f"{source.name} has {len(table):,} rows for {decided.n_source:,} samples; write another kind of file.")
+    decided.require_rows(len(table), source.name)
     if len(decided.changed) > 0:
         assert named.labels is not None
         table = _with(table, named.labels, relabelled_column(table[named.labels].to_pandas(), decided, "."))

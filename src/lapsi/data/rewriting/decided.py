@@ -36,6 +36,15 @@ class Decided:
     labels: list[Any]
     outputs: np.ndarray
 
+    def require_rows(self, count: int, place: str) -> None:
+        """Refuses a table that has not a row a sample.
+
+        Raises:
+            InputError: saying so.
+        """
+        if count != self.n_source:
+            raise InputError(f"{place} has {count:,} rows for {self.n_source:,} samples; write another kind of file.")
+
     def without_labels(self) -> Decided:
         """The same for a file that holds no labels: who stays."""
         return replace(self, changed=self.changed[:0], labels=[])

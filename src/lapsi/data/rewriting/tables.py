@@ -15,15 +15,13 @@ from lapsi.data.rewriting.named import Named
 from lapsi.data.rewriting.paths import mover
 from lapsi.data.targets import label_set
 from lapsi.data.writing import write_table
-from lapsi.errors import InputError
 
 
 def rewrite_table(source: Path, target: Path, named: Named, decided: Decided, folder: Path) -> None:
     """The rows of the samples that stay; relative paths of images stay right in `folder`."""
     is_text = kind_of(target) in DELIMITED
     table, layout = read_whole(source, as_text=is_text)
-    if len(table) != decided.n_source:
-        raise InputError(f"{source.name} has {len(table):,} rows for {decided.n_source:,} samples; write another kind of file.")
+    decided.require_rows(len(table), source.name)
     if len(decided.changed) > 0:
         assert named.labels is not None
         table = table.assign(**{named.labels: relabelled_column(table[named.labels], decided, layout.decimal)})

@@ -9,7 +9,7 @@ import numpy as np
 
 from lapsi.data.readers.class_names import class_names
 from lapsi.data.readers.columns import Columns
-from lapsi.data.readers.containers import open_arrays
+from lapsi.data.readers.containers import named_tensors
 from lapsi.data.readers.torch_files import read_tensors
 from lapsi.data.rewriting.archives import relabelled
 from lapsi.data.rewriting.decided import Decided
@@ -28,7 +28,7 @@ def rewrite_tensors(source: Path, target: Path, named: Named, decided: Decided, 
     if len(decided.changed) > 0:
         assert named.labels is not None
         called = named.class_names if named.class_names in held else None
-        known = None if called is None else class_names(open_arrays(source), Columns(class_names=called), source)
+        known = None if called is None else class_names(named_tensors(held), Columns(class_names=called), source)
         new[named.labels], names = _written(held[named.labels], known, decided)
         new |= {} if names is None or called is None else {called: names.tolist()}
     for name in held:

@@ -62,6 +62,6 @@ def footprint(module: nn.Module, layers: Sequence[Layer], batches: Batches) -> F
 
 def _shape(given: Any) -> str:
     """E.g. "(1, 3, 32, 32) float32"."""
-    return (
-        f"{tuple(given.shape)} {str(given.dtype).removeprefix('torch.')}" if isinstance(given, Tensor) else type(given).__name__
-    )
+    if not isinstance(given, Tensor):
+        return type(given).__name__
+    return f"{tuple(given.shape)} {str(given.dtype).removeprefix('torch.')}"

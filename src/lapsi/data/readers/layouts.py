@@ -76,18 +76,22 @@ def separator_of(path: Path) -> str:
     Raises:
         OSError, EOFError, zlib.error: when it cannot be read.
     """
-    with open_text(path) as file:
-        return separator_in(file.read(HEAD), layout_of_kind(kind_of(path)).separator)
+    return separator_in(head_of(path), layout_of_kind(kind_of(path)).separator)
 
 
-def line_end_of(path: Path) -> str:
-    """What ends the first line of a file of text.
+def head_of(path: Path) -> bytes:
+    """What a file of text begins with.
 
     Raises:
         OSError, EOFError, zlib.error: when it cannot be read.
     """
     with open_text(path) as file:
-        return "\r\n" if QUOTED.sub(b"", file.read(HEAD)).partition(b"\n")[0].endswith(b"\r") else "\n"
+        return file.read(HEAD)
+
+
+def line_end_in(head: bytes) -> str:
+    """What ends the first line."""
+    return "\r\n" if QUOTED.sub(b"", head).partition(b"\n")[0].endswith(b"\r") else "\n"
 
 
 def separator_in(head: bytes, usual: str = ",") -> str:

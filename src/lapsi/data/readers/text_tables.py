@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from mmap import mmap
 from pathlib import Path
 
@@ -13,7 +14,18 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.json
 
-from lapsi.data.readers.layouts import COMPRESSED, QUOTED, Layout, content_of, kind_of, separator_of
+from lapsi.data.readers.layouts import (
+    COMPRESSED,
+    QUOTED,
+    Layout,
+    content_of,
+    head_of,
+    kind_of,
+    layout_of_kind,
+    line_end_in,
+    separator_in,
+    separator_of,
+)
 from lapsi.errors import InputError
 
 BLANKS = {"null_values": [""], "strings_can_be_null": True, "quoted_strings_can_be_null": False}  # "NA" is a word
@@ -47,7 +59,9 @@ def layout_of(path: Path) -> Layout:
     Raises:
         InputError: as `read_csv`.
     """
-    return Layout() if separator_of(path) == "," else read_csv(path)[1]
+    head = head_of(path)
+    is_usual = separator_in(head, layout_of_kind(kind_of(path)).separator) == ","
+    return replace(Layout() if is_usual else read_csv(path)[1], line_end=line_end_in(head))
 
 
 def _parsed(path: Path, layout: Layout, column: str | None = None) -> pa.Table:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lapsi.data.readers.arrow_files import ARROW, read_arrow
-from lapsi.data.readers.layouts import DELIMITED, Layout, kind_of, line_end_of, open_text
+from lapsi.data.readers.layouts import DELIMITED, Layout, kind_of, open_text
 from lapsi.data.readers.text_tables import layout_of, require_closed_quotes
 from lapsi.data.readers.unreadable import reading
 
@@ -29,7 +28,7 @@ def read_whole(path: Path, as_text: bool) -> tuple[pd.DataFrame, Layout]:
             return read_arrow(path).to_pandas(), Layout()
         if kind_of(path) not in DELIMITED:
             return pd.read_parquet(path), Layout()
-        layout = replace(layout_of(path), line_end=line_end_of(path))
+        layout = layout_of(path)
         require_closed_quotes(path, layout.separator)
         asked: dict[str, Any] = {"dtype": str} if as_text else {"na_values": [""], "decimal": layout.decimal}
         with open_text(path) as file:

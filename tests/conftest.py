@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 import oracles
 from lapsi.models.likelihoods.softmax import softmax
 from lapsi.problem.linear import LinearProblem
 from lapsi.problem.objective import Objective
 from lapsi.training.newton import fit_map, invert, reduced_hessian
+
+settings.register_profile("untimed", deadline=None)  # a crowded machine is no error
+settings.load_profile("untimed")
 
 
 @pytest.fixture

@@ -26,12 +26,14 @@ from lapsi.engines.ekfac.engine import UNCONVERGED, ekfac_fit
 from lapsi.engines.ekfac.fit import EkfacFit
 from lapsi.engines.evaluate import PARAMS
 from lapsi.engines.identity import model_identity
+from lapsi.engines.leave_out import leave_out
 from lapsi.engines.network_plan import plan_network
 from lapsi.engines.retrain.module import NOISE_FLOOR, ModuleRetrainFit, module_retrain_fit
 from lapsi.errors import InputError
 from lapsi.execution.backend import Backend, open_backend
 from lapsi.execution.checkpoint import Keep, open_checkpoint
 from lapsi.execution.progress import Stages
+from lapsi.measures.lsi import observation
 from lapsi.models.module.choose import layers_of
 from lapsi.models.module.layers import Layer
 from lapsi.problem.module import ModuleProblem
@@ -39,7 +41,7 @@ from lapsi.problem.of_module import Told, Trained, module_problem
 from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.provenance import FEATURES, Provenance
 from lapsi.results.scores import Scores
-from lapsi.scoring import Known, Laid, assembled, check_indices, checked, left_out
+from lapsi.scoring import Known, Laid, assembled, check_indices, checked
 from lapsi.settings.divergence import KL, required_order
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
@@ -159,7 +161,7 @@ def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, b
     digest = _digest(trained, known.ids)
     kept = open_checkpoint(keep, model_identity(digest, settings, known.rows), {})
     try:
-        by_seed = left_out(fit, units, kept, stages, backend)
+        by_seed = leave_out(fit, units, observation, kept, stages, backend)
     finally:
         kept.release()
     verification = checked(fit, settings.execution, units, by_seed[0], stages)

@@ -18,6 +18,7 @@ from lapsi.data.pairs import Pairs, make_pairs
 from lapsi.data.targets import PairTargets
 from lapsi.engines.evaluate import PARAMS
 from lapsi.engines.identity import model_identity
+from lapsi.engines.leave_out import leave_out
 from lapsi.engines.pairs import PairPlan, pair_fit, plan_pairs, seconds_of, tell_cost
 from lapsi.engines.retrain.engine import RetrainFit
 from lapsi.engines.retrain.plan import begun_with
@@ -26,13 +27,14 @@ from lapsi.execution.backend import HERE, Backend, open_backend
 from lapsi.execution.checkpoint import Arrays, Keep, open_checkpoint
 from lapsi.execution.device import device_of, require_device
 from lapsi.execution.progress import Stages
+from lapsi.measures.lsi import observation
 from lapsi.models.towers import Towers
 from lapsi.problem.contrastive import ContrastiveProblem
 from lapsi.problem.objective import Objective
 from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
-from lapsi.scoring import Known, Laid, assembled, check_indices, checked, left_out
+from lapsi.scoring import Known, Laid, assembled, check_indices, checked
 from lapsi.settings.divergence import KL, required_order
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
@@ -141,7 +143,7 @@ def score_pair_set(
             fit = pair_fit(problem, settings, chunk_size)
         tell_cost(fit, settings, plan, len(rows), stages)
         units = torch.as_tensor(rows, device=fit.problem.device)[:, None]
-        by_seed = left_out(fit, units, checkpoint, stages, backend)
+        by_seed = leave_out(fit, units, observation, checkpoint, stages, backend)
     finally:
         checkpoint.release()
     verification = checked(fit, settings.execution, units, by_seed[0], stages)

@@ -26,11 +26,12 @@ from lapsi.data.told_targets import alike, doubt
 from lapsi.data.told_targets import in_words as in_words_of_targets
 from lapsi.engines.base import Fit, single_rows, work_of
 from lapsi.engines.choose import chosen_engine, make_engine
-from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, PARAMS, evaluate, n_steps, verify
+from lapsi.engines.evaluate import LSI_CURVATURE, LSI_MEAN, PARAMS, verify
 from lapsi.engines.identity import identity
+from lapsi.engines.leave_out import leave_samples_out
 from lapsi.errors import InputError
 from lapsi.execution.backend import HERE, Backend, open_backend
-from lapsi.execution.checkpoint import Arrays, Checkpoint, Keep, open_checkpoint
+from lapsi.execution.checkpoint import Arrays, Keep, open_checkpoint
 from lapsi.execution.device import require_device
 from lapsi.execution.progress import Stages
 from lapsi.measures.choose import LSI
@@ -53,7 +54,6 @@ from lapsi.settings.objective import ObjectiveSpec
 from lapsi.settings.settings import Settings, make_settings
 from lapsi.settings.stored import stored_settings
 from lapsi.settings.task import REGRESSION
-from lapsi.training.regularization import regularized
 
 BLOCK_ROWS = 8192
 HELD_ENTRIES = 2**25  # of inputs that are held to look for neighbours
@@ -169,15 +169,9 @@ def score_dataset(
     if keep is not None:
         keep.require_room(plan.kept_bytes, run_bytes(dataset, settings, len(rows)))
     checkpoint = open_checkpoint(keep, identity(dataset, settings, rows), engine.kept(plan))
-    try:
-        chosen = regularized(dataset, settings, stages)
-        settings, standardizer = chosen.settings, chosen.standardizer
-        fit = make_engine(settings).fit(dataset, standardizer, engine.continued(plan, checkpoint.plan), stages)
-        units = torch.as_tensor(rows, device=_probe(fit).inputs.device)[:, None]
-        by_seed = left_out(fit, units, checkpoint, stages, backend)
-    finally:
-        checkpoint.release()
-    verification = checked(fit, settings.execution, units, by_seed[0], stages)
+    left = leave_samples_out(dataset, settings, rows, observation, checkpoint, stages, backend)
+    settings, standardizer, fit, by_seed = left.chosen.settings, left.chosen.standardizer, left.fit, left.by_seed
+    verification = checked(fit, settings.execution, left.units, by_seed[0], stages)
     model = _fitted(fit, standardizer, by_seed)
     details = {
         **fit.record(torch.from_numpy(by_seed[0][PARAMS])),
@@ -185,7 +179,7 @@ def score_dataset(
         "train_accuracy": None,
         **evidence.agreement(dataset.targets, _outputs(model, fit)),
         "plan": plan.details | by_data.record() | rows_above(settings.engine, by_seed[0]),
-        "regularization": None if chosen.record is None else chosen.record.to_dict(),
+        "regularization": None if left.chosen.record is None else left.chosen.record.to_dict(),
     }
     provenance = _provenance(given, settings, dict(stages.seconds), details)
     known = Known(dataset.ids, dataset.columns, rows, dataset.rows)
@@ -215,12 +209,6 @@ def run_bytes(dataset: Dataset, settings: Settings, n_scored: int) -> int:
     carried = int(dataset.columns.memory_usage(index=False, deep=True).sum() / dataset.n_samples) + dataset.ids.itemsize
     a_number = 8 if dataset.targets.task == REGRESSION else 4
     return n_scored * (a_number * dataset.targets.n_outputs + ROW_BYTES + carried + EPOCH_BYTES * n_epochs) + PICTURE_BYTES
-
-
-def left_out(fit: Fit, units: torch.Tensor, checkpoint: Checkpoint, stages: Stages, backend: Backend = HERE) -> list[Arrays]:
-    """What `evaluate` gives of units (n, 1), under a progress bar."""
-    with stages.stage("leave-one-out", n_steps(fit, len(units), checkpoint)) as advance:
-        return evaluate(fit, units, observation(fit), checkpoint, advance, backend)
 
 
 def checked(fit: Fit, execution: Execution, units: torch.Tensor, first: Arrays, stages: Stages) -> dict[str, Any] | None:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from lapsi.analysis.privacy import column_of
 from lapsi.data.dataset import Dataset, make_dataset
 from lapsi.engines.base import Fit, work_of
 from lapsi.engines.choose import make_engine
-from lapsi.engines.evaluate import Observation, evaluate, n_steps
+from lapsi.engines.evaluate import Observation
 from lapsi.engines.identity import identity
+from lapsi.engines.leave_out import leave_samples_out
 from lapsi.errors import InputError
 from lapsi.execution.backend import open_backend
 from lapsi.execution.checkpoint import Keep, open_checkpoint
@@ -35,7 +36,6 @@ from lapsi.settings.engine import Retrain
 from lapsi.settings.option import Number, Numbers
 from lapsi.settings.settings import Settings
 from lapsi.settings.stored import stored_settings
-from lapsi.training.regularization import regularized
 
 RENYI = "renyi"
 ORDERS = (1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -155,25 +155,14 @@ def _left_out(
     require_device(settings.execution.device)
     if isinstance(settings.engine, Retrain):
         settings = replace(settings, engine=replace(settings.engine, every=None))
-    dataset, work = weighed(dataset, settings), work_of(dataset, len(rows))
-    engine = make_engine(settings)
-    plan = engine.plan(work)
+    dataset, engine = weighed(dataset, settings), make_engine(settings)
+    plan = engine.plan(work_of(dataset, len(rows)))
     if keep is not None:
         keep.require_room(plan.kept_bytes + 8 * len(orders) * len(rows), 0)
-    began = identity(dataset, settings, rows) | {"orders": list(orders)}
-    checkpoint = open_checkpoint(keep, began, engine.kept(plan))
-    try:
-        chosen = regularized(dataset, settings, stages)
-        kept = engine.continued(plan, checkpoint.plan)
-        fit = make_engine(chosen.settings).fit(dataset, chosen.standardizer, kept, stages)
-        units = torch.as_tensor(rows)[:, None].to(settings.execution.device or "cpu")
-        with (
-            open_backend(settings.execution) as backend,
-            stages.stage("leave-one-out", n_steps(fit, len(units), checkpoint)) as advance,
-        ):
-            by_seed = evaluate(fit, units, observed(fit, orders), checkpoint, advance, backend)
-    finally:
-        checkpoint.release()
+    observe, begun = partial(observed, orders=orders), identity(dataset, settings, rows) | {"orders": list(orders)}
+    with open_backend(settings.execution) as backend:
+        checkpoint = open_checkpoint(keep, begun, engine.kept(plan))
+        by_seed = leave_samples_out(dataset, settings, rows, observe, checkpoint, stages, backend).by_seed
     found = np.mean([arrays[RENYI] for arrays in by_seed], 0)
     if not (found >= 0).all():
         bad = int((~(found >= 0)).any(1).sum())

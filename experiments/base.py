@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +28,7 @@ from lapsi.errors import LapsiError
 from lapsi.execution.files import write_file, write_files
 from lapsi.plots.style import STYLE
 
-FULL, SMALL, TINY = SCALES = ("full", "small", "tiny")  # tiny: for the tests, on what is built in
+FULL, MEDIUM, SMALL, TINY = SCALES = ("full", "medium", "small", "tiny")  # tiny: for the tests, on what is built in
 DATA, RESULTS = "LAPSI_DATA", "paper-run"
 FIGURES, DPI = (".png", ".pdf"), 200
 Numbers = dict[str, Any]
@@ -41,7 +41,8 @@ class Setup:
 
     Attributes:
         data: folder of the data, or None.
-        scale: `"full"`: the official data sets; `"small"`: what is at hand, within minutes; `"tiny"`: seconds, for tests.
+        scale: `"full"`: the official data sets; `"small"`: what is at hand, within minutes; `"medium"`: an hour of the same for
+            what gains by it; `"tiny"`: seconds, for tests.
         work: folder for finished parts, which are gone on from; it is removed at the end.
         tell: says how far it is, one line each.
     """
@@ -51,9 +52,9 @@ class Setup:
     work: Path
     tell: Callable[[str], None]
 
-    def sized(self, full: T, small: T, tiny: T) -> T:
-        """The one of its scale."""
-        return {FULL: full, SMALL: small, TINY: tiny}[self.scale]
+    def sized(self, full: T, small: T, tiny: T, medium: T | None = None) -> T:
+        """The one of its scale; without a medium one that is the small one."""
+        return {FULL: full, MEDIUM: small if medium is None else medium, SMALL: small, TINY: tiny}[self.scale]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +107,17 @@ def run(experiment: Experiment, setup: Setup, to: Path, again: bool = False) -> 
 
 
 def done(experiment: Experiment, setup: Setup, to: Path) -> dict[str, Any] | None:
-    """What an earlier run of the same experiment, on the same files at the same scale, wrote; None without one."""
+    """What an earlier run of the same experiment, on the same files at that scale, wrote; None without one.
+
+    Where the small scale is asked for, the medium one will do.
+    """
     try:
         record = json.loads((to / f"{experiment.name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) and record.get("asked") == _asked(experiment, setup) else None
+    scales = (SMALL, MEDIUM) if setup.scale == SMALL else (setup.scale,)
+    will_do = [_asked(experiment, replace(setup, scale=scale)) for scale in scales]
+    return record if isinstance(record, dict) and record.get("asked") in will_do else None
 
 
 def _asked(experiment: Experiment, setup: Setup) -> dict[str, Any]:
@@ -169,7 +175,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     found = os.environ.get(DATA)
     parser.add_argument("--data", type=Path, default=found and Path(found), help=f"folder of the data; default: ${DATA}")
-    parser.add_argument("--scale", choices=SCALES, default=SMALL, metavar="full|small", help="default: small")
+    parser.add_argument("--scale", choices=SCALES, default=SMALL, metavar="full|medium|small", help="default: small")
     parser.add_argument("--to", type=Path, default=Path(RESULTS), help=f"folder of the results; default: {RESULTS}")
     parser.add_argument("--again", action="store_true", help="measure anew what is there already")
     return parser

@@ -31,7 +31,7 @@ def recipes(epochs: int, seeds: int) -> dict[str, Way]:
 def measure(setup: Setup) -> Numbers:
     """Clipping without noise, and noise at one clipping norm; full batches; the same noise for every model of a seed."""
     data = cifar10(setup, setup.sized(10_000, 1_000, 80))
-    n_scored = {PAPER: setup.sized(10_000, 100, 12), CODE: setup.sized(5_000, 50, 12)}
+    n_scored = {PAPER: setup.sized(10_000, 100, 12, 600), CODE: setup.sized(5_000, 50, 12, 300)}
     epochs, seeds = setup.sized(700, 700, 10), setup.sized(5, 2, 2)
     found: Numbers = {"data": f"{data.what}; {n_scored[PAPER]} scored as-paper, {n_scored[CODE]} as-code; {epochs} epochs"}
     for name, way in recipes(epochs, seeds).items():

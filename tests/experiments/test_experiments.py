@@ -93,6 +93,9 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     (tmp_path / "made.json").write_text("{", encoding="utf-8")
     go()
     assert len(calls) == 5
+    go(scale="medium")
+    go(scale="small")
+    assert calls[5:] == ["medium"]
 
 
 def test_a_run_that_fails_leaves_nothing_and_the_others_go_on(tmp_path, monkeypatch, capsys):

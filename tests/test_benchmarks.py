@@ -101,6 +101,15 @@ def test_retrain_resume(figures, few_digits):
 
 
 @pytest.mark.slow
+def test_stacked(figures):
+    record = figures("stacked", "digits", "--samples", 30, "--models", 2, "--epochs", 3)
+    for name in ("sgd", "adam"):
+        assert record[name]["of_params"] < 1e-12
+        assert record[name]["of_shifts"] < 1e-10
+        assert record[name]["smallest_shift"] > 1e-4
+
+
+@pytest.mark.slow
 def test_ray_workers(figures):
     shape = ("--samples", 200, "--features", 6, "--classes", 3, "--scored", 128, "--epochs", 60)
     record = figures("ray_workers", *shape)

@@ -1,13 +1,14 @@
-"""LSI of the training data of networks, with the step and refined, against a plain training epoch; prints one JSON line.
+"""LSI of the training data of networks against a plain training epoch, and against training on; prints one JSON line.
 
-    python benchmarks/networks.py cnn IMAGES.zip|FOLDER [--samples 2000] [--width 64] [--epochs 20] [--verify 16] [--refine 0]
-        [--check-epochs 0]
-    python benchmarks/networks.py text REVIEWS.parquet [--samples 2000] [--width 64] [--epochs 5] [--verify 16] [--refine 0]
+    python benchmarks/networks.py cnn IMAGES.zip|FOLDER [--samples 2000] [--width 64] [--epochs 20] [--checks 16] [--refine]
+        [--check-epochs 3]
+    python benchmarks/networks.py text REVIEWS.parquet [--samples 2000] [--width 64] [--epochs 5] [--checks 16] [--refine]
 
 cnn: a ResNet-9 with group norm on an image folder with one folder a class; text: a transformer of 4 layers on the words of the
-column "text", label "label". Both are trained by Adam first. Samples are checked by training on to an optimum, or with
-`--check-epochs` by so many epochs of Adam at a tenth of the rate, with and without each. `factor`: the passes of LSI (factors,
-curvature, leaving out) over one epoch of the same training.
+column "text", label "label". Both are trained by Adam first; then every sample is scored by one step. `factor`: the passes of
+LSI (factors, curvature, leaving out) over one epoch of the same training. Samples spread over the ranking are checked by more
+epochs of Adam at a tenth of the rate, with and without each: `step` and, with --refine, `refined` tell how LSI by one step, and
+by conjugate gradients on the whole GGN, compares with theirs.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import resource
 import time
 import zipfile
 from collections import Counter
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -26,6 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -149,17 +152,25 @@ def train(model: nn.Module, data: TensorDataset, epochs: int, weight_decay: floa
     return (time.perf_counter() - start) / epochs
 
 
-def checks(epochs: int) -> lapsi.Recipe | None:
-    """How checked samples are trained on."""
-    if epochs == 0:
-        return None
-    return lapsi.Recipe(
+def trained_on(epochs: int) -> lapsi.Retrain:
+    """Goes on from the given weights."""
+    recipe = lapsi.Recipe(
         optimizer="adam", learning_rate=RATE / 10, epochs=epochs, batching="shuffled", batch_size=BATCH, seeds=1
     )
+    return lapsi.Retrain(recipe)
+
+
+def agreement(lsi: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """Of the LSI of some samples (n,) with that of training on."""
+    return {
+        "spearman": round(float(spearmanr(lsi, reference)[0]), 3),
+        "pearson_of_logarithms": round(float(np.corrcoef(np.log(lsi), np.log(reference))[0, 1]), 3),
+        "median_ratio": round(float(np.median(lsi / reference)), 4),
+    }
 
 
 def main() -> None:
-    """Trains, scores, and tells."""
+    """Trains, scores, checks, and tells."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("cnn", "text"))
     parser.add_argument("data", type=Path)
@@ -167,46 +178,49 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--weight-decay", type=float, default=1e-3)
-    parser.add_argument("--verify", type=int, default=0)
-    parser.add_argument("--refine", type=int, default=0)
-    parser.add_argument("--check-epochs", type=int, default=0)
-    parser.add_argument("--limit", type=int)
+    parser.add_argument("--checks", type=int, default=16)
+    parser.add_argument("--check-epochs", type=int, default=3)
+    parser.add_argument("--refine", action="store_true", help="the checked samples")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     data = (images if arguments.kind == "cnn" else texts)(arguments.data, arguments.samples)
     n_classes = int(data.tensors[1].max()) + 1
     model = (resnet_9 if arguments.kind == "cnn" else Transformer)(arguments.width, n_classes)
     epoch = train(model, data, arguments.epochs, arguments.weight_decay)
-    scores = lapsi.score_network(
+    scored = partial(
+        lapsi.score_network,
         model,
         data,
-        engine=lapsi.Ekfac(refine=arguments.refine, recipe=checks(arguments.check_epochs)),
         objective=lapsi.ObjectiveSpec(weight_decay=arguments.weight_decay),
-        execution=lapsi.Execution(verify=arguments.verify),
-        indices=None if arguments.limit is None else range(arguments.limit),
+        execution=lapsi.Execution(verify=0),
         progress=False,
     )
-    seconds, n_scored = scores.provenance.seconds, len(scores)
-    passes = seconds["factors"] + seconds["curvature"] + seconds["leave-one-out"] * arguments.samples / n_scored
-    told = scores.provenance.verification or {}
-    record = {
+    scores = scored(engine=lapsi.Ekfac(refine=0))
+    seconds = scores.provenance.seconds
+    record: dict[str, object] = {
         "kind": arguments.kind,
-        "n_samples": arguments.samples,
-        "n_scored": n_scored,
+        "n_samples": len(scores),
         "n_params": scores.provenance.plan["n_params"],
         "train_accuracy": scores.provenance.train_accuracy,
         "seconds_of_an_epoch": round(epoch, 2),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
-        "factor": round(passes / epoch, 2),
-        "samples_per_second": round(n_scored / seconds["leave-one-out"], 1),
+        "factor": round((seconds["factors"] + seconds["curvature"] + seconds["leave-one-out"]) / epoch, 2),
+        "samples_per_second": round(len(scores) / seconds["leave-one-out"], 1),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB, 2),
         "unconverged": scores.provenance.plan["unconverged"],
         "median_lsi": float(np.median(scores.lsi)),
-        "refine": arguments.refine,
-        **{name: told.get(name) for name in ("spearman", "pearson", "median_ratio", "n_unfinished")},
-        "check_epochs": arguments.check_epochs,
         "threads": torch.get_num_threads(),
     }
+    print(json.dumps(record), flush=True)
+    if arguments.checks > 0:
+        rows = np.sort(np.argsort(scores.lsi)[np.linspace(0, len(scores) - 1, arguments.checks).astype(int)])
+        reference = scored(engine=trained_on(arguments.check_epochs), indices=rows)
+        record |= {"checks": len(rows), "check_epochs": arguments.check_epochs, "check_seconds": reference.provenance.seconds}
+        record["step"] = agreement(scores.lsi[rows], reference.lsi)
+        print(json.dumps(record), flush=True)
+        if arguments.refine:
+            refined = scored(engine=lapsi.Ekfac(refine=len(rows)), indices=rows)
+            record |= {"refined": agreement(refined.lsi, reference.lsi), "refine_seconds": refined.provenance.seconds}
     print(json.dumps(record))
 
 

@@ -278,14 +278,15 @@ def test_networks(figures, tmp_path, kind):
         data = tmp_path / "reviews.parquet"
         texts = [" ".join(rng.choice(["good", "bad", "film", "plot"], 8)) for _ in range(12)]
         pd.DataFrame({"text": texts, "label": np.arange(12) % 2}).to_parquet(data)
-    checks = ("--verify", 3, "--check-epochs", 1)
-    found = figures("networks", kind, data, "--samples", 12, "--width", 8, "--epochs", 2, "--limit", 4, *checks)
-    assert (found["n_samples"], found["n_scored"]) == (12, 4)
-    assert found["factor"] > 0
-    assert found["median_lsi"] > 0
+    checks = ("--checks", 4, "--check-epochs", 1, "--refine")
+    found = figures("networks", kind, data, "--samples", 12, "--width", 8, "--epochs", 2, *checks)
+    assert (found["n_samples"], found["checks"], found["check_epochs"]) == (12, 4, 1)
+    assert min(found["factor"], found["median_lsi"], found["samples_per_second"], found["peak_gib"]) > 0
     assert found["n_params"] > 1000
-    assert (found["n_unfinished"], found["check_epochs"]) == (0, 1)
-    assert -1 <= found["spearman"] <= 1
+    assert found["step"] != found["refined"]
+    for name in ("step", "refined"):
+        assert -1 <= found[name]["spearman"] <= 1
+        assert found[name]["median_ratio"] > 0
 
 
 def test_small_network(figures):

@@ -2,9 +2,10 @@
 
     python benchmarks/pairs.py agreement PAIRS.npz [--pairs 10]     batched leave-one-out against one model at a time, float64
     python benchmarks/pairs.py speed PAIRS.npz [--models 32]        a step of many models against the bare matrix products
-    python benchmarks/pairs.py shuffled PAIRS.npz [--scored 100] [--epochs 1000]
+    python benchmarks/pairs.py shuffled PAIRS.npz [--scored 100] [--epochs 1000] [--work FOLDER]
                                                                     all trained, some scored: time, memory, lowest and highest
-                                                                    pairs, and how well shuffled captions are found
+                                                                    pairs, and how well shuffled captions are found; what is
+                                                                    done is kept in FOLDER and not done again
 
 PAIRS.npz holds `image_embeddings`, `text_embeddings` and `captions`. Run it as `OMP_WAIT_POLICY=PASSIVE python …`.
 """
@@ -25,6 +26,7 @@ from sklearn.metrics import roc_auc_score
 from lapsi.data.pairs import Pairs, make_pairs, shuffle_pairs
 from lapsi.engines.pairs import PART_MODELS, plan_pairs
 from lapsi.engines.retrain.pairs import pair_trainer
+from lapsi.execution.checkpoint import Keep, has_parts
 from lapsi.execution.cost import GIB
 from lapsi.execution.progress import Stages
 from lapsi.linalg.matmul import matmul
@@ -133,15 +135,19 @@ def shuffled(arguments: argparse.Namespace) -> dict[str, object]:
     settings = PairSettings(PairSpec(arguments.dimensions), engine=engine, execution=execution)
     rows = np.linspace(0, len(pairs) - 1, arguments.scored).astype(np.int64)
     plan = plan_pairs(len(pairs), (pairs.widths[0] + 1, pairs.widths[1] + 1), settings, len(rows))
+    work = arguments.work
+    keeps = (None, None) if work is None else tuple(Keep(work / name, {}) for name in ("clean", "shuffled"))
+    begun = work is not None and has_parts(work / "clean")
     start = time.perf_counter()
-    clean = score_pair_set(pairs, settings, rows, Stages(True))
-    seconds = time.perf_counter() - start
+    clean = score_pair_set(pairs, settings, rows, Stages(True), keeps[0])
+    seconds = None if begun else time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": seconds, "stages": clean.provenance.seconds}), flush=True)
     ranking = clean.ranking()
     changed = shuffle_pairs(pairs, SHUFFLED, 0)
     marked = np.flatnonzero(changed.columns["corrupted"])
     some = np.union1d(rows, marked[: max(1, len(rows) // 2)])
-    found = score_pair_set(changed, settings, some, Stages(True))
+    found = score_pair_set(changed, settings, some, Stages(True), keeps[1])
     truth = found.table["corrupted"].to_numpy()
     return {
         "seconds": seconds,
@@ -170,6 +176,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=PART_MODELS)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--verify", type=int, default=0)
+    parser.add_argument("--work", type=Path)
     arguments = parser.parse_args()
     if arguments.part == "agreement" and arguments.pairs is None:
         arguments.pairs = 10

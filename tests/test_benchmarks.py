@@ -317,7 +317,7 @@ def test_pairs(figures, tmp_path, part):
     hidden = rng.normal(size=(40, 4))
     sides = {name: hidden @ rng.normal(size=(4, width)) for name, width in (("image_embeddings", 7), ("text_embeddings", 6))}
     np.savez(tmp_path / "pairs.npz", captions=[f"thing {row}" for row in range(40)], **sides)
-    options = ("--dimensions", 4, "--epochs", 20, "--scored", 20, "--models", 4, "--repeats", 2)
+    options = ("--dimensions", 4, "--epochs", 20, "--scored", 20, "--models", 4, "--repeats", 2, "--work", tmp_path)
     found = figures("pairs", part, tmp_path / "pairs.npz", *options)
     if part == "agreement":
         assert found["largest_of_params"] < 1e-8
@@ -327,6 +327,9 @@ def test_pairs(figures, tmp_path, part):
         assert found["share_of_floor"] > 0
     else:
         assert found["n_shuffled"] == 4
+        again = figures("pairs", part, tmp_path / "pairs.npz", *options)
+        assert (again["seconds"], again["auroc_lsi"]) == (None, found["auroc_lsi"])
+        assert found["seconds"] > 0
         assert 0 <= found["auroc_loo_loss"] <= 1
         assert len(found["highest"]) == len(found["lowest"]) == 5
 

@@ -70,8 +70,9 @@ def load_pretrained(load: Callable[..., Any], model: str, **options: Any) -> Any
             options | {"local_files_only": True},
             f"The folder {model} holds no model for this kind of samples that can be loaded",
         )
+    cached = _cached_folder(model)  # by its name, some loaders ask the hub all the same, again and again
     try:
-        return load(model, local_files_only=True, **options)
+        return load(model if cached is None else str(cached), local_files_only=True, **options)
     except (OSError, ValueError):
         _files_on_hub(model)
     return _load(load, model, options, f"The model {model!r} cannot be loaded from the hub")
@@ -128,19 +129,25 @@ def local_revision(model: str) -> str | None:
     """The revision of a model that is a folder or in the local cache of the hub; None for any other."""
     folder = Path(model)
     if not folder.is_dir():
-        try:
-            from huggingface_hub import try_to_load_from_cache
-
-            cached = try_to_load_from_cache(model, "config.json")
-        except (ImportError, ValueError):  # not installed, or no name of a model
-            return None
-        return Path(cached).parent.name if isinstance(cached, str) else None  # …/snapshots/COMMIT/config.json
+        cached = _cached_folder(model)
+        return None if cached is None else cached.name
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted({file for pattern in MODEL_FILES for file in folder.rglob(pattern)}):
         digest.update(str(file.relative_to(folder)).encode())
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest())
     return digest.hexdigest()
+
+
+def _cached_folder(model: str) -> Path | None:
+    """…/snapshots/COMMIT of a model in the local cache of the hub."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(model, "config.json")
+    except (ImportError, ValueError):  # not installed, or no name of a model
+        return None
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def load_frozen(architecture: Any, model: str, dtype: str, device: str | None) -> tuple[Any, bool]:

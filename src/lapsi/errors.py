@@ -3,6 +3,9 @@
 Every message says what was got, what was expected and what to do. `exit_code` is what the command line returns.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class LapsiError(Exception):
     """Base of all errors that lapsi raises on purpose."""
@@ -50,3 +53,10 @@ def first_line(error: Exception) -> str:
     """What an error of another library says, cut to one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def meant(asked: str, names: Iterable[str]) -> str:
+    """A question about names that are near, or ""."""
+    lower = {name.lower(): name for name in names}
+    near = [lower[name] for name in get_close_matches(asked.lower(), lower, n=3)]
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from lapsi.data.readers.columns import meant
-from lapsi.errors import InputError
+from lapsi.errors import InputError, meant
 from lapsi.plots.style import png, save
 from lapsi.results.scores import Scores
 

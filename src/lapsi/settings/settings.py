@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import Any
 
-from lapsi.errors import InputError
+from lapsi.errors import InputError, meant
 from lapsi.settings.divergence import divergence_option, order_option, required_order
 from lapsi.settings.engine import AUTO, ENGINES, Auto, EngineSpec, Local, Newton, Retrain
 from lapsi.settings.execution import Execution
@@ -139,9 +138,7 @@ def make_settings(engine: str | EngineSpec = AUTO, curvature: str = "diag", **ch
     told = {name: choices.pop(name) for name in DIVERGENCE if name in choices}
     if choices:
         asked, names = next(iter(choices)), ["engine", "curvature", *PARTS, *setting_names()]
-        near = get_close_matches(asked, names, n=1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"There is no setting {asked!r}; the settings are {', '.join(names)}.{meant}")
+        raise InputError(f"There is no setting {asked!r}; the settings are {', '.join(names)}.{meant(asked, names)}")
     return Settings(engine=spec, curvature=curvature, **told, **made)
 
 

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from lapsi.cli.options import Force
-from lapsi.data.readers.columns import meant
-from lapsi.errors import InputError
+from lapsi.errors import InputError, meant
 from lapsi.results.paths import require_run
 
 KINDS = ("distribution", "by-class", "corrupted", "correlation", "training", "regularization", "residuals", "measures")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 
-from lapsi.errors import InputError
+from lapsi.errors import InputError, meant
 from lapsi.settings.extractor import RAW
 from lapsi.settings.objective import TARGETS
 from lapsi.settings.option import Choice, Listed, Name, Words, check_options, flag_of, option
@@ -124,13 +123,6 @@ def _parted(names: list[str]) -> str:
     """What to do where a table has one column whose name looks like those of several, or ""."""
     mark = next((mark for mark in (";", "\t", "|") if len(names) == 1 and mark in names[0]), None)
     return "" if mark is None else f" Its columns seem to be parted by {mark!r}; save it with commas between them."
-
-
-def meant(asked: str, names: Iterable[str]) -> str:
-    """A question about names that are near, or ""."""
-    lower = {name.lower(): name for name in names}
-    near = [lower[name] for name in get_close_matches(asked.lower(), lower, n=3)]
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def choose_name(

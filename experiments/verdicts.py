@@ -10,6 +10,7 @@ from typing import Any
 
 HOLDS, PARTLY, FAILS, UNTESTED = WORDS = ("holds", "holds partly", "does not hold", "can't be tested here")
 WAYS = PAPER, CODE = ("as-paper", "as-code")
+ROUNDING = 12  # decimals; a rank correlation of 0.9 may come out as 0.8999999999999999
 RELATIONS: dict[str, Callable[[float, float], bool]] = {"≥": operator.ge, "≤": operator.le, ">": operator.gt, "<": operator.lt}
 
 
@@ -36,8 +37,8 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the number is on the side of the bound that the claim says."""
-        return self.known and RELATIONS[self.relation](self.value, self.bound)
+        """Whether the number, but for its rounding, is on the side of the bound that the claim says."""
+        return self.known and RELATIONS[self.relation](round(self.value - self.bound, ROUNDING), 0)
 
     def __str__(self) -> str:
         return f"{self.what} {shown(self.value)} {self.relation} {shown(self.bound)}: {'yes' if self.passed else 'no'}"

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 
 from experiments import (
@@ -62,6 +63,13 @@ def test_the_word_follows_from_the_checks(values, word):
 )
 def test_relations(relation, value, passed):
     assert Check("v", value, relation, 1.0).passed is passed
+
+
+def test_a_number_at_its_bound_is_there_whatever_its_last_bit_says():
+    just_below = float(np.nextafter(0.9, 0))
+    assert Check("v", just_below, "≥", 0.9).passed
+    assert not Check("v", just_below, "<", 0.9).passed
+    assert not Check("v", 0.9 - 1e-9, "≥", 0.9).passed
 
 
 def test_a_verdict_says_its_rule_and_its_numbers():

@@ -3,6 +3,9 @@
 A network of three convolutions and a linear head on images of three classes is trained without each of them, many at once (full
 batch, Nesterov, from the same weights): LSI of all parameters and of the last layer of the same trainings. As-code is what the
 published code computes, which keeps the sample in when it trains: the curvature alone, at the same weights.
+
+At a larger learning rate (0.05) the training is chaotic: another rounding of the first weights moves the last ones as far as a
+sample does. So the rate is that of the published code, and how far another rounding moves the weights is measured.
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ from lapsi.settings.network import NetworkSettings, NetworkSpec
 from lapsi.training.module_optimum import in_float64, set_params
 from lapsi.training.stacked import StackedTrainer
 
-CLASSES, RATE, PART = 3, 0.05, 20
+CLASSES, RATE, PART = 3, 0.01, 20
+CHAOS = 0.5  # of the shift by a sample, where another rounding moves the weights as far
 OBJECTIVE = lapsi.ObjectiveSpec(weight_decay=5e-4)
 NETWORK, LAST, PROBE, STEP = NAMES = ("whole network", "last layer", "probe", "one step")
 NEAR = 0.05
@@ -96,12 +100,19 @@ class Trained:
         problem: what is minimised.
         params: (P,) trained on all.
         shifts: (n, P) float64 of those without a sample.
+        rounding: (P,) how far another rounding of the first weights moves the last ones.
     """
 
     data: TensorDataset
     problem: ModuleProblem
     params: Tensor
     shifts: Tensor
+    rounding: Tensor
+
+    @property
+    def noise(self) -> float:
+        """What another rounding moves, as a share of what half of the samples move at least."""
+        return float(self.rounding.norm() / self.shifts.norm(dim=1).median())
 
     def module(self) -> nn.Module:
         """The trained network."""
@@ -128,8 +139,10 @@ def trained(data: TensorDataset, epochs: int, work: Path) -> Trained:
     batches = batches_of(data, None, next(module.parameters()))
     problem = module_problem(module, layers_of(module), batches, settings, Told(None, None, None), lambda _: None).problem
     start = problem.params
-    params = trained_on_all(problem, recipe, start, 0, lambda _: None)
-    return Trained(data, problem, params, shifts_of(problem, recipe, start, work))
+    signs = torch.randn(len(start), generator=torch.Generator().manual_seed(0)).sign()
+    rounded = start * (1 + torch.finfo(torch.float32).eps * signs)
+    params, other = (trained_on_all(problem, recipe, first, 0, lambda _: None) for first in (start, rounded))
+    return Trained(data, problem, params, shifts_of(problem, recipe, start, work), other - params)
 
 
 def measure(setup: Setup) -> Numbers:
@@ -149,8 +162,10 @@ def measure(setup: Setup) -> Numbers:
     with torch.no_grad():
         accuracy = float((module(pixels).argmax(1) == y).float().mean())
     return {
-        "data": f"{shown.what}; {len(y)} of {CLASSES} classes for the network, {epochs} epochs",
+        "data": f"{shown.what}; {len(y)} of {CLASSES} classes for the network, {epochs} epochs, train accuracy {accuracy:.2f}; "
+        f"another rounding moves the weights {made.noise:.2g} times as far as a sample",
         "train_accuracy": accuracy,
+        "noise": made.noise,
         "spearman": {way: table_of({**lsi[way], PROBE: probes[way], STEP: step}) for way in WAYS},
     }
 
@@ -166,6 +181,8 @@ def table_of(lsi: dict[str, np.ndarray]) -> list[list[float]]:
 def judge(numbers: Numbers) -> tuple[Verdict, ...]:
     """An excellent approximation is taken for a correlation of 0.9; the paper's figures for within 0.05."""
     verdicts = []
+    unknown = number(numbers["noise"]) > CHAOS
+    chaotic = "another rounding moves the weights as far as a sample does" if unknown else ""
     for way in WAYS:
         table = numbers["spearman"][way]
         found = {pair: number(table[NAMES.index(pair[0])][NAMES.index(pair[1])]) for pair in PUBLISHED}
@@ -174,8 +191,9 @@ def judge(numbers: Numbers) -> tuple[Verdict, ...]:
             Verdict(
                 "the probe ranks samples as the whole network does",
                 paper,
-                (Check("Spearman of whole network and probe", found[NETWORK, PROBE], "≥", 0.9),),
+                () if unknown else (Check("Spearman of whole network and probe", found[NETWORK, PROBE], "≥", 0.9),),
                 recipe=way,
+                untested=chaotic,
             ),
             Verdict(
                 "whole network, last layer and probe agree as in Table 1",
@@ -183,8 +201,10 @@ def judge(numbers: Numbers) -> tuple[Verdict, ...]:
                 tuple(
                     Check(f"Spearman of {' and '.join(pair)}", found[pair], "≥", value - NEAR)
                     for pair, value in PUBLISHED.items()
+                    if not unknown
                 ),
                 recipe=way,
+                untested=chaotic,
             ),
         ]
     return tuple(verdicts)
@@ -199,7 +219,9 @@ def draw(numbers: Numbers) -> Figure:
     return figure
 
 
-EXPERIMENT = Experiment("probe_vs_network", "Table 1", "Does a probe rank as the whole network?", 13.0, measure, judge, draw)
+EXPERIMENT = Experiment(
+    "probe_vs_network", "Table 1", "Does a probe rank as the whole network?", 13.0, measure, judge, draw, version=2
+)
 
 if __name__ == "__main__":
     main(EXPERIMENT)

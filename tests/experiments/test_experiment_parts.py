@@ -40,6 +40,7 @@ def test_lsi_of_the_network_is_that_of_the_package(tmp_path):
     )
     np.testing.assert_allclose(ours["as-paper"]["whole network"], scores.lsi, rtol=1e-4)
     np.testing.assert_array_less(ours["as-paper"]["last layer"], ours["as-paper"]["whole network"])
+    assert 0 < made.noise < 1e-3
     again = probe_vs_network.trained(data, 4, tmp_path)
     torch.testing.assert_close(again.shifts, made.shifts, rtol=0, atol=0)
 

@@ -288,6 +288,12 @@ def test_a_killed_run_goes_on(trained, tmp_path):
         ({"params": ["head"]}, "names the module 'head'"),
         ({"curvature": "whole"}, "curvature is 'whole'"),
         ({"classes": ["a"]}, "classes has 1 names, but the module gives 3 outputs"),
+        ({"classes": ["a", "b", "a"]}, "classes has a name twice"),
+        ({"classes": ["a", 1, None]}, "classes holds other names than strings, or integers"),
+        ({"loss": nn.CrossEntropyLoss(ignore_index=2)}, "The loss ignores targets 2"),
+        ({"loss": nn.BCEWithLogitsLoss(pos_weight=torch.ones(3))}, "has a pos_weight"),
+        ({"columns": {"lsi": np.arange(N)}}, "A column of the samples is named 'lsi'"),
+        ({"pass_size": 0}, "pass_size is 0; expected a whole number from 1"),
         ({"indices": [N]}, "expected positions from 0 to 39"),
         ({"loss": "bce"}, r"targets have shape \(40,\); expected \(N, 3\)"),
         ({"execution": lapsi.Execution(device="cuda")}, "device is 'cuda', but the module is on cpu"),
@@ -299,6 +305,62 @@ def test_what_cannot_be_used_is_told(trained, change, message):
     module, data = trained
     with pytest.raises(InputError, match=message):
         lapsi.score_network(module, data, **{"execution": NO_CHECK, **QUIET, **change})
+
+
+def test_classes_stand_in_the_order_of_the_outputs(trained, tmp_path):
+    module, data = trained
+    how = {"objective": DECAY, "execution": NO_CHECK, **QUIET}
+    plain = lapsi.score_network(module, data, **how)
+    named = lapsi.score_network(module, data, classes=["cat", "dog", "cow"], **how)
+    loaded = lapsi.load_run(named.save(tmp_path / "run"))
+    names = np.array(["cat", "dog", "cow"])
+    assert_array_equal(loaded.table["label"], names[plain.table["label"].to_numpy(int)])
+    assert_array_equal(loaded.label_codes, plain.label_codes)
+    sizes = [(name, len(rows)) for name, rows in loaded.evidence.parts(loaded.table, loaded.outputs)]
+    assert sizes == list(zip(names.tolist(), np.bincount(plain.label_codes, minlength=3).tolist(), strict=True))
+
+
+class Random(nn.Module):
+    """Draws in evaluation too."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return self.module(nn.functional.dropout(x, 0.5))
+
+
+class Centred(Random):
+    """Of a batch as a whole."""
+
+    def forward(self, x):
+        return self.module(x - x.mean(0))
+
+
+@pytest.mark.parametrize(("made", "message"), [(Random, "draws at random in"), (Centred, "depends on the others in its batch")])
+def test_a_module_is_a_function_of_each_sample(trained, made, message):
+    module, data = trained
+    with pytest.raises(InputError, match=message):
+        lapsi.score_network(made(module), data, objective=DECAY, execution=NO_CHECK, **QUIET)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_there_whoever_turned_them_off(trained, mode):
+    module, data = trained
+    how = {"objective": DECAY, "execution": NO_CHECK, **QUIET}
+    with mode():
+        found = lapsi.score_network(module, data, **how)
+    assert_array_equal(found.lsi, lapsi.score_network(module, data, **how).lsi)
+
+
+def test_inputs_beyond_all_bounds_are_told(trained):
+    module, data = trained
+    inputs, labels = data.tensors
+    far = inputs.clone()
+    far[3, 0] = torch.inf
+    with pytest.raises(InputError, match="curvature of a layer is not finite"):
+        lapsi.score_network(module, TensorDataset(far, labels), objective=DECAY, execution=NO_CHECK, **QUIET)
 
 
 @pytest.mark.parametrize(

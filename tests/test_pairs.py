@@ -144,7 +144,7 @@ def test_wrong_pairs_are_ranked_by_trust(scores):
         ({"temperature": 0.0}, "temperature is 0.0; expected a finite number greater than 0"),
         ({"dimensions": 0}, "dimensions is 0; expected an integer of at least 1"),
         ({"curvature": "ekfac"}, "curvature is 'ekfac'; expected one of 'diag', 'kfac', 'full'"),
-        ({"columns": {"rank_text": np.arange(N)}}, "A column of the pairs is named 'rank_text'"),
+        ({"columns": {"rank_text": np.arange(N)}}, "A column of the samples is named 'rank_text'"),
         ({"indices": [N]}, "expected positions from 0 to 39"),
     ],
 )

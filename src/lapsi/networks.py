@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lapsi.analysis.maps import principal_map
-from lapsi.data.batches import Batches, batches_of
+from lapsi.data.batches import IGNORED, Batches, batches_of
 from lapsi.data.dataset import DIGEST, make_columns, make_ids, make_weights
 from lapsi.data.handed_over import handed_over, predicts_next_token
 from lapsi.data.items import content_of
@@ -41,7 +41,7 @@ from lapsi.problem.of_module import Told, Trained, module_problem
 from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.provenance import FEATURES, Provenance
 from lapsi.results.scores import Scores
-from lapsi.scoring import Known, Laid, assembled, check_indices, checked
+from lapsi.scoring import Known, Laid, assembled, check_indices, checked, require_free_names
 from lapsi.settings.divergence import KL, required_order
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
@@ -143,9 +143,12 @@ def score_network(
     _require_module_decides(run_by, batches)
     known = Known(make_ids(ids, n), _with_texts(make_columns(columns, n), data), check_indices(indices, n))
     weights = None if sample_weight is None else torch.from_numpy(make_weights(sample_weight, n)).to(batches.device)
-    with open_backend(run_by) as backend:
+    if pass_size is not None and (not isinstance(pass_size, int) or pass_size < 1):
+        raise InputError(f"pass_size is {pass_size!r}; expected a whole number from 1, or None.")
+    with torch.inference_mode(False), torch.enable_grad(), open_backend(run_by) as backend:
         with stages.stage("outputs", n) as advance:
-            trained = module_problem(module, layers, batches, settings, Told(weights, classes, pass_size), advance)
+            told = Told(weights, classes, pass_size and min(pass_size, n))
+            trained = module_problem(module, layers, batches, settings, told, advance)
         keep = checkpoint if isinstance(checkpoint, Keep | None) else Keep(Path(checkpoint), {})
         return _scored(trained, known, keep, stages, backend)
 
@@ -153,6 +156,7 @@ def score_network(
 def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, backend: Backend) -> Scores:
     """The scores of the samples that were asked for."""
     targets, batches, features = trained.targets, trained.problem.batches, trained.features
+    require_free_names(known.columns, targets)
     plan_network(trained, len(known.rows)).tell(stages)
     fit = _fit(trained.problem, trained.settings, len(known.rows), stages)
     decay = fit.problem.objective.weight_decay
@@ -240,6 +244,10 @@ def _loss_name(loss: str | nn.Module, module: nn.Module) -> str:
         )
     if getattr(loss, "weight", None) is not None or getattr(loss, "label_smoothing", 0.0) > 0:
         raise InputError("The loss weighs its classes or smooths its labels, which is not covered; see sample_weight.")
+    if getattr(loss, "pos_weight", None) is not None:
+        raise InputError("The loss has a pos_weight, which is not covered; see sample_weight.")
+    if name == CROSS_ENTROPY and getattr(loss, "ignore_index", IGNORED) != IGNORED:
+        raise InputError(f"The loss ignores targets {loss.ignore_index}; leave those samples out of the data set.")
     return name
 
 

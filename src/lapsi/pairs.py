@@ -22,7 +22,6 @@ from lapsi.engines.leave_out import leave_out
 from lapsi.engines.pairs import PairPlan, pair_fit, plan_pairs, seconds_of, tell_cost
 from lapsi.engines.retrain.engine import RetrainFit
 from lapsi.engines.retrain.plan import begun_with
-from lapsi.errors import InputError
 from lapsi.execution.backend import HERE, Backend, open_backend
 from lapsi.execution.checkpoint import Arrays, Keep, open_checkpoint
 from lapsi.execution.device import device_of, require_device
@@ -34,7 +33,7 @@ from lapsi.problem.objective import Objective
 from lapsi.results.evidence.choose import evidence_of
 from lapsi.results.provenance import Provenance
 from lapsi.results.scores import Scores
-from lapsi.scoring import Known, Laid, assembled, check_indices, checked
+from lapsi.scoring import Known, Laid, assembled, check_indices, checked, require_free_names
 from lapsi.settings.divergence import KL, required_order
 from lapsi.settings.engine import Retrain
 from lapsi.settings.execution import Execution
@@ -128,9 +127,7 @@ def score_pair_set(
     """
     require_device(settings.execution.device)
     evidence, targets = evidence_of(PairTargets.task), PairTargets(np.arange(len(pairs)))
-    taken = [name for name in pairs.columns if name in evidence.columns(targets.names)]
-    if taken:
-        raise InputError(f"A column of the pairs is named {taken[0]!r}, as one of the scores is; rename it.")
+    require_free_names(pairs.columns, targets)
     widths = pairs.widths[0] + 1, pairs.widths[1] + 1
     plan = plan_pairs(len(pairs), widths, settings, len(rows))
     if keep is not None:

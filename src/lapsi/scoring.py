@@ -157,9 +157,7 @@ def score_dataset(
     """
     require_device(settings.execution.device)
     given, evidence = dataset, evidence_of(dataset.targets.task)
-    taken = [name for name in dataset.columns if name in evidence.columns(dataset.targets.names)]
-    if taken:
-        raise InputError(f"A column of the samples is named {taken[0]!r}, as one of the scores is; rename it.")
+    require_free_names(dataset.columns, dataset.targets)
     _tell_data(dataset, stages)
     dataset = weighed(dataset, settings)
     work = work_of(dataset, len(rows))
@@ -185,6 +183,18 @@ def score_dataset(
     known = Known(dataset.ids, dataset.columns, rows, dataset.rows)
     laid = Laid(_map(dataset, fit, standardizer, rows), _inputs(fit, rows))
     return assembled(fit, dataset.targets, known, by_seed, provenance, laid), model
+
+
+def require_free_names(columns: pd.DataFrame, targets: Targets) -> None:
+    """Refuses what travels along under the name of a score.
+
+    Raises:
+        InputError: naming the first.
+    """
+    ours = evidence_of(targets.task).columns(targets.names)
+    taken = [name for name in columns if name in ours]
+    if taken:
+        raise InputError(f"A column of the samples is named {taken[0]!r}, as one of the scores is; rename it.")
 
 
 def _tell_data(dataset: Dataset, stages: Stages) -> None:

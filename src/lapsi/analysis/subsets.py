@@ -65,6 +65,8 @@ def select_subset(scores: Scores, strategy: str, fraction: float) -> np.ndarray:
         sizes = [_share(fraction, len(rows)) for rows in members]
     parts = zip(members, sizes, strict=True)
     chosen = np.sort(np.concatenate([rows[PLACES[strategy](len(rows), size)] for rows, size in parts]))
+    if len(chosen) == len(table) and strategy.startswith("drop"):
+        raise InputError(f"{fraction:g} of each stratum is below one sample in all {len(members)} of them; drop more.")
     if len(chosen) == 0:
         parts_are = "part" if scores.evidence.overlap else scores.evidence.rows_are
         share = f"{fraction:g} of {len(table)} samples in {len(members)} {parts_are}"

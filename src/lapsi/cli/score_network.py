@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module, util
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from lapsi.cli.unfinished import until_whole
 from lapsi.data.handed_over import handed_over, holds_module
 from lapsi.data.items import content_of
 from lapsi.data.samples import TEXT
-from lapsi.errors import InputError, first_line
+from lapsi.errors import InputError, first_line, meant
 from lapsi.networks import score_network as scored
 from lapsi.report.overview import gallery_images, save_overview
 from lapsi.results.run_directory import PICTURE
+
+NEEDED = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+TAKEN = tuple(signature(scored).parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,13 @@ def made_by(factory: str) -> dict[str, Any]:
     Raises:
         InputError: when there is no such function, or it gives something else.
     """
-    made = _function(factory)()
+    function = _function(factory)
+    needed = [
+        each.name for each in signature(function).parameters.values() if each.default is each.empty and each.kind in NEEDED
+    ]
+    if needed:
+        raise InputError(f"{factory} needs {', '.join(needed)}; expected a function that is called without arguments.")
+    made = function()
     if isinstance(made, tuple | list) and len(made) == 2:
         made = {"model": made[0], "dataset": made[1]}
     if holds_module(made):
@@ -83,6 +93,12 @@ def made_by(factory: str) -> dict[str, Any]:
         raise InputError(
             f"{factory} returns a {type(made).__name__}; expected the module and its data set, a trainer that has both, or a "
             "mapping with 'model' and 'dataset'."
+        )
+    unknown = [str(name) for name in made if name not in TAKEN]
+    if unknown:
+        raise InputError(
+            f"{factory} returns a mapping with {unknown[0]!r}, which lapsi.score_network does not "
+            f"take.{meant(unknown[0], TAKEN)}"
         )
     return dict(made)
 

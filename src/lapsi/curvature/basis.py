@@ -17,6 +17,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from lapsi.errors import InputError
 from lapsi.models.module.layers import EmbeddingLayer, Layer, ProductLayer
 
 DENSE_WIDTH = 512  # of what goes into a convolution, beyond which it is turned by channels and offsets
@@ -181,6 +182,11 @@ class Factors:
     def basis(self) -> LayerBasis:
         """The eigenvectors, float64."""
         assert self._outer is not None
+        if not all(bool(factor.isfinite().all()) for factor in (self._outer, *(self._inner or ()))):
+            raise InputError(
+                "The curvature of a layer is not finite: what goes into it, or its gradients, are infinite or far too large. "
+                "Look for such numbers in the inputs, and scale them."
+            )
         outer = DenseTurn(torch.linalg.eigh(self._outer)[1])
         if self._inner is None:
             return LayerBasis(outer)

@@ -35,6 +35,8 @@ CHEAP_FLOP = 1e10  # of all roots, of which none is then left out
 DRAWN_MEDIAN, DRAWN_MOST = "drawn_median", "drawn_most"
 
 Read = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # of outputs, targets and rows what is kept of both
+ASKED_AGAIN = 4  # samples
+SAME, ROUNDINGS = 1e-3, 8.0  # of the largest output: what two passes may differ by, at least and in roundings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +89,7 @@ def module_problem(
         InputError: when outputs and targets do not go together, or outputs are not finite.
     """
     taken, last = footprint(model, layers, batches), penultimate(model, batches)
+    _require_a_function(model, batches)
     size = told.pass_size or _pass_size(taken, settings.network.draws, batches)
     loss: SampleLoss
     drawn: dict[str, float] = {}
@@ -226,11 +229,35 @@ def _outputs(model: nn.Module, given: Arguments, rows: Tensor) -> Tensor:
     return found
 
 
+def _require_a_function(model: nn.Module, batches: Batches) -> None:
+    """Refuses outputs that are drawn at random, or that depend on what else is in the batch, looking at the first samples."""
+    rows = torch.arange(min(ASKED_AGAIN, len(batches)))
+    first, again = (_outputs(model, batches.take(rows), rows) for _ in range(2))
+    near = max(SAME, ROUNDINGS * torch.finfo(first.dtype).eps) * float(first.abs().max())
+    if not torch.allclose(first, again, 0.0, near):
+        raise InputError(
+            "The module gives other outputs when it is asked again for the same samples: something in it draws at random in "
+            "evaluation mode too, as dropout does that is called as a function without training=self.training. Turn it off."
+        )
+    alone = [_outputs(model, batches.take(row[None]), row[None])[0] for row in rows]
+    pairs = [(one, other) for one, other in zip(alone, first, strict=True) if one.shape == other.shape]
+    if not all(torch.allclose(one, other, 0.0, near) for one, other in pairs):
+        raise InputError(
+            "What the module gives for a sample depends on the others in its batch, as statistics over a batch do; expected a "
+            "function of each sample by itself."
+        )
+
+
 def _targets(loss: str, values: np.ndarray, n_outputs: int, names: Sequence[str] | None) -> Targets:
     """The targets of the samples, as the loss reads them."""
-    called = np.arange(n_outputs) if names is None else np.array(list(names))
+    given = list(range(n_outputs) if names is None else names)
+    called = np.array(given, dtype=None if len(set(map(type, given))) == 1 else object)
     if len(called) != n_outputs:
         raise InputError(f"classes has {len(called)} names, but the module gives {n_outputs} outputs.")
+    if called.ndim != 1 or called.dtype.kind not in "iUb":
+        raise InputError("classes holds other names than strings, or integers; expected one for each output, all of one type.")
+    if len(set(called.tolist())) < n_outputs:
+        raise InputError("classes has a name twice; expected one for each output, in the order of the outputs.")
     if loss == CROSS_ENTROPY:
         if values.ndim != 1 or values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= n_outputs:
             raise InputError(

@@ -182,7 +182,7 @@ class Scores:
         """
         if self.task != CLASSES:
             raise InputError(f"The targets of the run are those of task {self.task!r}; this is for one class a sample.")
-        return np.searchsorted(self.classes, self.table["label"].to_numpy()).astype(np.int64)
+        return pd.Index(self.classes).get_indexer(pd.Index(self.table["label"])).astype(np.int64)
 
     @property
     def columns(self) -> list[Column]:

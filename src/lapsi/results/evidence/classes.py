@@ -70,7 +70,7 @@ class ClassEvidence(Evidence[ClassTargets]):
 
     def parts(self, table: pd.DataFrame, outputs: np.ndarray) -> list[tuple[str, np.ndarray]]:
         """The classes, those without a scored sample too."""
-        codes = np.searchsorted(outputs, table["label"].to_numpy())
+        codes = pd.Index(outputs).get_indexer(pd.Index(table["label"]))
         order, sizes = np.argsort(codes, kind="stable"), np.bincount(codes, minlength=len(outputs))
         return list(zip(outputs.astype(str).tolist(), np.split(order, np.cumsum(sizes)[:-1]), strict=True))
 

@@ -55,6 +55,7 @@ def test_errors(scores):
         ("low", 0, "fraction is 0; expected a finite number greater than 0 and below 1"),
         ("low", 1.0, "fraction is 1.0"),
         ("low", 0.001, "is below one of each; take more"),
+        ("drop-highest", 0.001, "0.001 of each stratum is below one sample in all .* of them; drop more"),
     ):
         with pytest.raises(lapsi.InputError, match=message):
             select_subset(scores, strategy, fraction)

@@ -50,6 +50,14 @@ def pictured():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2)), TensorDataset(images, labels)
 
+def asking(data):
+    return make()
+
+
+def bogus():
+    return {"model": make()[0], "dataset": make()[1], "curvatur": "diag"}
+
+
 def nothing():
     return 3
 """
@@ -142,6 +150,8 @@ def test_a_recipe_asks_for_retraining(folder):
         (["gone.py:make"], "There is no file gone.py"),
         (["gone:make"], "gone cannot be imported"),
         (["made.py:nothing"], "returns a int; expected the module and its data set"),
+        (["made.py:asking"], "made.py:asking needs data; expected a function that is called without arguments"),
+        (["made.py:bogus"], "a mapping with 'curvatur', which lapsi.score_network does not take. Did you mean 'curvature'?"),
         (["made.py:make", "--params", "head"], "names the module 'head'"),
         (["made.py:make", "--limit", "0"], "--limit is 0"),
         (["made.py:make", "--epochs", "3", "--refine", "2"], "refine was given, but it belongs to engine 'ekfac'"),

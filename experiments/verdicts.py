@@ -49,14 +49,14 @@ class Verdict:
     """A claim of the paper, and what became of it.
 
     It holds where all checks pass, does not where none does, and holds partly in between; it can't be tested where there is no
-    check, or one without a number.
+    check, or one without a number, or another reason.
 
     Attributes:
         claim: in one line.
         paper: its figure, as the paper gives it.
         checks: the rule, with the numbers put in.
         recipe: `"as-paper"`, or `"as-code"`: as the published code does it.
-        untested: why there are no checks.
+        untested: why there are no checks, or why these say nothing.
     """
 
     claim: str
@@ -68,7 +68,7 @@ class Verdict:
     @property
     def word(self) -> str:
         """One of `WORDS`."""
-        if not self.checks or not all(check.known for check in self.checks):
+        if self.untested or not self.checks or not all(check.known for check in self.checks):
             return UNTESTED
         passed = sum(check.passed for check in self.checks)
         return HOLDS if passed == len(self.checks) else PARTLY if passed else FAILS

@@ -166,15 +166,19 @@ def trained_on_all(problem: ModuleProblem, recipe: Recipe, start: Tensor, seed: 
     return last.params
 
 
+def rounded_otherwise(params: Tensor, dtype: torch.dtype, seed: int) -> Tensor:
+    """Params (P,) that differ in the last digit of a dtype, up or down at random."""
+    signs = torch.randn(len(params), dtype=params.dtype, generator=torch.Generator().manual_seed(seed)).sign()
+    return params * (1 + torch.finfo(dtype).eps * signs)
+
+
 def _noise_floor(
     curvature: ExactCurvature, recipe: Recipe, ends: tuple[Tensor, Tensor], seed: int, advance: Advance
 ) -> dict[str, float]:
     """What LSI would be of a sample that says nothing: the same training from weights that differ in the last digit of the
     module's dtype, and, where batches are drawn, with others of them. `ends`: where training on all samples begins and ends."""
     (start, whole), problem = ends, curvature.problem
-    signs = torch.randn(len(start), dtype=start.dtype, generator=torch.Generator().manual_seed(seed)).sign()
-    rounded = start * (1 + torch.finfo(problem.batches.dtype).eps * signs)
-    others = {ROUNDING: (rounded, seed)}
+    others = {ROUNDING: (rounded_otherwise(start, problem.batches.dtype, seed), seed)}
     if recipe.batching != "full":
         others[ORDER] = (start, seed + recipe.seeds)
     return {

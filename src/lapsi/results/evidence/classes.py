@@ -67,6 +67,9 @@ class ClassEvidence(Evidence[ClassTargets]):
             known = table[name].dropna() if name == "suggested_label" else table[name]
             if (classes.get_indexer(pd.Index(known)) < 0).any():
                 raise ValueError(f"the column {name!r} holds a value that is no class of the run")
+        given = prediction[np.arange(len(table)), classes.get_indexer(pd.Index(table["label"]))]
+        if (np.abs(given - table["loo_probability"].to_numpy()) > ROUNDING).any():
+            raise ValueError("the probabilities are not those of loo_probability; the classes may be in another order")
 
     def parts(self, table: pd.DataFrame, outputs: np.ndarray) -> list[tuple[str, np.ndarray]]:
         """The classes, those without a scored sample too."""

@@ -1,5 +1,7 @@
 """LSI of the training data of any torch network, from Python."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -278,6 +280,23 @@ def test_a_killed_run_goes_on(trained, tmp_path):
         lapsi.score_network(module, data, **how | {"objective": lapsi.ObjectiveSpec(weight_decay=0.1)})
 
 
+def test_parts_of_other_weights_or_data_are_refused_before_the_work(trained, tmp_path, monkeypatch):
+    module, data = trained
+    recipe = lapsi.Retrain(lapsi.Recipe(optimizer="sgd", learning_rate=0.1, epochs=1, seeds=1))
+    how = {"engine": recipe, "objective": DECAY, "execution": NO_CHECK, "checkpoint": tmp_path / "parts", **QUIET}
+    lapsi.score_network(module, data, **how)
+    monkeypatch.setattr(lapsi.networks, "_fit", lambda *_: pytest.fail("it trained"))
+    moved = copy.deepcopy(module)
+    with torch.no_grad():
+        moved[0].weight += 0.1
+    with pytest.raises(
+        InputError, match="begun with other data or settings: the module has other weights; what the module makes"
+    ):
+        lapsi.score_network(moved, data, **how)
+    with pytest.raises(InputError, match="begun with other data or settings: what the module makes of the data, their targets"):
+        lapsi.score_network(module, data, ids=[f"s{row}" for row in range(N)], **how)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -293,6 +312,13 @@ def test_a_killed_run_goes_on(trained, tmp_path):
         ({"loss": nn.CrossEntropyLoss(ignore_index=2)}, "The loss ignores targets 2"),
         ({"loss": nn.BCEWithLogitsLoss(pos_weight=torch.ones(3))}, "has a pos_weight"),
         ({"columns": {"lsi": np.arange(N)}}, "A column of the samples is named 'lsi'"),
+        ({"classes": 3}, "classes is 3; expected a list with a name for each of the 3 outputs"),
+        ({"classes": "abc"}, "classes is 'abc'; expected a list"),
+        ({"params": 0}, "params is 0; expected 'all', 'last_layer', or a list of names"),
+        ({"params": []}, r"params is \[\]; expected"),
+        ({"divergence": "js"}, "divergence is 'js'; expected 'kl' or 'renyi'"),
+        ({"divergence": "renyi", "order": "x"}, "order is 'x'; expected a number above 0"),
+        ({"execution": lapsi.Execution(device="tpu9")}, "device 'tpu9' cannot be used"),
         ({"pass_size": 0}, "pass_size is 0; expected a whole number from 1"),
         ({"indices": [N]}, "expected positions from 0 to 39"),
         ({"loss": "bce"}, r"targets have shape \(40,\); expected \(N, 3\)"),
@@ -305,6 +331,18 @@ def test_what_cannot_be_used_is_told(trained, change, message):
     module, data = trained
     with pytest.raises(InputError, match=message):
         lapsi.score_network(module, data, **{"execution": NO_CHECK, **QUIET, **change})
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda module: nn.Sequential(nn.LazyLinear(4), nn.Linear(4, CLASSES)), "The parameter '0.weight' has no values yet"),
+        (lambda module: torch.jit.trace(module, torch.zeros(1, FEATURES).double()), "whose layers cannot be watched"),
+    ],
+)
+def test_modules_that_cannot_be_read_are_told(trained, made, message):
+    with pytest.raises(InputError, match=message):
+        lapsi.score_network(made(trained[0]), trained[1], execution=NO_CHECK, **QUIET)
 
 
 def test_classes_stand_in_the_order_of_the_outputs(trained, tmp_path):

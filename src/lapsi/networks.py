@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -32,6 +32,7 @@ from lapsi.engines.retrain.module import NOISE_FLOOR, ModuleRetrainFit, module_r
 from lapsi.errors import InputError
 from lapsi.execution.backend import Backend, open_backend
 from lapsi.execution.checkpoint import Keep, open_checkpoint
+from lapsi.execution.device import device_of
 from lapsi.execution.progress import Stages
 from lapsi.measures.lsi import observation
 from lapsi.models.module.choose import layers_of
@@ -51,6 +52,7 @@ from lapsi.settings.network import (
     BINARY,
     CROSS_ENTROPY,
     DRAWS,
+    LAST_LAYER,
     LOSSES,
     NETWORK_ENGINES,
     NEXT_TOKEN,
@@ -132,8 +134,7 @@ def score_network(
         InputError: the module, the data or a setting cannot be used; layers that are not covered are named.
     """
     module, data, collate = handed_over(model, dataset, collate)
-    named = (params,) if isinstance(params, str) else tuple(params)
-    spec = NetworkSpec(type(module).__name__, named, _loss_name(loss, module), tokens, draws)
+    spec = NetworkSpec(type(module).__name__, _names(params), _loss_name(loss, module), tokens, draws)
     run_by, stages = execution or Execution(), Stages(progress)
     order = required_order(divergence, order)
     settings = NetworkSettings(spec, objective or ObjectiveSpec(), _engine(engine), curvature, run_by, divergence, order)
@@ -158,16 +159,16 @@ def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, b
     targets, batches, features = trained.targets, trained.problem.batches, trained.features
     require_free_names(known.columns, targets)
     plan_network(trained, len(known.rows)).tell(stages)
-    fit = _fit(trained.problem, trained.settings, len(known.rows), stages)
-    decay = fit.problem.objective.weight_decay
-    settings = replace(trained.settings, objective=replace(trained.settings.objective, weight_decay=decay))
     units = torch.as_tensor(known.rows, device=batches.device)[:, None]
-    digest = _digest(trained, known.ids)
-    kept = open_checkpoint(keep, model_identity(digest, settings, known.rows), {})
+    digests = _digests(trained, known.ids)
+    kept = open_checkpoint(keep, model_identity(digests, trained.settings, known.rows), {})
     try:
+        fit = _fit(trained.problem, trained.settings, len(known.rows), stages)
         by_seed = leave_out(fit, units, observation, kept, stages, backend)
     finally:
         kept.release()
+    decay = fit.problem.objective.weight_decay
+    settings = replace(trained.settings, objective=replace(trained.settings.objective, weight_decay=decay))
     verification = checked(fit, settings.execution, units, by_seed[0], stages)
     record = fit.record(torch.from_numpy(by_seed[0][PARAMS]))
     plan, laid = {name: record.pop(name) for name in (UNCONVERGED, NOISE_FLOOR) if name in record}, Laid()
@@ -182,7 +183,7 @@ def _scored(trained: Trained, known: Known, keep: Keep | None, stages: Stages, b
         engine=settings.engine.name,
         device=str(batches.device),
         source=type(batches.items.dataset).__name__,
-        data_hash=digest,
+        data_hash=_digest(digests.values()),
         n_samples=len(batches),
         n_source=len(batches),
         n_features=fit.problem.n_params,
@@ -208,6 +209,14 @@ def _with_texts(columns: pd.DataFrame, dataset: Any) -> pd.DataFrame:
     return columns.assign(**{TEXT: np.array(list(content.values), dtype=object)}) if isinstance(content, Texts) else columns
 
 
+def _names(params: Any) -> tuple[str, ...]:
+    if isinstance(params, str):
+        return (params,)
+    if not isinstance(params, Sequence) or not all(isinstance(name, str) for name in params) or len(params) == 0:
+        raise InputError(f"params is {params!r}; expected {ALL!r}, {LAST_LAYER!r}, or a list of names of modules.")
+    return tuple(params)
+
+
 def _engine(engine: str | Ekfac | Retrain) -> Ekfac | Retrain:
     if isinstance(engine, Ekfac | Retrain):
         return engine
@@ -219,7 +228,7 @@ def _engine(engine: str | Ekfac | Retrain) -> Ekfac | Retrain:
 
 def _require_module_decides(execution: Execution, batches: Batches) -> None:
     """Refuses a device or dtype that the module has not."""
-    if execution.device is not None and torch.device(execution.device).type != batches.device.type:
+    if execution.device is not None and device_of(execution.device).type != batches.device.type:
         raise InputError(f"device is {execution.device!r}, but the module is on {batches.device}; move it there first.")
     if execution.dtype is not None and getattr(torch, execution.dtype) != batches.dtype:
         raise InputError(
@@ -251,12 +260,15 @@ def _loss_name(loss: str | nn.Module, module: nn.Module) -> str:
     return name
 
 
-def _digest(trained: Trained, ids: np.ndarray) -> str:
-    """Hash of the trained parameters, what the module makes of the data, the targets and the ids: equal for equal runs."""
+def _digests(trained: Trained, ids: np.ndarray) -> dict[str, str]:
+    """Of the trained parameters, and of what the module makes of the data, the targets and the ids: equal for equal runs."""
+    weights = (layer.params.double().cpu().numpy().data for layer in trained.problem.layers)
+    arrays = (np.ascontiguousarray(array).data for array in (trained.targets.values, trained.outputs))
+    return {"weights": _digest(weights), "outputs": _digest([*arrays, json.dumps([*map(str, ids.tolist())])])}
+
+
+def _digest(parts: Iterable[memoryview | str]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for layer in trained.problem.layers:
-        digest.update(layer.params.double().cpu().numpy().data)
-    for array in (trained.targets.values, trained.outputs):
-        digest.update(np.ascontiguousarray(array).data)
-    digest.update(json.dumps([*map(str, ids.tolist())]).encode())
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
     return DIGEST + digest.hexdigest()

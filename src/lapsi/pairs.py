@@ -132,7 +132,7 @@ def score_pair_set(
     plan = plan_pairs(len(pairs), widths, settings, len(rows))
     if keep is not None:
         keep.require_room(plan.kept_bytes, 0)
-    checkpoint = open_checkpoint(keep, model_identity(pairs.digest(), settings, rows), {CHUNK_SIZE: plan.chunk_size})
+    checkpoint = open_checkpoint(keep, model_identity({"data": pairs.digest()}, settings, rows), {CHUNK_SIZE: plan.chunk_size})
     try:
         chunk_size = begun_with(int(checkpoint.plan[CHUNK_SIZE]), plan.chunk_size, plan.cost.limit_bytes)
         with stages.stage("prepare"):

@@ -1,9 +1,12 @@
 """Gradients of single samples through every kind of layer against the Jacobian that autograd gives."""
 
+import importlib
+
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, jacrev
+from torch.nn import functional
 from torch.testing import assert_close
 
 from lapsi.errors import InputError
@@ -124,6 +127,24 @@ def test_gradients_of_single_samples_are_those_of_autograd(kind):
     assert sum(layer.n_params for layer in layers) == sum(value.numel() for value in module.parameters())
 
 
+@pytest.mark.parametrize(
+    "kind", ["llama.modeling_llama.LlamaRMSNorm", "gemma.modeling_gemma.GemmaRMSNorm", "t5.modeling_t5.T5LayerNorm"]
+)
+def test_norms_of_language_models_are_those_of_autograd(kind):
+    pytest.importorskip("transformers")
+    place, _, name = kind.rpartition(".")
+    made = getattr(importlib.import_module(f"transformers.models.{place}"), name)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(5, 6), made(6, eps=0.1), nn.Linear(6, OUTPUTS)).double()
+    nn.init.uniform_(module[1].weight, 0.5, 2.0)
+    inputs, layers = torch.randn(N, 5).double(), layers_of(module)
+    passed, expected = pass_through(module, layers, N, inputs), jacobian(module, layers, inputs)
+    for output in range(OUTPUTS):
+        deltas = passed.deltas(functional.one_hot(torch.full((N,), output), OUTPUTS).double())
+        found = torch.cat([gradient(*each) for each in zip(layers, passed.inputs(), deltas, strict=True)], 1)
+        assert_close(found, expected[:, output], rtol=1e-6, atol=1e-7)  # these norms compute in float32
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_parameters_are_split_as_the_module_holds_them(kind):
     module, _ = case(kind)
@@ -159,6 +180,18 @@ def test_what_is_not_covered_is_refused_by_name():
     module[1].weight = module[0].weight
     with pytest.raises(InputError, match="The parameter 'weight' of '0' is tied to that of '1'"):
         layers_of(module)
+    with pytest.raises(InputError, match="The parameter 'weight' of '1' is tied to that of '0'"):
+        layers_of(module, ["last_layer"])
+
+
+def test_what_is_covered_is_named_where_some_is_not():
+    body = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.Linear(3, 3), nn.Tanh()), nn.PReLU())
+    module = nn.Sequential(body, nn.ReLU(), nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)), nn.Linear(3, 2))
+    with pytest.raises(InputError, match=r"'0.2' is a PReLU .* All that is covered: params=\['0.0', '0.1', '2', '3'\].$"):
+        layers_of(module)
+    assert [layer.name for layer in layers_of(module, ["0.0", "0.1", "2", "3"])] == ["0.0", "0.1.0", "2.0", "2.1", "3"]
+    with pytest.raises(InputError, match="counts as fixed.$"):
+        layers_of(nn.Sequential(nn.PReLU()))
 
 
 class Twice(nn.Module):

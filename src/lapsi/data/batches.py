@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 
 from lapsi.data.kept_items import KeptItems
 from lapsi.data.same_twice import differ
-from lapsi.errors import InputError
+from lapsi.errors import InputError, first_line
 
 TARGETS = ("labels", "label", "targets", "target", "y")  # keys under which data sets hold what is to be predicted
 WORDS, SEEN = "input_ids", "attention_mask"  # as transformers call them
@@ -62,9 +62,9 @@ class Batches:
         """Of samples `rows` (n,).
 
         Raises:
-            InputError: when a batch is neither a tuple nor a mapping with targets.
+            InputError: when a sample cannot be read, or a batch is neither a tuple nor a mapping with targets.
         """
-        batch = self.collate([self.items[int(row)] for row in rows])
+        batch = self.of_items([self.item(int(row)) for row in rows], rows)
         if isinstance(batch, Mapping):
             key = next((name for name in TARGETS if name in batch), None)
             if key is None and self.reads_ahead and WORDS in batch:
@@ -73,13 +73,42 @@ class Batches:
             if key is None:
                 raise InputError(f"A sample holds {', '.join(map(str, batch))}; expected its target under one of {TARGETS}.")
             named = {name: self._moved(value) for name, value in batch.items() if name != key}
-            return Arguments((), named, torch.as_tensor(batch[key]).to(self.device))
+            return Arguments((), named, self._targets(batch[key]))
         if not isinstance(batch, tuple | list) or len(batch) < 2:
             raise InputError(f"A batch is a {type(batch).__name__}; expected (input, target), or a mapping with the target.")
         *inputs, targets = batch
         if len(inputs) == 1 and isinstance(inputs[0], Mapping):
-            return Arguments((), {name: self._moved(value) for name, value in inputs[0].items()}, targets.to(self.device))
-        return Arguments(tuple(map(self._moved, inputs)), {}, torch.as_tensor(targets).to(self.device))
+            return Arguments((), {name: self._moved(value) for name, value in inputs[0].items()}, self._targets(targets))
+        return Arguments(tuple(map(self._moved, inputs)), {}, self._targets(targets))
+
+    def item(self, row: int) -> Any:
+        """A sample as the data set gives it."""
+        try:
+            return self.items[row]
+        except Exception as error:
+            what = f"{type(error).__name__}: {first_line(error)}"
+            raise InputError(f"Sample {row} of the data set cannot be read ({what}); mend it, or leave it out.") from error
+
+    def of_items(self, items: list[Any], rows: Sequence[int] | Tensor) -> Any:
+        """A batch of samples `rows`."""
+        try:
+            return self.collate(items)
+        except Exception as error:
+            some = f"Sample {int(rows[0])}" if len(rows) == 1 else f"Samples {int(rows[0])} to {int(rows[-1])}"
+            raise InputError(
+                f"{some} of the data set cannot be made a batch ({first_line(error)}); expected "
+                "tensors, arrays or numbers of one shape (see the transforms of the data set), or a collate that makes them so."
+            ) from error
+
+    def _targets(self, given: Any) -> Tensor:
+        try:
+            return torch.as_tensor(given).to(self.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            some = given[0] if isinstance(given, Sequence) and len(given) > 0 else given
+            raise InputError(
+                f"The targets are of type {type(some).__name__}, such as {some!r:.60}; expected numbers: of a class the "
+                "position of its output."
+            ) from error
 
     def _moved(self, value: Any) -> Any:
         if not isinstance(value, Tensor):
@@ -127,7 +156,7 @@ def batches_of(dataset: Any, collate: COLLATED | None, like: Tensor, *, reads_ah
     Raises:
         InputError: when it has no length, fewer than two samples, or samples that differ from one reading to the next.
     """
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__") or isinstance(dataset, Mapping):
         raise InputError(f"dataset is a {type(dataset).__name__}; expected one with a length and an item by its position.")
     if len(dataset) < 2:
         raise InputError(f"The data set has {len(dataset)} sample; expected at least 2, one to leave out and one to keep.")
@@ -138,9 +167,9 @@ def batches_of(dataset: Any, collate: COLLATED | None, like: Tensor, *, reads_ah
 
 def _require_same_twice(batches: Batches) -> None:
     """Refuses random augmentations, looking at some samples as the module would be given them."""
-    items, collate = batches.items, batches.collate
+    items = batches.items
     for row in torch.linspace(0, len(items) - 1, min(READ_TWICE, len(items))).long().unique().tolist():
-        if differ(collate([items[row]]), collate([items.dataset[row]])):
+        if differ(batches.of_items([batches.item(row)], [row]), batches.of_items([items.dataset[row]], [row])):
             raise InputError(
                 f"Sample {row} of the data set is another one when it is read again, as random augmentations make it; expected "
                 "the same every time. Hand it over with the transforms of evaluation."

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
-from lapsi.data.batches import COLLATED, TARGETS
+from lapsi.data.batches import COLLATED, TARGETS, padded_collate
 from lapsi.errors import InputError
 
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel")  # how the classes of transformers are called
 LIGHTNING = "LightningModule"
 
 
-def handed_over(model: Any, dataset: Any, collate: COLLATED | None) -> tuple[nn.Module, Any, COLLATED | None]:
-    """The module, the data set and what makes batches of its items, None for that of torch.
+def handed_over(model: Any, dataset: Any, collate: COLLATED | None) -> tuple[nn.Module, Any, COLLATED]:
+    """The module, the data set and what makes batches of its items.
 
     Args:
         model: a module; a `Trainer` of transformers; or a Lightning module or trainer. Of a Lightning module that has no
             `forward` the one part that has parameters.
         dataset: map-style, a `DataLoader`, a Lightning data module, or None for that of the trainer.
-        collate: goes before that of a trainer or loader.
+        collate: goes before that of a trainer or loader. Without any, columns that the module does not take are dropped.
 
     Raises:
         InputError: when there is no module or no data set among them, or there are several of which one is to be chosen.
@@ -34,8 +35,8 @@ def handed_over(model: Any, dataset: Any, collate: COLLATED | None) -> tuple[nn.
         raise InputError(f"No data set was given, and a {type(model).__name__} has none; give the training data as dataset.")
     dataset = _only_loader(dataset)
     if isinstance(dataset, DataLoader):
-        dataset, batch = dataset.dataset, dataset.collate_fn
-    return module, dataset, collate or batch
+        dataset, batch = dataset.dataset, None if dataset.collate_fn is default_collate else dataset.collate_fn
+    return module, dataset, collate or batch or _of_arguments(module, padded_collate)
 
 
 def predicts_next_token(module: nn.Module) -> bool:
@@ -65,7 +66,7 @@ def _of_trainer(model: Any) -> tuple[nn.Module, Any, COLLATED | None]:
             f"model is a {type(model).__name__}; expected a torch module, a Trainer of transformers, or a Lightning module."
         )
     batch = getattr(model, "data_collator", None)
-    return module, getattr(model, "train_dataset", None), None if batch is None else _of_arguments(module, batch)
+    return module, getattr(model, "train_dataset", None), None if batch is None else _of_arguments(module, batch, strict=True)
 
 
 def _model_of(trainer: Any) -> Any:
@@ -122,16 +123,35 @@ def _loaders(data: Any) -> list[DataLoader[Any]]:
     return [loader for part in parts for loader in _loaders(part)] if len(parts) > 0 and _loaders(parts[0]) else []
 
 
-def _of_arguments(module: nn.Module, batch: COLLATED) -> COLLATED:
-    """The same of what the module takes, and the target, as the Trainer of transformers drops the other columns."""
-    taken = {*_names(module.forward), *TARGETS}
+@dataclass(frozen=True, slots=True)
+class _OfArguments:
+    """Makes batches of what a module takes, and of the target; other columns, such as texts and ids, are dropped. Where the
+    module takes nothing of a sample, all of it is kept.
 
-    def batched(items: list[Any]) -> Any:
-        kept = [{name: value for name, value in item.items() if name in taken} for item in items if isinstance(item, Mapping)]
-        return batch(kept if len(kept) == len(items) else items)
+    Attributes:
+        taken: names of its arguments.
+        others: whether other columns may be arguments, too; then texts alone are dropped.
+        batch: makes the batches.
+    """
 
-    return batched
+    taken: frozenset[str]
+    others: bool
+    batch: COLLATED
+
+    def __call__(self, items: list[Any]) -> Any:
+        if not all(isinstance(item, Mapping) and self.taken & item.keys() for item in items):
+            return self.batch(items)
+        return self.batch([{name: item[name] for name in item if self._is_kept(name, item[name])} for item in items])
+
+    def _is_kept(self, name: str, value: Any) -> bool:
+        return name in self.taken or name in TARGETS or (self.others and not isinstance(value, str))
 
 
-def _names(function: Callable[..., Any]) -> list[str]:
-    return list(inspect.signature(function).parameters)
+def _of_arguments(module: nn.Module, batch: COLLATED, *, strict: bool = False) -> COLLATED:
+    """`strict`: only what `forward` names, whatever else it takes, as the Trainer of transformers does."""
+    try:
+        known = inspect.signature(module.forward).parameters.values()
+    except ValueError:  # it is not of Python
+        return batch
+    others = not strict and any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known)
+    return _OfArguments(frozenset(each.name for each in known), others, batch)

@@ -30,9 +30,9 @@ def groups_identity(dataset: Dataset, settings: Settings, groups: list[np.ndarra
     return {**_marks(dataset), "n_groups": len(groups), "rows": _digest([sizes, *groups]), "settings": _kept(settings)}
 
 
-def model_identity(digest: str, settings: NetworkSettings | PairSettings, rows: np.ndarray) -> dict[str, Any]:
-    """Of samples `rows` (n,) that leave data of a digest, or a module of one (of its parameters, and what it makes of them)."""
-    marks = {"version": version("lapsi"), "format": IDENTITY_FORMAT, "data": digest}
+def model_identity(digests: dict[str, str], settings: NetworkSettings | PairSettings, rows: np.ndarray) -> dict[str, Any]:
+    """Of samples `rows` (n,) that leave, and digests by what they are of."""
+    marks = {"version": version("lapsi"), "format": IDENTITY_FORMAT, **digests}
     return {**marks, "n_scored": len(rows), "rows": _digest([rows]), "settings": _kept(settings)}
 
 

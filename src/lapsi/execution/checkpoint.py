@@ -21,7 +21,12 @@ from lapsi.execution.files import PROGRESS, write_file
 
 LOCK = ".lock"
 OURS = re.compile(r"(seed\d+|corrected|converged|highest\d+|refined|mended)-part\d+\.npz|\..*\.tmp")
-IN_WORDS = {"data": "the data have changed (features, labels or ids)", "rows": "other samples are to be scored"}
+IN_WORDS = {
+    "data": "the data have changed (features, labels or ids)",
+    "weights": "the module has other weights",
+    "outputs": "what the module makes of the data, their targets or their ids have changed",
+    "rows": "other samples are to be scored",
+}
 UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, RuntimeError, zlib.error)
 Arrays = dict[str, np.ndarray]
 

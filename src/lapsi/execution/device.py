@@ -8,8 +8,15 @@ from lapsi.errors import InputError, first_line
 
 
 def device_of(name: str | None) -> torch.device:
-    """The device of a name; the CPU for None."""
-    return torch.device(name or "cpu")
+    """The device of a name; the CPU for None.
+
+    Raises:
+        InputError: when torch has no such device.
+    """
+    try:
+        return torch.device(name or "cpu")
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"device {name!r} cannot be used ({first_line(error)}); try 'cpu'.") from error
 
 
 def require_device(name: str | None) -> torch.device:
@@ -18,8 +25,8 @@ def require_device(name: str | None) -> torch.device:
     Raises:
         InputError: when it cannot be used.
     """
+    device = device_of(name)
     try:
-        device = device_of(name)
         torch.zeros(1, dtype=torch.float64, device=device).item()
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         raise InputError(f"device {name!r} cannot be used ({first_line(error)}); try 'cpu'.") from error

@@ -24,6 +24,7 @@ from lapsi.models.module.penultimate import Features, Penultimate, penultimate
 from lapsi.models.module.roots import FewestRoots, Roots, directions_needed
 from lapsi.models.module.sample_loss import OnePrediction, SampleLoss, TokenPredictions
 from lapsi.models.module.signed_roots import SignedRoots, outputs_needed
+from lapsi.models.module.uses import require_all_uses
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.objective import Objective
 from lapsi.settings.network import BINARY, CROSS_ENTROPY, MEAN, NEXT_TOKEN, NetworkSettings
@@ -90,6 +91,7 @@ def module_problem(
     """
     taken, last = footprint(model, layers, batches), penultimate(model, batches)
     _require_a_function(model, batches)
+    require_all_uses(model, layers, batches)
     size = told.pass_size or _pass_size(taken, settings.network.draws, batches)
     loss: SampleLoss
     drawn: dict[str, float] = {}
@@ -250,6 +252,8 @@ def _require_a_function(model: nn.Module, batches: Batches) -> None:
 
 def _targets(loss: str, values: np.ndarray, n_outputs: int, names: Sequence[str] | None) -> Targets:
     """The targets of the samples, as the loss reads them."""
+    if names is not None and (isinstance(names, str) or not isinstance(names, Sequence | np.ndarray)):
+        raise InputError(f"classes is {names!r}; expected a list with a name for each of the {n_outputs} outputs.")
     given = list(range(n_outputs) if names is None else names)
     called = np.array(given, dtype=None if len(set(map(type, given))) == 1 else object)
     if len(called) != n_outputs:

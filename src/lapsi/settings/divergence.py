@@ -24,8 +24,12 @@ def required_order(divergence: str, order: float | None) -> float:
     """The order of a divergence, 1 for KL.
 
     Raises:
-        InputError: when it is missing, or no order of KL.
+        InputError: when the divergence is none, or the order is missing, or no order of KL.
     """
+    if divergence not in DIVERGENCES:
+        raise InputError(f"divergence is {divergence!r}; expected {' or '.join(map(repr, DIVERGENCES))}.")
+    if order is not None and not isinstance(order, int | float):
+        raise InputError(f"order is {order!r}; expected a number above 0.")
     if divergence == KL:
         if order not in (None, 1):
             raise InputError(f"order is {order:g} but divergence is 'kl', which has none; use divergence='renyi'.")

@@ -109,8 +109,8 @@ class NetworkSettings:
         retrains = isinstance(self.engine, Retrain)
         if self.objective.weight_decay == 0 and not (retrains and self.objective.prior_precision != MAP):
             raise InputError(
-                "weight_decay is 0, and so is the prior precision; use a small positive value such as 1e-4, or engine "
-                "'retrain' with a number as prior_precision."
+                "weight_decay is 0: the step without a sample has then no bound, nor has the posterior where the prior is that "
+                "weight decay. Use a small positive value such as 1e-4, or engine 'retrain' with a number as prior_precision."
             )
         if isinstance(self.engine, Retrain) and self.engine.recipe.public_divisor:
             object.__setattr__(self, "objective", replace(self.objective, removal="sum"))

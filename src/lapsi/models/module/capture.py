@@ -119,9 +119,10 @@ def _require_samples(layer: Layer, left: Tensor | None, n_samples: int) -> None:
 
 
 def outputs_among(found: Any) -> Tensor:
-    """The outputs among what a module returns: a tensor, the first of several, or `logits`."""
+    """The outputs (n, …) among what a module returns: a tensor, the first of several, or `logits`; one number a sample is
+    (n, 1)."""
     if isinstance(found, Tensor):
-        return found
+        return found if found.ndim > 1 else found.reshape(-1, 1)
     logits = found.get("logits") if isinstance(found, dict) else getattr(found, "logits", None)
     if logits is None and isinstance(found, tuple | list) and len(found) > 0:
         logits = found[0]
@@ -129,4 +130,4 @@ def outputs_among(found: Any) -> Tensor:
         raise InputError(
             f"The module returns a {type(found).__name__}; expected a tensor of outputs, or an object with `logits`."
         )
-    return logits
+    return outputs_among(logits)

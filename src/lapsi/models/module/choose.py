@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from lapsi.errors import InputError
 from lapsi.models.module.layers import Layer, covered
 from lapsi.settings.network import ALL, LAST_LAYER
+
+MOST_NAMES = 12  # that an error lists
 
 
 def layers_of(module: nn.Module, params: Sequence[str] = (ALL,)) -> tuple[Layer, ...]:
@@ -21,6 +25,7 @@ def layers_of(module: nn.Module, params: Sequence[str] = (ALL,)) -> tuple[Layer,
     Raises:
         InputError: when a layer is of another kind, or its parameters are used by another one too, or a name is none.
     """
+    _require_readable(module)
     layers = _last(module) if tuple(params) == (LAST_LAYER,) else _chosen(module, None if tuple(params) == (ALL,) else params)
     if not layers:
         raise InputError("No parameter of the module is chosen that requires a gradient; see params, and requires_grad.")
@@ -38,28 +43,57 @@ def _chosen(module: nn.Module, wanted: Sequence[str] | None) -> tuple[Layer, ...
     for name, part in known.items():
         if wanted is not None and not any(name == each or name.startswith(f"{each}.") for each in wanted):
             continue
-        own = [key for key, value in part.named_parameters(recurse=False) if value.requires_grad]
-        if own:
-            layers.append(_layer(name, part, own, users))
+        if _own(part):
+            layer, why = _layer(name, part, users)
+            if layer is None:
+                raise InputError(f"{why} {_advice(module, users)}")
+            layers.append(layer)
     return tuple(layers)
 
 
-def _layer(name: str, part: nn.Module, own: list[str], users: dict[int, list[str]]) -> Layer:
+def _own(part: nn.Module) -> list[str]:
+    """The parameters that it holds itself and that require a gradient."""
+    return [key for key, value in part.named_parameters(recurse=False) if value.requires_grad]
+
+
+def _layer(name: str, part: nn.Module, users: dict[int, list[str]]) -> tuple[Layer | None, str]:
+    """The layer of a module with parameters, or why it is none."""
+    own = _own(part)
     for key in own:
-        shared = users[id(part.get_parameter(key))]
-        if len(shared) > 1:
-            raise InputError(
-                f"The parameter {key!r} of {name!r} is tied to that of {', '.join(map(repr, shared[1:]))}: what a sample says "
-                "of it comes from several places, which is not covered. Untie them, or leave the module out (params=)."
+        others = [other for other in users[id(part.get_parameter(key))] if other != name]
+        if others:
+            return None, (
+                f"The parameter {key!r} of {name!r} is tied to that of {', '.join(map(repr, others))}: what a sample says of "
+                "it comes from several places, which is not covered."
             )
-    layer = covered(name, part, own)
-    if layer is None:
-        raise InputError(
-            f"The module {name!r} is a {type(part).__name__} with parameters {', '.join(own)}, which is not covered; covered "
-            "are Linear, Conv1d, Conv2d, Embedding, LayerNorm, RMSNorm, GroupNorm and BatchNorm in evaluation mode. Leave it "
-            "out (params=, or requires_grad_(False)): it then counts as fixed."
-        )
-    return layer
+    return covered(name, part, own), (
+        f"The module {name!r} is a {type(part).__name__} with parameters {', '.join(own)}, which is not covered; covered are "
+        "Linear, Conv1d, Conv2d, Embedding, LayerNorm, RMSNorm, GroupNorm and BatchNorm in evaluation mode."
+    )
+
+
+def _advice(module: nn.Module, users: dict[int, list[str]]) -> str:
+    """What to choose instead: all that is covered, in as few names as there are."""
+    names = _covered_in("", module, users)
+    what = "Leave it out (params=, or requires_grad_(False)): it then counts as fixed."
+    return f"{what} All that is covered: params={names!r}." if 0 < len(names) <= MOST_NAMES else what
+
+
+def _covered_in(name: str, part: nn.Module, users: dict[int, list[str]]) -> list[str]:
+    """Names of the largest parts of a module, or its own, whose parameters are all covered."""
+    holders = [(key, each) for key, each in part.named_modules(prefix=name) if _own(each)]
+    if name and holders and all(_layer(key, each, users)[0] is not None for key, each in holders):
+        return [name]
+    children = [(f"{name}.{key}" if name else key, each) for key, each in part.named_children()]
+    return [found for key, each in children for found in _covered_in(key, each, users)]
+
+
+def _require_readable(module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InputError(f"The module is a {type(module).__name__}, whose layers cannot be watched; hand over that of Python.")
+    lazy = [name for name, value in module.named_parameters() if isinstance(value, UninitializedParameter)]
+    if lazy:
+        raise InputError(f"The parameter {lazy[0]!r} has no values yet; call the module once on some samples, and train it.")
 
 
 def _users(module: nn.Module) -> dict[int, list[str]]:

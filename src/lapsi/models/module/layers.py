@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+RMS_NORMS = ("RMSNorm", "T5LayerNorm")  # as transformers calls its own
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer(ABC):
@@ -264,6 +266,9 @@ class ScaleLayer(Layer):
                 plain = functional.layer_norm(given, module.normalized_shape, eps=module.eps)
             case nn.RMSNorm():
                 plain = functional.rms_norm(given, module.normalized_shape, eps=module.eps)
+            case _ if _is_rms_norm(module):
+                eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+                plain = functional.rms_norm(given, self._shape, eps=eps)
             case nn.GroupNorm():
                 plain = functional.group_norm(given, module.num_groups, eps=module.eps)
             case _:
@@ -272,7 +277,7 @@ class ScaleLayer(Layer):
         return self.deltas(plain)
 
     def deltas(self, back: Tensor) -> Tensor:
-        if isinstance(self.module, nn.LayerNorm | nn.RMSNorm):
+        if isinstance(self.module, nn.LayerNorm | nn.RMSNorm) or _is_rms_norm(self.module):
             return back.reshape(len(back), -1, self._shape.numel())
         return back.flatten(2).mT if back.ndim > 2 else back[:, None]
 
@@ -321,11 +326,16 @@ def covered(name: str, module: nn.Module, chosen: Sequence[str]) -> Layer | None
             return ConvLayer(name, module, biased)
         case nn.Embedding() if not module.sparse and module.max_norm is None and not module.scale_grad_by_freq:
             return EmbeddingLayer(name, module, False)
-    if isinstance(module, ScaleLayer.COVERED):
+    if isinstance(module, ScaleLayer.COVERED) or _is_rms_norm(module):
         return ScaleLayer(name, module, biased, scaled)
     if type(module).__name__ == "Conv1D" and scaled and module.get_parameter("weight").ndim == 2:
         return LinearLayer(name, module, biased, turned=True)
     return None
+
+
+def _is_rms_norm(module: nn.Module) -> bool:
+    """Whether it is one of those that language models of transformers have of their own."""
+    return type(module).__name__.endswith(RMS_NORMS) and [name for name, _ in module.named_parameters()] == ["weight"]
 
 
 def _places(values: Tensor) -> Tensor:

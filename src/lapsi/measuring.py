@@ -39,6 +39,7 @@ def measure(
     Raises:
         InputError: the data are others, or a measure is not of such a run.
     """
+    _settings_of(scores)
     names = [add] if isinstance(add, str) else add
     return add_measures(scores, labelled(X, y, task=scores.task, ids=ids), names, Stages(progress))
 

@@ -38,7 +38,7 @@ def succeed(*arguments):
 
 
 def test_subsets(tmp_path):
-    assert "20 of 40 samples (low, 0.5) to low.npy" in succeed(
+    assert "20 of 40 samples (low, 0.5 of each of 2 classes, rounded down) to low.npy" in succeed(
         "select", "a", "--strategy", "low", "--fraction", 0.5, "-o", "low.npy"
     )
     rows = np.load("low.npy")

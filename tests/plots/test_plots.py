@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 import lapsi
 from lapsi import plots
 from lapsi.data.samples import ImageFiles
+from lapsi.plots.distributions import bins_of
 from lapsi.report.overview import draw_histogram, flipped_in, gallery_images
 from lapsi.report.words import describe
 from lapsi.results.regularization import chosen_of
@@ -226,3 +227,12 @@ def test_no_logarithm_of_nothing(scores):
     table = scores.to_pandas().assign(lsi=0.0)
     with pytest.raises(lapsi.InputError, match="No sample has a finite LSI above 0"):
         plots.distribution(scores.from_pandas(table))
+
+
+@pytest.mark.parametrize(("n", "expected"), [(1, 8), (25, 10), (400, 40), (10_000, 60)])
+def test_few_values_have_few_bins(n, expected):
+    values = np.geomspace(1e-3, 10.0, n)
+    edges = bins_of(values)
+    assert len(edges) == expected + 1
+    assert edges[0] < values.min() <= values.max() < edges[-1]
+    assert np.histogram(values, edges)[0].sum() == n

@@ -24,7 +24,16 @@ def select(run: Path, strategy: str, fraction: float, output: Path, force: bool,
         write_file(output, lambda path: write_table(rows, path), force)
     if not quiet:
         with told(output):
-            say(f"{len(chosen):,} of {len(scores):,} samples ({strategy}, {fraction:g}) to {output}")
+            say(f"{len(chosen):,} of {len(scores):,} samples ({strategy}, {_in_words(scores, strategy, fraction)}) to {output}")
+
+
+def _in_words(scores: Scores, strategy: str, fraction: float) -> str:
+    """Of what the fraction is."""
+    evidence = scores.evidence
+    if strategy == "balanced":
+        return f"{fraction:g} of all, as many of each part" if not evidence.overlap else f"{fraction:g} of all"
+    parts = [name for name, rows in evidence.parts(scores.table, scores.outputs) if len(rows)]
+    return f"{fraction:g}" if evidence.overlap else f"{fraction:g} of each of {len(parts):,} {evidence.rows_are}, rounded down"
 
 
 def _write_rows(rows: np.ndarray, path: Path) -> None:

@@ -91,14 +91,35 @@ def make_pairs(
     Raises:
         InputError: for anything that cannot be scored, saying what was got and what to do.
     """
-    sides = [given if isinstance(given, Blocks) else ArrayBlocks(feature_matrix(given)) for given in (first, second)]
+    sides = [_side(first, "first"), _side(second, "second")]
     n, n_second = map(len, sides)
     if n != n_second:
         raise InputError(f"There are {n:,} rows on one side and {n_second:,} on the other; expected one of each a pair.")
     if n < FEWEST:
         raise InputError(f"There are {n} pairs; expected at least {FEWEST}, one to leave out and two to tell apart.")
     known = make_columns(columns, n)
-    return Pairs(sides[0], sides[1], (survey(sides[0], None), survey(sides[1], None)), make_ids(ids, n), known, source)
+    surveys = _survey(sides[0], "first"), _survey(sides[1], "second")
+    return Pairs(sides[0], sides[1], surveys, make_ids(ids, n), known, source)
+
+
+def _side(given: Any, which: str) -> Blocks:
+    if isinstance(given, Blocks):
+        return given
+    try:
+        return ArrayBlocks(feature_matrix(given))
+    except InputError as error:
+        raise InputError(f"On the {which} side: {error}") from error
+
+
+def _survey(side: Blocks, which: str) -> Survey:
+    """Of a side of the pairs, which must tell them apart."""
+    try:
+        seen = survey(side, None)
+    except InputError as error:
+        raise InputError(f"On the {which} side: {error}") from error
+    if not seen.variance.any():
+        raise InputError(f"All {len(side):,} rows of the {which} side are the same, so nothing tells the pairs apart.")
+    return seen
 
 
 def shuffle_pairs(pairs: Pairs, share: float, seed: int) -> Pairs:

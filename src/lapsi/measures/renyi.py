@@ -74,6 +74,7 @@ def privacy(
         InputError: the data are others, or the run has no such divergences.
         MemoryLimitError, ConvergenceError: as `lapsi.score`.
     """
+    required_settings(scores)
     dataset = make_dataset(X, y, task=scores.task, weights=sample_weight, ids=ids)
     keep = None if checkpoint is None else Keep(Path(checkpoint), {})
     return add_orders(scores, dataset, orders, Stages(progress), keep)

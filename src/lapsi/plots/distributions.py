@@ -14,7 +14,7 @@ from lapsi.plots.style import HIGH, INK, LOW, LSI_LABEL, drawing, label_axes, pl
 from lapsi.results.scores import Scores
 from lapsi.settings.task import CLASSES, MULTILABEL, REGRESSION
 
-N_BINS = 60
+FEWEST_BINS, MOST_BINS = 8, 60
 CLASSES_AT_MOST = 40
 WORDS = {CLASSES: "label", MULTILABEL: "label", REGRESSION: "target"}
 
@@ -29,7 +29,7 @@ def distribution(scores: Scores | Mapping[str, Scores], axes: Axes | None = None
     """
     runs = {"": scores} if isinstance(scores, Scores) else dict(scores)
     values = {name: _positive(run.lsi, name) for name, run in runs.items()}
-    bins = _bins(np.concatenate(list(values.values())))
+    bins = bins_of(np.concatenate(list(values.values())))
     with drawing(axes) as drawn:
         for name, lsi in values.items():
             drawn.hist(lsi, bins=bins, weights=_percent(lsi), histtype="step", label=plain(name))
@@ -92,7 +92,7 @@ def corrupted(scores: Scores, axes: Axes | None = None) -> Axes:
         second = f"second {WORDS[scores.task]}s"
         raise InputError(f"The run knows of no changed samples and no {second}, so there is nothing to compare.")
     values = {str(kind): _positive(part.to_numpy(), str(kind)) for kind, part in table["lsi"].groupby(kinds)}
-    bins = _bins(np.concatenate(list(values.values())))
+    bins = bins_of(np.concatenate(list(values.values())))
     with drawing(axes) as drawn:
         for kind in sorted(values, key=lambda name: -len(values[name])):
             lsi = values[kind]
@@ -109,8 +109,10 @@ def _positive(lsi: np.ndarray, name: str) -> np.ndarray:
     return positive
 
 
-def _bins(values: np.ndarray) -> list[float]:
-    return np.geomspace(values.min() * 0.999, values.max() * 1.001, N_BINS).tolist()
+def bins_of(values: np.ndarray) -> list[float]:
+    """Edges of the bins of a histogram on a logarithmic axis, fewer of few values (n,) > 0: about 2 √n bins."""
+    n_edges = 1 + int(np.clip(2 * np.sqrt(len(values)), FEWEST_BINS, MOST_BINS))
+    return np.geomspace(values.min() * 0.999, values.max() * 1.001, n_edges).tolist()
 
 
 def _percent(lsi: np.ndarray) -> np.ndarray:

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.ticker import MaxNLocator
 
 from lapsi.data.samples import IMAGE, UNREADABLE, Content
-from lapsi.plots.distributions import mark_floor
+from lapsi.plots.distributions import bins_of, mark_floor
 from lapsi.plots.galleries import draw_cells
 from lapsi.plots.style import HIGH, INK, LOW
 from lapsi.results.scores import Scores
 from lapsi.settings.task import CLASSES, MULTILABEL, PAIRS, REGRESSION
 
 GALLERY_COLUMNS = 10
+HEADROOM = 1.1  # above the bars, for the word at the median
 SIDE = 64  # pixels of a picture
 OF_LABELS = ["label as found", "label flipped"]
 AS_FOUND = {
@@ -82,13 +84,15 @@ def draw_histogram(axes: Axes, scores: Scores, planted: np.ndarray | None = None
     """
     lsi = scores.as_drawn().lsi
     positive = np.append(lsi[lsi > 0], [] if (lsi > 0).any() else [1.0])
-    bins = np.geomspace(positive.min() * 0.999, positive.max() * 1.001, 50).tolist()
+    bins = bins_of(positive)
     if planted is None:
         axes.hist(lsi, bins=bins, color=LOW, label="samples")
     else:
         axes.hist([lsi[~planted], lsi[planted]], bins=bins, stacked=True, color=[LOW, HIGH], label=AS_FOUND[scores.task])
         axes.legend(frameon=False)
     axes.set_xscale("log")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(top=HEADROOM * axes.get_ylim()[1])
     median = float(np.median(lsi))
     if median > 0:  # a logarithmic axis has no place for 0
         axes.axvline(median, color=INK, linewidth=1, linestyle="--")

@@ -29,7 +29,7 @@ class PairSpec:
         standardize: how features are scaled first, as in `ModelSpec`; `"none"`: not at all.
     """
 
-    dimensions: int = option(256, Integer(1), "Of the space into which both are projected.")
+    dimensions: int = option(256, Integer(2), "Of the space into which both are projected.")
     temperature: float = option(0.5, Number(0, beyond=True), "By which cosines are divided.")
     standardize: str = option(NONE, Choice((EACH, ONE, NONE)), "Features: each scaled, all by one factor, or none.")
 
@@ -73,6 +73,8 @@ class PairSettings:
                 f"clip_norm is {self.engine.recipe.clip_norm:g}, but the loss of a pair depends on all others, so none has a "
                 "gradient of its own to clip; leave it out."
             )
+        if self.engine.recipe.batch_size == 1:
+            raise InputError("batch_size is 1, but a pair is told from the others of its batch; expected at least 2.")
         chosen = self.objective
         if chosen.weight_decay == AUTO:
             chosen = replace(chosen, weight_decay=0.0)

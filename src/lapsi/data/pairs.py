@@ -19,6 +19,7 @@ from lapsi.data.standardize import standardizer_of
 from lapsi.errors import InputError
 
 FEWEST = 3  # one to leave, and two of which each is the negative of the other
+SIDES = ("first", "second")
 SHUFFLED = "shuffled"
 
 
@@ -65,6 +66,16 @@ class Pairs:
         )
         return first, second
 
+    def require_apart(self) -> None:
+        """Refuses pairs of which a side is always the same.
+
+        Raises:
+            InputError: that says which.
+        """
+        for seen, which in zip(self.surveys, SIDES, strict=True):
+            if not seen.variance.any():
+                raise InputError(f"All {len(self):,} rows of the {which} side are the same, so nothing tells the pairs apart.")
+
     def digest(self) -> str:
         """Hash of both sides and the ids: equal for equal pairs."""
         header = [self.first.shape, self.second.shape, *(seen.digest for seen in self.surveys), list(map(str, self.ids))]
@@ -91,15 +102,15 @@ def make_pairs(
     Raises:
         InputError: for anything that cannot be scored, saying what was got and what to do.
     """
-    sides = [_side(first, "first"), _side(second, "second")]
+    sides = [_side(given, which) for given, which in zip((first, second), SIDES, strict=True)]
     n, n_second = map(len, sides)
     if n != n_second:
         raise InputError(f"There are {n:,} rows on one side and {n_second:,} on the other; expected one of each a pair.")
     if n < FEWEST:
         raise InputError(f"There are {n} pairs; expected at least {FEWEST}, one to leave out and two to tell apart.")
     known = make_columns(columns, n)
-    surveys = _survey(sides[0], "first"), _survey(sides[1], "second")
-    return Pairs(sides[0], sides[1], surveys, make_ids(ids, n), known, source)
+    surveys = [_survey(side, which) for side, which in zip(sides, SIDES, strict=True)]
+    return Pairs(sides[0], sides[1], (surveys[0], surveys[1]), make_ids(ids, n), known, source)
 
 
 def _side(given: Any, which: str) -> Blocks:
@@ -112,14 +123,10 @@ def _side(given: Any, which: str) -> Blocks:
 
 
 def _survey(side: Blocks, which: str) -> Survey:
-    """Of a side of the pairs, which must tell them apart."""
     try:
-        seen = survey(side, None)
+        return survey(side, None)
     except InputError as error:
         raise InputError(f"On the {which} side: {error}") from error
-    if not seen.variance.any():
-        raise InputError(f"All {len(side):,} rows of the {which} side are the same, so nothing tells the pairs apart.")
-    return seen
 
 
 def shuffle_pairs(pairs: Pairs, share: float, seed: int) -> Pairs:

@@ -146,7 +146,7 @@ def shuffled(arguments: argparse.Namespace) -> dict[str, object]:
     ranking = clean.ranking()
     changed = shuffle_pairs(pairs, SHUFFLED, 0)
     marked = np.flatnonzero(changed.columns["corrupted"])
-    some = np.union1d(rows, marked[: max(1, len(rows) // 2)])
+    some = np.union1d(rows[::2], marked[: max(1, len(rows) // 2)])
     found = score_pair_set(changed, settings, some, Stages(True), keeps[1])
     truth = found.table["corrupted"].to_numpy()
     return {

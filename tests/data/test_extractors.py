@@ -184,7 +184,7 @@ def test_models_in_the_local_cache_of_the_hub(tmp_path):
     )
     environment = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": ":".join(sys.path)}
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=300
     )
     revision, message = result.stdout.strip().splitlines()
     assert revision == "c" * 40

@@ -15,6 +15,7 @@ from lapsi.analysis.agreement import compare as agreement_of
 from lapsi.errors import InputError
 from lapsi.results.run_files import read_array
 from lapsi.results.verification import ranking_in_words
+from lapsi.training import stacked
 
 N, FEATURES, CLASSES, WEIGHT_DECAY = 40, 5, 3, 0.05
 QUIET = {"progress": False}
@@ -219,7 +220,41 @@ def test_other_losses_have_their_own_evidence(loss):
     assert bool((scores.lsi > 0).all())
     if name == "mse":
         noise = scores.provenance.settings["objective"]["noise_variance"]
-        assert_allclose(noise, (module(data.tensors[0]) - data.tensors[1]).square().mean(0).detach(), rtol=1e-9)
+        assert_allclose(noise, [float((module(data.tensors[0]) - data.tensors[1]).square().mean())] * 2, rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", [nn.BCEWithLogitsLoss(), nn.MSELoss()])
+def test_the_weight_decay_of_a_mean_over_outputs_is_told_times_their_number(loss):
+    X, y = blobs()
+    inputs, wanted = torch.from_numpy(X), nn.functional.one_hot(torch.from_numpy(y), CLASSES).double()
+    torch.manual_seed(0)
+    module = nn.Linear(FEATURES, CLASSES).double()
+    optimizer = torch.optim.LBFGS(
+        module.parameters(), max_iter=2000, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def closure():
+        optimizer.zero_grad()
+        squared = sum(value.square().sum() for value in module.parameters())
+        value = loss(module(inputs), wanted) + WEIGHT_DECAY / 2 * squared
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+
+    def scored(decay):
+        objective = lapsi.ObjectiveSpec(weight_decay=decay)
+        data = TensorDataset(inputs, wanted)
+        return lapsi.score_network(module, data, loss=loss, objective=objective, execution=NO_CHECK, **QUIET).provenance
+
+    plain = scored(WEIGHT_DECAY)
+    times = CLASSES
+    if isinstance(loss, nn.MSELoss):
+        noise = plain.settings["objective"]["noise_variance"]
+        assert noise[0] == noise[1] == noise[2] > 0
+        times = CLASSES / (2 * noise[0])
+    assert scored(times * WEIGHT_DECAY).plan["unconverged"] < 1e-9
+    assert plain.plan["unconverged"] > 1e-3
 
 
 def test_runs_are_saved_shown_compared_and_drawn_as_others(trained, tmp_path):
@@ -294,6 +329,8 @@ def test_parts_of_other_weights_or_data_are_refused_before_the_work(trained, tmp
     ):
         lapsi.score_network(moved, data, **how)
     with pytest.raises(InputError, match="begun with other data or settings: what the module makes of the data, their targets"):
+        lapsi.score_network(module, data, sample_weight=np.linspace(1, 2, N), **how)
+    with pytest.raises(InputError, match="begun with other data or settings: what the module makes of the data, their targets"):
         lapsi.score_network(module, data, ids=[f"s{row}" for row in range(N)], **how)
 
 
@@ -302,6 +339,11 @@ def test_parts_of_other_weights_or_data_are_refused_before_the_work(trained, tmp
     [
         ({"loss": "hinge"}, "loss is 'hinge'; expected"),
         ({"loss": nn.CrossEntropyLoss(label_smoothing=0.1)}, "smooths its labels"),
+        ({"loss": nn.CrossEntropyLoss(reduction="sum")}, "has reduction 'sum'; expected 'mean'"),
+        (
+            {"objective": lapsi.ObjectiveSpec(class_weight="balanced")},
+            "class_weight is 'balanced', which the loss of a network",
+        ),
         ({"loss": nn.L1Loss()}, "loss is a L1Loss; expected 'auto', 'cross_entropy'"),
         ({"engine": "newton"}, "engine is 'newton'; expected 'ekfac'"),
         ({"params": ["head"]}, "names the module 'head'"),
@@ -578,6 +620,66 @@ def test_classifiers_of_transformers_and_data_sets_of_hugging_face_need_no_wrapp
     scores = lapsi.score_network(model, data, objective=DECAY, execution=NO_CHECK, pass_size=4, **QUIET)
     assert_allclose(scores.lsi[[3, 7]], alone.lsi, rtol=2e-3)
     assert scores.provenance.plan["n_params"] == sum(value.numel() for value in model.parameters())
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_poisson_batches_may_be_empty(trained, clip_norm):
+    module, data = trained
+    recipe = lapsi.Recipe(batching="poisson", batch_size=1, clip_norm=clip_norm, learning_rate=0.01, epochs=3, seeds=1)
+    few = torch.utils.data.Subset(data, range(6))
+    scores = lapsi.score_network(module, few, engine=lapsi.Retrain(recipe), curvature="diag", execution=NO_CHECK, **QUIET)
+    assert np.isfinite(scores.lsi).all()
+
+
+def test_gradients_are_summed_over_as_many_samples_as_memory_holds(trained, monkeypatch):
+    module, data = trained
+    recipe = lapsi.Retrain(lapsi.Recipe(learning_rate=0.1, epochs=5, seeds=1))
+    how = {"engine": recipe, "objective": DECAY, "curvature": "diag", "execution": NO_CHECK, **QUIET}
+    whole = lapsi.score_network(module, data, **how)
+    monkeypatch.setattr(stacked, "STEP_BYTES", 1)
+    assert_allclose(lapsi.score_network(module, data, **how).lsi, whole.lsi, rtol=1e-9)
+
+
+class Gated(nn.Module):
+    """Decides by its input what it does, as masks do."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, x):
+        return self.body(x) if bool((x > -9).all()) else self.body(x.abs())
+
+
+def test_single_gradients_are_clipped_of_modules_that_decide_by_their_input():
+    X, y = blobs()
+    recipe = lapsi.Retrain(lapsi.Recipe(learning_rate=0.1, epochs=2, clip_norm=0.5, seeds=1))
+    how = {"engine": recipe, "objective": DECAY, "curvature": "diag", "execution": NO_CHECK, "indices": [0, 7], **QUIET}
+    data = TensorDataset(torch.from_numpy(X).float(), torch.from_numpy(y))
+    module = Gated()
+    assert_allclose(lapsi.score_network(module, data, **how).lsi, lapsi.score_network(module.body, data, **how).lsi, rtol=1e-5)
+
+
+def test_seeds_that_would_all_be_the_same_are_one(trained):
+    module, data = trained
+    recipe = lapsi.Retrain(lapsi.Recipe(learning_rate=0.1, epochs=2, seeds=3))
+    scores = lapsi.score_network(module, data, engine=recipe, curvature="diag", execution=NO_CHECK, **QUIET)
+    assert scores.provenance.settings["engine"]["recipe"]["seeds"] == 1
+
+
+def test_a_large_vocabulary_costs_what_its_gradients_take():
+    module = nn.Sequential(nn.Embedding(30_000, 4), nn.Flatten(), nn.Linear(12, CLASSES))
+    data = TensorDataset(torch.randint(30_000, (8, 3)), torch.arange(8) % CLASSES)
+    execution = lapsi.Execution(verify=0, memory_limit=2 * 2**30)
+    assert len(lapsi.score_network(module, data, objective=DECAY, execution=execution, **QUIET)) == 8
+
+
+def test_log_probabilities_are_scored_as_the_outputs_before(trained):
+    module, data = trained
+    how = {"objective": DECAY, "execution": NO_CHECK, **QUIET}
+    told = lapsi.score_network(nn.Sequential(*module, nn.LogSoftmax(1)), data, loss=nn.NLLLoss(), **how)
+    assert_allclose(told.lsi, lapsi.score_network(module, data, **how).lsi, rtol=1e-6)
 
 
 def test_other_batches_are_part_of_the_noise_floor(trained):

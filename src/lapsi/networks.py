@@ -64,7 +64,12 @@ from lapsi.settings.network import (
 )
 from lapsi.settings.objective import ObjectiveSpec
 
-TORCH_LOSSES = {nn.CrossEntropyLoss: CROSS_ENTROPY, nn.BCEWithLogitsLoss: BINARY, nn.MSELoss: SQUARED}
+TORCH_LOSSES = {
+    nn.CrossEntropyLoss: CROSS_ENTROPY,
+    nn.NLLLoss: CROSS_ENTROPY,
+    nn.BCEWithLogitsLoss: BINARY,
+    nn.MSELoss: SQUARED,
+}
 
 
 def score_network(
@@ -111,7 +116,9 @@ def score_network(
             (hand it over untrained to train it from its initial weights); or an `Ekfac` or `Retrain` with its options.
         curvature: structure of the posterior precision: `"ekfac"`, `"kfac"`, `"diag"` or `"full"` (few parameters: the whole
             matrix).
-        objective: weight decay and prior, an `ObjectiveSpec`; `weight_decay="auto"`: where the marginal likelihood is largest.
+        objective: weight decay and prior, an `ObjectiveSpec`; of the mean of −ln p over the samples, which is torch's cross
+            entropy, but K times its binary one and K/(2σ²) times its squared one (docs/howto/networks.md);
+            `weight_decay="auto"`: where the marginal likelihood is largest.
         execution: device, limits, checks and seed, an `Execution`.
         divergence, order: of the posteriors: `"kl"`, or `"renyi"` of an order, as in `lapsi.score`.
         tokens: whether the loss of a text is the `"sum"` or the `"mean"` of those of its tokens.
@@ -253,6 +260,8 @@ def _loss_name(loss: str | nn.Module, module: nn.Module) -> str:
         )
     if getattr(loss, "weight", None) is not None or getattr(loss, "label_smoothing", 0.0) > 0:
         raise InputError("The loss weighs its classes or smooths its labels, which is not covered; see sample_weight.")
+    if getattr(loss, "reduction", "mean") != "mean":
+        raise InputError(f"The loss has reduction {loss.reduction!r}; expected 'mean': see what weight_decay is of.")
     if getattr(loss, "pos_weight", None) is not None:
         raise InputError("The loss has a pos_weight, which is not covered; see sample_weight.")
     if name == CROSS_ENTROPY and getattr(loss, "ignore_index", IGNORED) != IGNORED:
@@ -261,9 +270,11 @@ def _loss_name(loss: str | nn.Module, module: nn.Module) -> str:
 
 
 def _digests(trained: Trained, ids: np.ndarray) -> dict[str, str]:
-    """Of the trained parameters, and of what the module makes of the data, the targets and the ids: equal for equal runs."""
+    """Of the trained parameters, and of what the module makes of the data, targets, sample weights and ids: equal for equal
+    runs."""
     weights = (layer.params.double().cpu().numpy().data for layer in trained.problem.layers)
-    arrays = (np.ascontiguousarray(array).data for array in (trained.targets.values, trained.outputs))
+    counts = [] if trained.problem.weights is None else [trained.problem.weights.numpy(force=True)]
+    arrays = (np.ascontiguousarray(array).data for array in (trained.targets.values, trained.outputs, *counts))
     return {"weights": _digest(weights), "outputs": _digest([*arrays, json.dumps([*map(str, ids.tolist())])])}
 
 

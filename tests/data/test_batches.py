@@ -1,11 +1,20 @@
 """Samples of a data set as a module takes them: what is dropped, and what cannot be read is told in one line."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import (
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 import lapsi
 from lapsi.data.batches import batches_of
@@ -44,7 +53,10 @@ PICTURES = [(Image.new("RGB", (4, 4)), int(label)) for label in Y]
         ({"x": X, "label": Y}, "dataset is a dict; expected one with a length and an item by its position"),
         (Holes(zip(X, Y, strict=True)), r"Sample 7 of the data set cannot be read \(KeyError: 'no file of sample 7'\)"),
         (PICTURES, "Sample 0 of the data set cannot be made a batch .*PIL.Image.Image.* transforms of the data set"),
-        ([(X[row : row + 1 + row % 2], Y[row]) for row in range(N)], "Samples 0 to 3 of the data set cannot be made a batch"),
+        (
+            [(X[row : row + 1 + row % 2], Y[row]) for row in range(N)],
+            "Samples 0, 1, …, 11 of the data set cannot be made a batch",
+        ),
         ([(values, "abc"[label]) for values, label in zip(X, Y, strict=True)], "targets are of type str, such as 'a'"),
         ([{"input": values, "label": "a"} for values in X], "targets are of type str, such as 'a'"),
     ],
@@ -116,3 +128,88 @@ def test_one_number_a_sample_needs_no_axis(loss, engine):
     how = HOW | {"loss": loss, "curvature": "diag", "engine": recipe if engine == "retrain" else engine}
     squeezed, plain = (lapsi.score_network(OneNumber(each), data, **how) for each in (True, False))
     assert_array_equal(squeezed.lsi, plain.lsi)
+
+
+class Reads(nn.Module):
+    """Texts, with a mask or without."""
+
+    def __init__(self, masked):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.head, self.masked = nn.Embedding(9, 4), nn.Linear(4, 9), masked
+        self.config = SimpleNamespace(pad_token_id=8)
+
+    def forward(self, input_ids):
+        return self.head(torch.tanh(self.words(input_ids)))
+
+
+class ReadsMasked(Reads):
+    def forward(self, input_ids, attention_mask=None):
+        found = super().forward(input_ids)
+        return found if attention_mask is None else found * attention_mask[:, :, None]
+
+
+TEXTS = [{"input_ids": [1 + place % 6 for place in range(length)]} for length in (5, 3, 7, 4, 6, 5)]
+
+
+@pytest.mark.parametrize("kind", [Reads, ReadsMasked])
+def test_texts_are_padded_with_the_word_of_the_model_and_masked_where_it_takes_a_mask(kind):
+    module, data, collate = handed_over(kind(True), TEXTS, None)
+    given = batches_of(data, collate, torch.zeros(1), reads_ahead=True).take([0, 1])
+    assert_array_equal(given.named["input_ids"], [[1, 2, 3, 4, 5], [1, 2, 3, 8, 8]])
+    assert_array_equal(given.targets, [[1, 2, 3, 4, 5], [1, 2, 3, -100, -100]])
+    assert ("attention_mask" in given.named) == (kind is ReadsMasked)
+    together = lapsi.score_network(module, TEXTS, loss="next_token", pass_size=3, **HOW)
+    alone = lapsi.score_network(module, TEXTS, loss="next_token", pass_size=1, **HOW)
+    assert_allclose(together.lsi, alone.lsi, rtol=1e-4)
+
+
+DATA = TensorDataset(X, Y)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [SubsetRandomSampler(range(6)), WeightedRandomSampler([1.0] * N, N), RandomSampler(DATA, replacement=True)],
+)
+def test_loaders_that_draw_other_samples_than_all_are_refused(sampler):
+    with pytest.raises(InputError, match=f"draws by a {type(sampler).__name__}, so its data set holds others"):
+        lapsi.score_network(network(), DataLoader(DATA, batch_size=4, sampler=sampler), **HOW)
+
+
+@pytest.mark.parametrize("sampler", [SequentialSampler(DATA), RandomSampler(DATA)])
+def test_loaders_of_all_samples_are_taken(sampler):
+    found = lapsi.score_network(network(), DataLoader(DATA, batch_size=4, sampler=sampler), **HOW)
+    assert_array_equal(found.lsi, lapsi.score_network(network(), DATA, **HOW).lsi)
+
+
+@pytest.mark.parametrize("wrapped", [lambda made: torch.compile(made, backend="eager"), nn.DataParallel])
+def test_a_module_within_another_is_scored_as_it_is(wrapped):
+    found = lapsi.score_network(wrapped(network()), DATA, params=["0"], **HOW)
+    assert_array_equal(found.lsi, lapsi.score_network(network(), DATA, params=["0"], **HOW).lsi)
+
+
+class Trainer:
+    """As transformers has it."""
+
+    def __init__(self, smoothing=0.0, loss=None):
+        self.model, self.train_dataset = network(), DATA
+        self.args, self.compute_loss_func = SimpleNamespace(label_smoothing_factor=smoothing), loss
+
+
+class Weighted(Trainer):
+    def compute_loss(self, model, inputs):
+        return model(inputs)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "message"),
+    [
+        (Trainer(smoothing=0.1), r"The Trainer smooths its labels \(0.1\)"),
+        (Trainer(loss=nn.functional.cross_entropy), r"has a loss of its own \(compute_loss_func\)"),
+        (Weighted(), r"The Weighted has a loss of its own \(compute_loss\)"),
+    ],
+)
+def test_trainers_of_another_loss_are_refused(trainer, message):
+    with pytest.raises(InputError, match=message):
+        lapsi.score_network(trainer, **HOW)
+    assert_array_equal(lapsi.score_network(Trainer(), **HOW).lsi, lapsi.score_network(trainer.model, DATA, **HOW).lsi)

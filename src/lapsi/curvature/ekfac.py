@@ -31,7 +31,7 @@ from lapsi.problem.removed import Removed
 from lapsi.training.module_optimum import in_float64, set_params
 
 ROOT_BYTES = 2**28  # of the roots of some samples
-CACHE = 2**15  # parameters whose float64 temporaries stay in the cache
+CACHE = 2**15  # entries whose float64 temporaries stay in the cache
 FACTOR_SAMPLES, FACTOR_PLACES = 1024, 64  # from which the basis is taken, at most
 
 
@@ -171,7 +171,8 @@ class BasisCurvature(Curvature):
         return Terms(terms.mean, self._terms(shift, removed.own_paired, drop).curvature)
 
     def _terms(self, shift: Tensor, own: Tensor, drop: Tensor) -> Terms:
-        columns = zip(self.precision.diagonal.split(CACHE), shift.split(CACHE, 1), own.split(CACHE, 1), strict=True)
+        size = max(1, CACHE // len(shift))
+        columns = zip(self.precision.diagonal.split(size), shift.split(size, 1), own.split(size, 1), strict=True)
         parts = (DiagPrecision(part).compare(moved.double(), -said.double() - drop) for part, moved, said in columns)
         return summed([self.kind.of(part) for part in parts])
 

@@ -69,7 +69,7 @@ class Batches:
             key = next((name for name in TARGETS if name in batch), None)
             if key is None and self.reads_ahead and WORDS in batch:
                 named = {name: self._moved(value) for name, value in batch.items()}
-                return Arguments((), named, _read_words(named))
+                return Arguments((), named, read_words(named))
             if key is None:
                 raise InputError(f"A sample holds {', '.join(map(str, batch))}; expected its target under one of {TARGETS}.")
             named = {name: self._moved(value) for name, value in batch.items() if name != key}
@@ -94,9 +94,8 @@ class Batches:
         try:
             return self.collate(items)
         except Exception as error:
-            some = f"Sample {int(rows[0])}" if len(rows) == 1 else f"Samples {int(rows[0])} to {int(rows[-1])}"
             raise InputError(
-                f"{some} of the data set cannot be made a batch ({first_line(error)}); expected "
+                f"{rows_in_words(rows)} of the data set cannot be made a batch ({first_line(error)}); expected "
                 "tensors, arrays or numbers of one shape (see the transforms of the data set), or a collate that makes them so."
             ) from error
 
@@ -116,24 +115,28 @@ class Batches:
         return value.to(self.device, self.dtype) if value.is_floating_point() else value.to(self.device)
 
 
-def padded_collate(items: list[Any]) -> Any:
-    """A batch as torch makes it; texts of several lengths are padded with 0 at their ends, and their targets with `IGNORED`."""
+def padded_collate(items: list[Any], word: int = 0) -> Any:
+    """A batch as torch makes it; texts of several lengths are padded at their ends, with a word, and their targets with
+    `IGNORED`."""
     first = items[0]
     if isinstance(first, Mapping):
-        batch = {name: _stacked([item[name] for item in items], name in TARGETS) for name in first}
+        fill = {WORDS: word} | dict.fromkeys(TARGETS, IGNORED)
+        batch = {name: _stacked([item[name] for item in items], fill.get(name, 0)) for name in first}
         if WORDS in first and SEEN not in first:
             lengths = {len(item[WORDS]) for item in items}
             if len(lengths) > 1:
-                batch[SEEN] = _stacked([torch.ones(len(item[WORDS]), dtype=torch.int64) for item in items], False)
+                batch[SEEN] = _stacked([torch.ones(len(item[WORDS]), dtype=torch.int64) for item in items], 0)
         return batch
     if isinstance(first, tuple | list):
         last = len(first) - 1
-        return [_stacked(list(values), place == last) for place, values in enumerate(zip(*items, strict=True))]
+        return [
+            _stacked(list(values), IGNORED if place == last else 0) for place, values in enumerate(zip(*items, strict=True))
+        ]
     return default_collate(items)
 
 
-def _stacked(values: list[Any], are_targets: bool) -> Any:
-    """Of n values (t,) of several lengths (n, T)."""
+def _stacked(values: list[Any], fill: int) -> Any:
+    """Of n values (t,) of several lengths (n, T), filled up."""
     if isinstance(values[0], list | np.ndarray) and np.asarray(values[0]).dtype.kind in "iufb":
         values = [torch.as_tensor(np.asarray(value)) for value in values]
     ragged = isinstance(values[0], Tensor) and values[0].ndim == 1 and len({len(value) for value in values}) > 1
@@ -141,10 +144,20 @@ def _stacked(values: list[Any], are_targets: bool) -> Any:
         return default_collate(values)
     dtype = reduce(torch.promote_types, (value.dtype for value in values))
     values = [value.to(dtype) for value in values]
-    return pad_sequence(values, batch_first=True, padding_value=IGNORED if are_targets else 0)
+    return pad_sequence(values, batch_first=True, padding_value=fill)
 
 
-def _read_words(named: Mapping[str, Any]) -> Tensor:
+def rows_in_words(rows: Sequence[int] | Tensor) -> str:
+    """E.g. "Sample 3", "Samples 0 to 7", "Samples 0, 5, …, 40"."""
+    first, *_, last = known = [*map(int, rows), int(rows[-1])]
+    if len(known) == 2:
+        return f"Sample {first}"
+    if last - first == len(known) - 2:
+        return f"Samples {first} to {last}"
+    return f"Samples {first}, {known[1]}, …, {last}" if len(known) > 3 else f"Samples {first} and {last}"
+
+
+def read_words(named: Mapping[str, Any]) -> Tensor:
     """The words of texts (n, T) as targets, those that are padding ignored."""
     words: Tensor = named[WORDS]
     return words if SEEN not in named else words.masked_fill(named[SEEN] == 0, IGNORED)

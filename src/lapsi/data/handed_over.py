@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler, default_collate
 
-from lapsi.data.batches import COLLATED, TARGETS, padded_collate
+from lapsi.data.batches import COLLATED, SEEN, TARGETS, padded_collate, read_words
 from lapsi.errors import InputError
 
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel")  # how the classes of transformers are called
@@ -35,8 +36,9 @@ def handed_over(model: Any, dataset: Any, collate: COLLATED | None) -> tuple[nn.
         raise InputError(f"No data set was given, and a {type(model).__name__} has none; give the training data as dataset.")
     dataset = _only_loader(dataset)
     if isinstance(dataset, DataLoader):
+        _require_all(dataset)
         dataset, batch = dataset.dataset, None if dataset.collate_fn is default_collate else dataset.collate_fn
-    return module, dataset, collate or batch or _of_arguments(module, padded_collate)
+    return module, dataset, collate or batch or _of_arguments(module, partial(padded_collate, word=_padding_word(module)))
 
 
 def predicts_next_token(module: nn.Module) -> bool:
@@ -54,6 +56,7 @@ def holds_module(value: Any) -> bool:
 
 def _of_trainer(model: Any) -> tuple[nn.Module, Any, COLLATED | None]:
     if isinstance(model, nn.Module):
+        model = _unwrapped(model)
         trainer = getattr(model, "_trainer", None)  # that of Lightning, where it has trained the module
         return _that_is_called(model), None if trainer is None else getattr(trainer, "train_dataloader", None), None
     if hasattr(model, "lightning_module"):
@@ -65,8 +68,33 @@ def _of_trainer(model: Any) -> tuple[nn.Module, Any, COLLATED | None]:
         raise InputError(
             f"model is a {type(model).__name__}; expected a torch module, a Trainer of transformers, or a Lightning module."
         )
+    _require_plain_loss(model)
     batch = getattr(model, "data_collator", None)
     return module, getattr(model, "train_dataset", None), None if batch is None else _of_arguments(module, batch, strict=True)
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """What `torch.compile`, `DataParallel` or `DistributedDataParallel` was made of."""
+    within = getattr(module, "_orig_mod", None)
+    if within is None and isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        within = module.module
+    return _unwrapped(within) if isinstance(within, nn.Module) else module
+
+
+def _require_plain_loss(trainer: Any) -> None:
+    """Refuses a Trainer that minimised something else than the loss of its model."""
+    smoothing = getattr(getattr(trainer, "args", None), "label_smoothing_factor", 0.0)
+    own = next((each for each in type(trainer).__mro__ if "compute_loss" in vars(each)), None)
+    is_own = own is not None and not own.__module__.startswith("transformers.")
+    what = (
+        f"smooths its labels ({smoothing:g})" if smoothing else "has a loss of its own (compute_loss)" if is_own
+        else "has a loss of its own (compute_loss_func)" if getattr(trainer, "compute_loss_func", None) is not None else ""
+    )  # fmt: skip
+    if what:
+        raise InputError(
+            f"The {type(trainer).__name__} {what}, which is not covered. To score its model by the plain loss nevertheless, "
+            "hand over model, train_dataset and data_collator (collate=) one by one; see sample_weight."
+        )
 
 
 def _model_of(trainer: Any) -> Any:
@@ -115,6 +143,17 @@ def _only_loader(data: Any) -> Any:
     return loaders[0] if loaders else data
 
 
+def _require_all(loader: DataLoader[Any]) -> None:
+    """Refuses a loader that leaves samples out, or takes some more often than others."""
+    sampler = loader.sampler
+    repeats = isinstance(sampler, RandomSampler) and sampler.replacement
+    if repeats or isinstance(sampler, SubsetRandomSampler | WeightedRandomSampler):
+        raise InputError(
+            f"The DataLoader draws by a {type(sampler).__name__}, so its data set holds others than the samples of the "
+            "training. Hand over these (torch.utils.data.Subset), and how often each counts as sample_weight."
+        )
+
+
 def _loaders(data: Any) -> list[DataLoader[Any]]:
     """Those in nested lists and mappings; none where the first of these holds anything else."""
     if isinstance(data, DataLoader):
@@ -141,10 +180,20 @@ class _OfArguments:
     def __call__(self, items: list[Any]) -> Any:
         if not all(isinstance(item, Mapping) and self.taken & item.keys() for item in items):
             return self.batch(items)
-        return self.batch([{name: item[name] for name in item if self._is_kept(name, item[name])} for item in items])
+        batch = self.batch([{name: item[name] for name in item if self._is_kept(name, item[name])} for item in items])
+        if not isinstance(batch, Mapping) or SEEN not in batch or self.others or SEEN in self.taken:
+            return batch
+        without = {name: value for name, value in batch.items() if name != SEEN}  # it was made here
+        return without if any(name in batch for name in TARGETS) else {**without, TARGETS[0]: read_words(batch)}
 
     def _is_kept(self, name: str, value: Any) -> bool:
         return name in self.taken or name in TARGETS or (self.others and not isinstance(value, str))
+
+
+def _padding_word(module: nn.Module) -> int:
+    """What a model of transformers knows the end of a text by."""
+    word = getattr(getattr(module, "config", None), "pad_token_id", None)
+    return word if isinstance(word, int) else 0
 
 
 def _of_arguments(module: nn.Module, batch: COLLATED, *, strict: bool = False) -> COLLATED:

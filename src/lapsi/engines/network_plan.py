@@ -11,7 +11,7 @@ from lapsi.engines.ekfac.fit import SHIFT_BYTES
 from lapsi.engines.retrain.module import MODEL_BYTES, PART_MODELS, model_bytes
 from lapsi.execution.cost import GIB, LIBRARIES_BYTES, TWO_CORES, Cost, duration, memory_limit
 from lapsi.execution.progress import Stages
-from lapsi.models.module.layers import ProductLayer
+from lapsi.models.module.layers import EmbeddingLayer, ProductLayer
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.of_module import Trained
 from lapsi.settings.engine import Retrain
@@ -91,7 +91,11 @@ def _posterior_bytes(trained: Trained) -> int:
     problem, settings = trained.problem, trained.settings
     if settings.curvature == "full":
         return 8 * 6 * problem.n_params**2
-    shapes = [layer.shape for layer in problem.layers if isinstance(layer, ProductLayer)]
+    shapes = [
+        (*layer.shape[:2], 0 if isinstance(layer, EmbeddingLayer) else layer.shape[2])  # words are not turned
+        for layer in problem.layers
+        if isinstance(layer, ProductLayer)
+    ]
     basis = sum(3 * 8 * groups * (out**2 + width**2) for groups, out, width in shapes)
     shifts = min(SHIFT_BYTES, 2 * 8 * problem.pass_size * problem.n_params)
     models = min(MODEL_BYTES, PART_MODELS * model_bytes(problem))

@@ -24,7 +24,7 @@ OURS = re.compile(r"(seed\d+|corrected|converged|highest\d+|refined|mended)-part
 IN_WORDS = {
     "data": "the data have changed (features, labels or ids)",
     "weights": "the module has other weights",
-    "outputs": "what the module makes of the data, their targets or their ids have changed",
+    "outputs": "what the module makes of the data, their targets, weights or ids have changed",
     "rows": "other samples are to be scored",
 }
 UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, RuntimeError, zlib.error)

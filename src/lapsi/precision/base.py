@@ -108,10 +108,13 @@ def excess(ratio: Tensor) -> Tensor:
 
     Below 1e-3 the series ε²/2 − ε³/3 + ε⁴/4 − ε⁵/5 + ε⁶/6 replaces the difference of nearly equal numbers.
     """
-    series = ratio.square() * (1 / 2 - ratio * (1 / 3 - ratio * (1 / 4 - ratio * (1 / 5 - ratio / 6))))
-    if float(ratio.abs().amax()) < SERIES_BELOW:
-        return series
-    return torch.where(ratio.abs() < SERIES_BELOW, series, ratio - torch.log1p(ratio))
+    found = (ratio / 6).sub_(1 / 5).mul_(ratio).add_(1 / 4).mul_(ratio).sub_(1 / 3).mul_(ratio).add_(1 / 2)
+    found *= ratio.square()
+    is_large = ratio.abs() >= SERIES_BELOW
+    large = ratio[is_large]
+    if len(large) > 0:
+        found[is_large] = large - torch.log1p(large)
+    return found
 
 
 def mixed_excess(ratio: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lapsi.data.batches import IGNORED, Arguments, Batches
+from lapsi.data.batches import IGNORED, Arguments, Batches, rows_in_words
 from lapsi.data.targets import ClassTargets, MultiLabelTargets, RealTargets, Targets, TokenTargets
-from lapsi.errors import InputError
+from lapsi.errors import InputError, LapsiError, first_line
 from lapsi.execution.progress import Advance
 from lapsi.models.likelihoods.base import Likelihood
 from lapsi.models.likelihoods.choose import likelihood_of
@@ -36,7 +36,7 @@ CHEAP_FLOP = 1e10  # of all roots, of which none is then left out
 DRAWN_MEDIAN, DRAWN_MOST = "drawn_median", "drawn_most"
 
 Read = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # of outputs, targets and rows what is kept of both
-ASKED_AGAIN = 4  # samples
+ASKED_AGAIN = 8  # samples
 SAME, ROUNDINGS = 1e-3, 8.0  # of the largest output: what two passes may differ by, at least and in roundings
 
 
@@ -217,8 +217,15 @@ def _through(
 
 def _outputs(model: nn.Module, given: Arguments, rows: Tensor) -> Tensor:
     """What the module gives (n, …) for samples `rows` (n,)."""
-    with torch.no_grad():
-        found = pass_through(model, (), len(rows), *given.inputs, **given.named).outputs
+    try:
+        with torch.no_grad():
+            found = pass_through(model, (), len(rows), *given.inputs, **given.named).outputs
+    except (LapsiError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{rows_in_words(rows)} of the data set cannot go through the module together: {first_line(error)}."
+        ) from error
     if found.ndim < 2 or len(found) != len(rows):
         raise InputError(f"The module gives outputs of shape {tuple(found.shape)} for {len(rows)} samples; expected (n, K).")
     wrong = ~found.isfinite().flatten(1).all(1)
@@ -232,8 +239,8 @@ def _outputs(model: nn.Module, given: Arguments, rows: Tensor) -> Tensor:
 
 
 def _require_a_function(model: nn.Module, batches: Batches) -> None:
-    """Refuses outputs that are drawn at random, or that depend on what else is in the batch, looking at the first samples."""
-    rows = torch.arange(min(ASKED_AGAIN, len(batches)))
+    """Refuses outputs that are drawn at random, or that depend on what else is in the batch, looking at some samples."""
+    rows = torch.linspace(0, len(batches) - 1, min(ASKED_AGAIN, len(batches))).long().unique()
     first, again = (_outputs(model, batches.take(rows), rows) for _ in range(2))
     near = max(SAME, ROUNDINGS * torch.finfo(first.dtype).eps) * float(first.abs().max())
     if not torch.allclose(first, again, 0.0, near):
@@ -283,12 +290,14 @@ def _targets(loss: str, values: np.ndarray, n_outputs: int, names: Sequence[str]
 
 
 def _with_noise(settings: NetworkSettings, targets: Targets, outputs: np.ndarray, weights: Tensor | None) -> NetworkSettings:
-    """With the noise variance of numbers: as given, or the mean square of what the trained module misses."""
+    """With the noise variance of numbers: as given, or the mean square of what the trained module misses, the same for all
+    outputs, as the mean squared error has it."""
     if not isinstance(targets, RealTargets):
         return settings
     if isinstance(settings.objective.noise_variance, str):
         missed = np.square(targets.given - outputs)
-        found = np.average(missed, 0, None if weights is None else weights.cpu().numpy())
+        common = np.average(missed, 0, None if weights is None else weights.cpu().numpy()).mean()
+        found = np.broadcast_to(common, targets.n_outputs)
     else:
         found = np.broadcast_to(settings.objective.noise_variance, targets.n_outputs)
     noise = tuple(float(value) for value in np.maximum(found, np.finfo(np.float64).tiny))

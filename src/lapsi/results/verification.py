@@ -14,8 +14,8 @@ FEWEST = 3  # samples of which a correlation says something
 TRAINED_ON = "trained on"  # the reference of networks: training went on from the given weights, with and without each sample
 WHAT_TO_DO = (
     "A step leaves from an optimum of the loss with the weight decay of the run: pass the one that the network was trained "
-    "with, --weight-decay (in Python objective=lapsi.ObjectiveSpec(weight_decay=…)), which 'auto' can only guess, and train "
-    "until it converges."
+    "with, --weight-decay (in Python objective=lapsi.ObjectiveSpec(weight_decay=…)), which 'auto' can only guess, times the "
+    "number of outputs or tokens where its loss was the mean over them, and train until it converges."
 )
 UNFINISHED = (
     "of them did not come to an optimum in the passes that a check may take, so that this says less than it seems: train the "

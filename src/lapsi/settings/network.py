@@ -106,12 +106,18 @@ class NetworkSettings:
         object.__setattr__(self, "order", required_order(self.divergence, self.order))
         if self.objective.noise_removal == ANEW:
             raise InputError("noise_removal is 'anew', which a network cannot; leave it at 'held'.")
+        if self.objective.class_weight is not None:
+            raise InputError(
+                f"class_weight is {self.objective.class_weight!r}, which the loss of a network has not; give sample_weight."
+            )
         retrains = isinstance(self.engine, Retrain)
         if self.objective.weight_decay == 0 and not (retrains and self.objective.prior_precision != MAP):
             raise InputError(
                 "weight_decay is 0: the step without a sample has then no bound, nor has the posterior where the prior is that "
                 "weight decay. Use a small positive value such as 1e-4, or engine 'retrain' with a number as prior_precision."
             )
+        if isinstance(self.engine, Retrain) and not self.engine.recipe.is_random:
+            object.__setattr__(self, "engine", replace(self.engine, recipe=replace(self.engine.recipe, seeds=1)))
         if isinstance(self.engine, Retrain) and self.engine.recipe.public_divisor:
             object.__setattr__(self, "objective", replace(self.objective, removal="sum"))
         if retrains and self.objective.weight_decay == AUTO:

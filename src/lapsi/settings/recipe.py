@@ -79,6 +79,11 @@ class Recipe:
         """Whether summed gradients are divided by a number that does not tell who is a member."""
         return self.batching == "poisson" or self.clip_norm is not None
 
+    @property
+    def is_random(self) -> bool:
+        """Whether batches or noise are drawn, so that two seeds train otherwise from the same weights."""
+        return self.batching in ("shuffled", "poisson") or self.noise_multiplier > 0
+
     def snapshots(self, every: int | None) -> list[int]:
         """Epochs after which LSI is taken: every so many, and the last."""
         return sorted({*range(every, self.epochs, every), self.epochs}) if every else [self.epochs]

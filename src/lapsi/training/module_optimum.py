@@ -57,13 +57,13 @@ def module_optimum(problem: ModuleProblem, start: Tensor, most: int) -> ModuleOp
     total = problem.total
 
     def mean_loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        set_params(problem.layers, torch.from_numpy(flat))
+        set_params(problem.layers, torch.from_numpy(flat).to(start.device))
         value, gradient = value_and_gradient(problem)
-        return value / total, (gradient / total).numpy()
+        return value / total, (gradient / total).numpy(force=True)
 
     options = {"maxfun": most, "maxiter": most, "gtol": GRADIENT_TOLERANCE, "ftol": 0.0, "maxcor": 20}
-    result = minimize(mean_loss, start.numpy(), jac=True, method="L-BFGS-B", options=options)
-    params = torch.from_numpy(result.x)
+    result = minimize(mean_loss, start.numpy(force=True), jac=True, method="L-BFGS-B", options=options)
+    params = torch.from_numpy(result.x).to(start.device)
     set_params(problem.layers, params)
     return ModuleOptimum(params, float(np.linalg.norm(result.jac)), int(result.nfev), result.status != PASSES_USED_UP)
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from lapsi.data.batches import Arguments
 from lapsi.errors import ConvergenceError
 from lapsi.models.likelihoods.base import weighted
 from lapsi.models.module.capture import evaluating, outputs_among
+from lapsi.models.module.footprint import footprint
 from lapsi.models.module.layers import Layer
 from lapsi.models.passes import NORM_OFFSET
 from lapsi.problem.base import weight_of
@@ -26,6 +30,7 @@ from lapsi.training.optimizers import Decay
 from lapsi.training.pair import Pair, Snapshot
 from lapsi.training.sampling import Batch
 
+STEP_BYTES = 2**30  # of what goes through the models of a step at once
 NOBODY = -1  # in place of a sample: the model without it has all
 
 
@@ -54,7 +59,8 @@ class StackedTrainer:
             ConvergenceError: when training diverges, with the epoch and the remedy.
         """
         pair = Pair(start.double().clone(), torch.zeros(len(indices), len(start), dtype=self.problem.batches.dtype))
-        loss = StackedLoss(self.problem, indices, self.at_once, self.recipe.clip_norm)
+        at_once = min(self.at_once, max(1, len(indices)))
+        loss = StackedLoss(self.problem, indices, at_once, rows_at_once(self.problem, at_once), self.recipe.clip_norm)
         if 0 in epochs:
             yield Snapshot(0, pair.value, pair.change)
         with evaluating(self.problem.module):
@@ -82,27 +88,30 @@ class StackedLoss:
         problem: the module and its data.
         indices: (B,) the samples that the models lack, or `NOBODY`.
         at_once: models whose gradients are taken together.
+        rows_at_once: samples that go through them at once.
         clip_norm: largest norm of the gradient of a sample; None does not clip.
     """
 
     problem: ModuleProblem
     indices: Tensor
     at_once: int
+    rows_at_once: int
     clip_norm: float | None
 
     def __call__(self, params: Pair, batch: Batch) -> Pair:
         """At a pair of parameters; the batch is divided by its weight, that of the sample taken out where it is a member."""
         problem = self.problem
         rows = torch.arange(batch.rows.start, batch.rows.stop) if isinstance(batch.rows, slice) else batch.rows
-        gradient = grad(loss_sum(problem, rows)) if self.clip_norm is None else clipped_sum(problem, rows, self.clip_norm)
-        weights = weight_of(problem, rows)
+        if len(rows) == 0:  # a Poisson batch may have no members
+            return Pair(torch.zeros_like(params.value), torch.zeros_like(params.change))
+        gradient, weights = self._gradient_of(rows), weight_of(problem, rows)
         whole = float(weights.sum()) if batch.shrinks else float(batch.normalizer)
         own = weights.to(params.change.dtype)
         total = gradient(params.base, own)
         mean = total.double() / whole
         if len(params.change) == 0:
             return Pair(mean, params.change)
-        lacks = self.indices[:, None] == rows
+        lacks = self.indices[:, None] == rows.to(self.indices.device)
         left = own * ~lacks
         leaving = (own * lacks).sum(1, keepdim=True) if batch.shrinks else 0.0
         own_params = params.base + params.change
@@ -111,6 +120,26 @@ class StackedLoss:
         else:
             found = torch.stack([gradient(*each) for each in zip(own_params, left, strict=True)])
         return Pair(mean, found / (whole - leaving) - total / whole)
+
+    def _gradient_of(self, rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """Σ_j w_j g_j of samples `rows` (n,), as many through the module at once as memory holds, of params and weights."""
+        parts, clip_norm = rows.split(self.rows_at_once), self.clip_norm
+        of_parts = [
+            grad(loss_sum(self.problem, part)) if clip_norm is None else clipped_sum(self.problem, part, clip_norm)
+            for part in parts
+        ]
+
+        def gradient(params: Tensor, weights: Tensor) -> Tensor:
+            each = zip(of_parts, weights.split(self.rows_at_once), strict=True)
+            return reduce(add, (of_part(params, own) for of_part, own in each))
+
+        return gradient
+
+
+def rows_at_once(problem: ModuleProblem, at_once: int) -> int:
+    """Samples that go through some models at once, with what the way back needs."""
+    taken = footprint(problem.module, problem.layers, problem.batches)
+    return max(1, STEP_BYTES // (at_once * taken.pass_bytes(1, max(4, problem.batches.dtype.itemsize))))
 
 
 def loss_sum(problem: ModuleProblem, rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -139,11 +168,25 @@ def clipped_sum(problem: ModuleProblem, rows: Tensor, clip_norm: float) -> Calla
         return problem.loss.losses(outputs, target[None])[0]
 
     def summed(params: Tensor, weights: Tensor) -> Tensor:
-        each = vmap(grad(alone), in_dims=(None, 0, 0, 0))(params, targets, given.inputs, given.named)
+        each = _of_each(grad(alone), params, targets, given)
         norms = torch.linalg.vector_norm(each, dim=1) + NORM_OFFSET
         return (weights * (clip_norm / norms).clamp(max=1.0)) @ each
 
     return summed
+
+
+def _of_each(gradient: Callable[..., Tensor], params: Tensor, targets: Tensor, given: Arguments) -> Tensor:
+    """(n, P) of each sample; one after the other where the module decides by its input, as by a mask."""
+    try:
+        return vmap(gradient, in_dims=(None, 0, 0, 0))(params, targets, given.inputs, given.named)
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+    one = [
+        (tuple(value[row] for value in given.inputs), {name: value[row] for name, value in given.named.items()})
+        for row in range(len(targets))
+    ]
+    return torch.stack([gradient(params, target, *inputs) for target, inputs in zip(targets, one, strict=True)])
 
 
 def outputs_at(problem: ModuleProblem, params: Tensor, rows: Tensor) -> Tensor:

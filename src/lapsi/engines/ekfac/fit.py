@@ -32,7 +32,7 @@ PART_UNITS = 512
 MOST_PASSES = 400  # over the data, of training on
 MOST_PRODUCTS = 50  # with the whole GGN, of each sample
 SOLVED_BYTES = 2**30
-ROOT_ENTRIES = 2**18  # of the roots of some samples
+ROOT_ENTRIES = 2**20  # of the roots of some samples
 SHIFT_BYTES = 256 * 2**20
 
 

@@ -80,9 +80,9 @@ class DiagonalHessian(Hessian):
         for side in sides:
             stop, dtype = start + side.right.shape[1], side.root.dtype
             own = side.root.square().sum(1)
-            left = self.diagonal[start:stop] - own.double() - drop[:, None]
-            shifts.append((side.right / left).to(dtype))
-            scaled = side.root * left.rsqrt().to(dtype)[:, None]
+            left = (self.diagonal[start:stop] - own.double() - drop[:, None]).to(dtype)
+            shifts.append(side.right / left)
+            scaled = side.root * left.rsqrt()[:, None]
             gram, start = gram + (scaled @ scaled.mT).double(), stop
             squares.append(own)
         identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)

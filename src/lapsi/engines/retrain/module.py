@@ -168,7 +168,7 @@ def trained_on_all(problem: ModuleProblem, recipe: Recipe, start: Tensor, seed: 
 
 def rounded_otherwise(params: Tensor, dtype: torch.dtype, seed: int) -> Tensor:
     """Params (P,) that differ in the last digit of a dtype, up or down at random."""
-    signs = torch.randn(len(params), dtype=params.dtype, generator=torch.Generator().manual_seed(seed)).sign()
+    signs = torch.randn(len(params), dtype=params.dtype, generator=torch.Generator().manual_seed(seed)).sign().to(params.device)
     return params * (1 + torch.finfo(dtype).eps * signs)
 
 
@@ -199,7 +199,8 @@ def _require_trainable(problem: ModuleProblem, spec: Retrain) -> None:
             "convert it first (model.float())."
         )
     for name, part in problem.module.named_modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and any(value.requires_grad for value in part.parameters()):
+        own = [value.requires_grad for value in part.parameters()]
+        if isinstance(part, nn.modules.batchnorm._NormBase) and part.track_running_stats and (any(own) or not own):
             raise InputError(
                 f"The module {name!r} is a {type(part).__name__}, whose statistics would come from batches with the sample; "
                 "use GroupNorm for retraining."

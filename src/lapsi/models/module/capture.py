@@ -62,19 +62,20 @@ def pass_through(module: nn.Module, layers: Sequence[Layer], n_samples: int, *in
     given: dict[str, Tensor] = {}
     left: dict[str, Tensor] = {}
 
-    def watch(layer: Layer) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
-        def keep(_: nn.Module, arguments: tuple[Any, ...], made: Tensor) -> Tensor:
+    def watch(layer: Layer) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Tensor], Tensor]:
+        def keep(_: nn.Module, arguments: tuple[Any, ...], by_name: dict[str, Any], made: Tensor) -> Tensor:
             if layer.name in left:
                 raise InputError(
                     f"The module {layer.name!r} is used more than once in a pass: what a sample says of it comes from several "
                     "places, which is not covered. Leave it out (params=)."
                 )
-            given[layer.name], left[layer.name] = (_of_each(values, n_samples) for values in (arguments[0], made))
+            first = arguments[0] if arguments else next(iter(by_name.values()))
+            given[layer.name], left[layer.name] = (_of_each(values, n_samples) for values in (first, made))
             return left[layer.name].clone()  # what follows may write into it
 
         return keep
 
-    hooks = [layer.module.register_forward_hook(watch(layer)) for layer in layers]
+    hooks = [layer.module.register_forward_hook(watch(layer), with_kwargs=True) for layer in layers]
     try:
         with evaluating(module), torch.set_grad_enabled(len(layers) > 0), sdpa_kernel(SDPBackend.MATH):  # derived twice
             outputs = outputs_among(module(*inputs, **named))

@@ -68,7 +68,8 @@ def _layer(name: str, part: nn.Module, users: dict[int, list[str]]) -> tuple[Lay
             )
     return covered(name, part, own), (
         f"The module {name!r} is a {type(part).__name__} with parameters {', '.join(own)}, which is not covered; covered are "
-        "Linear, Conv1d, Conv2d, Embedding, LayerNorm, RMSNorm, GroupNorm and BatchNorm in evaluation mode."
+        "the weights, with biases, of Linear, Conv1d, Conv2d, Embedding, LayerNorm, RMSNorm, GroupNorm and BatchNorm in "
+        "evaluation mode."
     )
 
 
@@ -81,6 +82,8 @@ def _advice(module: nn.Module, users: dict[int, list[str]]) -> str:
 
 def _covered_in(name: str, part: nn.Module, users: dict[int, list[str]]) -> list[str]:
     """Names of the largest parts of a module, or its own, whose parameters are all covered."""
+    if isinstance(part, nn.MultiheadAttention):  # it hands its weights to a function
+        return []
     holders = [(key, each) for key, each in part.named_modules(prefix=name) if _own(each)]
     if name and holders and all(_layer(key, each, users)[0] is not None for key, each in holders):
         return [name]

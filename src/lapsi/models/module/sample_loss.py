@@ -33,7 +33,7 @@ class SampleLoss(ABC):
 
     def alike(self, rows: Tensor) -> Tensor:
         """An order of samples `rows` (n,) that keeps together those which cost alike."""
-        return torch.arange(len(rows)) if self.order_by is None else torch.argsort(self.order_by[rows], stable=True)
+        return torch.arange(len(rows)) if self.order_by is None else torch.argsort(self.order_by[rows.cpu()], stable=True)
 
     @property
     @abstractmethod

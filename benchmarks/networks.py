@@ -2,10 +2,11 @@
 
     python benchmarks/networks.py cnn IMAGES.zip|FOLDER [--samples 2000] [--width 64] [--epochs 20] [--checks 16] [--refine]
         [--check-epochs 3]
-    python benchmarks/networks.py text REVIEWS.parquet [--samples 2000] [--width 64] [--epochs 5] [--checks 16] [--refine]
+    python benchmarks/networks.py text REVIEWS.parquet [--samples 2000] [--width 64] [--length 256] [--epochs 5] [--checks 16]
+        [--refine]
 
-cnn: a ResNet-9 with group norm on an image folder with one folder a class; text: a transformer of 4 layers on the words of the
-column "text", label "label". Both are trained by Adam first; then every sample is scored by one step. `factor`: the passes of
+cnn: a ResNet-9 with group norm on an image folder with one folder a class; text: a transformer of 4 layers on the first words
+of the column "text", label "label". Both are trained by Adam first; then every sample is scored by one step. `factor`: the passes of
 LSI (factors, curvature, leaving out) over one epoch of the same training. Samples spread over the ranking are checked by more
 epochs of Adam at a tenth of the rate, with and without each: `step` and, with --refine, `refined` tell how LSI by one step, and
 by conjugate gradients on the whole GGN, compares with theirs.
@@ -35,7 +36,7 @@ from torch.utils.data import TensorDataset
 import lapsi
 
 GIB = 2**30
-WORDS, LENGTH = 5000, 64
+WORDS = 5000
 BATCH, RATE = 64, 2e-3
 
 
@@ -95,10 +96,10 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Four blocks over words; the mean over places is classified."""
 
-    def __init__(self, width: int, n_classes: int) -> None:
+    def __init__(self, width: int, n_classes: int, length: int) -> None:
         """Words and places are embedded; the words are not trained, as in fine-tuning."""
         super().__init__()
-        self.words, self.places = nn.Embedding(WORDS, width).requires_grad_(False), nn.Embedding(LENGTH, width)
+        self.words, self.places = nn.Embedding(WORDS, width).requires_grad_(False), nn.Embedding(length, width)
         self.blocks = nn.Sequential(*(Block(width) for _ in range(4)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, n_classes)
 
@@ -122,15 +123,15 @@ def images(path: Path, n_samples: int) -> TensorDataset:
     return TensorDataset(inputs, torch.tensor([classes.index(Path(name).parent.name) for name in names]))
 
 
-def texts(path: Path, n_samples: int) -> TensorDataset:
-    """(N, 64) the first words by their number among the most frequent, and labels."""
+def texts(path: Path, n_samples: int, length: int) -> TensorDataset:
+    """(N, length) the first words by their number among the most frequent, and labels."""
     table = pd.read_parquet(path).sample(n_samples, random_state=0)
     split = [re.findall(r"[a-z']+", text.lower()) for text in table["text"]]
     common = [word for word, _ in Counter(word for words in split for word in words).most_common(WORDS - 2)]
     number = {word: place + 2 for place, word in enumerate(common)}
-    rows = torch.zeros(len(split), LENGTH, dtype=torch.int64)
+    rows = torch.zeros(len(split), length, dtype=torch.int64)
     for row, words in zip(rows, split, strict=True):
-        known = torch.tensor([number.get(word, 1) for word in words[:LENGTH]], dtype=torch.int64)
+        known = torch.tensor([number.get(word, 1) for word in words[:length]], dtype=torch.int64)
         row[: len(known)] = known
     return TensorDataset(rows, torch.from_numpy(table["label"].astype("category").cat.codes.to_numpy(np.int64).copy()))
 
@@ -176,6 +177,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--length", type=int, default=256, help="words of a text")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--weight-decay", type=float, default=1e-3)
     parser.add_argument("--checks", type=int, default=16)
@@ -183,9 +185,12 @@ def main() -> None:
     parser.add_argument("--refine", action="store_true", help="the checked samples")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    data = (images if arguments.kind == "cnn" else texts)(arguments.data, arguments.samples)
-    n_classes = int(data.tensors[1].max()) + 1
-    model = (resnet_9 if arguments.kind == "cnn" else Transformer)(arguments.width, n_classes)
+    if arguments.kind == "cnn":
+        data = images(arguments.data, arguments.samples)
+        model = resnet_9(arguments.width, int(data.tensors[1].max()) + 1)
+    else:
+        data = texts(arguments.data, arguments.samples, arguments.length)
+        model = Transformer(arguments.width, int(data.tensors[1].max()) + 1, arguments.length)
     epoch = train(model, data, arguments.epochs, arguments.weight_decay)
     scored = partial(
         lapsi.score_network,

@@ -6,10 +6,10 @@
         [--refine]
 
 cnn: a ResNet-9 with group norm on an image folder with one folder a class; text: a transformer of 4 layers on the first words
-of the column "text", label "label". Both are trained by Adam first; then every sample is scored by one step. `factor`: the passes of
-LSI (factors, curvature, leaving out) over one epoch of the same training. Samples spread over the ranking are checked by more
-epochs of Adam at a tenth of the rate, with and without each: `step` and, with --refine, `refined` tell how LSI by one step, and
-by conjugate gradients on the whole GGN, compares with theirs.
+of the column "text", label "label". Both are trained by Adam first; then every sample is scored by one step. `factor`: the
+passes of LSI (factors, curvature, leaving out) over one epoch of the same training. Samples spread over the ranking are checked
+by more epochs of Adam at a tenth of the rate, with and without each: `step` and, with --refine, `refined` tell how LSI by one
+step, and by conjugate gradients on the whole GGN, compares with theirs.
 """
 
 from __future__ import annotations

@@ -24,8 +24,9 @@ from lapsi.models.module.layers import ProductLayer
 from lapsi.precision.base import Terms, joined, summed
 from lapsi.precision.diag import DiagPrecision
 from lapsi.precision.divergence import KULLBACK_LEIBLER, Divergence
-from lapsi.precision.full import FullChange, FullPrecision, full_precision
-from lapsi.problem.base import mean_weight, weight_of
+from lapsi.precision.full import FullPrecision
+from lapsi.precision.spectral import SpectralChange, SpectralPrecision
+from lapsi.problem.base import weight_of
 from lapsi.problem.module import ModuleProblem
 from lapsi.problem.removed import Removed
 from lapsi.training.module_optimum import in_float64, set_params
@@ -193,26 +194,17 @@ class DenseCurvature(Curvature):
 
     Attributes:
         problem: the module on all samples.
-        precision: Λ (P, P).
-        inverse: of Λ less what the prior loses when a sample of mean weight leaves.
-        whole_inverse: of Λ.
+        precision: Λ.
         kind: of the divergence.
     """
 
     problem: ModuleProblem
-    precision: FullPrecision
-    inverse: Tensor
-    whole_inverse: Tensor
+    precision: SpectralPrecision
     kind: Divergence = KULLBACK_LEIBLER
 
     @property
     def form(self) -> str:
         return REMOVAL_FORM
-
-    @property
-    def prior_left(self) -> float:
-        """What `inverse` holds of the prior."""
-        return self.problem.objective.prior(self.problem.total) - self.precision.ridge
 
     def own(self, said: Said, squares: Tensor | None = None) -> Tensor:
         """R (n, r, P)."""
@@ -220,17 +212,10 @@ class DenseCurvature(Curvature):
 
     def divergence(self, removed: Removed) -> Terms:
         assert removed.own is not None
-        root, shift = removed.own.double(), removed.shift.double()
-        solved = root @ self.inverse
-        gram = torch.einsum("nap,nbp->nab", root, solved)
-        trace = torch.einsum("nap,nap->n", root @ self.whole_inverse, solved)
         leaving = weight_of(self.problem, removed.units).sum(1)
-        ridge = self.precision.ridge
-        share = torch.ones_like(trace) if ridge == 0 else self.problem.objective.prior_drop(leaving) / ridge
-        ridge_trace = trace if ridge else torch.zeros_like(trace)
-        projection = torch.einsum("nap,np->na", root, shift)
-        change = FullChange(gram, ridge_trace, projection, share, lambda matrix: root @ matrix)
-        return self.kind.of(self.precision.compare(shift, change))
+        drop = self.problem.objective.prior_drop(leaving)
+        change = SpectralChange(removed.own.double() @ self.precision.vectors, drop)
+        return self.kind.of(self.precision.compare(removed.shift, change))
 
     def by(self, kind: Divergence) -> Self:
         return replace(self, kind=kind)
@@ -344,24 +329,6 @@ def dense_ggn(problem: ModuleProblem, advance: Advance = lambda _: None) -> tupl
         gradient += said.gradient_sum()
         advance(len(said.rows))
     return ggn, gradient
-
-
-def dense_curvature(problem: ModuleProblem, ggn: Tensor) -> DenseCurvature:
-    """The posterior of a GGN (P, P)."""
-    prior = problem.objective.prior(problem.total)
-    ridge = float(problem.objective.prior_drop(mean_weight(problem)))
-    reduced = ggn.clone()
-    reduced.diagonal().add_(prior - ridge)
-    inverse = inverse_with(ggn, prior - ridge)
-    whole_inverse = inverse if ridge == 0 else inverse_with(ggn, prior)
-    return DenseCurvature(problem, full_precision(reduced, ridge, whole_inverse), inverse, whole_inverse)
-
-
-def inverse_with(ggn: Tensor, strength: float) -> Tensor:
-    """(GGN + strength·I)⁻¹ (P, P)."""
-    matrix = ggn.clone()
-    matrix.diagonal().add_(strength)
-    return torch.cholesky_inverse(torch.linalg.cholesky(matrix))
 
 
 def basis_curvature(problem: ModuleProblem, structure: Diagonal, sums: Tensor, shifted: Basis) -> BasisCurvature:

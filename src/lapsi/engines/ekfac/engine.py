@@ -15,18 +15,17 @@ from lapsi.curvature.basis import Basis, plain_basis, turned
 from lapsi.curvature.diagonals import structure_of
 from lapsi.curvature.ekfac import (
     FACTOR_SAMPLES,
+    DenseCurvature,
     basis_curvature,
-    dense_curvature,
     dense_ggn,
     eigenbasis,
-    inverse_with,
     sums_in,
 )
 from lapsi.engines.ekfac.fit import EkfacFit, Half
 from lapsi.engines.ekfac.steps import DenseHessian, DiagonalHessian, Hessian
 from lapsi.execution.progress import Stages
 from lapsi.precision.divergence import of_order
-from lapsi.problem.base import mean_weight
+from lapsi.precision.spectral import SpectralPrecision
 from lapsi.problem.module import ModuleProblem
 from lapsi.settings.network import Ekfac, NetworkSettings
 
@@ -45,10 +44,12 @@ def ekfac_fit(problem: ModuleProblem, settings: NetworkSettings, n_units: int, s
     if settings.curvature == "full":
         with stages.stage("curvature", n) as advance:
             ggn, gradient = dense_ggn(problem, advance)
-            problem = _decided(problem, settings, lambda: torch.linalg.eigvalsh(ggn).clamp(min=0.0))
-            curvature = dense_curvature(problem, ggn)
-            left = float(problem.objective.l2_without(problem.total, mean_weight(problem)))
-            dense = DenseHessian(curvature.inverse if left == curvature.prior_left else inverse_with(ggn, left))
+            values, vectors = torch.linalg.eigh(ggn)
+            values = values.clamp(min=0.0)
+            problem = _decided(problem, settings, lambda: values)
+            objective, total = problem.objective, problem.total
+            curvature = DenseCurvature(problem, SpectralPrecision(values + objective.prior(total), vectors))
+            dense = DenseHessian(values + objective.l2(total), vectors)
         basis = plain_basis(problem.layers)
         assert isinstance(settings.engine, Ekfac)
         recipe, seed = settings.engine.recipe, settings.execution.seed

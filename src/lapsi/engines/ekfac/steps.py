@@ -93,25 +93,29 @@ class DiagonalHessian(Hessian):
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class DenseHessian(Hessian):
-    """The whole of it: H₋ᵢ⁻¹ = H⁻¹ + H⁻¹R (I − RᵀH⁻¹R)⁻¹ RᵀH⁻¹ (Woodbury 1950).
+    """The whole of it by its eigenvectors: H₋ᵢ⁻¹ = M⁻¹ + M⁻¹R (I − RᵀM⁻¹R)⁻¹ RᵀM⁻¹, M = H less what leaves of the L2 strength
+    (Woodbury 1950).
 
     Attributes:
-        inverse: (P, P), at the L2 strength that is left when a sample of mean weight leaves.
+        values: of H (P,) float64.
+        vectors: its eigenvectors (P, P).
     """
 
-    inverse: Tensor
+    values: Tensor
+    vectors: Tensor
 
     def solve(self, vector: Tensor) -> Tensor:
-        return self.inverse @ vector
+        return self.vectors @ ((self.vectors.T @ vector) / self.values)
 
     def step(self, sides: Iterable[Sides], drop: Tensor) -> StepTaken:
         known = list(sides)
         right, root = (
             torch.cat(parts, -1).double() for parts in ([each.right for each in known], [each.root for each in known])
         )
-        first, solved = right @ self.inverse, root @ self.inverse
+        left, root = self.values - drop[:, None], root @ self.vectors
+        first, solved = right @ self.vectors / left, root / left[:, None]
         gram = torch.einsum("nap,nbp->nab", root, solved)
         identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
         reaction = torch.linalg.solve(identity - gram, torch.einsum("nap,np->na", root, first))
         shift = first + torch.einsum("nap,na->np", solved, reaction)
-        return StepTaken(shift, torch.einsum("naa->n", gram), None)
+        return StepTaken(shift @ self.vectors.T, torch.einsum("naa->n", gram), None)

@@ -1,7 +1,7 @@
 """LSI of the sequences on which adapters of a small language model were tuned, a tenth of them shuffled; prints one JSON line.
 
     python benchmarks/language_model.py REVIEWS.parquet [--sequences 500] [--length 64] [--epochs 3] [--tuning 10] [--rank 4]
-                                        [--verify 8] [--refine 0] [--dtype float32] [--save RUN]
+                                        [--verify 0] [--refine 0] [--dtype float32] [--save RUN]
 
 A GPT-2 of 4 layers over the most frequent words of the column "text" is trained on the other reviews; then LoRA adapters of its
 attention on the sequences, of which a tenth have their words shuffled. `auroc`: how well LSI, and the leave-one-out loss, tell
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--tuning", type=int, default=10)
     parser.add_argument("--rank", type=int, default=4)
     parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--verify", type=int, default=8)
+    parser.add_argument("--verify", type=int, default=0)
     parser.add_argument("--refine", type=int, default=0)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--save", type=Path)

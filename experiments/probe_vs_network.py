@@ -10,7 +10,7 @@ sample does. So the rate is that of the published code, and how far another roun
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from lapsi.training.module_optimum import in_float64, set_params
 from lapsi.training.stacked import StackedTrainer
 
 CLASSES, RATE, PART = 3, 0.01, 20
+FITTED = 0.9  # train accuracy, below which the network says little of one that was trained to its end
 CHAOS = 0.5  # of the shift by a sample, where another rounding moves the weights as far
 OBJECTIVE = lapsi.ObjectiveSpec(weight_decay=5e-4)
 NETWORK, LAST, PROBE, STEP = NAMES = ("whole network", "last layer", "probe", "one step")
@@ -63,17 +64,23 @@ def diagonal(problem: ModuleProblem, last: bool) -> Tensor:
 def divergences(problem: ModuleProblem, params: Tensor, shifts: Tensor) -> dict[str, dict[str, np.ndarray]]:
     """LSI (n,) of all parameters and of the last layer, as the definition says and of the curvature alone."""
     moved = in_float64(problem)
+    of_way = {
+        PAPER: moved,
+        CODE: replace(moved, objective=replace(moved.objective, prior_precision=AS_CODE.objective.prior_precision)),
+    }
     found = {way: {name: np.empty(len(shifts)) for name in (NETWORK, LAST)} for way in WAYS}
     set_params(moved.layers, params)
-    before = {last: diagonal(moved, last) for last in (False, True)}
+    before = {(way, last): diagonal(each, last) for way, each in of_way.items() for last in (False, True)}
     for row, shift in enumerate(shifts):
-        without = moved.remove(torch.tensor([row]))
-        for last, name in ((False, NETWORK), (True, LAST)):
-            own = shift[-len(before[last]) :]
-            for way, moves in ((PAPER, own), (CODE, 0 * own)):
-                set_params(moved.layers, params + shift if way == PAPER else params)
-                after = DiagPrecision(diagonal(without, last))
-                found[way][name][row] = float(KULLBACK_LEIBLER.of(DiagPrecision(before[last]).compare_to(moves, after)).total)
+        for way, each in of_way.items():
+            set_params(moved.layers, params + shift if way == PAPER else params)
+            without = each.remove(torch.tensor([row]))
+            for last, name in ((False, NETWORK), (True, LAST)):
+                own = shift[-len(before[way, last]) :]
+                compared = DiagPrecision(before[way, last]).compare_to(
+                    own if way == PAPER else 0 * own, DiagPrecision(diagonal(without, last))
+                )
+                found[way][name][row] = float(KULLBACK_LEIBLER.of(compared).total)
     return found
 
 
@@ -160,8 +167,9 @@ def measure(setup: Setup) -> Numbers:
     ).lsi
     with torch.no_grad():
         accuracy = float((module(pixels).argmax(1) == y).float().mean())
+    recipe = f"SGD {RATE:g} with Nesterov, weight decay {OBJECTIVE.decay:g}, {epochs} epochs, 1 seed"
     return {
-        "data": f"{shown.what}; {len(y)} of {CLASSES} classes for the network, {epochs} epochs, train accuracy {accuracy:.2f}; "
+        "data": f"{shown.what}; {len(y)} of {CLASSES} classes for the network: {recipe}, train accuracy {accuracy:.2f}; "
         f"another rounding moves the weights {made.noise:.2g} times as far as a sample",
         "train_accuracy": accuracy,
         "noise": made.noise,
@@ -180,7 +188,11 @@ def table_of(lsi: dict[str, np.ndarray]) -> list[list[float]]:
 def judge(numbers: Numbers) -> tuple[Verdict, ...]:
     """An excellent approximation is taken for a correlation of 0.9; the paper's figures for within 0.05."""
     verdicts = []
-    chaotic = "another rounding moves the weights as far as a sample does" if number(numbers["noise"]) > CHAOS else ""
+    accuracy, untested = number(numbers["train_accuracy"]), ""
+    if accuracy < FITTED:
+        untested = f"the network has not been trained to its end (train accuracy {accuracy:.2f}, expected {FITTED:g})"
+    if number(numbers["noise"]) > CHAOS:
+        untested = "another rounding moves the weights as far as a sample does"
     for way in WAYS:
         table = numbers["spearman"][way]
         found = {pair: number(table[NAMES.index(pair[0])][NAMES.index(pair[1])]) for pair in PUBLISHED}
@@ -191,7 +203,7 @@ def judge(numbers: Numbers) -> tuple[Verdict, ...]:
                 paper,
                 (Check("Spearman of whole network and probe", found[NETWORK, PROBE], "≥", 0.9),),
                 recipe=way,
-                untested=chaotic,
+                untested=untested,
             ),
             Verdict(
                 "whole network, last layer and probe agree as in Table 1",
@@ -201,7 +213,7 @@ def judge(numbers: Numbers) -> tuple[Verdict, ...]:
                     for pair, value in PUBLISHED.items()
                 ),
                 recipe=way,
-                untested=chaotic,
+                untested=untested,
             ),
         ]
     return tuple(verdicts)
@@ -217,7 +229,7 @@ def draw(numbers: Numbers) -> Figure:
 
 
 EXPERIMENT = Experiment(
-    "probe_vs_network", "Table 1", "Does a probe rank as the whole network?", 13.0, measure, judge, draw, version=2
+    "probe_vs_network", "Table 1", "Does a probe rank as the whole network?", 13.0, measure, judge, draw, version=3
 )
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_experiment(results, name, capsys):
         assert verdict["claim"]
         assert verdict["paper"]
         assert verdict["why"]
-    assert {verdict["word"] for verdict in record["verdicts"]} != {WORDS[-1]} or name in {"human_labels", "times"}
+    assert {verdict["word"] for verdict in record["verdicts"]} != {WORDS[-1]} or name in {"human_labels", "times", "probe_vs_network"}
     if name in SAID_TO_LEARN:
         assert record["verdicts"][0]["word"] == "holds"
     assert capsys.readouterr().out.startswith(record["verdicts"][0]["word"])

@@ -221,13 +221,14 @@ def test_privacy():
 def test_probe_vs_network():
     good = [[1.0, 0.98, 0.93, 0.9], [0.98, 1.0, 0.9, 0.9], [0.93, 0.9, 1.0, 0.9], [0.9, 0.9, 0.9, 1.0]]
     bad = [[1.0, 0.6, 0.3, 0.9], [0.6, 1.0, 0.4, 0.9], [0.3, 0.4, 1.0, 0.9], [0.9, 0.9, 0.9, 1.0]]
-    assert words(probe_vs_network, {"noise": 0.1, "spearman": {PAPER: good, CODE: bad}}) == [HOLDS, HOLDS]
-    assert words(probe_vs_network, {"noise": 0.1, "spearman": {PAPER: good, CODE: bad}}, CODE) == [FAILS, FAILS]
+    fitted = {"noise": 0.1, "train_accuracy": 0.97, "spearman": {PAPER: good, CODE: bad}}
+    assert words(probe_vs_network, fitted) == [HOLDS, HOLDS]
+    assert words(probe_vs_network, fitted, CODE) == [FAILS, FAILS]
     mixed = copy.deepcopy(bad)
     mixed[0][1] = 0.98
-    assert words(probe_vs_network, {"noise": 0.1, "spearman": {PAPER: mixed, CODE: bad}}) == [FAILS, PARTLY]
-    unknown = words(probe_vs_network, {"noise": 0.6, "spearman": {PAPER: good, CODE: bad}})
-    assert unknown == [UNTESTED, UNTESTED]
+    assert words(probe_vs_network, fitted | {"spearman": {PAPER: mixed, CODE: bad}}) == [FAILS, PARTLY]
+    assert words(probe_vs_network, fitted | {"noise": 0.6}) == [UNTESTED, UNTESTED]
+    assert words(probe_vs_network, fitted | {"train_accuracy": 0.76}) == [UNTESTED, UNTESTED]
 
 
 def test_sam():

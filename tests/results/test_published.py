@@ -1,5 +1,7 @@
 """Scores published in one small file, and read again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -41,6 +43,15 @@ def test_nothing_but_numbers_leaves(scores, tmp_path):
     for secret in SECRETS:
         assert secret.encode() not in everything
     assert "No terms were given." in lapsi.published(path).card
+
+
+def test_what_was_changed_on_purpose_is_told(scores, tmp_path):
+    about = replace(scores.provenance, corruption={"flip_labels": 0.2, "seed": 7, "n_corrupted": 8})
+    found = lapsi.published(lapsi.publish(replace(scores, provenance=about), tmp_path / "scores.parquet", title="Made up"))
+    assert found.provenance["corruption"] == about.corruption
+    assert 'Changed on purpose before: {"flip_labels": 0.2' in found.card
+    plain = lapsi.published(lapsi.publish(scores, tmp_path / "plain.parquet", title="Made up"))
+    assert "Changed" not in plain.card
 
 
 def test_rows_stand_in_the_order_of_the_source(scores, tmp_path):

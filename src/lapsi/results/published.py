@@ -24,6 +24,7 @@ from lapsi.results.scores import Scores
 CARD, PROVENANCE = b"lapsi_card", b"lapsi_provenance"
 COLUMNS = ("row", "lsi", "lsi_mean", "lsi_curvature", "loo_probability", "loo_loss", "rank", "rank_in_class")
 TOLD = ("version", "created", "engine", "dtype", "n_samples", "n_features", "n_classes", "task", "settings", "verification")
+CHANGED = "corruption"
 ENDING = ".parquet"
 CITATION = 'Kaiser et al., "Laplace Sample Information: Data Informativeness Through a Bayesian Lens", ICLR 2025'
 
@@ -68,7 +69,7 @@ def publish(scores: Scores, path: str | Path, *, title: str, licence: str = "", 
             raise InputError(f"The {name} is no text in UTF-8; write it anew.")
     table = _table(scores)
     whole = asdict(scores.provenance)
-    provenance = {name: whole[name] for name in TOLD} | {"measures": scores.provenance.measures}
+    provenance = {name: whole[name] for name in (*TOLD, CHANGED)} | {"measures": scores.provenance.measures}
     told = {CARD: _card(scores, table, title, licence).encode(), PROVENANCE: json.dumps(provenance).encode()}
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(told)
     numbers = [name for name in table if table[name].dtype == "float32"]
@@ -135,6 +136,7 @@ def _card(scores: Scores, table: pd.DataFrame, title: str, licence: str) -> str:
             "",
             samples,
             f"Made by {made}, {about.created}; {error}.",
+            *([f"Changed on purpose before: {json.dumps(about.corruption)}."] if about.corruption else []),
             "",
             *meanings,
             "",

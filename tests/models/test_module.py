@@ -9,6 +9,7 @@ from torch.func import functional_call, jacrev
 from torch.nn import functional
 from torch.testing import assert_close
 
+from lapsi.data.batches import Arguments
 from lapsi.errors import InputError
 from lapsi.models.module.capture import pass_through
 from lapsi.models.module.choose import layers_of
@@ -42,6 +43,10 @@ class Conv1D(nn.Module):
 
     def forward(self, x):
         return x @ self.weight + self.bias
+
+
+def arguments(inputs):
+    return Arguments((inputs,), {}, torch.zeros(len(inputs)))
 
 
 def case(kind):
@@ -115,7 +120,7 @@ def test_gradients_of_single_samples_are_those_of_autograd(kind):
     layers = layers_of(module)
     expected = jacobian(module, layers, inputs)
     module.train()
-    passed = pass_through(module, layers, N, inputs)
+    passed = pass_through(module, layers, N, arguments(inputs))
     given = passed.inputs()
     for output in range(OUTPUTS):
         direction = torch.zeros(N, OUTPUTS, dtype=torch.float64)
@@ -138,7 +143,7 @@ def test_norms_of_language_models_are_those_of_autograd(kind):
     module = nn.Sequential(nn.Linear(5, 6), made(6, eps=0.1), nn.Linear(6, OUTPUTS)).double()
     nn.init.uniform_(module[1].weight, 0.5, 2.0)
     inputs, layers = torch.randn(N, 5).double(), layers_of(module)
-    passed, expected = pass_through(module, layers, N, inputs), jacobian(module, layers, inputs)
+    passed, expected = pass_through(module, layers, N, arguments(inputs)), jacobian(module, layers, inputs)
     for output in range(OUTPUTS):
         deltas = passed.deltas(functional.one_hot(torch.full((N,), output), OUTPUTS).double())
         found = torch.cat([gradient(*each) for each in zip(layers, passed.inputs(), deltas, strict=True)], 1)
@@ -206,13 +211,13 @@ class Twice(nn.Module):
 def test_what_is_used_twice_or_never_is_refused_by_name():
     module, samples = Twice(), torch.zeros(2, 3)
     with pytest.raises(InputError, match="'first' is used more than once"):
-        pass_through(module, layers_of(module, ["first"]), 2, samples)
+        pass_through(module, layers_of(module, ["first"]), 2, arguments(samples))
     assert not module.first._forward_hooks
     with pytest.raises(InputError, match="'never' was not called"):
-        pass_through(module, layers_of(module, ["never"]), 2, samples)
+        pass_through(module, layers_of(module, ["never"]), 2, arguments(samples))
     turned = nn.Sequential(nn.Flatten(0, 1), nn.Linear(3, 3))
     with pytest.raises(InputError, match="gives 8 rows for 2 samples"):
-        pass_through(turned, layers_of(turned), 2, torch.zeros(2, 4, 3))
+        pass_through(turned, layers_of(turned), 2, arguments(torch.zeros(2, 4, 3)))
 
 
 def test_the_module_is_afterwards_as_it_was():
@@ -220,7 +225,7 @@ def test_the_module_is_afterwards_as_it_was():
     module.train()
     module[1].eval()
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    pass_through(module, layers_of(module), N, inputs)
+    pass_through(module, layers_of(module), N, arguments(inputs))
     assert [part.training for part in module] == [True, False, True, True]
     assert all(not part._forward_hooks for part in module.modules())
     for name, value in module.state_dict().items():
@@ -240,7 +245,7 @@ def test_outputs_are_found_in_what_modules_of_transformers_return():
     samples = torch.zeros(2, 3)
     for how in (lambda z: {"logits": z}, lambda z: (z, None), lambda z: type("Output", (), {"logits": z})()):
         module = Wrapped(how)
-        assert pass_through(module, layers_of(module), 2, samples).outputs.shape == (2, OUTPUTS)
+        assert pass_through(module, layers_of(module), 2, arguments(samples)).outputs.shape == (2, OUTPUTS)
     module = Wrapped(lambda z: 3)
     with pytest.raises(InputError, match="returns a int; expected a tensor"):
-        pass_through(module, layers_of(module), 2, samples)
+        pass_through(module, layers_of(module), 2, arguments(samples))

@@ -63,7 +63,7 @@ class ProductOfRoots(GgnProduct):
     def _roots(self) -> Iterator[Tensor]:
         per_sample = 8 * (2 + self._problem.loss.likelihood.n_outputs) * self._problem.n_params
         at_once = max(1, min(self._problem.pass_size, HELD_BYTES // 4 // per_sample))
-        for said in said_by(self._problem, self._problem.present, at_once):
+        for said in said_by(self._problem, self._problem.present, at_once, twice=True):
             yield said.root(self._basis).flatten(0, 1)
 
 
@@ -95,6 +95,6 @@ class ProductByPasses(GgnProduct):
 
 def passed_by(problem: ModuleProblem, rows: Tensor) -> Iterator[Said]:
     """Of samples `rows` (n,) what passes, without directions."""
-    for part, passed, targets in problem.passes(rows):
+    for part, passed, targets in problem.passes(rows, twice=True):
         none = passed.outputs.new_zeros(len(part))
         yield Said(problem.layers, part, targets, passed.inputs(), [], none, none, passed, problem.loss.is_padded)

@@ -221,10 +221,10 @@ def _as_one(inputs: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
     return inputs.flatten(0, 1)[None], deltas.flatten(0, 1)[None]
 
 
-def said_by(problem: ModuleProblem, rows: Tensor, size: int | None = None) -> Iterator[Said]:
-    """Of samples `rows` (n,), `size` at a time."""
+def said_by(problem: ModuleProblem, rows: Tensor, size: int | None = None, *, twice: bool = False) -> Iterator[Said]:
+    """Of samples `rows` (n,), `size` at a time; `twice`: whether `Said.output_change` is to be told."""
     loss = problem.loss
-    for part, passed, targets in problem.passes(rows, size):
+    for part, passed, targets in problem.passes(rows, size, twice=twice):
         weights = weight_of(problem, part)
         found = loss.directions(part, passed.outputs.detach(), targets)
         first, *others = found.vectors

@@ -78,15 +78,17 @@ class ModuleProblem(Problem):
         rows = self.loss.alike(torch.arange(len(self.batches)))
         return rows if self.removed is None else rows[~torch.isin(rows, self.removed.cpu())]
 
-    def passes(self, rows: Tensor, size: int | None = None) -> Iterator[tuple[Tensor, Passed, Tensor]]:
+    def passes(self, rows: Tensor, size: int | None = None, *, twice: bool = False) -> Iterator[tuple[Tensor, Passed, Tensor]]:
         """Samples `rows` (n,) through the module, `size` at a time: their rows, what the layers saw, and their targets.
+
+        `twice`: as in `pass_through`.
 
         Raises:
             InputError: when the module gives outputs of another shape than its loss has.
         """
         for part in rows.split(size or self.pass_size):
             given = self.batches.take(part)
-            passed = pass_through(self.module, self.layers, len(part), *given.inputs, **given.named)
+            passed = pass_through(self.module, self.layers, len(part), given, twice=twice)
             self.loss.require(passed.outputs, len(part))
             yield part, passed, self.loss.targets_of(part, given.targets)
 

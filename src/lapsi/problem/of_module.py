@@ -219,7 +219,7 @@ def _outputs(model: nn.Module, given: Arguments, rows: Tensor) -> Tensor:
     """What the module gives (n, …) for samples `rows` (n,)."""
     try:
         with torch.no_grad():
-            found = pass_through(model, (), len(rows), *given.inputs, **given.named).outputs
+            found = pass_through(model, (), len(rows), given).outputs
     except (LapsiError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:

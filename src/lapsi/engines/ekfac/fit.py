@@ -104,7 +104,7 @@ class EkfacFit(Fit):
         params = turned(self.problem.layers, self.basis, self.problem.params)
         solved = self._solved(rows, params) if part.way == REFINED else None
         order = self.problem.loss.alike(rows)
-        for said in said_by(self.problem, rows[order], self._held):
+        for said in said_by(self.problem, rows[order], self._held, twice=True):
             positions = order[start : (start := start + len(said.rows))]
             shifts = None if solved is None else solved.value[positions]
             remaining = torch.full((len(said.rows),), torch.nan) if solved is None else solved.residual[positions]

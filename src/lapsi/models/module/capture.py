@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lapsi.data.batches import Arguments
 from lapsi.errors import InputError
 from lapsi.models.module.layers import Layer
 
@@ -53,13 +54,17 @@ class Passed:
         return [layer.deltas(at_least_float32(back)) for layer, back in zip(self.layers, found, strict=True)]
 
 
-def pass_through(module: nn.Module, layers: Sequence[Layer], n_samples: int, *inputs: Any, **named: Any) -> Passed:
+def pass_through(
+    module: nn.Module, layers: Sequence[Layer], n_samples: int, given: Arguments, *, twice: bool = False
+) -> Passed:
     """A batch of samples through the module in evaluation mode; what its layers saw is kept.
+
+    `twice`: whether δ is to be derived (`Passed.deltas(graph=True)`), which fused attention cannot.
 
     Raises:
         InputError: when a layer is not used once, or does not see the samples along its first axis.
     """
-    given: dict[str, Tensor] = {}
+    came: dict[str, Tensor] = {}
     left: dict[str, Tensor] = {}
 
     def watch(layer: Layer) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Tensor], Tensor]:
@@ -70,21 +75,22 @@ def pass_through(module: nn.Module, layers: Sequence[Layer], n_samples: int, *in
                     "places, which is not covered. Leave it out (params=)."
                 )
             first = arguments[0] if arguments else next(iter(by_name.values()))
-            given[layer.name], left[layer.name] = (_of_each(values, n_samples) for values in (first, made))
+            came[layer.name], left[layer.name] = (_of_each(values, n_samples) for values in (first, made))
             return left[layer.name].clone()  # what follows may write into it
 
         return keep
 
     hooks = [layer.module.register_forward_hook(watch(layer), with_kwargs=True) for layer in layers]
     try:
-        with evaluating(module), torch.set_grad_enabled(len(layers) > 0), sdpa_kernel(SDPBackend.MATH):  # derived twice
-            outputs = outputs_among(module(*inputs, **named))
+        attention = sdpa_kernel(SDPBackend.MATH) if twice else nullcontext()
+        with evaluating(module), torch.set_grad_enabled(len(layers) > 0), attention:
+            outputs = outputs_among(module(*given.inputs, **given.named))
     finally:
         for hook in hooks:
             hook.remove()
     for layer in layers:
         _require_samples(layer, left.get(layer.name), n_samples)
-    return Passed(layers, outputs, given, left)
+    return Passed(layers, outputs, came, left)
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def footprint(module: nn.Module, layers: Sequence[Layer], batches: Batches) -> F
     for row in torch.linspace(0, len(batches) - 1, min(LOOKED_AT, len(batches))).long().unique():
         given = batches.take(row[None])
         try:
-            passed = pass_through(module, layers, 1, *given.inputs, **given.named)
+            passed = pass_through(module, layers, 1, given)
         except (LapsiError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, TypeError, ValueError, IndexError) as error:

@@ -92,7 +92,7 @@ def penultimate(module: nn.Module, batches: Batches) -> Penultimate | None:
         for name, part in module.named_modules():
             if isinstance(covered(name, part, ("weight",)), LinearLayer):
                 hooks.enter_context(_hooked(part, note(name, part)))
-        pass_through(module, (), 1, *first.inputs, **first.named)
+        pass_through(module, (), 1, first)
     if not called or len(called[-1][2]) < 2 or called[-1][2][0] != 1:
         return None
     name, part, shape = called[-1]

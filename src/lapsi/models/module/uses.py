@@ -28,7 +28,7 @@ def require_all_uses(module: nn.Module, layers: Sequence[Layer], batches: Batche
     """
     rows = torch.linspace(0, len(batches) - 1, min(LOOKED_AT, len(batches))).long().unique()
     given = batches.take(rows)
-    passed = pass_through(module, layers, len(rows), *given.inputs, **given.named)
+    passed = pass_through(module, layers, len(rows), given)
     direction = torch.randn(passed.outputs.shape, generator=torch.Generator().manual_seed(SEED)).to(passed.outputs)
     eps, known = torch.finfo(passed.outputs.dtype).eps, list(zip(passed.inputs(), passed.deltas(direction), strict=True))
     for place in range(len(rows)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -71,13 +70,17 @@ def judge(numbers: Numbers) -> tuple[Verdict, ...]:
                 "the less LSI, the easier a third is to fit: train accuracy falls from low to high",
                 "Figure 8, left",
                 tuple(
-                    Check(f"{name}: train accuracy of {a} over {b}", end[a]["train"] - end[b]["train"], "≥", -CLOSE)
+                    check
                     for name, end in ends.items()
-                    for a, b in pairwise(THIRDS)
-                )
-                + tuple(
-                    Check(f"{name}: train accuracy of low over high", end["low"]["train"] - end["high"]["train"], ">", CLOSE)
-                    for name, end in ends.items()
+                    for check in (
+                        Check(f"{name}: train accuracy of low over mid", end["low"]["train"] - end["mid"]["train"], ">", CLOSE),
+                        Check(
+                            f"{name}: train accuracy of low over high", end["low"]["train"] - end["high"]["train"], ">", CLOSE
+                        ),
+                        Check(
+                            f"{name}: train accuracy of mid over high", end["mid"]["train"] - end["high"]["train"], "≥", -CLOSE
+                        ),
+                    )
                 ),
                 recipe=way,
             ),

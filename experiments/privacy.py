@@ -71,6 +71,9 @@ def judge(numbers: Numbers) -> tuple[Verdict, ...]:
                 (
                     Check("rank correlation of norm and median", rank_correlation(levels, np.array(medians)), "≥", 0.9),
                     Check("median at the smallest norm over that at the largest", medians[0] / medians[-1], "<", 1.0),
+                    Check(
+                        "rank correlation of norm and ratio of 95 to 5 %", rank_correlation(levels, np.array(spreads)), "≥", 0.9
+                    ),
                     Check("range from 5 to 95 % at the smallest norm over the largest", ranges[0] / ranges[-1], "<", 1.0),
                     Check("ratio of 95 to 5 % at the smallest norm over the largest", spreads[0] / spreads[-1], "<", 1.0),
                 ),

@@ -15,6 +15,8 @@ FEW = 500
 QUANTILES = (5, 25, 50, 75, 95)
 MOST_POINTS = 1500
 
+WEAK = 0.4  # the largest size of a weak rank correlation
+
 
 def described(values: np.ndarray) -> dict[str, Any]:
     """Number, mean, quantiles in percent, and a histogram over powers of ten of positive values (n,)."""

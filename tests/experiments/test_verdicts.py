@@ -172,13 +172,13 @@ def test_other_measures():
         return {"spearman": {"lsi, psmi": psmi, "lsi, sui": sui, "psmi, sui": between}}
 
     assert words(other_measures, numbers(0.8, 0.3, -0.1)) == [HOLDS, HOLDS, HOLDS]
-    assert words(other_measures, numbers(-0.8, 0.9, -0.6)) == [PARTLY, FAILS, FAILS]
+    assert words(other_measures, numbers(-0.8, 0.9, -0.6)) == [FAILS, FAILS, FAILS]
     assert words(other_measures, numbers(-0.1, None, 0.5)) == [FAILS, UNTESTED, FAILS]
 
 
 @pytest.mark.parametrize(("found", "word"), [(0.15, HOLDS), (0.8, FAILS), (-0.8, FAILS), (None, UNTESTED)])
 def test_trak(found, word):
-    assert words(trak, {"spearman": found}) == [word]
+    assert words(trak, {"spearman": found}, CODE) == [word]
 
 
 def thirds(low, mid, high):
@@ -194,8 +194,9 @@ def test_learnability():
     numbers = {"sets": {"a": {PAPER: as_told, CODE: other_way}}}
     assert words(learnability, numbers) == [HOLDS, HOLDS, HOLDS]
     assert words(learnability, numbers, CODE) == [FAILS, FAILS, FAILS]
-    everything_fits = thirds((1.0, 0.7), (1.0, 0.8), (1.0, 0.6))
+    everything_fits, mid_too = thirds((1.0, 0.7), (1.0, 0.8), (1.0, 0.6)), thirds((1.0, 0.7), (1.0, 0.8), (0.6, 0.4))
     assert words(learnability, {"sets": {"a": {PAPER: everything_fits, CODE: as_told}}})[0] == PARTLY
+    assert words(learnability, {"sets": {"a": {PAPER: mid_too, CODE: as_told}}})[0] == PARTLY
 
 
 def test_transfer():
@@ -216,6 +217,7 @@ def test_privacy():
     assert words(privacy, numbers((1, 2, 4), (2, 3, 4), (1, 1.1))) == [HOLDS, HOLDS]
     assert words(privacy, numbers((4, 2, 1), (4, 3, 1.1), (1, 3))) == [FAILS, PARTLY]
     assert words(privacy, numbers((1, 2, 4), (4, 3, 1.01), (1, 1)))[0] == PARTLY
+    assert words(privacy, numbers((1, 2, 4, 8), (3, 2.5, 2, 9), (1, 1)))[0] == PARTLY
 
 
 def test_probe_vs_network():

@@ -69,6 +69,7 @@ def _of_trainer(model: Any) -> tuple[nn.Module, Any, COLLATED | None]:
             f"model is a {type(model).__name__}; expected a torch module, a Trainer of transformers, or a Lightning module."
         )
     _require_plain_loss(model)
+    module = _unwrapped(module)
     batch = getattr(model, "data_collator", None)
     return module, getattr(model, "train_dataset", None), None if batch is None else _of_arguments(module, batch, strict=True)
 

@@ -146,7 +146,6 @@ def test_wrong_pairs_are_ranked_by_trust(scores):
         ({"recipe": lapsi.Recipe(batching="shuffled", batch_size=1)}, "batch_size is 1, but a pair is told from the others"),
         ({"second": np.where(np.eye(N, 5) > 0, np.nan, 1.0)}, "On the second side: The features contain 5 NaN"),
         ({"first": two_views()[0][:, 0]}, "On the first side: The features have shape"),
-        ({"first": np.ones((N, 4))}, "All 40 rows of the first side are the same"),
         ({"curvature": "ekfac"}, "curvature is 'ekfac'; expected one of 'diag', 'kfac', 'full'"),
         ({"columns": {"rank_text": np.arange(N)}}, "A column of the samples is named 'rank_text'"),
         ({"indices": [N]}, "expected positions from 0 to 39"),
@@ -157,6 +156,12 @@ def test_wrong_input_is_told_in_a_line(change, message):
     given = {"first": first, "second": second} | change
     with pytest.raises(InputError, match=message):
         scored(given.pop("first"), given.pop("second"), **given)
+
+
+def test_a_side_that_tells_nothing_apart_is_told(capsys):
+    first, _ = two_views()
+    lapsi.score_pairs(first, np.ones((N, 4)), recipe=RECIPE, dimensions=3, execution=lapsi.Execution(verify=0))
+    assert "All 40 rows of the second side are the same, so nothing tells the pairs apart." in capsys.readouterr().err
 
 
 def test_what_does_not_fit_is_refused_before_it_starts():

@@ -126,7 +126,8 @@ def score_pair_set(
         backend: leaves the pairs out.
     """
     require_device(settings.execution.device)
-    pairs.require_apart()
+    if pairs.caution:
+        stages.say(pairs.caution)
     evidence, targets = evidence_of(PairTargets.task), PairTargets(np.arange(len(pairs)))
     require_free_names(pairs.columns, targets)
     widths = pairs.widths[0] + 1, pairs.widths[1] + 1

@@ -66,15 +66,11 @@ class Pairs:
         )
         return first, second
 
-    def require_apart(self) -> None:
-        """Refuses pairs of which a side is always the same.
-
-        Raises:
-            InputError: that says which.
-        """
-        for seen, which in zip(self.surveys, SIDES, strict=True):
-            if not seen.variance.any():
-                raise InputError(f"All {len(self):,} rows of the {which} side are the same, so nothing tells the pairs apart.")
+    @property
+    def caution(self) -> str:
+        """That a side is always the same, so that scores mean little; or ""."""
+        same = [which for seen, which in zip(self.surveys, SIDES, strict=True) if not seen.variance.any()]
+        return f"All {len(self):,} rows of the {same[0]} side are the same, so nothing tells the pairs apart." if same else ""
 
     def digest(self) -> str:
         """Hash of both sides and the ids: equal for equal pairs."""

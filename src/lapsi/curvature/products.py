@@ -63,7 +63,7 @@ class ProductOfRoots(GgnProduct):
     def _roots(self) -> Iterator[Tensor]:
         per_sample = 8 * (2 + self._problem.loss.likelihood.n_outputs) * self._problem.n_params
         at_once = max(1, min(self._problem.pass_size, HELD_BYTES // 4 // per_sample))
-        for said in said_by(self._problem, self._problem.present, at_once, twice=True):
+        for said in said_by(self._problem, self._problem.present, at_once):
             yield said.root(self._basis).flatten(0, 1)
 
 

@@ -81,6 +81,10 @@ class Batches:
             return Arguments((), {name: self._moved(value) for name, value in inputs[0].items()}, self._targets(targets))
         return Arguments(tuple(map(self._moved, inputs)), {}, self._targets(targets))
 
+    def spread(self, most: int) -> Tensor:
+        """Rows (n,) of at most so many samples, the first and the last among them, evenly spaced."""
+        return torch.linspace(0, len(self) - 1, min(most, len(self))).long().unique()
+
     def item(self, row: int) -> Any:
         """A sample as the data set gives it."""
         try:
@@ -181,7 +185,7 @@ def batches_of(dataset: Any, collate: COLLATED | None, like: Tensor, *, reads_ah
 def _require_same_twice(batches: Batches) -> None:
     """Refuses random augmentations, looking at some samples as the module would be given them."""
     items = batches.items
-    for row in torch.linspace(0, len(items) - 1, min(READ_TWICE, len(items))).long().unique().tolist():
+    for row in batches.spread(READ_TWICE).tolist():
         if differ(batches.of_items([batches.item(row)], [row]), batches.of_items([items.dataset[row]], [row])):
             raise InputError(
                 f"Sample {row} of the data set is another one when it is read again, as random augmentations make it; expected "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -98,29 +99,28 @@ def make_pairs(
     Raises:
         InputError: for anything that cannot be scored, saying what was got and what to do.
     """
-    sides = [_side(given, which) for given, which in zip((first, second), SIDES, strict=True)]
+    sides: list[Blocks] = []
+    for given, which in zip((first, second), SIDES, strict=True):
+        with _on_side(which):
+            sides.append(given if isinstance(given, Blocks) else ArrayBlocks(feature_matrix(given)))
     n, n_second = map(len, sides)
     if n != n_second:
         raise InputError(f"There are {n:,} rows on one side and {n_second:,} on the other; expected one of each a pair.")
     if n < FEWEST:
         raise InputError(f"There are {n} pairs; expected at least {FEWEST}, one to leave out and two to tell apart.")
     known = make_columns(columns, n)
-    surveys = [_survey(side, which) for side, which in zip(sides, SIDES, strict=True)]
+    surveys: list[Survey] = []
+    for side, which in zip(sides, SIDES, strict=True):
+        with _on_side(which):
+            surveys.append(survey(side, None))
     return Pairs(sides[0], sides[1], (surveys[0], surveys[1]), make_ids(ids, n), known, source)
 
 
-def _side(given: Any, which: str) -> Blocks:
-    if isinstance(given, Blocks):
-        return given
+@contextmanager
+def _on_side(which: str) -> Iterator[None]:
+    """Says of what is refused within on which side it is."""
     try:
-        return ArrayBlocks(feature_matrix(given))
-    except InputError as error:
-        raise InputError(f"On the {which} side: {error}") from error
-
-
-def _survey(side: Blocks, which: str) -> Survey:
-    try:
-        return survey(side, None)
+        yield
     except InputError as error:
         raise InputError(f"On the {which} side: {error}") from error
 

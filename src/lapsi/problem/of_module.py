@@ -240,7 +240,7 @@ def _outputs(model: nn.Module, given: Arguments, rows: Tensor) -> Tensor:
 
 def _require_a_function(model: nn.Module, batches: Batches) -> None:
     """Refuses outputs that are drawn at random, or that depend on what else is in the batch, looking at some samples."""
-    rows = torch.linspace(0, len(batches) - 1, min(ASKED_AGAIN, len(batches))).long().unique()
+    rows = batches.spread(ASKED_AGAIN)
     first, again = (_outputs(model, batches.take(rows), rows) for _ in range(2))
     near = max(SAME, ROUNDINGS * torch.finfo(first.dtype).eps) * float(first.abs().max())
     if not torch.allclose(first, again, 0.0, near):

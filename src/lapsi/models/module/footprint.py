@@ -44,7 +44,7 @@ def footprint(module: nn.Module, layers: Sequence[Layer], batches: Batches) -> F
         InputError: when the module does not take the samples, or a layer does not see them.
     """
     found = []
-    for row in torch.linspace(0, len(batches) - 1, min(LOOKED_AT, len(batches))).long().unique():
+    for row in batches.spread(LOOKED_AT):
         given = batches.take(row[None])
         try:
             passed = pass_through(module, layers, 1, given)

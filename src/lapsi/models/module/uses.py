@@ -26,7 +26,7 @@ def require_all_uses(module: nn.Module, layers: Sequence[Layer], batches: Batche
     Raises:
         InputError: that names the layer.
     """
-    rows = torch.linspace(0, len(batches) - 1, min(LOOKED_AT, len(batches))).long().unique()
+    rows = batches.spread(LOOKED_AT)
     given = batches.take(rows)
     passed = pass_through(module, layers, len(rows), given)
     direction = torch.randn(passed.outputs.shape, generator=torch.Generator().manual_seed(SEED)).to(passed.outputs)

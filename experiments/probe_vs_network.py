@@ -52,13 +52,11 @@ NEAR = 0.05
 PUBLISHED = {(NETWORK, PROBE): 0.93, (NETWORK, LAST): 0.98, (LAST, PROBE): 0.90}
 
 
-def diagonal(problem: ModuleProblem, last: bool) -> Tensor:
-    """λ of the posterior over all parameters, or over those of the last layer, where the module stands."""
-    layers = problem.layers[-1:] if last else problem.layers
+def diagonal(problem: ModuleProblem) -> Tensor:
+    """λ (P,) of the posterior over all parameters, those of the last layer at its end, where the module stands."""
     structure, basis = RootSquares(plain_basis(problem.layers)), plain_basis(problem.layers)
     total = torch.stack([said.square_sum(basis) for said in said_by(problem, problem.present)]).sum(0)
-    whole = structure.diagonal(problem, total) + problem.objective.prior(problem.total)
-    return whole[-sum(layer.n_params for layer in layers) :]
+    return structure.diagonal(problem, total) + problem.objective.prior(problem.total)
 
 
 def divergences(problem: ModuleProblem, params: Tensor, shifts: Tensor) -> dict[str, dict[str, np.ndarray]]:
@@ -70,17 +68,15 @@ def divergences(problem: ModuleProblem, params: Tensor, shifts: Tensor) -> dict[
     }
     found = {way: {name: np.empty(len(shifts)) for name in (NETWORK, LAST)} for way in WAYS}
     set_params(moved.layers, params)
-    before = {(way, last): diagonal(each, last) for way, each in of_way.items() for last in (False, True)}
+    before = {way: diagonal(each) for way, each in of_way.items()}
+    sizes = {NETWORK: problem.n_params, LAST: problem.layers[-1].n_params}
     for row, shift in enumerate(shifts):
         for way, each in of_way.items():
             set_params(moved.layers, params + shift if way == PAPER else params)
-            without = each.remove(torch.tensor([row]))
-            for last, name in ((False, NETWORK), (True, LAST)):
-                own = shift[-len(before[way, last]) :]
-                compared = DiagPrecision(before[way, last]).compare_to(
-                    own if way == PAPER else 0 * own, DiagPrecision(diagonal(without, last))
-                )
-                found[way][name][row] = float(KULLBACK_LEIBLER.of(compared).total)
+            after, moves = diagonal(each.remove(torch.tensor([row]))), shift if way == PAPER else 0 * shift
+            for name, size in sizes.items():
+                old, new = DiagPrecision(before[way][-size:]), DiagPrecision(after[-size:])
+                found[way][name][row] = float(KULLBACK_LEIBLER.of(old.compare_to(moves[-size:], new)).total)
     return found
 
 
